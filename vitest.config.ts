@@ -1,0 +1,41 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    // by default one processor is left idle, which is half of a small machine
+    maxWorkers: '100%',
+    projects: [
+      {
+        test: {
+          name: 'unit',
+          include: ['test/**/*.test.ts'],
+          exclude: ['test/kernel/**', 'test/crash/**'],
+          // none takes long, but a busy machine may be slow
+          testTimeout: 60_000,
+        },
+      },
+      {
+        // Runs inside the kernel guest only: see test/support/guest.
+        test: {
+          name: 'kernel',
+          include: ['test/kernel/**/*.test.ts'],
+          // the guest has one processor, and processes are dear there
+          fileParallelism: false,
+          isolate: false,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        // Runs on the host and boots guests itself, to pull their plug.
+        test: {
+          name: 'crash',
+          include: ['test/crash/**/*.test.ts'],
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
+    ],
+  },
+});
