@@ -1,0 +1,65 @@
+import type { Extent } from '../extent.js';
+import { endOf, splitExtents } from '../extent.js';
+import { discardBlocks, punchHole } from '../host/system-calls.js';
+import { allocateAligned, freeAligned, roundDown, roundUp } from './aligned-memory.js';
+import type { BlockDevice } from './block-device.js';
+import { isZero } from './zero-test.js';
+
+const PIECE = 1024 * 1024;
+
+/** What is known of an open device or file. Bytes. */
+export interface Deallocation {
+  readonly isBlockDevice: boolean;
+  /** How large its sectors are; of a file nothing depends on it. */
+  readonly alignment: number;
+  /** What can be discarded so that it reads as zeroes: aligned multiples of this; null: nothing. */
+  readonly discardUnit: number | null;
+}
+
+/** What was given back of a range; whether it reads as zeroes is sure, or has to be looked at. */
+export interface Deallocated extends Extent {
+  readonly isSure: boolean;
+}
+
+/**
+ * Gives the room of a range back, as far as that can leave zeroes, and returns that part; null where it can be had of
+ * none. A hole punched into a file or device reads as zeroes wherever the kernel grants it. Discarded chunks do where
+ * the kernel hands them to the device whole: chunks that are no power of two it may cut, without a word (Linux 6.1),
+ * and of a part of a chunk the device keeps everything.
+ */
+export async function deallocate(
+  fd: number,
+  { offset, length }: Extent,
+  { isBlockDevice, alignment, discardUnit }: Deallocation,
+): Promise<Deallocated | null> {
+  const unit = isBlockDevice ? alignment : 1;
+  const hole = wholeUnits({ offset, length }, unit);
+  if (hole !== null && (await punchHole(fd, hole.offset, hole.length))) return { ...hole, isSure: true };
+  if (!isBlockDevice || discardUnit === null) return null;
+  const chunks = wholeUnits({ offset, length }, discardUnit);
+  if (chunks === null || !(await discardBlocks(fd, chunks.offset, chunks.length))) return null;
+  return { ...chunks, isSure: false };
+}
+
+/** Looks at a range that was discarded, and overwrites what is not zero. What is not mapped costs no read of a disk. */
+export async function zeroLeftOvers(
+  device: Pick<BlockDevice, 'readAt' | 'zero'>,
+  discarded: Extent,
+): Promise<void> {
+  const bytes = allocateAligned(PIECE);
+  try {
+    for (const { offset, length } of splitExtents([discarded], PIECE)) {
+      const piece = bytes.subarray(0, length);
+      await device.readAt(piece, offset);
+      if (!isZero(piece)) await device.zero(offset, length);
+    }
+  } finally {
+    freeAligned(bytes);
+  }
+}
+
+function wholeUnits(extent: Extent, unit: number): Extent | null {
+  const offset = roundUp(extent.offset, unit);
+  const length = roundDown(endOf(extent), unit) - offset;
+  return length > 0 ? { offset, length } : null;
+}

@@ -1,0 +1,70 @@
+import { readFile, readlink, realpath } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { basename, dirname } from 'node:path';
+import { DeviceError } from '../errors.js';
+
+/** What the kernel's sysfs says of a block device. Sizes in bytes. */
+export interface DeviceFacts {
+  /** The kernel's own name, such as `dm-3` or `sda1`. */
+  readonly kernelName: string;
+  readonly size: number;
+  readonly logicalBlockSize: number;
+}
+
+/** A device number as `major:minor`, the way that dmsetup and sysfs write it. */
+export type DeviceNumber = `${number}:${number}`;
+
+/** The number of the device that a stat was taken of; with a file's `dev` as `rdev`, that of its file system. */
+export function deviceNumberOf({ rdev }: Pick<Stats, 'rdev'>): DeviceNumber {
+  // glibc's encoding of dev_t: 12 bits of minor low, then major, then the rest of the minor.
+  const major = Math.floor(rdev / 0x100) % 0x1000;
+  const minor = (rdev % 0x100) + Math.floor(rdev / 0x100000) * 0x100;
+  return `${major}:${minor}`;
+}
+
+/** Reads a block device's facts by its number: a device's name can be a link, can be odd, can be gone. */
+export async function readDeviceFacts(number: DeviceNumber): Promise<DeviceFacts> {
+  const link = `/sys/dev/block/${number}`;
+  try {
+    const folder = await realpath(link);
+    const sectors = Number(await readFile(`${folder}/size`, 'latin1'));
+    return {
+      kernelName: basename(await readlink(link)),
+      // sysfs counts 512-byte sectors whatever the device's own are.
+      size: sectors * 512,
+      logicalBlockSize: Number(await readQueue(folder, 'logical_block_size')),
+    };
+  } catch (error) {
+    throw new DeviceError(`block device ${number}`, 'stat', null, error);
+  }
+}
+
+/** Writes completed on the device since it was activated, as its `stat` counts them (field 5). */
+export async function readWriteCount(number: DeviceNumber): Promise<number> {
+  const path = `/sys/dev/block/${number}/stat`;
+  try {
+    const fields = (await readFile(path, 'latin1')).trim().split(/\s+/);
+    return Number(fields[4]);
+  } catch (error) {
+    throw new DeviceError(path, 'read', null, error);
+  }
+}
+
+/** Whether the kernel refuses all writes to a device. */
+export async function isReadOnly(number: DeviceNumber): Promise<boolean> {
+  const path = `/sys/dev/block/${number}/ro`;
+  try {
+    return (await readFile(path, 'latin1')).trim() === '1';
+  } catch (error) {
+    throw new DeviceError(path, 'read', null, error);
+  }
+}
+
+/** A partition has no queue of its own: its disk's, one folder up, holds for it. */
+async function readQueue(folder: string, name: string): Promise<string> {
+  try {
+    return await readFile(`${folder}/queue/${name}`, 'latin1');
+  } catch {
+    return await readFile(`${dirname(folder)}/queue/${name}`, 'latin1');
+  }
+}

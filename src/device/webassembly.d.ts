@@ -1,0 +1,7 @@
+/** Node has it; TypeScript declares it only for browsers. */
+declare namespace WebAssembly {
+  class Memory {
+    constructor(descriptor: { initial: number; maximum: number });
+    readonly buffer: ArrayBuffer;
+  }
+}

@@ -1,0 +1,71 @@
+import { constants } from 'node:fs';
+import { mkdir, open, readFile, rename, unlink } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { DeviceError } from '../errors.js';
+
+/** Replaces a small file as a whole: after a crash it is the old one or the new one. Throws DeviceError. */
+export async function writeDurably(path: string, text: string): Promise<void> {
+  const next = `${path}.new`;
+  await attempt(path, 'write', async () => {
+    const file = await open(next, 'w', 0o600);
+    await file
+      .writeFile(text)
+      .then(() => file.sync())
+      .finally(() => file.close());
+    await rename(next, path);
+  });
+  await syncFolderOf(path);
+}
+
+/** A file's text, or null where there is none. Throws DeviceError. */
+export async function readIfThere(path: string): Promise<string | null> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (isMissing(error)) return null;
+    throw new DeviceError(path, 'read', null, error);
+  }
+}
+
+/** Removes a file, if it is there, for good. Throws DeviceError. */
+export async function removeDurably(path: string): Promise<void> {
+  try {
+    await unlink(path);
+  } catch (error) {
+    if (isMissing(error)) return;
+    throw new DeviceError(path, 'write', null, error);
+  }
+  await syncFolderOf(path);
+}
+
+/** Gives a file another name for good. Throws DeviceError. */
+export async function renameDurably(from: string, to: string): Promise<void> {
+  await attempt(to, 'write', () => rename(from, to));
+  await syncFolderOf(to);
+}
+
+/** Makes the entry of `path` in its folder durable. Throws DeviceError. */
+export async function syncFolderOf(path: string): Promise<void> {
+  const folder = dirname(path);
+  await attempt(folder, 'flush', async () => {
+    const handle = await open(folder, constants.O_RDONLY);
+    await handle.sync().finally(() => handle.close());
+  });
+}
+
+/** Makes a folder that only its owner can enter, and those above it. Throws DeviceError. */
+export async function makePrivateFolder(path: string): Promise<void> {
+  await attempt(path, 'write', () => mkdir(path, { recursive: true, mode: 0o700 }));
+}
+
+async function attempt<T>(path: string, operation: 'write' | 'flush', work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw new DeviceError(path, operation, null, error);
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOENT';
+}

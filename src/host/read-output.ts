@@ -1,0 +1,70 @@
+import { once } from 'node:events';
+import { CommandError } from '../errors.js';
+import type { RunningCommand } from './spawner.js';
+import type { Surroundings } from './surroundings.js';
+
+/** What a program says on stderr is kept up to so many characters. */
+const MOST_WORDS = 4096;
+
+/**
+ * Runs a program whose output is read as it comes, and ends it where that goes wrong or the run is interrupted.
+ *
+ * Throws CommandError where it cannot be started (with the package that it `comesWith`) or fails, which says more
+ * than what that does to the reading; else what `read` throws, or the interruption.
+ */
+export async function readOutput(
+  argv: readonly [string, ...string[]],
+  comesWith: string,
+  about: Surroundings,
+  read: (output: AsyncIterable<Uint8Array>) => Promise<void>,
+): Promise<void> {
+  about.signal.throwIfAborted();
+  const child = about.spawner.start(argv);
+  const stop = () => child.kill();
+  about.signal.addEventListener('abort', stop, { once: true });
+  try {
+    const end = waitForEnd(child);
+    child.stdin.on('error', () => undefined);
+    child.stdin.end();
+    const reading = read(child.stdout);
+    let failure: unknown = null;
+    // Heard of below, once the program has said its own.
+    const readToItsEnd = reading.catch((error: unknown) => {
+      failure = error;
+      child.kill();
+    });
+    const { status, said } = await end.catch((error: unknown) => {
+      throw cannotStart(argv, comesWith, error);
+    });
+    await readToItsEnd;
+    about.signal.throwIfAborted();
+    // Ended by a signal after its output made no sense: by ours.
+    const isOurs = status === null && failure !== null;
+    if (status !== 0 && !isOurs) {
+      throw new CommandError(
+        argv,
+        status,
+        said,
+        status === null ? 'it was killed' : `it failed (status ${status})`,
+      );
+    }
+    if (failure !== null) throw failure as Error;
+  } finally {
+    about.signal.removeEventListener('abort', stop);
+  }
+}
+
+async function waitForEnd(child: RunningCommand): Promise<{ status: number | null; said: string }> {
+  let said = '';
+  child.stderr.on('data', (piece: Buffer) => {
+    if (said.length < MOST_WORDS) said += piece.toString();
+  });
+  const [status] = (await once(child, 'close')) as [number | null];
+  return { status, said };
+}
+
+function cannotStart(argv: readonly string[], comesWith: string, error: unknown): CommandError {
+  const isMissing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
+  const problem = isMissing ? `not installed: it comes with ${comesWith}` : 'cannot be started';
+  return new CommandError(argv, null, '', problem, { cause: error });
+}

@@ -1,0 +1,145 @@
+import { constants } from 'node:fs';
+import { access, mkdir, open, type FileHandle } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DeviceError, LockedError } from '../errors.js';
+import { askToGiveWay, forgetAsking } from './succession.js';
+import { tryToLock } from './system-calls.js';
+
+/** How long a receiver of the same run may take to notice that it shall give way, and to leave. Milliseconds. */
+const GIVING_WAY_MS = 45_000;
+const TRY_EVERY_MS = 100;
+
+/** Enough of a lock file for all that a holder writes. Bytes. */
+const MOST_WORDS = 4096;
+/** How long a lock may outlive its holder: a command that it was just starting has its files open for a moment. */
+const PATIENCE_MS = 2000;
+const PAUSE_MS = 25;
+
+/** Who works on something, for the message to whoever comes second. */
+export interface LockHolder {
+  /** What it does, such as `receive /dev/vg/vm`. */
+  readonly what: string;
+  readonly pid: number;
+  readonly startedAt: Date;
+  /** The run of a sender that it belongs to, if any. */
+  readonly run?: string | null;
+}
+
+/** The right to be the one lvmsync that works on something; it ends with `release` or with the process. */
+export interface RunLock {
+  release(): Promise<void>;
+}
+
+/**
+ * Locks what has its state in a folder, by the file `lock` in it; both are made where they are missing. The file
+ * stays: to remove it would let two runs hold two files of one name. A receiver of the same run of a sender is asked
+ * to give way, and waited for.
+ *
+ * @param subject what is locked, in words, for the message to whoever comes second
+ *
+ * Throws LockedError where another run holds it, DeviceError where the folder or its file system does not allow it.
+ */
+export async function lockFolder(stateFolder: string, subject: string, holder: LockHolder): Promise<RunLock> {
+  const path = `${stateFolder}/lock`;
+  const file = await attempt(path, 'open', () => openLockFile(stateFolder, path));
+  try {
+    const lock = () => attempt(path, 'lock', () => lockUnlessHeld(file));
+    if (!(await lock()) && !(await succeed(stateFolder, file, holder.run ?? null, lock))) {
+      throw new LockedError(subject, await readHolder(file), `wait until it has ended (${path})`);
+    }
+    await attempt(path, 'write', () => writeHolder(file, holder));
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+  return {
+    release: () =>
+      attempt(path, 'close', async () => {
+        try {
+          await file.truncate(0);
+        } finally {
+          await file.close();
+        }
+      }),
+  };
+}
+
+/** False where another holds it, and lives. */
+async function lockUnlessHeld(file: FileHandle): Promise<boolean> {
+  for (let waited = 0; !(await tryToLock(file.fd)); waited += PAUSE_MS) {
+    if (waited >= PATIENCE_MS || !(await isLeftBehind(file))) return false;
+    await sleep(PAUSE_MS);
+  }
+  return true;
+}
+
+/** Whether the process that the lock names is there no more. */
+async function isLeftBehind(file: FileHandle): Promise<boolean> {
+  const pid = /^process (\d+) /.exec(await readHolder(file))?.[1];
+  if (pid === undefined) return false;
+  return await access(`/proc/${pid}`).then(
+    () => false,
+    () => true,
+  );
+}
+
+/** Takes the lock over from a receiver of the same run; false where it is held by any other, or not given up. */
+async function succeed(
+  folder: string,
+  file: FileHandle,
+  run: string | null,
+  lock: () => Promise<boolean>,
+): Promise<boolean> {
+  if (run === null || !(await readHolder(file)).endsWith(wordsOf(run))) return false;
+  await askToGiveWay(folder, run);
+  try {
+    for (let waited = 0; waited < GIVING_WAY_MS; waited += TRY_EVERY_MS) {
+      if (await lock()) return true;
+      await sleep(TRY_EVERY_MS);
+    }
+    return false;
+  } finally {
+    await forgetAsking(folder);
+  }
+}
+
+/** How a run stands at the end of a lock file. */
+function wordsOf(run: string): string {
+  return `, run ${run}`;
+}
+
+async function openLockFile(folder: string, path: string): Promise<FileHandle> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  // No link is followed: whatever it points to would be emptied.
+  return await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+}
+
+async function writeHolder(
+  file: FileHandle,
+  { what, pid, startedAt, run = null }: LockHolder,
+): Promise<void> {
+  const doing = `process ${pid} (${what.replace(/\s+/g, ' ')}), since ${startedAt.toISOString()}`;
+  const words = `${doing}${run === null ? '' : wordsOf(run)}\n`;
+  await file.truncate(0);
+  await file.write(words, 0);
+}
+
+async function readHolder(file: FileHandle): Promise<string> {
+  const bytes = Buffer.alloc(MOST_WORDS);
+  const { bytesRead } = await file.read(bytes, 0, MOST_WORDS, 0);
+  const words = bytes.toString('utf8', 0, bytesRead).trim();
+  // Empty for the moment between taking the lock and signing it.
+  return words === '' ? 'another lvmsync that has just begun' : words;
+}
+
+async function attempt<T>(
+  path: string,
+  operation: 'open' | 'lock' | 'write' | 'close',
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw new DeviceError(path, operation, null, error);
+  }
+}

@@ -1,0 +1,86 @@
+import { constants } from 'node:os';
+import { getSystemErrorMap } from 'node:util';
+import type { LibraryHandle } from 'koffi';
+
+/** flock(2): exclusively, and without waiting. */
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+/** fcntl(2), on Linux. */
+const F_SETPIPE_SZ = 1031;
+/** fallocate(2): makes a hole, and leaves the file as long as it is. */
+const PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01;
+/** ioctl(2) of a block device: an offset and a length, as two unsigned 64-bit numbers. */
+const BLKDISCARD = 0x1277;
+
+/** The system calls that Node has no function for. */
+interface SystemCalls {
+  readonly flock: (fd: number, operation: number) => number;
+  readonly fallocate: (fd: number, mode: number, offset: number, length: number) => number;
+  readonly ioctl: (fd: number, request: number, argument: BigUint64Array) => number;
+  readonly fcntl: (fd: number, command: number, argument: number) => number;
+  readonly errno: () => number;
+}
+
+let calls: Promise<SystemCalls> | undefined;
+
+/**
+ * Takes the exclusive lock of an open file, which lasts until its last descriptor is closed, or its process ends.
+ * False where another holds it. Throws Error with the errno's name where it cannot be locked at all.
+ */
+export async function tryToLock(fd: number): Promise<boolean> {
+  const { flock, errno } = await (calls ??= loadSystemCalls());
+  if (flock(fd, LOCK_EX | LOCK_NB) === 0) return true;
+  const number = errno();
+  if (number === constants.errno.EWOULDBLOCK) return false;
+  const [name, meaning] = getSystemErrorMap().get(-number) ?? [`errno ${number}`, 'unknown'];
+  throw new Error(`${name}: ${meaning}, flock`);
+}
+
+/**
+ * Makes a hole in an open file or block device, which then reads as zeroes there. False where the kernel does not: it
+ * has no way that it vouches for. Bytes; of a block device whole sectors.
+ */
+export async function punchHole(fd: number, offset: number, length: number): Promise<boolean> {
+  const { fallocate } = await (calls ??= loadSystemCalls());
+  return fallocate(fd, PUNCH_HOLE_KEEP_SIZE, offset, length) === 0;
+}
+
+/** Tells an open block device that nobody needs a range any more. False where it takes no such hint. */
+export async function discardBlocks(fd: number, offset: number, length: number): Promise<boolean> {
+  const { ioctl } = await (calls ??= loadSystemCalls());
+  return ioctl(fd, BLKDISCARD, BigUint64Array.of(BigInt(offset), BigInt(length))) === 0;
+}
+
+/** Lets a pipe hold more, where its owner may have that much. Throws where the system calls cannot be loaded. */
+export async function growPipe(fd: number, bytes: number): Promise<void> {
+  const { fcntl } = await (calls ??= loadSystemCalls());
+  fcntl(fd, F_SETPIPE_SZ, bytes);
+}
+
+/** Only when one is needed: koffi is native code, and most runs of most commands end without it. */
+async function loadSystemCalls(): Promise<SystemCalls> {
+  const koffi = await import('koffi');
+  // The symbols of the process itself: Node has the C library loaded, whichever it is.
+  const library = koffi.load(null);
+  const flock = library.func('int flock(int fd, int operation)');
+  const ioctl = library.func('int ioctl(int fd, unsigned long request, void *argument)');
+  const fcntl = library.func('int fcntl(int fd, int command, ...)');
+  const fallocate = findFallocate(library);
+  return {
+    flock: (fd, operation) => Number(flock(fd, operation)),
+    fallocate: (fd, mode, offset, length) => Number(fallocate(fd, mode, offset, length)),
+    ioctl: (fd, request, argument) => Number(ioctl(fd, request, argument)),
+    fcntl: (fd, command, argument) => Number(fcntl(fd, command, 'int', argument)),
+    errno: () => koffi.errno(),
+  };
+}
+
+/** Under the name that has 64-bit offsets on 32-bit systems too; where there is none, they always have them (musl). */
+function findFallocate(library: LibraryHandle) {
+  const parameters = '(int fd, int mode, int64_t offset, int64_t length)';
+  try {
+    return library.func(`int fallocate64${parameters}`);
+  } catch {
+    return library.func(`int fallocate${parameters}`);
+  }
+}

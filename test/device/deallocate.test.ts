@@ -1,0 +1,23 @@
+import { describe, expect, it } from 'vitest';
+import { zeroLeftOvers } from '../../src/device/deallocate.js';
+import { isZero } from '../../src/device/zero-test.js';
+import { MemoryDevice } from '../support/memory-device.js';
+
+const MIB = 1024 * 1024;
+
+describe('a discarded range', () => {
+  it('is looked at, and what a device kept of it is overwritten; around it nothing is', async () => {
+    const device = new MemoryDevice(Buffer.alloc(4 * MIB, 'x'));
+    device.bytes.fill(0, 512, 2 * MIB);
+    device.bytes.write('kept', MIB + 4096);
+    await zeroLeftOvers(device, { offset: 512, length: 3 * MIB });
+    expect(isZero(device.bytes.subarray(512, 512 + 3 * MIB))).toBe(true);
+    expect(device.bytes.subarray(0, 512).equals(Buffer.alloc(512, 'x'))).toBe(true);
+    expect(device.bytes.subarray(3 * MIB + 512).equals(Buffer.alloc(MIB - 512, 'x'))).toBe(true);
+    expect(device.calls.filter((call) => call.startsWith('write'))).toEqual([
+      `write ${MIB}+${MIB}`,
+      `write ${2 * MIB}+${MIB}`,
+      `write ${3 * MIB}+512`,
+    ]);
+  });
+});
