@@ -1,0 +1,75 @@
+import type { BlockDevice } from '../device/block-device.js';
+import { ChunkMap } from './chunk-map.js';
+import { readBatches, readExceptionStore } from './exception-store.js';
+
+/** A volume that can be read, whatever it is made of. */
+export type ReadableVolume = Pick<BlockDevice, 'path' | 'size' | 'readAt'>;
+
+/**
+ * A volume as it was when its snapshot was made, put together from its store in a file and the volume as it is
+ * now: what the kernel's snapshot device shows, without the kernel. Its map is read when it is first needed.
+ */
+export class BaseView implements ReadableVolume {
+  readonly path: string;
+  readonly size: number;
+  private map: Promise<StoreMap> | null = null;
+
+  constructor(
+    private readonly cow: BlockDevice,
+    private readonly volume: BlockDevice,
+  ) {
+    this.path = cow.path;
+    this.size = volume.size;
+  }
+
+  /** Throws what reading a store throws, and DeviceError. */
+  async readAt(bytes: Uint8Array, offset: number): Promise<void> {
+    this.map ??= StoreMap.read(this.cow, this.volume.size);
+    const map = await this.map;
+    for (let done = 0; done < bytes.length;) {
+      const { place, length } = map.find(offset + done, bytes.length - done);
+      const part = bytes.subarray(done, done + length);
+      if (place === null) await this.volume.readAt(part, offset + done);
+      else await this.cow.readAt(part, place);
+      done += length;
+    }
+  }
+}
+
+/** Where a store keeps each chunk. */
+class StoreMap {
+  private constructor(
+    private readonly chunkSize: number,
+    private readonly newChunks: ChunkMap,
+  ) {}
+
+  /**
+   * Where the store keeps the bytes from `offset` on, null where it has none of them, and how many up to `limit`
+   * lie there in one piece: what was first written in order lies in order.
+   */
+  find(offset: number, limit: number): { readonly place: number | null; readonly length: number } {
+    const { chunkSize, newChunks } = this;
+    const chunk = Math.floor(offset / chunkSize);
+    const within = offset - chunk * chunkSize;
+    const first = newChunks.get(chunk);
+    let count = 1;
+    while (count * chunkSize - within < limit) {
+      const expected = first === undefined ? undefined : first + count;
+      if (newChunks.get(chunk + count) !== expected) break;
+      count += 1;
+    }
+    const length = Math.min(limit, count * chunkSize - within);
+    return { place: first === undefined ? null : first * chunkSize + within, length };
+  }
+
+  static async read(cow: BlockDevice, volumeSize: number): Promise<StoreMap> {
+    const { changes } = await readExceptionStore(cow, { trackedSize: volumeSize, volumeSize });
+    const newChunks = new ChunkMap(changes.chunks);
+    // Once more: only now is it known how many chunks lie before each.
+    const { layout, batches } = await readBatches(cow, volumeSize);
+    for await (const batch of batches) {
+      for (let i = 0; i < batch.count; i++) newChunks.set(batch.oldChunks[i] ?? 0, batch.newChunks[i] ?? 0);
+    }
+    return new StoreMap(layout.chunkSize, newChunks);
+  }
+}

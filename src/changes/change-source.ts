@@ -1,0 +1,45 @@
+import type { BlockDevice } from '../device/block-device.js';
+import type { ReadableVolume } from './base-view.js';
+import type { ChangeSet } from './change-set.js';
+
+/** One way of knowing which blocks of a volume changed, and where their new bytes are read. Sizes in bytes. */
+export interface ChangeSource {
+  /** The source in the user's words, and the volume whose changes it knows. */
+  readonly name: string;
+  readonly origin: string;
+  /** The identity of the state that the changes start from, and of the one that they lead to; null: none. */
+  readonly base: string | null;
+  readonly result: string | null;
+  /** The volume's size now. */
+  readonly volumeSize: number;
+  /** Where the new bytes are read. */
+  readonly data: BlockDevice;
+  /** The volume as it was at the base, or null where it cannot be read any more: then nothing can be proved. */
+  readonly baseVolume: ReadableVolume | null;
+  /** Where at least what did not change since the base can be read, if `baseVolume` is null. */
+  readonly unchangedVolume: ReadableVolume | null;
+  /** Whether nobody can have written to the base since it was frozen. */
+  readonly isBaseReadOnly: boolean;
+  /** What of this host it is read from: none of these may be its own target. */
+  readonly paths: readonly string[];
+  /**
+   * Whether the data can change while it is read: then the changes are read again after the data, as a table
+   * read before it misses what was written in between.
+   */
+  readonly live: boolean;
+  /**
+   * Reads the changes as they are at this moment, or the `most` chunks that changed first. Throws SnapshotError where
+   * the source no longer knows them all.
+   */
+  readChanges(most?: number): Promise<ChangeSet>;
+  /**
+   * A text that says which bytes `data` holds: whenever and wherever it is the same, they are. Null where nothing
+   * proves that nobody writes, or wrote since the source was opened.
+   */
+  dataProof(): Promise<string | null>;
+  /** Throws SnapshotError unless the source still knows every change, as it must after the data was read. */
+  checkValid(): Promise<void>;
+  /** After the last read: whether all that was read is the volume's state at one moment. */
+  isConsistent(): Promise<boolean>;
+  close(): Promise<void>;
+}

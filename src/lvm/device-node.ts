@@ -1,0 +1,78 @@
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { deviceNumberOf, readDeviceFacts, type DeviceNumber } from '../device/device-facts.js';
+import { DeviceError, NoSnapshotError, SnapshotError } from '../errors.js';
+import type { Spawner } from '../host/spawner.js';
+import { findLogicalVolume } from './logical-volume.js';
+
+/** The path of a device's node under /dev, by its number: no link, and right for names that need escaping. */
+export async function nodeOf(number: DeviceNumber): Promise<string> {
+  const path = `/dev/${(await readDeviceFacts(number)).kernelName}`;
+  let found: DeviceNumber;
+  try {
+    found = deviceNumberOf(await stat(path));
+  } catch (error) {
+    throw new DeviceError(path, 'stat', null, error);
+  }
+  if (found !== number)
+    throw new DeviceError(path, 'stat', null, `it is device ${found} instead of ${number}`);
+  return path;
+}
+
+/**
+ * The number of the block device that a user named, where there is a node of that name; `vg/lv` means `/dev/vg/lv`.
+ * Null where there is none; throws NoSnapshotError where it is something else than a device.
+ */
+export async function findNode(name: string): Promise<DeviceNumber | null> {
+  const paths =
+    name.startsWith('/') || name.startsWith('.') ? [name] : [`/dev/${name}`, `/dev/mapper/${name}`];
+  for (const path of paths) {
+    const stats = await stat(path).catch((error: unknown) => {
+      if (isMissing(error)) return null;
+      throw new DeviceError(path, 'stat', null, error);
+    });
+    if (stats?.isBlockDevice() === true) return deviceNumberOf(stats);
+    if (stats !== null)
+      throw new NoSnapshotError(name, 'not a block device (for files, give --cow and --origin)');
+  }
+  return null;
+}
+
+/** As `findNode`; where there is none, throws NoSnapshotError or SnapshotError that says what LVM knows of it. */
+export async function findDeviceNumber(spawner: Spawner, name: string): Promise<DeviceNumber> {
+  const number = await findNode(name);
+  if (number !== null) return number;
+  const volume = await findLogicalVolume(spawner, name);
+  if (volume === null) throw new NoSnapshotError(name, 'no such device or logical volume');
+  if (!volume.active) {
+    throw new NoSnapshotError(name, `inactive: activate it first (lvchange -ay -K ${volume.fullName})`);
+  }
+  if (volume.merging) {
+    // LVM takes its node away as soon as it merges.
+    throw new SnapshotError(
+      name,
+      'the snapshot is being merged into its origin: wait until the merge is done',
+    );
+  }
+  throw new NoSnapshotError(name, 'active, but it has no node under /dev (vgscan --mknodes makes it)');
+}
+
+/** The device-mapper devices that sit on a device. */
+export async function holdersOf(number: DeviceNumber): Promise<DeviceNumber[]> {
+  const folder = `/sys/dev/block/${number}/holders`;
+  try {
+    const names = (await readdir(folder)).filter((each) => each.startsWith('dm-'));
+    const numbers = names.map((each) => readFile(`/sys/class/block/${each}/dev`, 'latin1'));
+    return (await Promise.all(numbers)).map((each) => each.trim()).filter(isDeviceNumber);
+  } catch (error) {
+    throw new DeviceError(folder, 'read', null, error);
+  }
+}
+
+/** Whether a word of a device-mapper table names a device. */
+export function isDeviceNumber(text: string | undefined): text is DeviceNumber {
+  return text !== undefined && /^\d+:\d+$/.test(text);
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
+}

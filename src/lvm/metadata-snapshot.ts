@@ -1,0 +1,157 @@
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import * as v from 'valibot';
+import { CommandError, LockedError, SnapshotError } from '../errors.js';
+import { makePrivateFolder, readIfThere, removeDurably, writeDurably } from '../host/durable-file.js';
+import { lockFolder, type RunLock } from '../host/run-lock.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { DeviceMapper } from './device-mapper.js';
+import { readPoolStatus, type ThinPool } from './thin-pool.js';
+
+/** How long another run that reads the same pool is waited for: it only takes as long as thin_delta does. */
+const PATIENCE_MS = 60_000;
+const PAUSE_MS = 200;
+
+/** What our note says of the metadata snapshot that is held: its root, or null while it is being reserved. */
+const noteSchema = v.object({ root: v.nullable(v.number()) });
+
+/**
+ * Does some work while the pool's metadata snapshot is held for it, taken fresh at the beginning and given back at
+ * the end, whatever happens. What a run before this one left, killed in the middle, is given back first: a note in
+ * the state directory tells it from a stranger's.
+ *
+ * Throws LockedError where another lvmsync holds it for a minute, or anyone else does; SnapshotError where the pool
+ * is not in order, or lost the snapshot meanwhile; CommandError, DeviceError.
+ */
+export async function withMetadataSnapshot<T>(
+  pool: ThinPool,
+  what: string,
+  about: Surroundings,
+  work: () => Promise<T>,
+): Promise<T> {
+  const folder = join(about.stateDir, 'pools', encodeURIComponent(pool.key));
+  await makePrivateFolder(folder);
+  const lock = await lockPool(folder, pool, what, about);
+  try {
+    const holder = new MetadataSnapshot(pool, join(folder, 'metadata-snapshot.json'), about);
+    await holder.settleLeftOver();
+    return await holder.hold(work);
+  } finally {
+    await lock.release();
+  }
+}
+
+async function lockPool(folder: string, pool: ThinPool, what: string, about: Surroundings): Promise<RunLock> {
+  const giveUpAt = about.clock() + PATIENCE_MS;
+  for (;;) {
+    try {
+      const holder = { what, pid: process.pid, startedAt: about.now() };
+      return await lockFolder(folder, `the thin pool ${pool.dmName}`, holder);
+    } catch (error) {
+      if (!(error instanceof LockedError) || about.clock() > giveUpAt) throw error;
+    }
+    about.signal.throwIfAborted();
+    await sleep(PAUSE_MS);
+  }
+}
+
+class MetadataSnapshot {
+  private readonly mapper: DeviceMapper;
+
+  constructor(
+    private readonly pool: ThinPool,
+    /** Where the note lies. */
+    private readonly path: string,
+    private readonly about: Surroundings,
+  ) {
+    this.mapper = new DeviceMapper(about.spawner);
+  }
+
+  /** Gives back what a killed run of ours held. Throws LockedError where what is held is not ours. */
+  async settleLeftOver(): Promise<void> {
+    const { heldRoot } = await this.status();
+    const text = await readIfThere(this.path);
+    if (heldRoot !== null) {
+      const note = text === null ? null : parseNote(text);
+      if (note === null || (note.root !== null && note.root !== heldRoot)) throw this.heldByOthers(heldRoot);
+      await this.mapper.message(this.pool.number, 'release_metadata_snap');
+      this.about.detail(
+        `${this.pool.dmName}: gave back the metadata snapshot that a run before this one left`,
+      );
+    }
+    if (text !== null) await removeDurably(this.path);
+  }
+
+  async hold<T>(work: () => Promise<T>): Promise<T> {
+    const root = await this.reserve();
+    let outcome: T;
+    try {
+      outcome = await work();
+      await this.checkHeld(root);
+    } catch (error) {
+      // What went wrong first says more; where this fails too, the note is still there for the next run.
+      await this.release(root).catch(() => undefined);
+      throw error;
+    }
+    await this.release(root);
+    return outcome;
+  }
+
+  private async reserve(): Promise<number> {
+    // Before: whoever is killed behind the message, and before it could note the root, leaves a sign of it.
+    await this.note(null);
+    try {
+      await this.mapper.message(this.pool.number, 'reserve_metadata_snap');
+    } catch (error) {
+      // The kernel did not: what is held now, if anything is, is another's.
+      if (error instanceof CommandError) await removeDurably(this.path);
+      throw error;
+    }
+    const { heldRoot } = await this.status();
+    if (heldRoot === null)
+      throw new SnapshotError(this.pool.dmName, 'someone else gave back our metadata snapshot');
+    await this.note(heldRoot);
+    return heldRoot;
+  }
+
+  /** Someone who gives it back while it is read lets the kernel write over what is read. */
+  private async checkHeld(root: number): Promise<void> {
+    const { heldRoot } = await this.status();
+    if (heldRoot === root) return;
+    const problem =
+      'the metadata snapshot was given back by someone else while it was read: run lvmsync again';
+    throw new SnapshotError(this.pool.dmName, problem);
+  }
+
+  private async release(root: number): Promise<void> {
+    // Another's may be held by now, where someone gave ours back.
+    const { heldRoot } = await this.status();
+    if (heldRoot === root) await this.mapper.message(this.pool.number, 'release_metadata_snap');
+    await removeDurably(this.path);
+  }
+
+  private async note(root: number | null): Promise<void> {
+    await writeDurably(this.path, `${JSON.stringify({ root })}\n`);
+  }
+
+  private status() {
+    return readPoolStatus(this.about.spawner, this.pool);
+  }
+
+  private heldByOthers(root: number): LockedError {
+    const { dmName } = this.pool;
+    const holder = `a metadata snapshot (root block ${root}) that is not lvmsync's`;
+    const wayOut =
+      'another program reads it, or left it behind; once none does, ' +
+      `"dmsetup message ${dmName} 0 release_metadata_snap" gives it back`;
+    return new LockedError(`the thin pool ${dmName}`, holder, wayOut);
+  }
+}
+
+function parseNote(text: string): v.InferOutput<typeof noteSchema> | null {
+  try {
+    return v.parse(noteSchema, JSON.parse(text));
+  } catch {
+    return null;
+  }
+}

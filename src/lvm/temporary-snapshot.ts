@@ -1,0 +1,155 @@
+import { randomBytes } from 'node:crypto';
+import { rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { DeviceNumber } from '../device/device-facts.js';
+import { CommandError, LockedError } from '../errors.js';
+import { makePrivateFolder } from '../host/durable-file.js';
+import { lockFolder, type RunLock } from '../host/run-lock.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { findDeviceNumber } from './device-node.js';
+import { listVolumes } from './lvs.js';
+import type { ThinLvmFacts } from './thin-volume.js';
+
+/** What marks a snapshot as one of ours. */
+const TAG = 'lvmsync.temporary';
+const PREFIX = 'lvmsync-tmp-';
+/** udev looks into a device for a moment after it was closed. */
+const REMOVE_TRIES = 20;
+const PAUSE_MS = 250;
+
+/** A read-only thin snapshot that lives as long as a run needs it. */
+export interface TemporarySnapshot {
+  /** `vg/lv`. */
+  readonly name: string;
+  readonly number: DeviceNumber;
+  /** Removes it; whoever had it open has closed it by then. Throws CommandError. */
+  remove(): Promise<void>;
+}
+
+/**
+ * Makes a snapshot of a thin volume that is in use, active and read-only. LVM freezes what is mounted on the volume
+ * for the moment that it takes. A lock in the state directory, taken before, tells other runs that it is needed.
+ *
+ * Throws CommandError where LVM refuses, LockedError, DeviceError.
+ */
+export async function makeTemporarySnapshot(
+  { fullName, group }: ThinLvmFacts,
+  about: Surroundings,
+): Promise<TemporarySnapshot> {
+  const lvName = `${PREFIX}${randomBytes(4).toString('hex')}`;
+  const name = `${group}/${lvName}`;
+  const claim = await Claim.take(group, lvName, about);
+  try {
+    // Not activated at boot (-ky), but now (-K).
+    const how = ['--snapshot', '-ky', '-K', '-ay', '-pr', '--addtag', TAG, '--name', lvName];
+    await runLvm(about, ['lvcreate', '-qq', '-y', ...how, fullName]).catch(async (error: unknown) => {
+      // LVM takes back what it could not finish; where it did not, this does.
+      await removeVolume(name, about).catch(() => undefined);
+      throw error;
+    });
+    const remove = async () => {
+      await removeVolume(name, about);
+      await claim.end();
+    };
+    return { name, number: await numberOrRemove(name, remove, about), remove };
+  } catch (error) {
+    await claim.end();
+    throw error;
+  }
+}
+
+/**
+ * Removes the snapshots of a volume group that runs before this one left because they were killed. One whose run is
+ * still there stays; so does one that another host, or another state directory, knows of: a notice names it.
+ */
+export async function removeLeftOvers(group: string, about: Surroundings): Promise<void> {
+  const rows = await listVolumes(about.spawner, ['lv_name'], ['--select', `tags=${TAG}`, '--', group]);
+  for (const { lv_name: lvName } of rows ?? []) {
+    const name = `${group}/${lvName}`;
+    const claim = await Claim.takeOver(group, lvName, about);
+    if (claim === 'unknown') {
+      about.notice(
+        `${name}: a temporary snapshot that this host's state directory does not know: remove it if no lvmsync runs (lvremove ${name})`,
+      );
+    } else if (claim !== 'in use') {
+      await removeVolume(name, about);
+      await claim.end();
+      about.notice(`${name}: removed; a run that was killed had left it`);
+    }
+  }
+}
+
+async function numberOrRemove(
+  name: string,
+  remove: () => Promise<void>,
+  about: Surroundings,
+): Promise<DeviceNumber> {
+  try {
+    return await findDeviceNumber(about.spawner, name);
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+}
+
+async function removeVolume(name: string, about: Surroundings): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      await runLvm(about, ['lvremove', '-qq', '-f', '-y', name]);
+      return;
+    } catch (error) {
+      if (tries === REMOVE_TRIES || !(error instanceof CommandError && /in use/i.test(error.stderr)))
+        throw error;
+    }
+    await sleep(PAUSE_MS);
+  }
+}
+
+async function runLvm(about: Surroundings, argv: readonly [string, ...string[]]): Promise<void> {
+  const { status, stderr } = await about.spawner.run(argv);
+  if (status !== 0) throw new CommandError(argv, status, stderr, 'LVM refused');
+}
+
+/** The sign, in the state directory, that a run of this host made a snapshot and needs it: locked while it lives. */
+class Claim {
+  private constructor(
+    private readonly folder: string,
+    private readonly lock: RunLock,
+  ) {}
+
+  static async take(group: string, lvName: string, about: Surroundings): Promise<Claim> {
+    const folder = claimFolder(group, lvName, about);
+    await makePrivateFolder(folder);
+    const holder = { what: `a snapshot of ${group}`, pid: process.pid, startedAt: about.now() };
+    return new Claim(folder, await lockFolder(folder, `the snapshot ${group}/${lvName}`, holder));
+  }
+
+  /** Takes the claim of a run that is no more. */
+  static async takeOver(
+    group: string,
+    lvName: string,
+    about: Surroundings,
+  ): Promise<Claim | 'in use' | 'unknown'> {
+    const isKnown = await stat(claimFolder(group, lvName, about)).then(
+      () => true,
+      () => false,
+    );
+    if (!isKnown) return 'unknown';
+    try {
+      return await Claim.take(group, lvName, about);
+    } catch (error) {
+      if (error instanceof LockedError) return 'in use';
+      throw error;
+    }
+  }
+
+  async end(): Promise<void> {
+    await rm(this.folder, { recursive: true, force: true });
+    await this.lock.release();
+  }
+}
+
+function claimFolder(group: string, lvName: string, about: Surroundings): string {
+  return join(about.stateDir, 'temporary', group, lvName);
+}

@@ -1,0 +1,65 @@
+import type { DeviceNumber } from '../device/device-facts.js';
+import { SnapshotError } from '../errors.js';
+import type { Spawner } from '../host/spawner.js';
+import { DeviceMapper } from './device-mapper.js';
+import { isDeviceNumber } from './device-node.js';
+
+const SECTOR = 512;
+
+/** A thin pool: where its volumes' mappings are kept. */
+export interface ThinPool {
+  /** What device-mapper calls it, such as `vg-pool-tpool`. */
+  readonly dmName: string;
+  /** What names it from one run to the next: its UUID, or else its name. */
+  readonly key: string;
+  readonly number: DeviceNumber;
+  /** The device that holds its metadata. */
+  readonly metadata: DeviceNumber;
+  /** Bytes. */
+  readonly chunkSize: number;
+}
+
+/** What the kernel says of a pool that is in order. Bytes. */
+export interface ThinPoolStatus {
+  /** The root of the metadata snapshot that is held, whoever holds it: a block of the metadata; null: none is. */
+  readonly heldRoot: number | null;
+  readonly used: number;
+  readonly size: number;
+}
+
+/** Finds the pool of a thin volume by its device. Throws SnapshotError, CommandError. */
+export async function findThinPool(spawner: Spawner, number: DeviceNumber): Promise<ThinPool> {
+  const mapper = new DeviceMapper(spawner);
+  const { name: dmName, uuid } = await mapper.info(number);
+  const [target] = await mapper.table(number);
+  const [metadata, , chunkSectors] = target?.words ?? [];
+  if (target?.type !== 'thin-pool' || !isDeviceNumber(metadata) || !/^\d+$/.test(chunkSectors ?? '')) {
+    throw new SnapshotError(dmName, `unexpected thin-pool table: ${target?.words.join(' ') ?? 'none'}`);
+  }
+  const key = uuid === '' ? dmName : uuid;
+  return { dmName, key, number, metadata, chunkSize: Number(chunkSectors) * SECTOR };
+}
+
+/** Asks the kernel how a pool is, now. Throws SnapshotError where its metadata cannot be relied on, or changed. */
+export async function readPoolStatus(spawner: Spawner, pool: ThinPool): Promise<ThinPoolStatus> {
+  const [target] = await new DeviceMapper(spawner).status(pool.number);
+  const words = target?.words ?? [];
+  const problem = target?.type === 'thin-pool' ? findProblem(words) : 'it is no thin pool any more';
+  if (problem !== null) throw new SnapshotError(pool.dmName, `the thin pool is not in order: ${problem}`);
+  const [, , data = '', root = ''] = words;
+  const [used = NaN, size = NaN] = data.split('/').map((chunks) => Number(chunks) * pool.chunkSize);
+  return { heldRoot: root === '-' ? null : Number(root), used, size };
+}
+
+/** transaction, used/total metadata, used/total data, held root, mode, …, needs_check or -, … */
+function findProblem(words: readonly string[]): string | null {
+  const text = words.join(' ');
+  if (words[0] === 'Fail') return 'its metadata failed; see lvmthin(7) on how to repair it';
+  if (words[0] === 'Error') return 'the kernel cannot tell its status';
+  if (words.includes('needs_check')) return 'its metadata needs a check; see lvmthin(7) on how to repair it';
+  const [, , data, root, mode] = words;
+  if (mode === 'out_of_data_space') return 'it is out of data space: extend it first (lvextend)';
+  if (mode === 'ro') return 'it is read-only: see lvmthin(7) on why and on how to repair it';
+  const isKnown = mode === 'rw' && /^\d+\/\d+$/.test(data ?? '') && /^(-|\d+)$/.test(root ?? '');
+  return isKnown ? null : `the kernel says "${text}" of it`;
+}
