@@ -1,0 +1,33 @@
+import type { Proof, StreamTotals } from './frame-format.js';
+import type { StreamHeader } from './stream-header.js';
+
+/** What is known of a block's bytes beforehand. */
+export interface KnownOfBytes {
+  /** Their CRC-32. */
+  readonly crc?: number | undefined;
+  /** The same bytes made fewer, for a format that can carry them so. */
+  readonly packed?: PackedBytes | undefined;
+}
+
+export interface PackedBytes {
+  /** By its number in the format. */
+  readonly codec: number;
+  readonly bytes: Uint8Array;
+}
+
+/** Writes blocks as a stream of one of the two protocols. Offsets and lengths in bytes. */
+export interface BlockWriter {
+  /** Bytes handed to the sink so far. */
+  readonly bytesWritten: number;
+  start(header: StreamHeader): Promise<void>;
+  /** Resolves when the memory of `bytes`, and of what is known of them, is no longer needed. */
+  data(offset: number, bytes: Uint8Array, known?: KnownOfBytes): Promise<void>;
+  zero(offset: number, length: number): Promise<void>;
+  discard(offset: number, length: number): Promise<void>;
+  /** Says what the target must hold in an extent before it is changed. */
+  prove(proof: Proof): Promise<void>;
+  /** From here on offsets may start again from 0. */
+  nextPass(): Promise<void>;
+  /** Writes the end and closes the sink. A writer that never gets here leaves a truncated stream. */
+  finish(): Promise<StreamTotals>;
+}

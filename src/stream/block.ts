@@ -1,0 +1,29 @@
+import type { LentBuffer } from '../byte-channel.js';
+import type { Proof } from './frame-format.js';
+
+/** New contents for a range of the volume. Whoever takes a data block releases it. Offsets, lengths in bytes. */
+export type Block =
+  | {
+      readonly kind: 'data';
+      readonly offset: number;
+      readonly length: number;
+      readonly data: LentBuffer;
+      /** The CRC-32 of the data, where it is known already. */
+      readonly crc?: number;
+    }
+  | { readonly kind: 'zero'; readonly offset: number; readonly length: number }
+  | { readonly kind: 'discard'; readonly offset: number; readonly length: number };
+
+/** Words of a session: all before it shall be durable; or, before the first block, go on where an earlier one was. */
+export type SessionMark =
+  | { readonly kind: 'checkpoint'; readonly frame: number; readonly token: Buffer }
+  | { readonly kind: 'resume'; readonly token: Buffer };
+
+/** What a stream carries: blocks, what the target must hold before them, and marks between them. */
+export type StreamItem =
+  Block | ({ readonly kind: 'proof' } & Proof) | { readonly kind: 'next-pass' } | SessionMark;
+
+/** The block, or null for anything else. */
+export function asBlock(item: StreamItem): Block | null {
+  return item.kind === 'data' || item.kind === 'zero' || item.kind === 'discard' ? item : null;
+}

@@ -1,0 +1,271 @@
+import { hash } from 'node:crypto';
+import { crc32 } from 'node:zlib';
+import { FormatError } from '../errors.js';
+
+/*
+ * The byte layout of PROTO[4] (docs/stream-format.md):
+ *
+ *   stream  := "lvmsync PROTO[4]\n" frame…
+ *   frame   := u32be payloadLength | u8 type | u8 flags | u64be number | payload | u32be crc32(frame so far)
+ *   H       := JSON                                    D := u64 offset, u32 rawLength, u8 codec, [u32 rawCrc], bytes
+ *   Z, U    := u64 offset, u64 length                  N := u32 pass
+ *   P       := u64 offset, u32 length, u32 crc         F := u64 writes
+ *   W       := one or more times (u64 offset, u64 length, u8 zeroes, u32 crc)
+ *   E       := u64 frames, dataBytes, zeroBytes, discardBytes, lastIndex, u8[32] chain
+ */
+export const PROTOCOL_LINE = 'lvmsync PROTO[4]\n';
+export const FRAME_HEADER_LENGTH = 14;
+export const CHECKSUM_LENGTH = 4;
+export const DATA_PREFIX_LENGTH = 13;
+/** Before the bytes of a codec: the checksum of the block's own. */
+export const RAW_CRC_LENGTH = 4;
+export const RANGE_LENGTH = 16;
+export const END_LENGTH = 72;
+/** A block's data is at most this long, so that a reader knows what it may have to hold. Bytes. */
+export const MAX_BLOCK_LENGTH = 1024 * 1024;
+/** The longest payload of any frame, also of one that is skipped. Bytes. */
+export const MAX_PAYLOAD_LENGTH = MAX_BLOCK_LENGTH + 65_536;
+
+export const HEADER = 'H';
+export const DATA = 'D';
+export const ZERO = 'Z';
+export const DISCARD = 'U';
+export const NEXT_PASS = 'N';
+export const PROOF = 'P';
+export const END = 'E';
+/** A journal's own marks, optional: of writes that are about to be done, and of how many of them are durable. */
+export const ANNOUNCEMENT = 'W';
+export const FLUSHED = 'F';
+
+/** Flags, bit 0: a reader that does not know the type skips the frame. */
+export const OPTIONAL = 1;
+/** The codec of bytes as they are. */
+export const RAW = 0;
+
+/** A frame's first 14 bytes. */
+export interface FrameHeader {
+  readonly payloadLength: number;
+  readonly type: string;
+  readonly flags: number;
+  readonly number: number;
+}
+
+export function encodeFrameHeader({ payloadLength, type, flags, number }: FrameHeader): Buffer {
+  const bytes = Buffer.allocUnsafe(FRAME_HEADER_LENGTH);
+  bytes.writeUInt32BE(payloadLength, 0);
+  bytes.writeUInt8(type.charCodeAt(0), 4);
+  bytes.writeUInt8(flags, 5);
+  bytes.writeBigUInt64BE(BigInt(number), 6);
+  return bytes;
+}
+
+/** `position` is where the frame starts in the stream. */
+export function parseFrameHeader(bytes: Buffer, what: string, position: number): FrameHeader {
+  return {
+    payloadLength: bytes.readUInt32BE(0),
+    type: String.fromCharCode(bytes.readUInt8(4)),
+    flags: bytes.readUInt8(5),
+    number: readNumber(bytes, 6, { what, position, field: 'frame number' }),
+  };
+}
+
+/** A whole frame as one piece of memory; for payloads that are small. */
+export function encodeFrame(type: string, flags: number, number: number, payload: Uint8Array): Buffer {
+  const header = encodeFrameHeader({ payloadLength: payload.length, type, flags, number });
+  return Buffer.concat([header, payload, encodeChecksum(checksumOf(header, payload))]);
+}
+
+/** The checksum of a frame whose payload lies in several pieces. */
+export function checksumOf(...pieces: readonly Uint8Array[]): number {
+  // Of some empty pieces, which have no memory at all, Node's crc32 would give 0.
+  return pieces.reduce((crc, piece) => (piece.length === 0 ? crc : crc32(piece, crc)), 0);
+}
+
+export function encodeChecksum(crc: number): Buffer {
+  const bytes = Buffer.allocUnsafe(CHECKSUM_LENGTH);
+  bytes.writeUInt32BE(crc, 0);
+  return bytes;
+}
+
+export function encodeDataPrefix(offset: number, rawLength: number): Buffer {
+  const bytes = Buffer.allocUnsafe(DATA_PREFIX_LENGTH);
+  bytes.writeBigUInt64BE(BigInt(offset), 0);
+  bytes.writeUInt32BE(rawLength, 8);
+  bytes.writeUInt8(RAW, 12);
+  return bytes;
+}
+
+/** What precedes the bytes of a codec. */
+export function encodePackedPrefix(offset: number, rawLength: number, codec: number, rawCrc: number): Buffer {
+  const prefix = encodeDataPrefix(offset, rawLength);
+  prefix.writeUInt8(codec, 12);
+  return Buffer.concat([prefix, encodeChecksum(rawCrc)]);
+}
+
+export function parseDataPrefix(bytes: Buffer, what: string, position: number) {
+  return {
+    offset: readNumber(bytes, 0, { what, position, field: 'offset' }),
+    rawLength: bytes.readUInt32BE(8),
+    codec: bytes.readUInt8(12),
+  };
+}
+
+export function encodeRange(offset: number, length: number): Buffer {
+  const bytes = Buffer.allocUnsafe(RANGE_LENGTH);
+  bytes.writeBigUInt64BE(BigInt(offset), 0);
+  bytes.writeBigUInt64BE(BigInt(length), 8);
+  return bytes;
+}
+
+export function parseRange(bytes: Buffer, what: string, position: number) {
+  return {
+    offset: readNumber(bytes, 0, { what, position, field: 'offset' }),
+    length: readNumber(bytes, 8, { what, position, field: 'length' }),
+  };
+}
+
+/** Says what the target must hold in an extent before it is changed: the checksum of the old bytes. */
+export interface Proof {
+  readonly offset: number;
+  readonly length: number;
+  readonly crc: number;
+}
+
+export const PROOF_LENGTH = 16;
+
+export function encodeProof({ offset, length, crc }: Proof): Buffer {
+  const bytes = Buffer.allocUnsafe(PROOF_LENGTH);
+  bytes.writeBigUInt64BE(BigInt(offset), 0);
+  bytes.writeUInt32BE(length, 8);
+  bytes.writeUInt32BE(crc, 12);
+  return bytes;
+}
+
+export function parseProof(bytes: Buffer, what: string, position: number): Proof {
+  return {
+    offset: readNumber(bytes, 0, { what, position, field: 'offset' }),
+    length: bytes.readUInt32BE(8),
+    crc: bytes.readUInt32BE(12),
+  };
+}
+
+/** A write that a journal says is about to be done: of zeroes, or of bytes with this checksum. */
+export interface Announcement {
+  readonly offset: number;
+  readonly length: number;
+  readonly zeroes: boolean;
+  /** 0 where zeroes are written. */
+  readonly crc: number;
+}
+
+const ANNOUNCEMENT_LENGTH = 21;
+
+export function encodeAnnouncements(writes: readonly Announcement[]): Buffer {
+  const bytes = Buffer.allocUnsafe(writes.length * ANNOUNCEMENT_LENGTH);
+  writes.forEach(({ offset, length, zeroes, crc }, index) => {
+    const at = index * ANNOUNCEMENT_LENGTH;
+    bytes.writeBigUInt64BE(BigInt(offset), at);
+    bytes.writeBigUInt64BE(BigInt(length), at + 8);
+    bytes.writeUInt8(zeroes ? 1 : 0, at + 16);
+    bytes.writeUInt32BE(crc, at + 17);
+  });
+  return bytes;
+}
+
+export function* parseAnnouncements(bytes: Buffer, what: string, position: number): Generator<Announcement> {
+  if (bytes.length % ANNOUNCEMENT_LENGTH !== 0) {
+    throw new FormatError(what, position, 'W frame', `${bytes.length} bytes long`);
+  }
+  for (let at = 0; at < bytes.length; at += ANNOUNCEMENT_LENGTH) {
+    yield {
+      offset: readNumber(bytes, at, { what, position, field: 'offset' }),
+      length: readNumber(bytes, at + 8, { what, position, field: 'length' }),
+      zeroes: bytes.readUInt8(at + 16) === 1,
+      crc: bytes.readUInt32BE(at + 17),
+    };
+  }
+}
+
+const FLUSHED_LENGTH = 8;
+
+/** Says how many of the writes that a journal announced are on the target's stable storage. */
+export function encodeFlushed(writes: number): Buffer {
+  const bytes = Buffer.allocUnsafe(FLUSHED_LENGTH);
+  bytes.writeBigUInt64BE(BigInt(writes));
+  return bytes;
+}
+
+export function parseFlushed(bytes: Buffer, what: string, position: number): number {
+  if (bytes.length !== FLUSHED_LENGTH) {
+    throw new FormatError(what, position, 'F frame', `${bytes.length} bytes long`);
+  }
+  return readNumber(bytes, 0, { what, position, field: 'writes' });
+}
+
+export function encodePass(pass: number): Buffer {
+  const bytes = Buffer.allocUnsafe(4);
+  bytes.writeUInt32BE(pass, 0);
+  return bytes;
+}
+
+/** Counts of what a stream carries. Bytes but for `frames`. */
+export interface StreamTotals {
+  readonly frames: number;
+  readonly dataBytes: number;
+  readonly zeroBytes: number;
+  readonly discardBytes: number;
+}
+
+export function encodeEnd(totals: StreamTotals, chain: Uint8Array): Buffer {
+  const bytes = Buffer.alloc(END_LENGTH);
+  const counts = [totals.frames, totals.dataBytes, totals.zeroBytes, totals.discardBytes];
+  counts.forEach((count, index) => bytes.writeBigUInt64BE(BigInt(count), index * 8));
+  // The place of the last index frame stays 0 until streams have an index.
+  bytes.set(chain, 40);
+  return bytes;
+}
+
+export function parseEnd(
+  bytes: Buffer,
+  what: string,
+  position: number,
+): StreamTotals & { readonly chain: Buffer } {
+  const at = (index: number) => readNumber(bytes, index * 8, { what, position, field: 'count' });
+  return {
+    frames: at(0),
+    dataBytes: at(1),
+    zeroBytes: at(2),
+    discardBytes: at(3),
+    chain: bytes.subarray(40),
+  };
+}
+
+/**
+ * The digest of a stream: a chain over its frames' headers and checksums, which cost next to nothing a byte and
+ * can be taken up again after a restart.
+ */
+export class FrameChain {
+  value: Buffer = Buffer.alloc(32);
+  private readonly link = Buffer.alloc(32 + FRAME_HEADER_LENGTH + CHECKSUM_LENGTH);
+
+  add(header: Uint8Array, checksum: Uint8Array): void {
+    this.link.set(this.value, 0);
+    this.link.set(header, 32);
+    this.link.set(checksum, 32 + FRAME_HEADER_LENGTH);
+    // In one call: a third cheaper than a Hash object for so few bytes.
+    this.value = hash('sha256', this.link, 'buffer');
+  }
+}
+
+interface Field {
+  readonly what: string;
+  readonly position: number;
+  readonly field: string;
+}
+
+/** A u64 as a number. Throws FormatError past what a number holds exactly. */
+function readNumber(bytes: Buffer, at: number, { what, position, field }: Field): number {
+  const value = Number(bytes.readBigUInt64BE(at));
+  if (!Number.isSafeInteger(value)) throw new FormatError(what, position, field, 'impossibly large');
+  return value;
+}

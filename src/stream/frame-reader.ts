@@ -1,0 +1,144 @@
+import { crc32 } from 'node:zlib';
+import type { LendBuffer, LentBuffer } from '../byte-channel.js';
+import { codecNumbered, type CodecName } from '../codec/codec.js';
+import { FormatError } from '../errors.js';
+import type { ByteReader } from './byte-reader.js';
+import {
+  CHECKSUM_LENGTH,
+  checksumOf,
+  DATA,
+  DATA_PREFIX_LENGTH,
+  FRAME_HEADER_LENGTH,
+  FrameChain,
+  HEADER,
+  MAX_BLOCK_LENGTH,
+  MAX_PAYLOAD_LENGTH,
+  parseDataPrefix,
+  parseFrameHeader,
+  RAW,
+  RAW_CRC_LENGTH,
+  type FrameHeader,
+} from './frame-format.js';
+import { joinChecksums } from './joined-checksum.js';
+import { MAX_HEADER_LENGTH } from './stream-header.js';
+
+/** A frame whose checksum and number are right. */
+export type Frame = SmallFrame | DataFrame;
+
+export interface SmallFrame extends FramePlace {
+  readonly payload: Buffer;
+}
+
+/** A data frame without flags; whoever takes it releases the data. */
+export interface DataFrame extends FramePlace {
+  readonly offset: number;
+  /** How long the block is: that of the data, unless a codec made them fewer. */
+  readonly rawLength: number;
+  /** Null for bytes as they are; else `data` is the checksum of the block's own bytes, and the codec's. */
+  readonly codec: CodecName | null;
+  readonly data: LentBuffer;
+  /** The CRC-32 of the data alone. */
+  readonly crc: number;
+}
+
+interface FramePlace {
+  readonly header: FrameHeader;
+  /** Where it starts in the stream. */
+  readonly position: number;
+}
+
+/** Takes frames off one direction of a line, one after another. */
+export class FrameReader {
+  /** The chain over all frames before the one being read. */
+  chainBefore: Buffer = Buffer.alloc(32);
+  private number = 0;
+  private readonly chain = new FrameChain();
+
+  /** @param what names the stream in errors */
+  constructor(
+    private readonly reader: ByteReader,
+    private readonly what: string,
+  ) {}
+
+  /** The chain over all frames so far. */
+  get chainSoFar(): Buffer {
+    return this.chain.value;
+  }
+
+  /** Throws TruncatedStreamError, or FormatError for a frame that is damaged, too long or out of turn. */
+  async next(lend: LendBuffer): Promise<Frame> {
+    const position = this.reader.offset;
+    const head = await this.reader.readExactly(FRAME_HEADER_LENGTH, 'a frame');
+    const header = parseFrameHeader(head, this.what, position);
+    if (header.number !== this.number) {
+      const problem = `number ${header.number} where ${this.number} should follow`;
+      throw new FormatError(this.what, position, 'frame', problem);
+    }
+    this.number += 1;
+    const place = { header, position };
+    // Flags may change a payload's layout: data is only taken apart without any.
+    if (header.type === DATA && header.flags === 0) return await this.readData(head, place, lend);
+    return await this.readSmall(head, place);
+  }
+
+  private async readSmall(head: Buffer, place: FramePlace): Promise<SmallFrame> {
+    const { payloadLength, type } = place.header;
+    this.refuseLongerThan(type === HEADER ? MAX_HEADER_LENGTH : MAX_PAYLOAD_LENGTH, place);
+    const payload = await this.reader.readExactly(payloadLength, 'a payload');
+    await this.verify(place, head, checksumOf(head, payload));
+    return { ...place, payload };
+  }
+
+  private async readData(head: Buffer, place: FramePlace, lend: LendBuffer): Promise<DataFrame> {
+    const { payloadLength } = place.header;
+    this.refuseLongerThan(DATA_PREFIX_LENGTH + MAX_BLOCK_LENGTH, place);
+    if (payloadLength < DATA_PREFIX_LENGTH)
+      this.fail(place, 'data frame', `only ${payloadLength} bytes long`);
+    const prefix = await this.reader.readExactly(DATA_PREFIX_LENGTH, 'a data frame');
+    const { offset, rawLength, codec } = parseDataPrefix(prefix, this.what, place.position);
+    const data = await lend(payloadLength - DATA_PREFIX_LENGTH);
+    try {
+      await this.reader.readInto(data.bytes, 'data');
+      const crc = crc32(data.bytes);
+      await this.verify(place, head, joinChecksums(checksumOf(head, prefix), crc, data.bytes.length));
+      // After the checksum: what is damaged shall not read as what is unknown.
+      const sent = this.checkCodec(place, codec, rawLength, data.bytes.length);
+      return { ...place, offset, data, crc, ...sent };
+    } catch (error) {
+      data.release();
+      throw error;
+    }
+  }
+
+  private checkCodec(place: FramePlace, id: number, rawLength: number, length: number) {
+    if (id === RAW) {
+      if (rawLength !== length) this.fail(place, 'raw length', 'it is not that of the data');
+      return { rawLength, codec: null };
+    }
+    const codec = codecNumbered(id);
+    if (codec === null) this.fail(place, 'codec', `${id} is not known; a newer lvmsync wrote this stream`);
+    if (rawLength > MAX_BLOCK_LENGTH || rawLength <= length || length < RAW_CRC_LENGTH) {
+      this.fail(place, 'raw length', `${length} bytes of ${codec} stand for ${rawLength}`);
+    }
+    return { rawLength, codec };
+  }
+
+  private async verify(place: FramePlace, head: Buffer, crc: number): Promise<void> {
+    const checksum = await this.reader.readExactly(CHECKSUM_LENGTH, 'a checksum');
+    if (checksum.readUInt32BE(0) !== crc) {
+      this.fail(place, `frame ${place.header.number}`, 'its checksum is wrong: it was damaged on the way');
+    }
+    this.chainBefore = this.chain.value;
+    this.chain.add(head, checksum);
+  }
+
+  private refuseLongerThan(limit: number, place: FramePlace): void {
+    const { payloadLength } = place.header;
+    if (payloadLength > limit)
+      this.fail(place, 'payload length', `${payloadLength} bytes are more than ${limit}`);
+  }
+
+  private fail({ position }: FramePlace, field: string, problem: string): never {
+    throw new FormatError(this.what, position, field, problem);
+  }
+}

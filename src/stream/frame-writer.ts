@@ -1,0 +1,210 @@
+import { crc32 } from 'node:zlib';
+import type { ByteSink } from '../byte-channel.js';
+import type { BlockWriter, KnownOfBytes } from './block-writer.js';
+import { ExtentOrder } from './extent-order.js';
+import {
+  ANNOUNCEMENT,
+  checksumOf,
+  DATA,
+  DISCARD,
+  encodeAnnouncements,
+  encodeChecksum,
+  encodeDataPrefix,
+  encodeEnd,
+  encodeFlushed,
+  encodeFrameHeader,
+  encodePackedPrefix,
+  encodePass,
+  encodeProof,
+  encodeRange,
+  END,
+  FLUSHED,
+  FrameChain,
+  HEADER,
+  MAX_BLOCK_LENGTH,
+  NEXT_PASS,
+  OPTIONAL,
+  PROOF,
+  PROTOCOL_LINE,
+  ZERO,
+  type Announcement,
+  type Proof,
+  type StreamTotals,
+} from './frame-format.js';
+import { joinChecksums } from './joined-checksum.js';
+import {
+  CHECKPOINT,
+  encodeCheckpoint,
+  encodeResumePoint,
+  HEARTBEAT,
+  RESUME,
+  RESUME_POINT,
+  type ResumePoint,
+} from './mark-format.js';
+import { encodeHeader, type StreamHeader } from './stream-header.js';
+
+/** What follows a payload's fixed part, and its CRC-32. */
+interface Body {
+  readonly bytes: Uint8Array;
+  readonly crc: number;
+}
+
+/** Payloads below this go out in one piece with their frame: a copy costs less than two more writes. */
+const JOIN_BELOW = 16 * 1024;
+const NOTHING: Body = { bytes: new Uint8Array(0), crc: 0 };
+
+/** What was written of a stream so far. */
+export interface WrittenStream {
+  readonly totals: StreamTotals;
+  /** The pass that is under way, from 1, and where its last extent ends. */
+  readonly pass: number;
+  readonly cursor: number;
+  /** Over all frames so far. */
+  readonly chain: Buffer;
+}
+
+/** Writes a PROTO[4] stream. A block out of order is our own bug: it throws a plain Error. */
+export class FrameWriter implements BlockWriter {
+  bytesWritten = 0;
+  /** Whether the end frame is on its way. */
+  isEnding = false;
+  private frames = 0;
+  private dataBytes = 0;
+  private zeroBytes = 0;
+  private discardBytes = 0;
+  private order = new ExtentOrder(0);
+  private readonly chain = new FrameChain();
+  private framesUnderWay = 0;
+
+  constructor(private readonly sink: ByteSink) {}
+
+  /** Goes on where a stream ends that lacks its end frame. */
+  static continue(sink: ByteSink, volumeSize: number, written: WrittenStream): FrameWriter {
+    const writer = new FrameWriter(sink);
+    const { totals, pass, cursor, chain } = written;
+    writer.frames = totals.frames;
+    writer.dataBytes = totals.dataBytes;
+    writer.zeroBytes = totals.zeroBytes;
+    writer.discardBytes = totals.discardBytes;
+    writer.order = new ExtentOrder(volumeSize, pass, cursor);
+    writer.chain.value = chain;
+    return writer;
+  }
+
+  /** How many frames there are: the number of the next one. */
+  get frameCount(): number {
+    return this.frames;
+  }
+
+  async start(header: StreamHeader): Promise<void> {
+    this.order = new ExtentOrder(header.volumeSize);
+    await this.send(Buffer.from(PROTOCOL_LINE));
+    await this.frame(HEADER, encodeHeader(header));
+  }
+
+  async data(offset: number, bytes: Uint8Array, known: KnownOfBytes = {}): Promise<void> {
+    if (bytes.length > MAX_BLOCK_LENGTH) throw new Error(`a block of ${bytes.length} bytes is too long`);
+    this.take(offset, bytes.length);
+    this.dataBytes += bytes.length;
+    const { packed, crc = crc32(bytes) } = known;
+    if (packed === undefined) {
+      await this.frame(DATA, encodeDataPrefix(offset, bytes.length), { bytes, crc });
+    } else {
+      const prefix = encodePackedPrefix(offset, bytes.length, packed.codec, crc);
+      await this.frame(DATA, prefix, { bytes: packed.bytes, crc: crc32(packed.bytes) });
+    }
+  }
+
+  async zero(offset: number, length: number): Promise<void> {
+    this.take(offset, length);
+    this.zeroBytes += length;
+    await this.frame(ZERO, encodeRange(offset, length));
+  }
+
+  async discard(offset: number, length: number): Promise<void> {
+    this.take(offset, length);
+    this.discardBytes += length;
+    await this.frame(DISCARD, encodeRange(offset, length));
+  }
+
+  async prove(proof: Proof): Promise<void> {
+    await this.frame(PROOF, encodeProof(proof));
+  }
+
+  /** For a journal: says that these writes are about to be done. At least one. */
+  async announce(writes: readonly Announcement[]): Promise<void> {
+    await this.frame(ANNOUNCEMENT, encodeAnnouncements(writes), NOTHING, OPTIONAL);
+  }
+
+  /** For a journal: says that the first so many writes that it announced are on the target's stable storage. */
+  async markFlushed(writes: number): Promise<void> {
+    await this.frame(FLUSHED, encodeFlushed(writes), NOTHING, OPTIONAL);
+  }
+
+  /** For a journal: says up to where the applied stream is on the target's stable storage, as are all writes announced so far. */
+  async markResumePoint(point: ResumePoint): Promise<void> {
+    await this.frame(RESUME_POINT, encodeResumePoint(point), NOTHING, OPTIONAL);
+  }
+
+  /** For a session: asks for all before it to be made durable; the token will name this place. */
+  async checkpoint(token: Uint8Array): Promise<void> {
+    await this.frame(CHECKPOINT, encodeCheckpoint(this.chain.value, token));
+  }
+
+  /** For a session: says that only what lies behind the place that the receiver offered will follow. */
+  async resume(token: Uint8Array): Promise<void> {
+    await this.frame(RESUME, token);
+  }
+
+  /** For a session: a sign of life between header and end, unless a frame is just being written, which is one. */
+  async heartbeat(): Promise<void> {
+    if (this.frames > 0 && this.framesUnderWay === 0 && !this.isEnding)
+      await this.frame(HEARTBEAT, NOTHING.bytes, NOTHING, OPTIONAL);
+  }
+
+  async nextPass(): Promise<void> {
+    this.order.startPass();
+    await this.frame(NEXT_PASS, encodePass(this.order.pass));
+  }
+
+  async finish(): Promise<StreamTotals> {
+    const { frames, dataBytes, zeroBytes, discardBytes } = this;
+    const totals = { frames, dataBytes, zeroBytes, discardBytes };
+    this.isEnding = true;
+    await this.frame(END, encodeEnd(totals, this.chain.value));
+    await this.sink.end();
+    return totals;
+  }
+
+  private take(offset: number, length: number): void {
+    const problem = this.order.take(offset, length);
+    if (problem !== null) throw new Error(problem);
+  }
+
+  private async frame(type: string, head: Uint8Array, body = NOTHING, flags = 0): Promise<void> {
+    const { bytes } = body;
+    const payloadLength = head.length + bytes.length;
+    const header = encodeFrameHeader({ payloadLength, type, flags, number: this.frames });
+    const crc = joinChecksums(checksumOf(header, head), body.crc, bytes.length);
+    const checksum = encodeChecksum(crc);
+    this.frames += 1;
+    this.chain.add(header, checksum);
+    this.framesUnderWay += 1;
+    try {
+      if (payloadLength < JOIN_BELOW) {
+        await this.send(Buffer.concat([header, head, bytes, checksum]));
+        return;
+      }
+      await this.send(Buffer.concat([header, head]));
+      await this.send(bytes);
+      await this.send(checksum);
+    } finally {
+      this.framesUnderWay -= 1;
+    }
+  }
+
+  private async send(piece: Uint8Array): Promise<void> {
+    this.bytesWritten += piece.length;
+    await this.sink.write(piece);
+  }
+}

@@ -1,0 +1,76 @@
+import type { ByteSource, LendBuffer } from '../byte-channel.js';
+import { FormatError, TruncatedStreamError } from '../errors.js';
+import type { StreamItem } from './block.js';
+import { ByteReader } from './byte-reader.js';
+import { HEADER, PROTOCOL_LINE } from './frame-format.js';
+import { FrameReader } from './frame-reader.js';
+import { PROTO3_LINE, readProto3Blocks } from './proto3.js';
+import { readProto4Blocks } from './proto4-blocks.js';
+import { parseHeader, type StreamHeader } from './stream-header.js';
+import { unpackBlocks } from './unpack-blocks.js';
+
+/** The longest line that can still be ours; a login script's chatter is cut here. */
+const MAX_LINE_LENGTH = 64;
+
+/** A stream whose line and header have been read. */
+export interface IncomingStream {
+  readonly protocol: 3 | 4;
+  /** Null in PROTO[3], which has none. */
+  readonly header: StreamHeader | null;
+  /** To be read once. Ends only where the stream is whole, else throws TruncatedStreamError or FormatError. */
+  readonly blocks: AsyncIterable<StreamItem>;
+}
+
+/**
+ * Opens a stream of either protocol. Data comes in buffers of `lend`, which whoever takes a block releases.
+ * Throws TruncatedStreamError, or FormatError, naming `what`.
+ */
+export async function openIncomingStream(
+  source: ByteSource,
+  lend: LendBuffer,
+  what: string,
+): Promise<IncomingStream> {
+  const reader = new ByteReader(source, what);
+  const protocol = await readProtocolLine(reader, what);
+  if (protocol === 3) return { protocol, header: null, blocks: readProto3Blocks(reader, lend, what) };
+  const frames = new FrameReader(reader, what);
+  const header = await readHeader(frames, lend, what);
+  const blocks = unpackBlocks(readProto4Blocks(reader, frames, header, lend, what), lend, what);
+  return { protocol, header, blocks };
+}
+
+/** Reads the first line of a stream or of a receiver's replies. Throws FormatError unless it is one of ours, TruncatedStreamError where that is cut. */
+export async function readProtocolLine(reader: ByteReader, what: string): Promise<3 | 4> {
+  let line = '';
+  while (!line.endsWith('\n') && line.length < MAX_LINE_LENGTH && !(line !== '' && (await reader.atEnd()))) {
+    line += (await reader.readExactly(1, 'the line "lvmsync PROTO[4]"')).toString('latin1');
+  }
+  const version = /^lvmsync PROTO\[(\d{1,9})\]\n$/.exec(line)?.[1];
+  if (version === '3' || version === '4') return version === '3' ? 3 : 4;
+  if ([PROTOCOL_LINE, PROTO3_LINE].some((known) => known.startsWith(line))) {
+    throw new TruncatedStreamError(what, reader.offset, 'the rest of its first line expected');
+  }
+  if (version !== undefined) {
+    throw new FormatError(
+      what,
+      0,
+      'protocol',
+      `PROTO[${version}] needs another version of lvmsync; 3 and 4 are known`,
+    );
+  }
+  const seen = JSON.stringify(line.replace(/[^\x20-\x7e]/g, '.'));
+  throw new FormatError(
+    what,
+    0,
+    'first line',
+    `${seen} is not lvmsync's; over ssh, a login script may have printed it`,
+  );
+}
+
+async function readHeader(frames: FrameReader, lend: LendBuffer, what: string): Promise<StreamHeader> {
+  const frame = await frames.next(lend);
+  if ('payload' in frame && frame.header.type === HEADER && frame.header.flags === 0)
+    return parseHeader(frame.payload, what, frame.position);
+  if ('data' in frame) frame.data.release();
+  throw new FormatError(what, frame.position, 'first frame', 'it is no header');
+}

@@ -1,0 +1,104 @@
+import type { ByteSink, LendBuffer } from '../byte-channel.js';
+import { FormatError } from '../errors.js';
+import type { Block } from './block.js';
+import type { BlockWriter } from './block-writer.js';
+import type { ByteReader } from './byte-reader.js';
+import { MAX_BLOCK_LENGTH, type StreamTotals } from './frame-format.js';
+
+/*
+ * PROTO[3], the Ruby tool's format: its line, then records until the end of file:
+ *
+ *   record := u64be offset | u32be length | that many bytes
+ *
+ * Nothing marks the end, orders the records or guards their bytes.
+ */
+export const PROTO3_LINE = 'lvmsync PROTO[3]\n';
+const RECORD_HEADER_LENGTH = 12;
+const ZEROES = Buffer.alloc(MAX_BLOCK_LENGTH);
+
+/** Writes a PROTO[3] stream: what the header says is lost, zeroes travel as data. */
+export class Proto3Writer implements BlockWriter {
+  bytesWritten = 0;
+  private frames = 0;
+  private dataBytes = 0;
+
+  constructor(private readonly sink: ByteSink) {}
+
+  async start(): Promise<void> {
+    await this.send(Buffer.from(PROTO3_LINE));
+  }
+
+  async data(offset: number, bytes: Uint8Array): Promise<void> {
+    const header = Buffer.allocUnsafe(RECORD_HEADER_LENGTH);
+    header.writeBigUInt64BE(BigInt(offset), 0);
+    header.writeUInt32BE(bytes.length, 8);
+    await this.send(header);
+    await this.send(bytes);
+    this.frames += 1;
+    this.dataBytes += bytes.length;
+  }
+
+  async zero(offset: number, length: number): Promise<void> {
+    for (let done = 0; done < length; done += ZEROES.length) {
+      await this.data(offset + done, ZEROES.subarray(0, Math.min(ZEROES.length, length - done)));
+    }
+  }
+
+  async discard(offset: number, length: number): Promise<void> {
+    await this.zero(offset, length);
+  }
+
+  prove(): Promise<void> {
+    // It has no place for proofs.
+    return Promise.resolve();
+  }
+
+  nextPass(): Promise<void> {
+    // Its records may come in any order.
+    return Promise.resolve();
+  }
+
+  async finish(): Promise<StreamTotals> {
+    await this.sink.end();
+    return { frames: this.frames, dataBytes: this.dataBytes, zeroBytes: 0, discardBytes: 0 };
+  }
+
+  private async send(piece: Uint8Array): Promise<void> {
+    this.bytesWritten += piece.length;
+    await this.sink.write(piece);
+  }
+}
+
+/**
+ * Reads the records after the line, long ones in blocks of at most 1 MiB. The end of file between two records is
+ * the end; anywhere else it throws TruncatedStreamError.
+ */
+export async function* readProto3Blocks(
+  reader: ByteReader,
+  lend: LendBuffer,
+  what: string,
+): AsyncGenerator<Block> {
+  while (!(await reader.atEnd())) {
+    const position = reader.offset;
+    const header = await reader.readExactly(RECORD_HEADER_LENGTH, 'a record');
+    const start = Number(header.readBigUInt64BE(0));
+    const end = start + header.readUInt32BE(8);
+    if (!Number.isSafeInteger(end)) throw new FormatError(what, position, 'offset', 'impossibly large');
+    for (let offset = start; offset < end;) {
+      const length = Math.min(end - offset, MAX_BLOCK_LENGTH);
+      yield { kind: 'data', offset, length, data: await readData(reader, lend, length) };
+      offset += length;
+    }
+  }
+}
+
+async function readData(reader: ByteReader, lend: LendBuffer, length: number) {
+  const data = await lend(length);
+  try {
+    await reader.readInto(data.bytes, 'data');
+    return data;
+  } catch (error) {
+    data.release();
+    throw error;
+  }
+}

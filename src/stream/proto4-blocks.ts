@@ -1,0 +1,193 @@
+import type { LendBuffer } from '../byte-channel.js';
+import { FormatError } from '../errors.js';
+import type { ByteReader } from './byte-reader.js';
+import { ExtentOrder } from './extent-order.js';
+import {
+  DATA,
+  DISCARD,
+  END,
+  END_LENGTH,
+  HEADER,
+  MAX_BLOCK_LENGTH,
+  NEXT_PASS,
+  OPTIONAL,
+  parseEnd,
+  parseProof,
+  parseRange,
+  PROOF,
+  PROOF_LENGTH,
+  RANGE_LENGTH,
+  ZERO,
+  type Proof,
+} from './frame-format.js';
+import type { DataFrame, FrameReader, SmallFrame } from './frame-reader.js';
+import { CHECKPOINT, parseCheckpoint, RESUME, takeToken } from './mark-format.js';
+import type { StreamItem } from './block.js';
+import type { PackedItem } from './unpack-blocks.js';
+import type { StreamHeader } from './stream-header.js';
+
+/** Reads what follows the header, up to the end frame and the end of file after it, checking all that was promised. */
+export async function* readProto4Blocks(
+  reader: ByteReader,
+  frames: FrameReader,
+  header: StreamHeader,
+  lend: LendBuffer,
+  what: string,
+): AsyncGenerator<PackedItem> {
+  const rules = new StreamRules(header.volumeSize, what);
+  for (;;) {
+    const frame = await frames.next(lend);
+    if ('data' in frame) {
+      yield takeData(frame, rules);
+    } else if (frame.header.type === END) {
+      rules.checkFlags(frame);
+      rules.checkEnd(frame, frames.chainBefore);
+      if (!(await reader.atEnd()))
+        throw new FormatError(what, reader.offset, 'end', 'something follows the end frame');
+      return;
+    } else {
+      const item = takeSmall(frame, rules, frames.chainBefore);
+      if (item !== null) yield item;
+    }
+  }
+}
+
+function takeData(frame: DataFrame, rules: StreamRules): PackedItem {
+  const { offset, data, codec, crc, position, rawLength: length } = frame;
+  try {
+    rules.checkRange('data', frame.position, offset, length);
+  } catch (error) {
+    data.release();
+    throw error;
+  }
+  if (codec !== null) return { kind: 'packed', offset, length, data, codec, position };
+  return { kind: 'data', offset, length, data, crc };
+}
+
+/** Null for a frame that may be skipped. */
+function takeSmall(frame: SmallFrame, rules: StreamRules, chainBefore: Buffer): StreamItem | null {
+  if (KNOWN_TYPES.has(frame.header.type)) rules.checkFlags(frame);
+  switch (frame.header.type) {
+    case ZERO:
+      return { kind: 'zero', ...rules.takeRange('zero', frame) };
+    case DISCARD:
+      return { kind: 'discard', ...rules.takeRange('discard', frame) };
+    case PROOF:
+      return { kind: 'proof', ...rules.takeProof(frame) };
+    case NEXT_PASS:
+      rules.startPass(frame);
+      return { kind: 'next-pass' };
+    case CHECKPOINT:
+      return { kind: 'checkpoint', ...rules.takeCheckpoint(frame, chainBefore) };
+    case RESUME:
+      return { kind: 'resume', token: rules.takeResume(frame) };
+    default:
+      rules.checkSkippable(frame);
+      return null;
+  }
+}
+
+/** Never optional, and in this version without flags. */
+const KNOWN_TYPES = new Set([HEADER, DATA, ZERO, DISCARD, PROOF, NEXT_PASS, CHECKPOINT, RESUME, END]);
+
+/** What a stream promised, against what it brings. */
+class StreamRules {
+  private readonly bytes = { data: 0, zero: 0, discard: 0 };
+  private readonly order: ExtentOrder;
+  /** Whether anything came that is neither header nor proof. */
+  private hasBegun = false;
+
+  constructor(
+    volumeSize: number,
+    private readonly what: string,
+  ) {
+    this.order = new ExtentOrder(volumeSize);
+  }
+
+  checkFlags({ header, position }: SmallFrame): void {
+    if (header.flags === 0) return;
+    this.fail(position, `${header.type} frame`, `flags 0x${header.flags.toString(16)} are not known`);
+  }
+
+  takeRange(kind: 'zero' | 'discard', frame: SmallFrame) {
+    this.checkLength(frame, RANGE_LENGTH);
+    const { offset, length } = parseRange(frame.payload, this.what, frame.position);
+    this.checkRange(kind, frame.position, offset, length);
+    return { offset, length };
+  }
+
+  takeProof(frame: SmallFrame): Proof {
+    this.checkLength(frame, PROOF_LENGTH);
+    const proof = parseProof(frame.payload, this.what, frame.position);
+    const problem =
+      proof.length > MAX_BLOCK_LENGTH
+        ? 'longer than a block'
+        : this.order.findMisfit(proof.offset, proof.length);
+    if (problem !== null) this.fail(frame.position, 'proof', problem);
+    return proof;
+  }
+
+  /** Within the volume, in whole sectors, behind what came before. */
+  checkRange(kind: 'data' | 'zero' | 'discard', position: number, offset: number, length: number): void {
+    const problem = this.order.take(offset, length);
+    if (problem !== null) this.fail(position, 'extent', problem);
+    this.hasBegun = true;
+    this.bytes[kind] += length;
+  }
+
+  startPass(frame: SmallFrame): void {
+    this.checkLength(frame, 4);
+    this.hasBegun = true;
+    this.order.startPass();
+    const pass = frame.payload.readUInt32BE(0);
+    if (pass !== this.order.pass) {
+      this.fail(frame.position, 'pass', `${pass} where ${this.order.pass} should follow`);
+    }
+  }
+
+  takeCheckpoint(frame: SmallFrame, chainBefore: Buffer) {
+    const { chain, token } = parseCheckpoint(frame.payload, this.what, frame.position);
+    if (!chain.equals(chainBefore)) {
+      this.fail(frame.position, 'checkpoint', 'its digest is not that of the frames before it');
+    }
+    this.hasBegun = true;
+    return { frame: frame.header.number, token };
+  }
+
+  takeResume(frame: SmallFrame): Buffer {
+    if (this.hasBegun) this.fail(frame.position, 'R frame', 'behind the first block');
+    this.hasBegun = true;
+    return takeToken(frame.payload, 0, this.what, frame.position);
+  }
+
+  checkSkippable({ header, position }: SmallFrame): void {
+    if (header.type === HEADER) this.fail(position, 'H frame', 'a second header');
+    if ((header.flags & OPTIONAL) !== 0) return;
+    const type = /[!-~]/.test(header.type) ? header.type : `0x${header.type.charCodeAt(0).toString(16)}`;
+    this.fail(position, 'frame type', `${type} is not known; a newer lvmsync wrote this stream`);
+  }
+
+  checkEnd(frame: SmallFrame, chain: Buffer): void {
+    this.checkLength(frame, END_LENGTH);
+    const end = parseEnd(frame.payload, this.what, frame.position);
+    const { data, zero, discard } = this.bytes;
+    const right =
+      end.frames === frame.header.number &&
+      end.dataBytes === data &&
+      end.zeroBytes === zero &&
+      end.discardBytes === discard;
+    if (!right) this.fail(frame.position, 'end frame', 'its counts are not what came before it');
+    if (!end.chain.equals(chain))
+      this.fail(frame.position, 'end frame', 'its digest is not that of the frames before it');
+  }
+
+  private checkLength({ payload, position, header }: SmallFrame, length: number): void {
+    if (payload.length !== length) {
+      this.fail(position, `${header.type} frame`, `${payload.length} bytes long instead of ${length}`);
+    }
+  }
+
+  private fail(position: number, field: string, problem: string): never {
+    throw new FormatError(this.what, position, field, problem);
+  }
+}

@@ -1,0 +1,93 @@
+import { crc32 } from 'node:zlib';
+import type { LendBuffer, LentBuffer } from '../byte-channel.js';
+import type { CodecName } from '../codec/codec.js';
+import { loadCodec } from '../codec/load-codec.js';
+import { workAhead } from '../codec/work-ahead.js';
+import { FormatError } from '../errors.js';
+import type { StreamItem } from './block.js';
+import { RAW_CRC_LENGTH } from './frame-format.js';
+
+/** Blocks that are decompressed at once: as many as libuv has threads. */
+const BLOCKS_AHEAD = 4;
+
+/** What a stream carries, blocks as they came: `length` is that of the block, `data` its checksum and a codec's bytes. */
+export type PackedItem =
+  | StreamItem
+  | {
+      readonly kind: 'packed';
+      readonly offset: number;
+      readonly length: number;
+      readonly data: LentBuffer;
+      readonly codec: CodecName;
+      /** Where its frame starts in the stream. */
+      readonly position: number;
+    };
+
+/**
+ * The same items with all blocks decompressed, some ahead of whoever takes them. Throws FormatError, in its turn,
+ * where compressed bytes do not give what their frame says, or where this host lacks their codec.
+ */
+export async function* unpackBlocks(
+  items: AsyncIterable<PackedItem>,
+  lend: LendBuffer,
+  what: string,
+): AsyncGenerator<StreamItem> {
+  const iterator = items[Symbol.asyncIterator]();
+  try {
+    for (let next = await iterator.next(); next.done !== true; next = await iterator.next()) {
+      if (next.value.kind !== 'packed') {
+        // Many streams have nothing else, and go on without the cost of a queue.
+        yield next.value;
+        continue;
+      }
+      yield* workAhead(
+        startingWith(next.value, iterator),
+        BLOCKS_AHEAD,
+        (item) => (item.kind === 'packed' ? unpack(item, lend, what) : Promise.resolve(item)),
+        (item) => {
+          if (item.kind === 'data') item.data.release();
+        },
+      );
+      return;
+    }
+  } finally {
+    await iterator.return?.();
+  }
+}
+
+async function* startingWith(first: PackedItem, rest: AsyncIterator<PackedItem>): AsyncGenerator<PackedItem> {
+  yield first;
+  for (let next = await rest.next(); next.done !== true; next = await rest.next()) yield next.value;
+}
+
+async function unpack(
+  { offset, length, data, codec: name, position }: Extract<PackedItem, { kind: 'packed' }>,
+  lend: LendBuffer,
+  what: string,
+): Promise<StreamItem> {
+  try {
+    // Asked for before anything else is awaited, so before the next frame asks: memory for the block whose turn it
+    // is never lacks.
+    const raw = await lend(length);
+    try {
+      const crc = await decompress(name, data.bytes, raw.bytes);
+      return { kind: 'data', offset, length, data: raw, crc };
+    } catch (error) {
+      raw.release();
+      const problem = error instanceof Error ? error.message : String(error);
+      throw new FormatError(what, position, `${name} data`, problem);
+    }
+  } finally {
+    data.release();
+  }
+}
+
+/** Fills `raw`; returns its checksum, which was found right. */
+async function decompress(name: CodecName, data: Buffer, raw: Buffer): Promise<number> {
+  const codec = await loadCodec(name);
+  if (codec === null) throw new Error(`this host cannot decompress ${name}: install libzstd1, or Node 22.15`);
+  await codec.decompress(data.subarray(RAW_CRC_LENGTH), raw);
+  const crc = crc32(raw);
+  if (crc !== data.readUInt32BE(0)) throw new Error('decompressed, its checksum is wrong');
+  return crc;
+}
