@@ -1,0 +1,37 @@
+/** What a user wants of whoever writes a target. */
+export interface ApplyPolicy {
+  /** Where journals, locks and records lie; null for the default of the host that writes. */
+  readonly stateDir: string | null;
+  /** Where to keep the old bytes for good, or null. */
+  readonly snapback: string | null;
+  /** Whether to save old bytes before they are overwritten, so that a crash can be taken back. */
+  readonly journal: boolean;
+  /** Go on although the target does not seem to be in the state that the stream starts from. */
+  readonly forceBase: boolean;
+  /** Stop at the first block whose old bytes are not those of the stream's base. */
+  readonly stopOnMismatch: boolean;
+  /** Check everything that can be checked, and write nothing. */
+  readonly dryRun: boolean;
+}
+
+/** What a user gets who says nothing. */
+export const DEFAULT_POLICY: ApplyPolicy = {
+  stateDir: null,
+  snapback: null,
+  journal: true,
+  forceBase: false,
+  stopOnMismatch: false,
+  dryRun: false,
+};
+
+/** A policy as words of `lvmsync receive`, for the far side. */
+export function policyWords(policy: ApplyPolicy): string[] {
+  return [
+    ...(policy.stateDir === null ? [] : ['--state-dir', policy.stateDir]),
+    ...(policy.snapback === null ? [] : ['--snapback', policy.snapback]),
+    ...(policy.journal ? [] : ['--no-journal']),
+    ...(policy.forceBase ? ['--force', 'base'] : []),
+    ...(policy.stopOnMismatch ? ['--on-base-mismatch', 'stop'] : []),
+    ...(policy.dryRun ? ['--dry-run'] : []),
+  ];
+}

@@ -1,0 +1,229 @@
+import { open, stat, type FileHandle } from 'node:fs/promises';
+import type { ByteSource } from '../byte-channel.js';
+import { DeviceError, FormatError, TruncatedStreamError } from '../errors.js';
+import { endOf, type Extent } from '../extent.js';
+import { ByteReader } from '../stream/byte-reader.js';
+import {
+  ANNOUNCEMENT,
+  DATA_PREFIX_LENGTH,
+  END,
+  FLUSHED,
+  FRAME_HEADER_LENGTH,
+  HEADER,
+  MAX_BLOCK_LENGTH,
+  NEXT_PASS,
+  parseAnnouncements,
+  parseFlushed,
+  parseRange,
+  ZERO,
+  type Announcement,
+} from '../stream/frame-format.js';
+import { FrameReader, type Frame } from '../stream/frame-reader.js';
+import type { WrittenStream } from '../stream/frame-writer.js';
+import { readProtocolLine } from '../stream/incoming-stream.js';
+import { parseResumePoint, RESUME_POINT, type ResumePoint } from '../stream/mark-format.js';
+import { parseHeader, type StreamHeader } from '../stream/stream-header.js';
+
+/**
+ * How much can follow the last good frame: one batch that was not yet flushed when the crash came, and of which
+ * nothing was written to the target. More than that is damage, not a torn tail. Bytes.
+ */
+const TORN_TAIL_LIMIT = 32 * MAX_BLOCK_LENGTH;
+const READ_SIZE = 1024 * 1024;
+
+/** Old bytes that a log holds: at `position` of its file, or zeroes where that is null. */
+export interface SavedExtent extends Extent {
+  readonly position: number | null;
+}
+
+/** A write that a log announces. */
+export interface AnnouncedWrite extends Announcement {
+  /** Whether it was on the target's stable storage for sure. */
+  readonly isFlushed: boolean;
+}
+
+/** A place in a log up to which the applied stream is on stable storage. */
+export interface ResumePlace {
+  readonly point: ResumePoint;
+  /** How much of the log lies before it, itself included: bytes, saved extents, announced writes. */
+  readonly length: number;
+  readonly savedCount: number;
+  readonly writeCount: number;
+  /** The log as a stream up to here, to be gone on with. */
+  readonly written: WrittenStream;
+}
+
+/** What an undo log says, as far as it is whole. */
+export interface JournalContents {
+  readonly header: StreamHeader;
+  /** In the order of saving; none overlaps another. */
+  readonly saved: readonly SavedExtent[];
+  readonly writes: readonly AnnouncedWrite[];
+  /** Whether it has its end frame: the apply was done, and flushed. */
+  readonly isFinished: boolean;
+  /** The last place at which the apply can be taken up, or null. */
+  readonly resumePlace: ResumePlace | null;
+}
+
+/**
+ * Reads an undo log up to its end or its torn tail. Throws FormatError where it is damaged, DeviceError.
+ */
+export async function readJournal(path: string): Promise<JournalContents> {
+  const file = await open(path, 'r').catch((error: unknown) => {
+    throw new DeviceError(path, 'open', null, error);
+  });
+  try {
+    const contents = new Collector();
+    const { size } = await stat(path);
+    const reader = new ByteReader(piecesOf(file, path), path);
+    try {
+      await readFrames(reader, path, contents);
+    } catch (error) {
+      if (!(error instanceof TruncatedStreamError || error instanceof FormatError)) throw error;
+      if (size - contents.goodUpTo > TORN_TAIL_LIMIT) throw error;
+    }
+    return contents.result(path);
+  } finally {
+    await file.close();
+  }
+}
+
+async function readFrames(reader: ByteReader, path: string, contents: Collector): Promise<void> {
+  await readProtocolLine(reader, path);
+  const frames = new FrameReader(reader, path);
+  // Each frame's data is looked at and dropped: one buffer does for all.
+  const buffer = Buffer.alloc(MAX_BLOCK_LENGTH);
+  const lend = (length: number) =>
+    Promise.resolve({ bytes: buffer.subarray(0, length), release: () => undefined });
+  while (!(await reader.atEnd())) {
+    contents.take(await frames.next(lend), path);
+    contents.endFrame(reader.offset, frames.chainSoFar);
+  }
+}
+
+/** Gathers what the frames say. */
+class Collector {
+  goodUpTo = 0;
+  private header: StreamHeader | null = null;
+  private readonly saved: SavedExtent[] = [];
+  private readonly writes: Announcement[] = [];
+  private flushedWrites = 0;
+  private isFinished = false;
+  private resumePlace: ResumePlace | null = null;
+  private point: ResumePoint | null = null;
+  private frames = 0;
+  private dataBytes = 0;
+  private zeroBytes = 0;
+  private pass = 1;
+  private cursor = 0;
+
+  take(frame: Frame, path: string): void {
+    const { header, position } = frame;
+    if ('data' in frame) {
+      // Old bytes are read again from where they stand, so our logs hold them as they are.
+      if (frame.codec !== null) throw new FormatError(path, position, 'codec', `old bytes in ${frame.codec}`);
+      const at = position + FRAME_HEADER_LENGTH + DATA_PREFIX_LENGTH;
+      this.save({ offset: frame.offset, length: frame.data.bytes.length, position: at });
+    } else if (header.type === HEADER) this.header = parseHeader(frame.payload, path, position);
+    else if (header.type === ZERO)
+      this.save({ ...parseRange(frame.payload, path, position), position: null });
+    else if (header.type === NEXT_PASS) this.startPass();
+    else if (header.type === ANNOUNCEMENT)
+      this.writes.push(...parseAnnouncements(frame.payload, path, position));
+    else if (header.type === FLUSHED) this.flushedWrites = parseFlushed(frame.payload, path, position);
+    else if (header.type === RESUME_POINT) this.point = parseResumePoint(frame.payload, path, position);
+    else if (header.type === END) this.isFinished = true;
+  }
+
+  /** @param chain that over all frames up to this one, which ends at `offset` */
+  endFrame(offset: number, chain: Buffer): void {
+    this.goodUpTo = offset;
+    this.frames += 1;
+    if (this.point === null) return;
+    const { frames, dataBytes, zeroBytes, pass, cursor } = this;
+    this.flushedWrites = this.writes.length;
+    this.resumePlace = {
+      point: this.point,
+      length: offset,
+      savedCount: this.saved.length,
+      writeCount: this.writes.length,
+      written: { totals: { frames, dataBytes, zeroBytes, discardBytes: 0 }, pass, cursor, chain },
+    };
+    this.point = null;
+  }
+
+  private save(extent: SavedExtent): void {
+    this.saved.push(extent);
+    if (extent.position === null) this.zeroBytes += extent.length;
+    else this.dataBytes += extent.length;
+    this.cursor = endOf(extent);
+  }
+
+  private startPass(): void {
+    this.pass += 1;
+    this.cursor = 0;
+  }
+
+  result(path: string): JournalContents {
+    // The header was durable before the note that names this file.
+    if (this.header === null) throw new FormatError(path, 0, 'journal', 'its header is damaged');
+    const writes = this.writes.map((write, index) => ({ ...write, isFlushed: index < this.flushedWrites }));
+    const { header, saved, isFinished, resumePlace } = this;
+    return { header, saved, writes, isFinished, resumePlace };
+  }
+}
+
+/** The old bytes of a log, by extent of the volume. */
+export class OldBytes {
+  private readonly sorted: readonly SavedExtent[];
+
+  constructor(
+    private readonly file: FileHandle,
+    private readonly path: string,
+    saved: readonly SavedExtent[],
+  ) {
+    this.sorted = [...saved].sort((a, b) => a.offset - b.offset);
+  }
+
+  /** Reads what the volume held in an extent. Throws FormatError where the log does not hold all of it. */
+  async read(extent: Extent): Promise<Buffer> {
+    const bytes = Buffer.alloc(extent.length);
+    for (let offset = extent.offset; offset < endOf(extent);) {
+      const saved = this.find(offset);
+      if (saved === null)
+        throw new FormatError(this.path, 0, 'old bytes', `those at byte ${offset} are missing`);
+      const length = Math.min(endOf(saved), endOf(extent)) - offset;
+      if (saved.position !== null) {
+        await this.file.read(bytes, offset - extent.offset, length, saved.position + offset - saved.offset);
+      }
+      offset += length;
+    }
+    return bytes;
+  }
+
+  private find(offset: number): SavedExtent | null {
+    let low = 0;
+    let high = this.sorted.length - 1;
+    while (low <= high) {
+      const middle = (low + high) >> 1;
+      const saved = this.sorted[middle];
+      if (saved === undefined) break;
+      if (endOf(saved) <= offset) low = middle + 1;
+      else if (saved.offset > offset) high = middle - 1;
+      else return saved;
+    }
+    return null;
+  }
+}
+
+async function* piecesOf(file: FileHandle, path: string): ByteSource {
+  const piece = Buffer.alloc(READ_SIZE);
+  for (let position = 0; ;) {
+    const { bytesRead } = await file.read(piece, 0, piece.length, position).catch((error: unknown) => {
+      throw new DeviceError(path, 'read', position, error);
+    });
+    if (bytesRead === 0) return;
+    position += bytesRead;
+    yield piece.subarray(0, bytesRead);
+  }
+}

@@ -1,0 +1,169 @@
+import { access, statfs } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import * as v from 'valibot';
+import { DeviceError, FormatError, UnsafeTargetError, UsageError } from '../errors.js';
+import type { StreamHeader } from '../stream/stream-header.js';
+import { readIfThere, removeDurably, renameDurably, writeDurably } from '../host/durable-file.js';
+import { UndoLog, type ReadLog } from './undo-log.js';
+
+/** Frames, headers and the file system's own needs, on top of the old bytes. */
+const ROOM_MARGIN = 1.03;
+const ROOM_LEAST = 4 * 1024 * 1024;
+
+const noteSchema = v.object({
+  /** Where the undo log lies. */
+  log: v.string(),
+  /** The name that it gets when the apply is done, null where it is then removed. */
+  snapback: v.nullable(v.string()),
+  /**
+   * Of an apply that ended in order, with all that it wrote on stable storage: the target's write stamp, and the run
+   * of a sender that it belonged to.
+   */
+  left: v.optional(v.object({ stamp: v.string(), run: v.string() })),
+});
+
+/** What the target's folder says of an apply that has not ended. */
+export type ApplyNote = v.InferOutput<typeof noteSchema>;
+
+/**
+ * The undo log of the apply that is under way, and the note of where it lies. The note is there before the first
+ * write and goes after the last, so whoever finds it finds what takes the target back.
+ */
+export class Journal {
+  private constructor(
+    private readonly folder: string,
+    readonly log: UndoLog,
+    private readonly note: ApplyNote,
+    private readonly isContinued: boolean,
+  ) {}
+
+  /**
+   * Begins a journal in the target's folder, or beside the later `snapback`. Throws UsageError where the snapback
+   * or an unfinished one exists, UnsafeTargetError where there is no room for it, DeviceError.
+   */
+  static async begin(folder: string, header: StreamHeader, snapback: string | null): Promise<Journal> {
+    const final = snapback === null ? null : resolve(snapback);
+    if (final !== null) await refuseExisting(final);
+    const path = final === null ? join(folder, 'journal') : `${final}.partial`;
+    await checkJournalRoom(path, header.expectedBytes);
+    // Without a note it is of an apply that never wrote.
+    if (final === null) await removeDurably(path);
+    const log = await UndoLog.create(path, header);
+    const note = { log: path, snapback: final };
+    await writeDurably(notePath(folder), JSON.stringify(note));
+    return new Journal(folder, log, note, false);
+  }
+
+  /** Goes on with the journal of an apply that did not end, at a place in its log. Throws DeviceError. */
+  static async continue(folder: string, note: ApplyNote, log: ReadLog): Promise<Journal> {
+    return new Journal(folder, await UndoLog.continue(note.log, log), note, true);
+  }
+
+  /** Once the target is flushed: ends the log and gives it its name, or removes it. */
+  async commit(): Promise<void> {
+    await this.log.end();
+    await this.log.close();
+    await settleFinished(this.folder, this.note);
+  }
+
+  /**
+   * Leaves an apply that failed; true where something is left to recover.
+   *
+   * @param hasWritten whether the apply began to write to the target; what it saved before that is of no use
+   * @param stamp the target's write stamp, where all that was written is on stable storage
+   * @param run of a sender, whose next receiver may count on it
+   */
+  async abandon(hasWritten: boolean, stamp: string | null, run: string | null): Promise<boolean> {
+    await this.log.close();
+    if (!hasWritten && !this.isContinued) {
+      await forget(this.folder, this.note);
+      return false;
+    }
+    if (stamp !== null && run !== null) {
+      const { log, snapback } = this.note;
+      const note: ApplyNote = { log, snapback, left: { stamp, run } };
+      // Without it the next receiver looks for itself; the file system may be full.
+      await writeDurably(notePath(this.folder), JSON.stringify(note)).catch(() => undefined);
+    }
+    return true;
+  }
+}
+
+/** The note of an apply that has not ended, or null. Throws FormatError where it cannot be read. */
+export async function readNote(folder: string): Promise<ApplyNote | null> {
+  const path = notePath(folder);
+  const text = await readIfThere(path);
+  if (text === null) return null;
+  try {
+    return v.parse(noteSchema, JSON.parse(text));
+  } catch {
+    throw new FormatError(path, 0, 'note', 'it does not say where the journal lies');
+  }
+}
+
+/** After an apply that was done: the log becomes the snapback, or goes; then the note goes. */
+export async function settleFinished(folder: string, note: ApplyNote): Promise<void> {
+  if (note.snapback === null) {
+    await forget(folder, note);
+    return;
+  }
+  if (await isThere(note.log)) {
+    await refuseExisting(note.snapback);
+    await renameDurably(note.log, note.snapback);
+  }
+  await removeDurably(notePath(folder));
+}
+
+/**
+ * Drops a log of which nothing is needed any more. The note goes first: a log without a note does no harm, a note
+ * without its log says that the way back is lost.
+ */
+export async function forget(folder: string, note: ApplyNote): Promise<void> {
+  await removeDurably(notePath(folder));
+  await removeDurably(note.log);
+}
+
+/** Whether an apply was done and its log renamed already, when a crash came before the note went. */
+export async function isSettled(note: ApplyNote): Promise<boolean> {
+  if (await isThere(note.log)) return false;
+  if (note.snapback !== null && (await isThere(note.snapback))) return true;
+  throw new FormatError(
+    note.log,
+    0,
+    'journal',
+    'it is gone, and with it the way back: the target may be half-written; copy the volume in full',
+  );
+}
+
+/** Throws UnsafeTargetError where the file system of a journal lacks the room for `bytes` of old bytes. */
+export async function checkJournalRoom(path: string, bytes: number): Promise<void> {
+  const folder = dirname(path);
+  const needed = Math.ceil(bytes * ROOM_MARGIN) + ROOM_LEAST;
+  const { bavail, bsize } = await statfs(folder).catch((error: unknown) => {
+    throw new DeviceError(folder, 'stat', null, error);
+  });
+  const free = bavail * bsize;
+  if (free >= needed) return;
+  throw new UnsafeTargetError(
+    path,
+    `no room for the journal: ${needed} bytes may be needed, ${free} are free; ` +
+      'name another place with --state-dir (or --snapback), or go without a way back by --no-journal',
+  );
+}
+
+function notePath(folder: string): string {
+  return join(folder, 'apply.json');
+}
+
+async function refuseExisting(path: string): Promise<void> {
+  if (await isThere(path))
+    throw new UsageError(`${path}: it exists already; a snapback never overwrites a file`);
+}
+
+/** Whether there is a file of this name. */
+export async function isThere(path: string): Promise<boolean> {
+  return await access(path).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,123 @@
+import { join } from 'node:path';
+import type { BlockDevice } from '../device/block-device.js';
+import type { DeviceNumber } from '../device/device-facts.js';
+import { openLocalDevice, type LocalDevice } from '../device/local-device.js';
+import { UnsafeTargetError } from '../errors.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { findDiscardUnit } from '../lvm/discard-unit.js';
+import { makePrivateFolder } from '../host/durable-file.js';
+import { lockFolder } from '../host/run-lock.js';
+import { notAllowed, type AllowedTargets, type TargetIdentity } from './allowed-targets.js';
+import { guardTarget, type SourceStack } from './guard.js';
+import { StateRecord } from './state-record.js';
+import { targetKeyOf, type TargetKey } from './target-key.js';
+
+/** A device that knows its number, null of an image file. */
+export type TargetDevice = BlockDevice & { readonly number: DeviceNumber | null };
+
+/** What tells whether a target may be opened at all. */
+export type TargetLimit = Pick<AllowedTargets, 'include'>;
+
+/** A target that is ours alone while it is open. */
+export interface OpenTarget {
+  readonly device: TargetDevice;
+  /** Its folder under the state directory. */
+  readonly folder: string;
+  readonly record: StateRecord;
+  close(): Promise<void>;
+}
+
+export interface OpenTargetOptions {
+  readonly stateDir: string;
+  /** What is being done, for whoever finds the target locked. */
+  readonly what: string;
+  /** The sources of this run that are of this host: none of them may be the target. */
+  readonly sources: readonly SourceStack[];
+  /** The only targets that may be opened; null where there is no such limit. */
+  readonly allowed: TargetLimit | null;
+  /** The run of a sender that this is part of: an earlier receiver of it gives way. */
+  readonly run?: string | null;
+}
+
+/**
+ * Opens a target for writing: locked against other runs, and refused while anyone else holds it.
+ *
+ * Throws UnsafeTargetError, LockedError, DeviceError.
+ */
+export async function openTarget(
+  path: string,
+  options: OpenTargetOptions,
+  about: Surroundings,
+): Promise<OpenTarget> {
+  // Before anything is made for it, and again of what was opened: its name may lead elsewhere by then.
+  const expected = await admit(path, options.allowed);
+  const folder = join(options.stateDir, 'targets', expected.key);
+  await makePrivateFolder(folder);
+  const holder = { what: options.what, pid: process.pid, startedAt: about.now(), run: options.run ?? null };
+  const lock = await lockFolder(folder, 'the target', holder);
+  let device: LocalDevice | null = null;
+  try {
+    await guardTarget(path, { spawner: about.spawner, sources: options.sources });
+    device = await openLocalDevice(path, {
+      writable: true,
+      discardUnitOf: (number) => findDiscardUnit(about.spawner, number),
+      spawner: about.spawner,
+    });
+    const opened = device;
+    await checkOpened(opened, expected, options.allowed);
+    const record = new StateRecord(folder, { path: expected.realPath, number: expected.number });
+    return {
+      device,
+      folder,
+      record,
+      close: async () => {
+        await opened.close().finally(() => lock.release());
+      },
+    };
+  } catch (error) {
+    await device?.close();
+    await lock.release();
+    throw error;
+  }
+}
+
+/** Opens a target that is only read. Throws UnsafeTargetError where it is not allowed, DeviceError. */
+export async function openReadOnly(
+  path: string,
+  allowed: TargetLimit | null,
+  { spawner }: Pick<Surroundings, 'spawner'>,
+): Promise<LocalDevice> {
+  if (allowed === null) return await openLocalDevice(path, { spawner });
+  const expected = await admit(path, allowed);
+  const device = await openLocalDevice(path, { spawner });
+  try {
+    await checkOpened(device, expected, allowed);
+    return device;
+  } catch (error) {
+    await device.close();
+    throw error;
+  }
+}
+
+/** What a path names, by a look that opens nothing; refused here where it is not allowed, or does not exist. */
+async function admit(path: string, allowed: TargetLimit | null): Promise<TargetKey> {
+  if (allowed === null) return await targetKeyOf(path);
+  const key = await targetKeyOf(path).catch(() => null);
+  if (key === null || !(await allowed.include(key))) throw notAllowed(path);
+  return key;
+}
+
+async function checkOpened(
+  device: LocalDevice,
+  expected: TargetIdentity,
+  allowed: TargetLimit | null,
+): Promise<void> {
+  const { number, path } = device;
+  if (number !== expected.number) {
+    throw new UnsafeTargetError(path, 'its name came to mean something else while it was opened');
+  }
+  if (allowed === null) return;
+  const realPath = await device.realPath();
+  const isExpected = number !== null || realPath === expected.realPath;
+  if (!isExpected || !(await allowed.include({ number, realPath }))) throw notAllowed(path);
+}

@@ -1,0 +1,202 @@
+import { open } from 'node:fs/promises';
+import { crc32 } from 'node:zlib';
+import type { BlockDevice } from '../device/block-device.js';
+import { isZero } from '../device/zero-test.js';
+import { BaseMismatchError, DeviceError } from '../errors.js';
+import { endOf, type Extent } from '../extent.js';
+import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
+import { Applier } from './applier.js';
+import { forget, isSettled, readNote, settleFinished, type ApplyNote } from './journal.js';
+import {
+  OldBytes,
+  readJournal,
+  type AnnouncedWrite,
+  type JournalContents,
+  type ResumePlace,
+  type SavedExtent,
+} from './journal-reader.js';
+import type { StateRecord } from './state-record.js';
+
+const SECTOR = 512;
+
+/** What recovering found and did. */
+export type RecoverOutcome =
+  | { readonly kind: 'nothing to do' }
+  /** The apply was done: the target holds its result. */
+  | { readonly kind: 'holds the result'; readonly snapback: string | null }
+  /** The target was taken back to what it held before the apply. Bytes. */
+  | { readonly kind: 'taken back'; readonly bytes: number };
+
+export interface RecoverOptions {
+  /** Write the old bytes back also where someone else wrote since. */
+  readonly evenIfChanged?: boolean;
+}
+
+/** Says what became of an earlier apply that had not ended. */
+export function describeRecovery(path: string, outcome: RecoverOutcome): string {
+  switch (outcome.kind) {
+    case 'nothing to do':
+      return `${path}: nothing to recover: no apply to it was cut short`;
+    case 'holds the result':
+      return `${path}: the earlier apply was done to its end: it holds the result`;
+    case 'taken back':
+      return `${path}: the earlier apply had not ended: taken back to what it held before (${outcome.bytes} bytes)`;
+  }
+}
+
+/**
+ * Takes a target back to what it held before an apply that did not end, or finds that the apply was done. Does
+ * nothing twice: a crash while it runs is recovered by running it again.
+ *
+ * Throws BaseMismatchError, before any write, where a block is neither old nor new: someone wrote since.
+ * Throws FormatError where the journal is damaged, DeviceError.
+ */
+export async function recoverTarget(
+  folder: string,
+  target: BlockDevice,
+  record: StateRecord,
+  options: RecoverOptions = {},
+): Promise<RecoverOutcome> {
+  const note = await readNote(folder);
+  if (note === null) return { kind: 'nothing to do' };
+  // Whatever happens now, what was recorded of the target's state is no longer known to be true.
+  await record.write(null);
+  if (await isSettled(note)) {
+    await settleFinished(folder, note);
+    return { kind: 'holds the result', snapback: note.snapback };
+  }
+  const contents = await readJournal(note.log);
+  if (contents.isFinished) {
+    await settleFinished(folder, note);
+    return { kind: 'holds the result', snapback: note.snapback };
+  }
+  const bytes = await takeBack(target, contents, note, options);
+  await forget(folder, note);
+  return { kind: 'taken back', bytes };
+}
+
+/**
+ * Takes a target back to a place of its journal, where an apply can be taken up again; before it the target must
+ * hold all that was written. Returns the bytes that were written back. Throws as `recoverTarget`.
+ */
+export async function takeBackTo(
+  place: ResumePlace,
+  target: BlockDevice,
+  contents: JournalContents,
+  note: ApplyNote,
+): Promise<number> {
+  const saved = contents.saved.slice(place.savedCount);
+  const writes = contents.writes.slice(place.writeCount);
+  return await takeBack(target, { ...contents, saved, writes }, note, {});
+}
+
+/** Whether a target holds all that was written up to a place of its journal. Throws DeviceError. */
+export async function holdsAllBefore(
+  place: ResumePlace,
+  target: BlockDevice,
+  { writes }: JournalContents,
+): Promise<boolean> {
+  for (const write of writes.slice(0, place.writeCount)) {
+    for (const part of partsOf(write)) {
+      const bytes = Buffer.alloc(part.length);
+      await target.readAt(bytes, part.offset);
+      if (!holdsNew(write, bytes)) return false;
+    }
+  }
+  return true;
+}
+
+async function takeBack(
+  target: BlockDevice,
+  contents: JournalContents,
+  note: ApplyNote,
+  { evenIfChanged = false }: RecoverOptions,
+): Promise<number> {
+  const file = await open(note.log, 'r').catch((error: unknown) => {
+    throw new DeviceError(note.log, 'open', null, error);
+  });
+  try {
+    const old = new OldBytes(file, note.log, contents.saved);
+    if (!evenIfChanged) await checkWrites(target, contents.writes, old, note.log);
+    return await writeOld(target, contents.saved, old);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Makes sure that every announced write is undone, done, or torn by the crash, and nothing else. */
+async function checkWrites(
+  target: BlockDevice,
+  writes: readonly AnnouncedWrite[],
+  old: OldBytes,
+  log: string,
+): Promise<void> {
+  for (const write of withoutRewritten(writes)) {
+    for (const part of partsOf(write)) {
+      const bytes = Buffer.alloc(part.length);
+      await target.readAt(bytes, part.offset);
+      if (holdsNew(write, bytes)) continue;
+      const before = await old.read(part);
+      if (bytes.equals(before)) continue;
+      // Past the last flush a crash may leave any mixture of sectors.
+      if (!write.isFlushed && hasOldSector(bytes, before)) continue;
+      throw new BaseMismatchError(
+        target.path,
+        part.offset,
+        'neither the old nor the new bytes are here: someone wrote to it since. Nothing was taken back; ' +
+          `to write the old bytes all the same: lvmsync recover --force=base (they are in ${log})`,
+      );
+    }
+  }
+}
+
+/** A range that was written more than once can hold any of its contents: it is left out. */
+function withoutRewritten(writes: readonly AnnouncedWrite[]): readonly AnnouncedWrite[] {
+  const sorted = [...writes].sort((a, b) => a.offset - b.offset);
+  let endBefore = 0;
+  return sorted.filter((write, index) => {
+    const after = sorted[index + 1];
+    // Not only the one right before can reach into it: a longer one that starts earlier can, too.
+    const isAlone = endBefore <= write.offset && !(after && endOf(write) > after.offset);
+    endBefore = Math.max(endBefore, endOf(write));
+    return isAlone;
+  });
+}
+
+function* partsOf(write: AnnouncedWrite): Generator<Extent> {
+  for (let offset = write.offset; offset < endOf(write); offset += MAX_BLOCK_LENGTH) {
+    yield { offset, length: Math.min(MAX_BLOCK_LENGTH, endOf(write) - offset) };
+  }
+}
+
+function holdsNew(write: AnnouncedWrite, bytes: Buffer): boolean {
+  return write.zeroes ? isZero(bytes) : crc32(bytes) === write.crc;
+}
+
+function hasOldSector(bytes: Buffer, before: Buffer): boolean {
+  for (let at = 0; at < bytes.length; at += SECTOR) {
+    if (bytes.subarray(at, at + SECTOR).equals(before.subarray(at, at + SECTOR))) return true;
+  }
+  return false;
+}
+
+async function writeOld(target: BlockDevice, saved: readonly SavedExtent[], old: OldBytes): Promise<number> {
+  const applier = new Applier(target);
+  let bytes = 0;
+  try {
+    for (const extent of saved) {
+      const { offset, length } = extent;
+      if (extent.position === null) await applier.apply({ kind: 'zero', offset, length });
+      else {
+        const data = { bytes: await old.read(extent), release: () => undefined };
+        await applier.apply({ kind: 'data', offset, length, data });
+      }
+      bytes += length;
+    }
+    await applier.finish();
+    return bytes;
+  } catch (error) {
+    await applier.abandon();
+    throw error;
+  }
+}

@@ -1,0 +1,105 @@
+import type { DeviceNumber } from '../device/device-facts.js';
+import { CommandError, UnsafeTargetError } from '../errors.js';
+import type { Spawner } from '../host/spawner.js';
+import { DeviceMapper, type DmTarget } from '../lvm/device-mapper.js';
+import { holdersOf, isDeviceNumber } from '../lvm/device-node.js';
+import { linkedDevices, readAttribute } from './device-tree.js';
+import { judgePool, judgeStore, type ExpectedWrites } from './room-needed.js';
+
+/** The target as the room below it is looked for. */
+export interface RoomTarget {
+  readonly path: string;
+  /** Null of an image file, which nothing is asked of. */
+  readonly number: DeviceNumber | null;
+}
+
+/**
+ * Makes sure that what lies below a target can take a stream in, at the worst: the stores of the target's own
+ * snapshots, which keep what is overwritten, and the pool of a thin volume. Either, when full, takes data along.
+ *
+ * Throws UnsafeTargetError, which names what is short of room, by how much, and how to extend it. Without the right
+ * to ask device-mapper, nothing is known and nothing refused.
+ */
+export async function guardRoom(
+  { path, number }: RoomTarget,
+  expected: ExpectedWrites,
+  spawner: Spawner,
+): Promise<void> {
+  if (number === null || expected.bytes === 0) return;
+  try {
+    await new RoomCheck(path, expected, new DeviceMapper(spawner)).visit(number);
+  } catch (error) {
+    if (!isWithoutRight(error)) throw error;
+  }
+}
+
+/** dmsetup is missing or may not be run: whoever writes a volume without being root lives with that. */
+function isWithoutRight(error: unknown): boolean {
+  return error instanceof CommandError && error.stderr === '';
+}
+
+/** Follows a write down the stack of devices. */
+class RoomCheck {
+  private readonly seen = new Set<DeviceNumber>();
+
+  constructor(
+    private readonly path: string,
+    private readonly expected: ExpectedWrites,
+    private readonly mapper: DeviceMapper,
+  ) {}
+
+  async visit(number: DeviceNumber): Promise<void> {
+    if (this.seen.has(number)) return;
+    this.seen.add(number);
+    const table = (await isMapped(number)) ? await this.mapper.table(number) : [];
+    for (const target of table) {
+      if (target.type === 'snapshot-merge') {
+        this.refuse('a snapshot is being merged into it: wait until the merge is done');
+      } else if (target.type === 'snapshot-origin') await this.checkSnapshots(target);
+      else if (target.type === 'snapshot') await this.checkOwnStore(number, target);
+      else if (target.type === 'thin') await this.checkPool(target);
+    }
+    // A snapshot's origin is not written, and a pool's metadata has been looked at.
+    if (table.some(({ type }) => type === 'snapshot' || type === 'thin')) return;
+    for (const each of await linkedDevices(number, 'slaves')) await this.visit(each.number);
+  }
+
+  /** A write to an origin first copies the old bytes into the store of each of its snapshots. */
+  private async checkSnapshots({ words: [real] }: DmTarget): Promise<void> {
+    if (!isDeviceNumber(real)) return;
+    for (const holder of await holdersOf(real)) {
+      const [target] = await this.mapper.table(holder);
+      if (target?.type !== 'snapshot' || target.words[0] !== real) continue;
+      const [status] = await this.mapper.status(holder);
+      // One that knows no longer what was has nothing more to lose.
+      if (status?.words[0] === 'Invalid') continue;
+      const { name } = await this.mapper.info(holder);
+      this.refuse(judgeStore(name, target, status, this.expected), 'its snapshot');
+    }
+  }
+
+  private async checkOwnStore(number: DeviceNumber, target: DmTarget): Promise<void> {
+    const [status] = await this.mapper.status(number);
+    const { name } = await this.mapper.info(number);
+    this.refuse(judgeStore(name, target, status, this.expected), 'it is a snapshot, and the store of');
+  }
+
+  private async checkPool({ words: [pool] }: DmTarget): Promise<void> {
+    if (!isDeviceNumber(pool) || this.seen.has(pool)) return;
+    this.seen.add(pool);
+    const [target] = await this.mapper.table(pool);
+    const [status] = await this.mapper.status(pool);
+    const { name } = await this.mapper.info(pool);
+    this.refuse(judgePool(name, target, status, this.expected), 'its thin pool');
+    const data = target?.words[1];
+    if (isDeviceNumber(data)) await this.visit(data);
+  }
+
+  private refuse(problem: string | null, role = ''): void {
+    if (problem !== null) throw new UnsafeTargetError(this.path, `${role} ${problem}`.trim());
+  }
+}
+
+async function isMapped(number: DeviceNumber): Promise<boolean> {
+  return (await readAttribute(`/sys/dev/block/${number}/dm/name`)) !== null;
+}

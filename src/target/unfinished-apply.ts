@@ -1,0 +1,92 @@
+import { resolve } from 'node:path';
+import { endOf } from '../extent.js';
+import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
+import type { ResumePoint } from '../stream/mark-format.js';
+import type { StreamHeader } from '../stream/stream-header.js';
+import type { ApplyPolicy } from './apply-policy.js';
+import { isThere, Journal, readNote, type ApplyNote } from './journal.js';
+import { readJournal, type JournalContents, type ResumePlace } from './journal-reader.js';
+import type { OpenTarget } from './open-target.js';
+import { holdsAllBefore, recoverTarget, takeBackTo, type RecoverOutcome } from './recover.js';
+
+/** An apply that did not end, at a place from which the same stream can go on. */
+export interface ResumableApply {
+  readonly journal: Journal;
+  readonly point: ResumePoint;
+}
+
+/** What became of an apply that had not ended: over, or ready to be gone on with. */
+export type EarlierApply =
+  RecoverOutcome | { readonly kind: 'resumable'; readonly apply: ResumableApply; readonly bytes: number };
+
+/**
+ * Sees to an earlier apply to a target that did not end: where it was of the very stream that now comes in, it is
+ * taken back to the last place at which that can go on, else all the way. Throws as `recoverTarget`.
+ *
+ * @param header of the stream whose sender can be told where to go on, or null
+ */
+export async function settleEarlierApply(
+  target: OpenTarget,
+  header: StreamHeader | null,
+  policy: ApplyPolicy,
+): Promise<EarlierApply> {
+  const { device, folder, record } = target;
+  const resumable = header === null ? null : await takeUp(target, header, policy);
+  return resumable ?? (await recoverTarget(folder, device, record));
+}
+
+async function takeUp(
+  target: OpenTarget,
+  header: StreamHeader,
+  policy: ApplyPolicy,
+): Promise<EarlierApply | null> {
+  const { device, folder, record } = target;
+  const note = await readNote(folder);
+  if (note === null || !isWanted(note, policy) || !(await isThere(note.log))) return null;
+  // It says something else from the moment on at which a recover begins.
+  const { holds } = await record.read();
+  if (holds?.is !== 'applying from' || holds.identity !== header.base) return null;
+  const contents = await readJournal(note.log);
+  const { resumePlace: place } = contents;
+  if (place === null || contents.isFinished || !isSameStream(contents.header, header)) return null;
+  if (!isInOrder(contents, place)) return null;
+  // Within one run, seconds later, it is enough that nobody wrote; else all of it is looked at.
+  const isUntouched =
+    note.left !== undefined && note.left.run === header.run && note.left.stamp === (await record.stamp());
+  if (!isUntouched && !(await holdsAllBefore(place, device, contents))) return null;
+  const bytes = await takeBackTo(place, device, contents, note);
+  const journal = await Journal.continue(folder, note, { ...contents, place });
+  return { kind: 'resumable', apply: { journal, point: place.point }, bytes };
+}
+
+/** Whether the journal is the one that this run would have: the same snapback, or none. */
+function isWanted(note: ApplyNote, { journal, snapback }: ApplyPolicy): boolean {
+  if (snapback !== null) return note.snapback === resolve(snapback);
+  return journal && note.snapback === null;
+}
+
+function isSameStream(
+  undo: StreamHeader,
+  { kind, base, result, volumeSize, blockSize }: StreamHeader,
+): boolean {
+  return (
+    kind === 'changes' &&
+    base !== null &&
+    result !== null &&
+    undo.base === result &&
+    undo.result === base &&
+    undo.volumeSize === volumeSize &&
+    undo.blockSize === Math.min(blockSize, MAX_BLOCK_LENGTH)
+  );
+}
+
+/** Whether nothing was written twice: else what stood at the place would not be what the journal holds. */
+function isInOrder({ writes, saved }: JournalContents, place: ResumePlace): boolean {
+  let end = 0;
+  for (const write of writes) {
+    if (write.offset < end) return false;
+    end = endOf(write);
+  }
+  const before = writes[place.writeCount - 1];
+  return saved.slice(place.savedCount).every(({ offset }) => before === undefined || offset >= endOf(before));
+}
