@@ -1,0 +1,183 @@
+import { BufferPool } from '../device/aligned-memory.js';
+import { FormatError } from '../errors.js';
+import type { Surroundings } from '../host/surroundings.js';
+import type { StreamItem } from '../stream/block.js';
+import type { IncomingStream } from '../stream/incoming-stream.js';
+import { Applier } from '../target/applier.js';
+import type { ApplyPolicy } from '../target/apply-policy.js';
+import { Journal } from '../target/journal.js';
+import type { OpenTarget } from '../target/open-target.js';
+import type { TargetState } from '../target/state-record.js';
+import type { ResumableApply } from '../target/unfinished-apply.js';
+import { undoHeader } from '../target/undo-log.js';
+import type { IncomingItems } from './incoming-items.js';
+
+/** What the old bytes of a batch may take, beside the new ones. */
+const OLD_BYTES_MEMORY = 12 * 1024 * 1024;
+
+/** What a stream did to a target. Sizes in bytes. */
+export interface ReceiveSummary {
+  readonly protocol: 3 | 4;
+  /** What the stream's header expected, null where it has none. */
+  readonly expectedBytes: number | null;
+  /** What came as data, zeroes or discards. */
+  readonly changedBytes: number;
+  readonly blocks: number;
+  /** Blocks that the target held neither old nor new; they are right now, as all of a block is always sent. */
+  readonly mismatches: number;
+  readonly targetSize: number;
+}
+
+/** What is applied, to what, and how. */
+export interface ApplyOptions {
+  readonly target: OpenTarget;
+  readonly policy: ApplyPolicy;
+  /** Whether the sender hears what we say; a pipe's does not, so that the first failed proof must stop. */
+  readonly isSession: boolean;
+  /** Told when all up to this frame is on stable storage. */
+  readonly durable?: (frame: number) => Promise<void>;
+}
+
+/** An apply under way: the blocks, the journal that takes them back, the record of the state. */
+export class Apply {
+  private changedBytes: number;
+
+  private constructor(
+    private readonly incoming: IncomingStream,
+    private readonly options: ApplyOptions,
+    private readonly journal: Journal | null,
+    private readonly applier: Applier,
+    private readonly about: Surroundings,
+    /** What an earlier session brought. */
+    private readonly broughtBefore = 0,
+  ) {
+    this.changedBytes = broughtBefore;
+  }
+
+  /** Begins with a new journal, if there is to be one. Throws as `Journal.begin`. */
+  static async begin(incoming: IncomingStream, options: ApplyOptions, about: Surroundings): Promise<Apply> {
+    const { target, policy } = options;
+    const { device, record, folder } = target;
+    const journal =
+      policy.journal || policy.snapback !== null
+        ? await Journal.begin(folder, undoHeader(incoming.header, device, makerOf(about)), policy.snapback)
+        : null;
+    const base = incoming.header?.base ?? null;
+    await record.write(base === null ? null : { is: 'applying from', identity: base, from: base });
+    return new Apply(incoming, options, journal, makeApplier(options, journal, 0), about);
+  }
+
+  /** Goes on where an earlier session's apply stood. */
+  static continue(
+    incoming: IncomingStream,
+    options: ApplyOptions,
+    { journal, point }: ResumableApply,
+    about: Surroundings,
+  ): Apply {
+    const applier = makeApplier(options, journal, point.mismatches);
+    return new Apply(incoming, options, journal, applier, about, point.changedBytes);
+  }
+
+  async run(items: IncomingItems): Promise<ReceiveSummary> {
+    this.about.progress.advance(this.broughtBefore);
+    for (let item = await items.next(); item !== null; item = await items.next()) await this.take(item);
+    await this.applier.finish();
+    await this.journal?.commit();
+    await this.recordResult();
+    return summaryOf(this.incoming, this.applier, this.changedBytes, this.options.target.device.size);
+  }
+
+  /** Leaves the target as it can be taken back, and says what that is. */
+  async abandon(): Promise<string> {
+    const { device, record } = this.options.target;
+    await this.applier.abandon();
+    // What has been written stays written: a crash now shall not make it less than what the journal says.
+    const stamp = await device.flush().then(
+      () => record.stamp(),
+      () => null,
+    );
+    const { hasWritten } = this.applier;
+    const run = this.incoming.header?.run ?? null;
+    const isStarted = (await this.journal?.abandon(hasWritten, stamp, run)) ?? hasWritten;
+    if (!isStarted) {
+      // Else the next run would take what is there for what this one began with.
+      await record.putBack().catch(() => undefined);
+      return `${device.path}: nothing was written to it`;
+    }
+    if (this.journal === null)
+      return `${device.path}: half-written, without a journal: run the transfer again`;
+    const path = this.journal.log.path;
+    return `${device.path}: half-written; "lvmsync recover ${device.path}" takes it back (the old bytes are in ${path})`;
+  }
+
+  private async take(item: StreamItem): Promise<void> {
+    if (item.kind === 'proof') this.applier.expect(item);
+    else if (item.kind === 'checkpoint') await this.makeDurable(item);
+    else if (item.kind === 'resume') throw unexpectedResume(item);
+    // A new pass needs nothing here: the applier orders what overlaps by itself.
+    else if (item.kind !== 'next-pass') {
+      const { length } = item;
+      await this.applier.apply(item);
+      this.changedBytes += length;
+      this.about.progress.advance(length);
+    }
+  }
+
+  private async makeDurable({ frame, token }: Extract<StreamItem, { kind: 'checkpoint' }>): Promise<void> {
+    // A pipe's writer hears nothing, so that nothing can ever be taken up.
+    if (this.options.durable === undefined) return;
+    await this.applier.checkpoint({ token, changedBytes: this.changedBytes });
+    await this.options.durable(frame);
+  }
+
+  private async recordResult(): Promise<void> {
+    const { base = null, result = null, run = null } = this.incoming.header ?? {};
+    // Where contents were not what they should have been, only the blocks that came are known.
+    const isKnown = this.applier.mismatches === 0;
+    await this.options.target.record.write(isKnown ? stateAfter(base, result) : null, run);
+  }
+}
+
+function makeApplier(
+  { target, policy, isSession }: ApplyOptions,
+  journal: Journal | null,
+  mismatchesBefore: number,
+): Applier {
+  return new Applier(target.device, {
+    ...(journal === null ? {} : { log: journal.log }),
+    lendOld: new BufferPool(OLD_BYTES_MEMORY).lend,
+    stopOnMismatch: (policy.stopOnMismatch || !isSession) && !policy.forceBase,
+    mismatchesBefore,
+  });
+}
+
+/** An R frame that nobody here can do anything with. */
+export function unexpectedResume({ token }: Extract<StreamItem, { kind: 'resume' }>): FormatError {
+  const what = token.length === 0 ? 'that nothing is left to send' : 'that its beginning is here';
+  return new FormatError('stream', 0, 'R frame', `it says ${what}, which it is not`);
+}
+
+function stateAfter(base: string | null, result: string | null): TargetState | null {
+  if (result !== null) return { is: 'exactly', identity: result, from: base };
+  return base === null ? null : { is: 'since', identity: base, from: base };
+}
+
+function makerOf(about: Surroundings) {
+  return { host: about.hostname, time: about.now().toISOString(), writer: `lvmsync ${about.version}` };
+}
+
+export function summaryOf(
+  { protocol, header }: IncomingStream,
+  { blocks, mismatches }: { readonly blocks: number; readonly mismatches: number },
+  changedBytes: number,
+  targetSize: number,
+): ReceiveSummary {
+  return {
+    protocol,
+    expectedBytes: header?.expectedBytes ?? null,
+    changedBytes,
+    blocks,
+    mismatches,
+    targetSize,
+  };
+}

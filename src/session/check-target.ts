@@ -1,0 +1,80 @@
+import type { BlockDevice } from '../device/block-device.js';
+import { UnsafeTargetError } from '../errors.js';
+import type { Surroundings } from '../host/surroundings.js';
+import type { StreamHeader } from '../stream/stream-header.js';
+import type { ApplyPolicy } from '../target/apply-policy.js';
+import { checkBase, describeStale, NOTHING_SAMPLED, type SampleResult } from '../target/base-check.js';
+import { checkJournalRoom } from '../target/journal.js';
+import type { OpenTarget } from '../target/open-target.js';
+import { guardRoom } from '../target/room.js';
+import type { KnownState } from '../target/state-record.js';
+import { checkCloserSample, checkSample } from './check-sample.js';
+import type { IncomingItems } from './incoming-items.js';
+
+/** A target that a stream is meant for. */
+export interface TargetOfStream {
+  /** What the stream is called in messages. */
+  readonly what: string;
+  readonly target: OpenTarget;
+  readonly policy: ApplyPolicy;
+}
+
+/**
+ * Everything that can be known before the first write, with the sender's help where there is one.
+ *
+ * @param savedBefore old bytes that an earlier session of the same apply saved
+ * @param ready awaited when the target was found fit, with what is known of it
+ */
+export async function checkTarget(
+  header: StreamHeader | null,
+  items: IncomingItems,
+  { what, target, policy }: TargetOfStream,
+  savedBefore: number,
+  about: Surroundings,
+  ready: (known: KnownState) => Promise<void>,
+): Promise<void> {
+  const { device, record, folder } = target;
+  const known = await record.read();
+  let sample = NOTHING_SAMPLED;
+  if (header !== null) {
+    checkSize(header, device);
+    sample = await checkSample(header, items, device, what);
+    if (!policy.forceBase) checkBase(device, header, known.holds, sample);
+    const { expectedBytes: bytes, blockSize, volumeSize } = header;
+    await guardRoom(
+      { path: device.path, number: device.number },
+      { bytes, blockSize, volumeSize },
+      about.spawner,
+    );
+    if (policy.journal || policy.snapback !== null) {
+      const toSave = Math.max(0, bytes - savedBefore);
+      await checkJournalRoom(policy.snapback ?? `${folder}/journal`, toSave);
+    }
+  }
+  await ready(known);
+  if (known.isStale) await checkStale(header, items, sample, { target, policy }, about);
+}
+
+function checkSize(header: StreamHeader, target: BlockDevice): void {
+  if (header.volumeSize <= target.size) return;
+  const problem = `too small: it has ${target.size} bytes, the volume ${header.volumeSize}`;
+  throw new UnsafeTargetError(target.path, problem);
+}
+
+/** Where someone may have written, the sender proves more blocks that did not change; the rest is the user's to know. */
+async function checkStale(
+  header: StreamHeader | null,
+  items: IncomingItems,
+  sample: SampleResult,
+  { target: { device }, policy }: Omit<TargetOfStream, 'what'>,
+  about: Surroundings,
+): Promise<void> {
+  const closer = await checkCloserSample(items, device).catch((error: unknown) => {
+    about.notice(`${device.path}: nothing was written to it`);
+    throw error;
+  });
+  // Not both together: the same blocks may be in either.
+  const unchanged = closer.looked > 0 ? closer : sample.unchanged;
+  if (header !== null && !policy.forceBase) checkBase(device, header, null, { ...sample, unchanged });
+  about.notice(describeStale(device.path, header, unchanged));
+}

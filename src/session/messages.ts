@@ -1,0 +1,126 @@
+import * as v from 'valibot';
+import { CODECS_BY_SPEED } from '../codec/codec.js';
+import { FormatError, type ErrorCode } from '../errors.js';
+import { encodeFrame } from '../stream/frame-format.js';
+
+/**
+ * What the receiver says to the sender: the line of the protocol, then frames of lower-case types whose payload
+ * is JSON (docs/stream-format.md, "Session").
+ */
+export const HELLO = 'h';
+export const RESULT = 'r';
+export const DURABLE = 'a';
+/** Optional: the receiver is still there. */
+export const ALIVE = 'k';
+
+const ERROR_CODES = [
+  'USAGE',
+  'UNSAFE_TARGET',
+  'SNAPSHOT',
+  'TRUNCATED',
+  'FORMAT',
+  'BASE_MISMATCH',
+  'DEVICE',
+  'TRANSPORT',
+  'FAR_SIDE',
+  'COMMAND',
+  'LOCKED',
+] as const satisfies readonly ErrorCode[];
+
+const text = v.pipe(v.string(), v.maxLength(4096));
+const size = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+
+const stateSchema = v.object({
+  is: v.picklist(['exactly', 'since', 'applying from']),
+  identity: text,
+  from: v.nullish(text, null),
+});
+const helloSchema = v.object({
+  version: text,
+  targetSize: size,
+  holds: v.nullish(stateSchema, null),
+  stale: v.optional(v.boolean(), false),
+  // A receiver that says nothing of them decompresses nothing.
+  codecs: v.optional(v.pipe(v.array(text), v.maxLength(32)), []),
+  resume: v.nullish(v.pipe(text, v.base64()), null),
+  heartbeat: v.nullish(v.pipe(size, v.minValue(1), v.maxValue(3600)), null),
+});
+const failureSchema = v.object({ ok: v.literal(false), code: v.picklist(ERROR_CODES), message: text });
+const durableSchema = v.object({ frame: size });
+const resultSchema = v.variant('ok', [
+  v.object({ ok: v.literal(true), blocks: size, mismatches: v.optional(size, 0) }),
+  failureSchema,
+]);
+const sentSchema = v.object({
+  ...{ ok: v.literal(true), blocks: size, tableBytes: size, changedBytes: size, volumeSize: size },
+  resumedBytes: v.optional(size, 0),
+  consistent: v.boolean(),
+  codec: v.nullish(v.picklist(CODECS_BY_SPEED), null),
+});
+const lastWordSchema = v.variant('ok', [sentSchema, failureSchema]);
+
+/**
+ * The receiver is ready: its version, its target's size in bytes, the state that it is known to hold, whether
+ * someone may have written to it since that was recorded, and the names of the codecs that it can decompress; the
+ * token, in base64, of the place up to which it holds this stream; how many seconds there are between its signs of
+ * life.
+ */
+export type HelloMessage = v.InferOutput<typeof helloSchema>;
+
+/** How it ended: everything is on stable storage, or the one reason why not. */
+export type ResultMessage = v.InferOutput<typeof resultSchema>;
+
+/** A failure as the other side is told of it. */
+export type FailureMessage = v.InferOutput<typeof failureSchema>;
+
+/**
+ * The last word of a sender that its receiver started: what it sent and heard to have landed, or the one reason why
+ * it ended. Sizes in bytes.
+ */
+export type LastWord = v.InferOutput<typeof lastWordSchema>;
+
+export function encodeHello(hello: v.InferInput<typeof helloSchema>, number: number): Buffer {
+  return encodeFrame(HELLO, 0, number, Buffer.from(JSON.stringify(hello)));
+}
+
+/** Either side's last word. */
+export function encodeResult(result: ResultMessage | LastWord, number: number): Buffer {
+  const message = result.ok ? result : { ...result, message: result.message.slice(0, 4096) };
+  return encodeFrame(RESULT, 0, number, Buffer.from(JSON.stringify(message)));
+}
+
+export function encodeDurable(frame: number, number: number): Buffer {
+  return encodeFrame(DURABLE, 0, number, Buffer.from(JSON.stringify({ frame })));
+}
+
+/** The number of the frame up to which all is on stable storage. Throws FormatError on anything else. */
+export function parseDurable(payload: Uint8Array, what: string, offset: number): number {
+  return parse(durableSchema, payload, { what, offset, field: 'acknowledgement' }).frame;
+}
+
+/** Throws FormatError on anything but a hello. */
+export function parseHello(payload: Uint8Array, what: string, offset: number): HelloMessage {
+  return parse(helloSchema, payload, { what, offset, field: 'hello' });
+}
+
+/** Throws FormatError on anything but a result. */
+export function parseResult(payload: Uint8Array, what: string, offset: number): ResultMessage {
+  return parse(resultSchema, payload, { what, offset, field: 'result' });
+}
+
+/** Throws FormatError on anything but a sender's last word. */
+export function parseLastWord(payload: Uint8Array, what: string, offset: number): LastWord {
+  return parse(lastWordSchema, payload, { what, offset, field: 'last word' });
+}
+
+function parse<Schema extends v.GenericSchema>(
+  schema: Schema,
+  payload: Uint8Array,
+  { what, offset, field }: { what: string; offset: number; field: string },
+): v.InferOutput<Schema> {
+  try {
+    return v.parse(schema, JSON.parse(Buffer.from(payload).toString()));
+  } catch (error) {
+    throw new FormatError(what, offset, field, error instanceof Error ? error.message : String(error));
+  }
+}

@@ -1,0 +1,113 @@
+import type { ByteSink, ByteSource, LendBuffer } from '../byte-channel.js';
+import type { ChangeSource } from '../changes/change-source.js';
+import { InterruptedError, TransportError } from '../errors.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { PROTOCOL_LINE } from '../stream/frame-format.js';
+import type { FarExit } from '../transport/transport.js';
+import { encodeResult, type LastWord } from './messages.js';
+import { failureOf } from './reply-writer.js';
+import type { SendOptions } from './send-changes.js';
+import { DEFAULT_PATIENCE, runSender, SenderRun, type FarSide, type SessionSummary } from './sender.js';
+
+/** A session's line as a sender sees it that its receiver started. */
+export interface SenderLine {
+  /** The receiver's replies. */
+  readonly input: ByteSource;
+  /** The stream, then the last word. */
+  readonly output: ByteSink;
+}
+
+/** How a pulled sender ended, and whether the receiver could be told. */
+export interface PulledOutcome {
+  readonly error: Error | null;
+  readonly told: boolean;
+}
+
+/** The receiver waits for the last word: it says no farewell before. */
+const PATIENCE = { ...DEFAULT_PATIENCE, farewellMs: 0 };
+
+/**
+ * The far side of a pull: sends a source's changes to the receiver that started it, and tells it at last what it
+ * sent, or why it failed. Never throws: the outcome says how to end.
+ */
+export async function runPulledSender(
+  { input, output }: SenderLine,
+  open: () => Promise<ChangeSource>,
+  options: SendOptions,
+  about: Surroundings,
+  lend: LendBuffer,
+): Promise<PulledOutcome> {
+  const sink = new StreamSink(output);
+  const tell = (word: LastWord) => sayLast(output, word);
+  let source: ChangeSource | null = null;
+  try {
+    // A sign of life: to read a large table takes its time.
+    await sink.begin();
+    source = await open();
+    const far = farSideOf(input, sink);
+    const summary = await runSender(far, source, options, about, lend, new SenderRun(), PATIENCE);
+    return { error: null, told: await tell(wordOf(summary)) };
+  } catch (thrown) {
+    const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+    // A frame may be half-written then: without its rest the receiver knows that the stream is cut.
+    if (error instanceof InterruptedError) return { error, told: false };
+    return { error, told: await tell(failureOf(error, 'sender')) };
+  } finally {
+    await source?.close();
+  }
+}
+
+/** The stream's way out: its end does not end the line, as the last word is still to come. */
+class StreamSink implements ByteSink {
+  private hasLine = false;
+
+  constructor(private readonly output: ByteSink) {}
+
+  async begin(): Promise<void> {
+    await this.output.write(Buffer.from(PROTOCOL_LINE));
+  }
+
+  async write(piece: Uint8Array): Promise<void> {
+    // The stream begins with the line that went out already.
+    if (this.hasLine) await this.output.write(piece);
+    this.hasLine = true;
+  }
+
+  end(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/** The receiver, which cannot be asked how it ended: it only hangs up. */
+function farSideOf(input: ByteSource, output: ByteSink): FarSide {
+  let hangUp: (exit: FarExit) => void = () => undefined;
+  const exit = new Promise<FarExit>((resolve) => (hangUp = resolve));
+  async function* untilEnd(): ByteSource {
+    try {
+      yield* input;
+    } finally {
+      hangUp({ status: null, signal: null });
+    }
+  }
+  return {
+    transport: { host: 'the receiver', output, input: untilEnd(), exit, destroy: () => undefined },
+    explainEnd: () => Promise.resolve(new TransportError('the receiver hung up before it reported a result')),
+  };
+}
+
+function wordOf(summary: SessionSummary): LastWord {
+  const { blocks, tableBytes, changedBytes, resumedBytes, volumeSize, consistent, codec } = summary;
+  return { ok: true, blocks, tableBytes, changedBytes, resumedBytes, volumeSize, consistent, codec };
+}
+
+/** Says how it ended, and that nothing follows; false when the receiver is not there to hear it. */
+async function sayLast(output: ByteSink, word: LastWord): Promise<boolean> {
+  try {
+    // Of the sender's words, which are no part of its stream, it is the only one: number 0.
+    await output.write(encodeResult(word, 0));
+    await output.end();
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,124 @@
+import type { ByteSource } from '../byte-channel.js';
+import { FormatError, TransportError } from '../errors.js';
+import { ByteReader } from '../stream/byte-reader.js';
+import {
+  CHECKSUM_LENGTH,
+  checksumOf,
+  END,
+  FRAME_HEADER_LENGTH,
+  parseFrameHeader,
+  PROTOCOL_LINE,
+  type FrameHeader,
+} from '../stream/frame-format.js';
+import { readProtocolLine } from '../stream/incoming-stream.js';
+import { parseLastWord, RESULT, type LastWord } from './messages.js';
+
+/** A last word is short: whatever is longer is none. Bytes. */
+const MAX_WORD_LENGTH = 64 * 1024;
+
+/**
+ * What comes from a sender that this side started, taken apart: its stream, and its last word, which is none of the
+ * receiver's business. The stream's own frames are passed on unread, for the receiver to check.
+ */
+export class PulledStream {
+  /** The stream alone. It ends behind its end frame, or early where the sender gave up. To be read once. */
+  readonly stream: AsyncGenerator<Uint8Array, undefined>;
+  private readonly reader: ByteReader;
+  private readonly what: string;
+  private word: LastWord | null = null;
+
+  /** @param firstWordMs how long the sender may take to its first word */
+  constructor(
+    input: ByteSource,
+    private readonly host: string,
+    private readonly firstWordMs: number,
+  ) {
+    this.what = `stream from ${host}`;
+    this.reader = new ByteReader(input, this.what);
+    this.stream = this.passOn();
+  }
+
+  /** Bytes that came in. */
+  get bytesReceived(): number {
+    return this.reader.offset;
+  }
+
+  /**
+   * The sender's last word. What is left of the stream before it is read and dropped, as a sender that is to hear
+   * something must be able to write; null where the line ended without a word. Throws FormatError where something
+   * else follows the stream, and what the line throws.
+   */
+  async lastWord(): Promise<LastWord | null> {
+    for (let left = await this.stream.next(); left.done !== true;) left = await this.stream.next();
+    if (this.word === null && !(await this.reader.atEnd())) {
+      const { header, head } = await this.readHead();
+      if (!isWord(header)) this.fail('end', 'something follows the end frame, which is not its last word');
+      this.word = await this.readWord(header, head);
+    }
+    if (!(await this.reader.atEnd())) this.fail('end', 'something follows the last word');
+    return this.word;
+  }
+
+  private async *passOn(): AsyncGenerator<Uint8Array, undefined> {
+    await this.waitForFirstWord();
+    if ((await readProtocolLine(this.reader, this.what)) !== 4)
+      this.fail('protocol', 'only PROTO[4] can be pulled');
+    yield Buffer.from(PROTOCOL_LINE);
+    while (!(await this.reader.atEnd())) {
+      const { header, head } = await this.readHead();
+      if (isWord(header)) {
+        this.word = await this.readWord(header, head);
+        return;
+      }
+      yield head;
+      for (let left = header.payloadLength + CHECKSUM_LENGTH; left > 0;) {
+        const some = await this.reader.readSome(left);
+        // The receiver finds out that the frame is cut.
+        if (some.length === 0) return;
+        yield some;
+        left -= some.length;
+      }
+      if (header.type === END) return;
+    }
+  }
+
+  private async waitForFirstWord(): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const timeout = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => {
+        const seconds = Math.round(this.firstWordMs / 1000);
+        reject(new TransportError(`${this.host}: no answer from the far side's lvmsync within ${seconds} s`));
+      }, this.firstWordMs);
+    });
+    try {
+      await Promise.race([this.reader.atEnd(), timeout]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  private async readHead(): Promise<{ readonly header: FrameHeader; readonly head: Buffer }> {
+    const position = this.reader.offset;
+    const head = await this.reader.readExactly(FRAME_HEADER_LENGTH, 'a frame');
+    return { header: parseFrameHeader(head, this.what, position), head };
+  }
+
+  private async readWord({ payloadLength }: FrameHeader, head: Buffer): Promise<LastWord> {
+    const position = this.reader.offset;
+    if (payloadLength > MAX_WORD_LENGTH) this.fail('last word', `${payloadLength} bytes are too many`);
+    const payload = await this.reader.readExactly(payloadLength, 'a last word');
+    const checksum = await this.reader.readExactly(CHECKSUM_LENGTH, 'a checksum');
+    if (checksum.readUInt32BE(0) !== checksumOf(head, payload)) {
+      this.fail('last word', 'its checksum is wrong: it was damaged on the way');
+    }
+    return parseLastWord(payload, this.what, position);
+  }
+
+  private fail(field: string, problem: string): never {
+    throw new FormatError(this.what, this.reader.offset, field, problem);
+  }
+}
+
+function isWord({ type, flags }: FrameHeader): boolean {
+  return type === RESULT && flags === 0;
+}

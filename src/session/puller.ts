@@ -1,0 +1,73 @@
+import type { LendBuffer } from '../byte-channel.js';
+import { FarError, TransportError, TruncatedStreamError } from '../errors.js';
+import { orInterrupted } from '../host/interruption.js';
+import type { Surroundings } from '../host/surroundings.js';
+import type { ApplyPolicy } from '../target/apply-policy.js';
+import type { OpenTarget } from '../target/open-target.js';
+import type { LastWord } from './messages.js';
+import { PulledStream } from './pulled-stream.js';
+import type { ReceiveSummary } from './apply-stream.js';
+import { runReceiver } from './receiver.js';
+import { DEFAULT_PATIENCE, within, type FarSide, type SessionSummary } from './sender.js';
+
+/**
+ * Takes the changes that a far sender sends into a target of this host. Returns when all of it is on stable storage
+ * here and the sender has agreed that it is all.
+ *
+ * Throws FarError where the sender failed, FarSideError where there is none, TransportError where the line broke or
+ * the sender ended without its last word; else what `receiveStream` throws. The far side has ended, or is cut off,
+ * when it returns or throws.
+ */
+export async function runPuller(
+  far: FarSide,
+  open: () => Promise<OpenTarget>,
+  policy: ApplyPolicy,
+  about: Surroundings,
+  lend: LendBuffer,
+  patience = DEFAULT_PATIENCE,
+): Promise<SessionSummary> {
+  const { transport } = far;
+  const pulled = new PulledStream(transport.input, transport.host, patience.helloMs);
+  const line = { input: pulled.stream, output: transport.output, what: `stream from ${transport.host}` };
+  try {
+    const { summary, error } = await runReceiver(line, open, policy, about, lend);
+    if (error !== null) throw await explainFailure(error, far, pulled, patience.farewellMs);
+    const word = await orInterrupted(within(patience.helloMs, pulled.lastWord()), about.signal);
+    const sent = checkAgreed(word, summary, transport.host);
+    // It may have something to say on stderr yet; whatever it is, the result stands.
+    await within(patience.farewellMs, transport.exit);
+    return { ...sent, mismatches: summary.mismatches, sentBytes: pulled.bytesReceived };
+  } finally {
+    transport.destroy();
+  }
+}
+
+function checkAgreed(word: LastWord | null, received: ReceiveSummary, host: string) {
+  const landed = 'all that came is on stable storage here, but';
+  if (word === null) throw new TransportError(`${host}: ${landed} the sender ended before it agreed`);
+  if (!word.ok) throw new FarError(word.code, host, word.message);
+  if (word.blocks !== received.blocks) {
+    const problem = `the sender speaks of ${word.blocks} blocks, while ${received.blocks} came`;
+    throw new TransportError(`${host}: ${landed} ${problem}`);
+  }
+  const { blocks, tableBytes, changedBytes, resumedBytes, volumeSize, consistent, codec } = word;
+  return { blocks, tableBytes, changedBytes, resumedBytes, volumeSize, consistent, codec };
+}
+
+/**
+ * Of several errors that one fault causes, the one that names it: our own side's, else the sender's word, else how
+ * it ended.
+ */
+async function explainFailure(
+  error: Error,
+  { transport, explainEnd }: FarSide,
+  pulled: PulledStream,
+  farewellMs: number,
+): Promise<Error> {
+  const isOfLine = error instanceof TruncatedStreamError || error instanceof TransportError;
+  const end = await within(farewellMs, Promise.all([pulled.lastWord().catch(() => null), transport.exit]));
+  if (!isOfLine || end === null) return error;
+  const [said, exit] = end;
+  if (said?.ok === false) return new FarError(said.code, transport.host, said.message);
+  return await explainEnd(exit);
+}

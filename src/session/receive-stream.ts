@@ -1,0 +1,213 @@
+import type { ByteSource, LendBuffer } from '../byte-channel.js';
+import { FormatError } from '../errors.js';
+import { interruptible } from '../host/interruption.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { asBlock } from '../stream/block.js';
+import { openIncomingStream, type IncomingStream } from '../stream/incoming-stream.js';
+import type { StreamHeader } from '../stream/stream-header.js';
+import type { ApplyPolicy } from '../target/apply-policy.js';
+import { isThere, readNote } from '../target/journal.js';
+import { describeRecovery, recoverTarget } from '../target/recover.js';
+import type { KnownState } from '../target/state-record.js';
+import { settleEarlierApply, type ResumableApply } from '../target/unfinished-apply.js';
+import {
+  Apply,
+  summaryOf,
+  unexpectedResume,
+  type ApplyOptions,
+  type ReceiveSummary,
+} from './apply-stream.js';
+import { checkTarget, type TargetOfStream } from './check-target.js';
+import { IncomingItems } from './incoming-items.js';
+
+const NO_TOKEN = Buffer.alloc(0);
+
+/** What the target was found to hold, before the first write. */
+export interface FoundTarget {
+  /** Bytes. */
+  readonly size: number;
+  readonly known: KnownState;
+  /** The token of the place up to which it holds this very stream, an empty one where it holds all of it, or null. */
+  readonly resume: Buffer | null;
+}
+
+/** A stream, what it is applied to, and how. */
+export interface ReceiveOptions extends ApplyOptions, TargetOfStream {
+  /** Awaited when the target was found fit, before the first write. */
+  readonly ready?: (found: FoundTarget) => Promise<void>;
+}
+
+/** Opens a stream of `source` and applies it: see `applyIncoming`. */
+export async function receiveStream(
+  source: ByteSource,
+  options: ReceiveOptions,
+  about: Surroundings,
+  lend: LendBuffer,
+): Promise<ReceiveSummary> {
+  const incoming = await openIncomingStream(interruptible(source, about.signal), lend, options.what);
+  return await applyIncoming(incoming, options, about);
+}
+
+/**
+ * Applies a stream to a target. Returns once all of it, its end frame included, is on stable storage. An earlier
+ * apply that did not end is taken back first, or gone on with.
+ *
+ * Throws before the first write: UnsafeTargetError where the target, its snapshots or its journal lack the room,
+ * BaseMismatchError where it is another state or volume, UsageError. Throws TruncatedStreamError, FormatError,
+ * DeviceError, BaseMismatchError or InterruptedError at any later point: a notice then says what is left.
+ */
+export async function applyIncoming(
+  incoming: IncomingStream,
+  options: ReceiveOptions,
+  about: Surroundings,
+): Promise<ReceiveSummary> {
+  const resumable = await seeToEarlierApply(incoming.header, options, about);
+  const items = new IncomingItems(incoming.blocks);
+  const receiving = new Receiving(incoming, items, options, resumable, about);
+  try {
+    return await receiving.run();
+  } catch (error) {
+    about.progress.stop();
+    const state = await receiving.abandon();
+    if (state !== null) about.notice(state);
+    throw error;
+  } finally {
+    about.progress.stop();
+    items.drop();
+  }
+}
+
+/** Takes an earlier apply back, or to where it can go on; says so. */
+async function seeToEarlierApply(
+  header: StreamHeader | null,
+  { target, policy, isSession }: ReceiveOptions,
+  about: Surroundings,
+): Promise<ResumableApply | null> {
+  const { device, folder } = target;
+  if (policy.dryRun) {
+    if ((await readNote(folder)) !== null) {
+      const would = 'a run that writes would first take it back, or go on with it';
+      about.notice(`${device.path}: half-written by an earlier run; ${would}`);
+    }
+    return null;
+  }
+  const earlier = await settleEarlierApply(target, isSession ? header : null, policy);
+  if (earlier.kind === 'resumable') {
+    const where = `taken back to its last checkpoint (${earlier.bytes} bytes)`;
+    about.notice(`${device.path}: the earlier apply had not ended: ${where}`);
+    return earlier.apply;
+  }
+  if (earlier.kind !== 'nothing to do') about.notice(describeRecovery(device.path, earlier));
+  return null;
+}
+
+/** From the stream's sample to its end. */
+class Receiving {
+  private apply: Apply | null = null;
+  private offered: Buffer | null = null;
+
+  constructor(
+    private readonly incoming: IncomingStream,
+    private readonly items: IncomingItems,
+    private readonly options: ReceiveOptions,
+    /** An earlier apply, until it is taken back. */
+    private resumable: ResumableApply | null,
+    private readonly about: Surroundings,
+  ) {}
+
+  async run(): Promise<ReceiveSummary> {
+    const { incoming, items, options, about } = this;
+    const { header } = incoming;
+    const savedBefore = this.resumable?.point.changedBytes ?? 0;
+    await checkTarget(header, items, options, savedBefore, about, (known) => this.offer(known));
+    if (options.policy.dryRun) return await this.readOnly();
+    about.progress.start(header?.expectedBytes ?? 0);
+    if (await this.isAllThere()) return await this.expectNothing();
+    this.apply ??= await this.beginAnew();
+    return await this.apply.run(items);
+  }
+
+  /** Leaves things as they can be taken back, or gone on with; what there is to say of it. */
+  async abandon(): Promise<string | null> {
+    const apply = this.apply ?? (this.resumable === null ? null : this.goOn(this.resumable));
+    return apply === null ? null : await apply.abandon();
+  }
+
+  /** Tells the sender what is here already. */
+  private async offer(known: KnownState): Promise<void> {
+    const { incoming, options, resumable } = this;
+    const isDone = options.isSession && (await isDoneAlready(known, incoming.header, options.policy));
+    this.offered = isDone ? NO_TOKEN : (resumable?.point.token ?? null);
+    await options.ready?.({ size: options.target.device.size, known, resume: this.offered });
+  }
+
+  /** Hears what the sender makes of what it was offered: true where all is here. */
+  private async isAllThere(): Promise<boolean> {
+    if (this.offered === null) return false;
+    const first = await this.items.next();
+    if (first?.kind !== 'resume') {
+      if (first !== null) this.items.putBack(first);
+      return false;
+    }
+    if (!this.offered.equals(first.token)) throw unexpectedResume(first);
+    if (this.resumable === null) return true;
+    this.apply = this.goOn(this.resumable);
+    return false;
+  }
+
+  private goOn(resumable: ResumableApply): Apply {
+    return Apply.continue(this.incoming, this.options, resumable, this.about);
+  }
+
+  /** All of it comes, also where the sender goes by none of what it was offered. */
+  private async beginAnew(): Promise<Apply> {
+    const { device, folder, record } = this.options.target;
+    if (this.resumable !== null) {
+      await this.resumable.journal.log.close();
+      this.resumable = null;
+      this.about.notice(describeRecovery(device.path, await recoverTarget(folder, device, record)));
+    }
+    return await Apply.begin(this.incoming, this.options, this.about);
+  }
+
+  /** The target holds the result already. */
+  private async expectNothing(): Promise<ReceiveSummary> {
+    const { incoming, items, options } = this;
+    const item = await items.next();
+    if (item !== null) {
+      items.putBack(item);
+      throw new FormatError(options.what, 0, 'frame', 'more follows where nothing was left to send');
+    }
+    const bytes = incoming.header?.expectedBytes ?? 0;
+    return summaryOf(incoming, { blocks: 0, mismatches: 0 }, bytes, options.target.device.size);
+  }
+
+  /** A dry run: the rest of the stream is read and checked, nothing is written. */
+  private async readOnly(): Promise<ReceiveSummary> {
+    const { incoming, items, options } = this;
+    let blocks = 0;
+    let changedBytes = 0;
+    for (let item = await items.next(); item !== null; item = await items.next()) {
+      const block = asBlock(item);
+      if (block === null) continue;
+      if (block.kind === 'data') block.data.release();
+      blocks += 1;
+      changedBytes += block.length;
+    }
+    return summaryOf(incoming, { blocks, mismatches: 0 }, changedBytes, options.target.device.size);
+  }
+}
+
+/**
+ * Whether an earlier session of the same run did all of it, and only its report got lost. Another run's record is not
+ * enough to leave everything out: it cannot know who wrote beneath the target.
+ */
+async function isDoneAlready(
+  { holds, run }: KnownState,
+  header: StreamHeader | null,
+  { snapback }: ApplyPolicy,
+): Promise<boolean> {
+  if (run === null || run !== header?.run || header.result === null || holds?.is !== 'exactly') return false;
+  if (holds.identity !== header.result || holds.from !== header.base) return false;
+  return snapback === null || (await isThere(snapback));
+}

@@ -1,0 +1,88 @@
+import type { ByteSink, ByteSource, LendBuffer } from '../byte-channel.js';
+import { listCodecs } from '../codec/load-codec.js';
+import { LineError } from '../errors.js';
+import { interruptible } from '../host/interruption.js';
+import { watchForSuccessor } from '../host/succession.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { openIncomingStream } from '../stream/incoming-stream.js';
+import type { ApplyPolicy } from '../target/apply-policy.js';
+import type { OpenTarget } from '../target/open-target.js';
+import type { ReceiveSummary } from './apply-stream.js';
+import { HEARTBEAT_SECONDS, keepBeating, LineSilence, silenceAllowed } from './line-silence.js';
+import { applyIncoming, type ReceiveOptions } from './receive-stream.js';
+import { failureOf, ReplyWriter } from './reply-writer.js';
+
+/** A session's line as its receiver sees it. */
+export interface ReceiverLine {
+  readonly input: ByteSource;
+  readonly output: ByteSink;
+  /** What the stream is called in messages. */
+  readonly what?: string;
+}
+
+/** Opens the target for a run of a sender, null where that has no name. */
+export type OpenForRun = (run: string | null) => Promise<OpenTarget>;
+
+/** How a session ended, and whether the sender could be told. */
+export type ReceiveOutcome =
+  | { readonly summary: ReceiveSummary; readonly error: null; readonly told: boolean }
+  | { readonly summary: null; readonly error: Error; readonly told: boolean };
+
+/**
+ * The far side of a session: applies what comes in to a target, and reports once, when it is on stable storage or
+ * when it went wrong. Never throws: the outcome says what to say and how to end.
+ */
+export async function runReceiver(
+  line: ReceiverLine,
+  open: OpenForRun,
+  policy: ApplyPolicy,
+  about: Surroundings,
+  lend: LendBuffer,
+): Promise<ReceiveOutcome> {
+  const replies = new ReplyWriter(line.output);
+  const ends: (() => void)[] = [];
+  let target: OpenTarget | null = null;
+  try {
+    const succeeded = new AbortController();
+    const signal = AbortSignal.any([about.signal, succeeded.signal]);
+    const what = line.what ?? 'stream from the sender';
+    const silence = new LineSilence();
+    // Nothing of the target is held up before a sender is known to be there.
+    const incoming = await openIncomingStream(interruptible(silence.listen(line.input), signal), lend, what);
+    const { heartbeat, run = null } = incoming.header ?? {};
+    if (heartbeat !== undefined) {
+      const allowed = silenceAllowed(heartbeat);
+      silence.allow(allowed, `the sender gave no sign of life for ${allowed / 1000} s`);
+    }
+    ends.push(keepBeating(HEARTBEAT_SECONDS, () => replies.alive()));
+    target = await open(run);
+    const giveWay = () => {
+      succeeded.abort(new LineError('the sender began anew over another line'));
+    };
+    if (run !== null) ends.push(watchForSuccessor(target.folder, run, giveWay));
+    const options: ReceiveOptions = {
+      ...{ what, target, policy, isSession: true },
+      ready: async ({ size: targetSize, known: { holds, isStale: stale }, resume }) =>
+        replies.hello({
+          ...{ version: about.version, targetSize, holds, stale, codecs: await listCodecs() },
+          ...{ heartbeat: HEARTBEAT_SECONDS, resume: resume?.toString('base64') ?? null },
+        }),
+      durable: (frame) => replies.durable(frame),
+    };
+    const summary = await applyIncoming(incoming, options, { ...about, signal });
+    const { blocks, mismatches } = summary;
+    return { summary, error: null, told: await replies.result({ ok: true, blocks, mismatches }) };
+  } catch (error) {
+    // Over a line that broke nobody hears it, and who reads it late would take it for a refusal.
+    const told = error instanceof LineError ? false : await replies.result(failureOf(error));
+    return { summary: null, error: error instanceof Error ? error : new Error(String(error)), told };
+  } finally {
+    for (const end of ends) end();
+    await target?.close();
+  }
+}
+
+/** Tells a sender that its session is refused, before anything is opened for it. */
+export async function refuseSession({ output }: ReceiverLine, error: Error): Promise<ReceiveOutcome> {
+  return { summary: null, error, told: await new ReplyWriter(output).result(failureOf(error)) };
+}

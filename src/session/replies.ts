@@ -1,0 +1,120 @@
+import type { ByteSource } from '../byte-channel.js';
+import { FarError, FarSideError, FormatError, TransportError } from '../errors.js';
+import { ByteReader } from '../stream/byte-reader.js';
+import { OPTIONAL, type FrameHeader } from '../stream/frame-format.js';
+import { FrameReader, type SmallFrame } from '../stream/frame-reader.js';
+import { DIGESTS } from '../stream/query-format.js';
+import { readProtocolLine } from '../stream/incoming-stream.js';
+import { LineSilence, silenceAllowed } from './line-silence.js';
+import { HELLO, parseHello, parseResult, RESULT, type HelloMessage, type ResultMessage } from './messages.js';
+
+/** A flag could change what they mean. */
+const WITHOUT_FLAGS = new Set([HELLO, RESULT, DIGESTS]);
+
+/** What comes back from a receiver, as it comes. */
+export interface Replies {
+  /**
+   * What the receiver says when it is ready. Throws FarError where it refused, TransportError where nothing at all
+   * comes for so long.
+   */
+  waitForHello(silenceMs: number): Promise<HelloMessage>;
+  /** The receiver's last word. Rejects with TransportError or FormatError where it ends without one. */
+  readonly result: Promise<ResultMessage>;
+}
+
+/**
+ * Starts to read a receiver's side of the line.
+ *
+ * @param takeOther is given what is neither hello nor result; false where such a reply has no place here
+ */
+export function readReplies(
+  input: ByteSource,
+  host: string,
+  takeOther: (frame: SmallFrame) => boolean = () => false,
+): Replies {
+  let sayHello: (hello: HelloMessage) => void = () => undefined;
+  const hello = new Promise<HelloMessage>((resolve) => (sayHello = resolve));
+  const silence = new LineSilence();
+  const result = readAll(silence.listen(input), host, sayHello, takeOther);
+  // Heard by whoever awaits it; until then it must not end the process.
+  result.catch(() => undefined);
+  return {
+    result,
+    async waitForHello(silenceMs) {
+      const seconds = Math.round(silenceMs / 1000);
+      silence.allow(silenceMs, `${host}: no answer from the far side's lvmsync within ${seconds} s`);
+      const refused = result.then((word) => {
+        if (!word.ok) throw new FarError(word.code, host, word.message);
+        throw new TransportError(`${host}: it reported a result before anything was sent`);
+      });
+      refused.catch(() => undefined);
+      const said = await Promise.race([hello, refused]);
+      const allowed = said.heartbeat === null ? null : silenceAllowed(said.heartbeat);
+      silence.allow(allowed, `${host}: no sign of life for ${(allowed ?? 0) / 1000} s`);
+      return said;
+    },
+  };
+}
+
+async function readAll(
+  input: ByteSource,
+  host: string,
+  sayHello: (hello: HelloMessage) => void,
+  takeOther: (frame: SmallFrame) => boolean,
+): Promise<ResultMessage> {
+  const what = `answer from ${host}`;
+  const reader = new ByteReader(input, what);
+  if (await reader.atEnd()) throw new TransportError(`${host}: the far side ended without a word`);
+  await checkProtocol(reader, what, host);
+  const frames = new FrameReader(reader, what);
+  while (!(await reader.atEnd())) {
+    const frame = await frames.next(lendNothing);
+    if ('data' in frame) throw new FormatError(what, frame.position, 'frame', 'a data frame as a reply');
+    const { header, payload, position } = frame;
+    if (WITHOUT_FLAGS.has(header.type) && header.flags !== 0) {
+      const problem = `flags 0x${header.flags.toString(16)} are not known`;
+      throw new FormatError(what, position, `${header.type} frame`, problem);
+    }
+    if (header.type === HELLO) sayHello(parseHello(payload, what, position));
+    else if (header.type === RESULT) {
+      // What comes after is of no use, but its writer must be able to end.
+      drain(reader);
+      return parseResult(payload, what, position);
+    } else if (!takeOther(frame) && !isSkippable(header)) {
+      throw new FormatError(what, position, 'frame', 'not a reply');
+    }
+  }
+  throw new TransportError(`${host}: the far side ended without reporting a result`);
+}
+
+/** Throws FarSideError where the far side speaks another protocol, FormatError where it is no lvmsync at all. */
+async function checkProtocol(reader: ByteReader, what: string, host: string): Promise<void> {
+  const version = await readProtocolLine(reader, what).catch((error: unknown) => {
+    if (error instanceof FormatError && error.field === 'protocol') return null;
+    throw error;
+  });
+  if (version === 4) return;
+  const found = version === null ? 'a protocol that this one does not know' : `PROTO[${version}]`;
+  throw new FarSideError(
+    `${host}: its lvmsync speaks ${found}, PROTO[4] is needed: install this version there, or the newer one here`,
+  );
+}
+
+/** Replies have lower-case types: the stream's own have no place here, and are never optional. */
+function isSkippable({ type, flags }: FrameHeader): boolean {
+  return /[a-z]/.test(type) && (flags & OPTIONAL) !== 0;
+}
+
+function drain(reader: ByteReader): void {
+  const rest = Buffer.alloc(1);
+  const readOn = async (): Promise<void> => {
+    while (!(await reader.atEnd())) await reader.readInto(rest, 'nothing');
+  };
+  // The result is in: a line that breaks now takes nothing away from it.
+  readOn().catch(() => undefined);
+}
+
+/** Replies carry no data, so no memory is lent for any. */
+function lendNothing(): Promise<never> {
+  return Promise.reject(new TransportError('the far side sent data where only replies belong'));
+}

@@ -1,0 +1,67 @@
+import type { ByteSink } from '../byte-channel.js';
+import { InterruptedError, LvmsyncError } from '../errors.js';
+import { encodeFrame, OPTIONAL, PROTOCOL_LINE } from '../stream/frame-format.js';
+import {
+  ALIVE,
+  encodeDurable,
+  encodeHello,
+  encodeResult,
+  type FailureMessage,
+  type ResultMessage,
+} from './messages.js';
+
+/** Writes the receiver's side of the line: the protocol's line before its first frame, then numbered frames. */
+export class ReplyWriter {
+  private number = 0;
+  private isEnded = false;
+
+  constructor(private readonly output: ByteSink) {}
+
+  async hello(hello: Parameters<typeof encodeHello>[0]): Promise<void> {
+    await this.write((number) => encodeHello(hello, number));
+  }
+
+  async durable(frame: number): Promise<void> {
+    await this.write((number) => encodeDurable(frame, number));
+  }
+
+  /** A sign of life. */
+  async alive(): Promise<void> {
+    if (!this.isEnded) await this.write((number) => encodeFrame(ALIVE, OPTIONAL, number, Buffer.alloc(0)));
+  }
+
+  /** Any other reply. */
+  async frame(type: string, payload: Uint8Array): Promise<void> {
+    await this.write((number) => encodeFrame(type, 0, number, payload));
+  }
+
+  /** Says how it ended, and that nothing follows; false when the sender is not there to hear it. */
+  async result(result: ResultMessage): Promise<boolean> {
+    try {
+      const written = this.write((number) => encodeResult(result, number));
+      this.isEnded = true;
+      await written;
+      await this.output.end();
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** In one piece and at once: signs of life come in between other replies. */
+  private async write(encode: (number: number) => Buffer): Promise<void> {
+    const line = this.number === 0 ? [Buffer.from(PROTOCOL_LINE)] : [];
+    await this.output.write(Buffer.concat([...line, encode(this.number++)]));
+  }
+}
+
+/** A failure as the other side is told of it; `who` failed. */
+export function failureOf(error: unknown, who = 'receiver'): FailureMessage {
+  // These two end the side that asked, never the one that answers.
+  if (error instanceof LvmsyncError && error.code !== 'INTERRUPTED' && error.code !== 'VERIFY_DIFFERS') {
+    return { ok: false, code: error.code, message: error.message };
+  }
+  if (error instanceof InterruptedError)
+    return { ok: false, code: 'TRANSPORT', message: `the ${who} was ${error.message}` };
+  return { ok: false, code: 'TRANSPORT', message: `internal fault of the ${who}: ${String(error)}` };
+}

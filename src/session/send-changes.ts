@@ -1,0 +1,237 @@
+import type { LendBuffer } from '../byte-channel.js';
+import type { ChangeSet } from '../changes/change-set.js';
+import type { ChangeSource } from '../changes/change-source.js';
+import { DeviceError } from '../errors.js';
+import type { Surroundings } from '../host/surroundings.js';
+import type { BlockWriter } from '../stream/block-writer.js';
+import { sumLengths } from '../extent.js';
+import type { StreamHeader } from '../stream/stream-header.js';
+import { UNKNOWN, type KnownState, type TargetState } from '../target/state-record.js';
+import type { CompressionWish } from './choose-packer.js';
+import type { BlockPacker } from './pack-blocks.js';
+import { Checkpoints, type CheckpointLine } from './checkpoints.js';
+import { behind, findRest, keyOf, type StreamRest } from './resume-token.js';
+import { BlockSender } from './send-blocks.js';
+import { takeCloserSample, takeSample, type BaseSample } from './base-sample.js';
+
+/** What went out. Sizes in bytes. */
+export interface SendSummary {
+  /** What the change set named. */
+  readonly tableBytes: number;
+  /** What went out as data or zeroes, now or in a session that this one went on with. */
+  readonly changedBytes: number;
+  /** What of that the target held from such a session. */
+  readonly resumedBytes: number;
+  /** What went out now. */
+  readonly blocks: number;
+  readonly volumeSize: number;
+  /** Whether the target now holds the volume's state at one moment. */
+  readonly consistent: boolean;
+}
+
+/** What a user wants of a sender. */
+export interface SendOptions {
+  /** Whether to prove the base: by a sample before the first block, and block by block. */
+  readonly proofs: boolean;
+  /** Send the header and the sample, and no block. */
+  readonly dryRun: boolean;
+  /** Whether to compress blocks; not, where nothing is said. Only a session can find out by itself what is best. */
+  readonly compression?: CompressionWish;
+  /** The most that may go out in a second; without it, as much as the line takes. */
+  readonly bytesPerSecond?: number;
+}
+
+/** What is known once the receiver is ready. */
+export interface Greeting extends KnownState {
+  /** Compresses the blocks; null where they go out as they are. */
+  readonly packer: BlockPacker | null;
+  /** A token of ours, it says, for the place up to which the target holds this stream; an empty one for all of it. */
+  readonly resume: Buffer | null;
+}
+
+/** Who reads a stream, as far as its writer knows. */
+export interface StreamReader {
+  /** Awaited after the sample, before the first block. */
+  greet(): Promise<Greeting>;
+  /** A receiver that answers, or null of a pipe. */
+  readonly session: SendSession | null;
+}
+
+/** What a receiver that answers can be told beside the stream. */
+export interface SendSession extends CheckpointLine {
+  readonly header: Pick<StreamHeader, 'heartbeat' | 'run'>;
+  /** Says that only what lies behind the place of this token follows. */
+  resume(token: Buffer): Promise<void>;
+}
+
+/** A pipe that says nothing. */
+export function silentReader(packer: BlockPacker | null): StreamReader {
+  return { greet: () => Promise.resolve({ ...UNKNOWN, packer, resume: null }), session: null };
+}
+
+/**
+ * Sends a source's changes as a stream: header, sample, blocks with their proofs in one or more passes, end.
+ *
+ *
+ * Throws SnapshotError where the source stopped knowing every change meanwhile: the stream is then left without
+ * its end, so that no receiver takes it for whole. Throws DeviceError, and whatever the writer throws.
+ */
+export async function sendChanges(
+  source: ChangeSource,
+  writer: BlockWriter,
+  options: SendOptions,
+  about: Surroundings,
+  lend: LendBuffer,
+  reader: StreamReader = silentReader(null),
+): Promise<SendSummary> {
+  try {
+    return await sendStream(source, writer, options, about, lend, reader);
+  } catch (error) {
+    // A snapshot that overflows gives read errors from then on: the overflow is what its user must hear of.
+    if (error instanceof DeviceError) await source.checkValid();
+    throw error;
+  }
+}
+
+async function sendStream(
+  source: ChangeSource,
+  writer: BlockWriter,
+  options: SendOptions,
+  about: Surroundings,
+  lend: LendBuffer,
+  reader: StreamReader,
+): Promise<SendSummary> {
+  const { session } = reader;
+  const first = await source.readChanges();
+  const base = options.proofs ? source.baseVolume : null;
+  const unchanged = options.proofs ? (source.baseVolume ?? source.unchangedVolume) : null;
+  const sample = await takeSample(base, unchanged, first, lend);
+  const header = await headerOf(source, first, sample, about);
+  await writer.start({ ...header, ...session?.header });
+  for (const proof of [...sample.changed, ...sample.unchanged]) await writer.prove(proof);
+  const greeting = await reader.greet();
+  if (greeting.isStale && unchanged !== null) {
+    for (const proof of await takeCloserSample(unchanged, first, lend)) await writer.prove(proof);
+  }
+  if (options.dryRun) return await sendNothing(source, first, writer);
+  about.progress.start(first.changedBytes);
+  try {
+    const rest = await agreeOnRest(source, first, greeting, session, about);
+    const isProved = greeting.holds?.is === 'exactly' && greeting.holds.identity === source.base;
+    const sender = new BlockSender(
+      source,
+      isProved && source.isBaseReadOnly ? null : base,
+      writer,
+      greeting.packer,
+      lend,
+      about,
+      await planCheckpoints(source, rest.changes, session, about),
+    );
+    const all = await sender.sendPasses(rest);
+    const consistent = sender.lastPassSawAll && (await source.isConsistent());
+    await writer.finish();
+    return {
+      tableBytes: all.trackedBytes,
+      changedBytes: sender.bytes + sender.resumedBytes,
+      resumedBytes: sender.resumedBytes,
+      blocks: sender.blocks,
+      volumeSize: source.volumeSize,
+      consistent,
+    };
+  } finally {
+    about.progress.stop();
+  }
+}
+
+/** What is left to send, which the receiver is told where it is not all. */
+async function agreeOnRest(
+  source: ChangeSource,
+  first: ChangeSet,
+  { holds, resume }: Greeting,
+  session: SendSession | null,
+  about: Surroundings,
+): Promise<StreamRest> {
+  const all = { changes: first, offset: 0 };
+  if (session === null) return all;
+  if (resume === null) return all;
+  if (resume.length === 0) {
+    if (!(await holdsResult(source, first, holds))) return all;
+    about.notice('the target holds all of it already: only the report of that was lost');
+    await session.resume(resume);
+    return { changes: first, offset: source.volumeSize };
+  }
+  const rest = await findRest(source, first, resume);
+  if (rest === null) {
+    about.notice(
+      'what an earlier transfer brought cannot be proved to be of the same data: all of it is sent again',
+    );
+    return all;
+  }
+  const [left, total] = [sumLengths(behind(rest.changes.extents(), rest.offset)), rest.changes.changedBytes];
+  about.notice(`goes on at byte ${rest.offset}: ${total - left} of ${total} bytes are there already`);
+  await session.resume(resume);
+  return rest;
+}
+
+/** Whether a target that says so holds what all of the stream leads to. */
+async function holdsResult(
+  source: ChangeSource,
+  first: ChangeSet,
+  holds: TargetState | null,
+): Promise<boolean> {
+  const isResult = holds?.is === 'exactly' && holds.identity === source.result && holds.from === source.base;
+  return isResult && (await keyOf(source, first)) !== null;
+}
+
+/** Only what nobody can have changed is worth to be taken up again. */
+async function planCheckpoints(
+  source: ChangeSource,
+  changes: ChangeSet,
+  session: SendSession | null,
+  about: Surroundings,
+): Promise<Checkpoints | null> {
+  const key = session === null ? null : await keyOf(source, changes);
+  return session === null || key === null ? null : new Checkpoints(session, key, changes, about.clock);
+}
+
+/** What a dry run tells: what would have gone out. */
+async function sendNothing(
+  source: ChangeSource,
+  first: ChangeSet,
+  writer: BlockWriter,
+): Promise<SendSummary> {
+  const summary = {
+    tableBytes: first.trackedBytes,
+    changedBytes: first.changedBytes,
+    resumedBytes: 0,
+    blocks: 0,
+    volumeSize: source.volumeSize,
+    consistent: await source.isConsistent(),
+  };
+  // Last: the receiver answers at once.
+  await writer.finish();
+  return summary;
+}
+
+async function headerOf(
+  source: ChangeSource,
+  changes: ChangeSet,
+  sample: BaseSample,
+  about: Surroundings,
+): Promise<StreamHeader> {
+  // An origin that somebody wrote to since it was opened is in no state that has a name.
+  const isUnnamed = source.live && (await source.dataProof()) === null && !(await source.isConsistent());
+  return {
+    kind: 'changes',
+    volumeSize: source.volumeSize,
+    blockSize: changes.granularity,
+    base: source.base,
+    result: isUnnamed ? null : source.result,
+    expectedBytes: changes.changedBytes,
+    sample: { changed: sample.changed.length, unchanged: sample.unchanged.length },
+    names: { source: source.name, origin: source.origin },
+    host: about.hostname,
+    time: about.now().toISOString(),
+    writer: `lvmsync ${about.version}`,
+  };
+}

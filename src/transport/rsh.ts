@@ -1,0 +1,86 @@
+import { CommandError } from '../errors.js';
+import type { RunningCommand, Spawner } from '../host/spawner.js';
+import { quoteWords } from './shell-words.js';
+import { passOnLines, type LineListener } from './stderr-lines.js';
+import { GatheringSink } from './gathering-sink.js';
+import { sinkFrom, sourceFrom } from './stream-channel.js';
+import { formatDestination, type Destination } from './target-spec.js';
+import type { FarExit, Transport } from './transport.js';
+
+/** How long a remote shell command may take to end by itself once it was told to. */
+const KILL_GRACE_MS = 2_000;
+
+/** How long stderr may stay open after the command ended: ssh's ControlPersist master inherits it and lives on. */
+const STDERR_GRACE_MS = 1_000;
+
+/**
+ * Starts a command on the far side through an external remote shell, in rsync's manner: WORDS [-p PORT]
+ * [USER@]HOST COMMANDSTRING. A port can only come from an ssh:// target, and `-p` is ssh's option for it.
+ *
+ * @throws CommandError where the remote shell command itself cannot be started.
+ */
+export async function startRsh(
+  spawner: Spawner,
+  rshWords: readonly [string, ...string[]],
+  destination: Destination,
+  command: readonly string[],
+  onStderrLine: LineListener,
+): Promise<Transport> {
+  const portWords = destination.port === null ? [] : ['-p', String(destination.port)];
+  const argv = [...rshWords, ...portWords, formatDestination(destination), quoteWords(command)] as const;
+  const child = spawner.start([argv[0], ...argv.slice(1)]);
+  const ended = watchEnd(child, onStderrLine);
+  await waitForStart(child, rshWords);
+
+  const name = `the far side on ${destination.host}`;
+  return {
+    host: destination.host,
+    output: new GatheringSink(sinkFrom(child.stdin, name)),
+    input: sourceFrom(child.stdout, name),
+    exit: ended,
+    destroy: () => {
+      child.stdout.destroy();
+      child.stdin.destroy();
+      killSoon(child);
+    },
+  };
+}
+
+function waitForStart(child: RunningCommand, rshWords: readonly string[]): Promise<void> {
+  return new Promise((resolve, reject) => {
+    child.once('spawn', resolve);
+    child.on('error', (error: NodeJS.ErrnoException) => {
+      const problem =
+        error.code === 'ENOENT' ? 'the remote shell command is not installed' : 'cannot be started';
+      reject(
+        new CommandError(rshWords, null, '', `${problem} (${error.code ?? error.message})`, { cause: error }),
+      );
+    });
+  });
+}
+
+async function watchEnd(child: RunningCommand, onStderrLine: LineListener): Promise<FarExit> {
+  const exited = new Promise<FarExit>((resolve) => {
+    child.once('exit', (status, signal) => {
+      resolve({ status, signal });
+    });
+    child.once('error', () => {
+      resolve({ status: null, signal: null });
+    });
+  });
+  const passedOn = passOnLines(child.stderr, onStderrLine);
+  const exit = await exited;
+  const giveUp = setTimeout(() => child.stderr.destroy(), STDERR_GRACE_MS);
+  await passedOn;
+  clearTimeout(giveUp);
+  return exit;
+}
+
+function killSoon(child: RunningCommand): void {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  child.kill('SIGTERM');
+  const harder = setTimeout(() => child.kill('SIGKILL'), KILL_GRACE_MS);
+  child.once('exit', () => {
+    clearTimeout(harder);
+  });
+}

@@ -1,0 +1,71 @@
+import { LineError, TransportError } from '../../errors.js';
+import type { Surroundings } from '../../host/surroundings.js';
+import { quoteWords } from '../shell-words.js';
+import type { LineListener } from '../stderr-lines.js';
+import type { Destination } from '../target-spec.js';
+import type { Transport } from '../transport.js';
+import { carryChannel, type Line } from './channel.js';
+import { shakeHands } from './handshake.js';
+import type { HostConfig } from './host-config.js';
+import { readKnownHosts } from './host-key.js';
+import { readKeyFiles } from './keys.js';
+import { openLine } from './line.js';
+import { resolveHost } from './resolve-host.js';
+import type { SshSettings } from './settings.js';
+import { nameOf } from './socket.js';
+
+/** What a connection uses of its surroundings. */
+export type SshSurroundings = Pick<Surroundings, 'spawner' | 'notice'>;
+
+/** {@link connectSsh} once ssh2 is loaded. */
+export async function openSshTransport(
+  destination: Destination,
+  settings: SshSettings,
+  command: readonly string[],
+  onStderrLine: LineListener,
+  { spawner, notice }: SshSurroundings,
+): Promise<Transport> {
+  const commandString = quoteWords(command);
+  const config = await resolveHost(destination, settings, { spawner, notice });
+  const prompter = config.batch ? null : settings.prompter;
+  const prepared = { onFile: await readKnownHosts(config), keys: await readKeyFiles(config.identityFiles) };
+  const raw = await openLine(config, prompter === null, spawner);
+  try {
+    const line = await shakeHands(raw, config, { ...settings, prompter }, prepared, notice);
+    return await execute(line, config, commandString, onStderrLine);
+  } catch (error) {
+    raw.stream.destroy();
+    throw error;
+  }
+}
+
+function execute(
+  line: Line,
+  config: HostConfig,
+  command: string,
+  onStderrLine: LineListener,
+): Promise<Transport> {
+  const timeoutMs = config.connectTimeoutMs;
+  return new Promise((resolve, reject) => {
+    const fail = (Problem: typeof TransportError, problem: string, cause?: unknown): void => {
+      clearTimeout(timer);
+      reject(new Problem(`${nameOf(config)}: ${problem}`, { cause }));
+    };
+    const timer = setTimeout(() => {
+      fail(LineError, `it started no command within ${timeoutMs / 1000} s`);
+    }, timeoutMs);
+    try {
+      line.client.exec(command, (error, channel) => {
+        if (error !== undefined) {
+          fail(TransportError, `it refused to start a command: ${error.message}`, error);
+          return;
+        }
+        clearTimeout(timer);
+        // At once: a quick command's end can stand in the same packet, and is told in the same turn.
+        resolve(carryChannel(line, channel, config.name, onStderrLine));
+      });
+    } catch (error) {
+      fail(LineError, `it closed the connection: ${line.problem()}`, error);
+    }
+  });
+}

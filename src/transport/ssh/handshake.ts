@@ -1,0 +1,194 @@
+import ssh2, { type Client } from 'ssh2';
+import { describeCause, LineError, TransportError } from '../../errors.js';
+import { chooseCiphers } from './ciphers.js';
+import type { Line } from './channel.js';
+import type { HostConfig } from './host-config.js';
+import { orderAlgorithms, type HostsOnFile } from './host-key.js';
+import type { KeyFiles } from './keys.js';
+import type { RawLine } from './line.js';
+import { watchLiveness } from './liveness.js';
+import { prepareLogin, type Login } from './login.js';
+import { Patience } from './patience.js';
+import type { SshSettings } from './settings.js';
+import { nameOf } from './socket.js';
+import { trustHostKey, type Witness } from './trust.js';
+
+/** How long a proxy that broke may take to say why. */
+const LAST_WORDS_MS = 1_000;
+
+/** What was read before the first byte went out. */
+export interface Prepared {
+  readonly onFile: HostsOnFile;
+  readonly keys: KeyFiles;
+}
+
+/**
+ * Speaks ssh over a line: checks the host's key and logs in.
+ *
+ * @throws TransportError that says why not, and what to do; whatever a prompter throws.
+ */
+export async function shakeHands(
+  raw: RawLine,
+  config: HostConfig,
+  settings: Pick<SshSettings, 'prompter' | 'remembered'>,
+  { onFile, keys }: Prepared,
+  notice: (line: string) => void,
+): Promise<Line> {
+  const ciphers = chooseCiphers(config);
+  const handshake = new Handshake(config);
+  const patience = new Patience(config.connectTimeoutMs, () => {
+    handshake.lose(
+      `it answered the connection, but not as an ssh server within ${config.connectTimeoutMs / 1000} s`,
+    );
+  });
+  const prompter = settings.prompter === null ? null : patience.pausedBy(settings.prompter);
+  const { client, signal, failWith } = handshake;
+  const login = prepareLogin(config, {
+    keys,
+    prompter,
+    remembered: settings.remembered,
+    signal,
+    fail: failWith,
+  });
+  handshake.listen(login);
+  client.connect({
+    sock: raw.stream,
+    username: config.user,
+    readyTimeout: 0,
+    // Its probes go out, but it counts only their answers: watchLiveness judges the line.
+    keepaliveInterval: config.keepaliveIntervalMs,
+    keepaliveCountMax: Number.MAX_SAFE_INTEGER,
+    algorithms: {
+      serverHostKey: orderAlgorithms(onFile.entries.length > 0 ? onFile.entries : onFile.withoutPort),
+      ...(ciphers === null ? {} : { cipher: ciphers }),
+    },
+    hostVerifier: verifyBy(config, onFile, { prompter, notice, signal }, failWith),
+    authHandler: login.authHandler,
+  });
+  try {
+    await handshake.done;
+  } catch (error) {
+    throw await explainByProxy(raw, config, error);
+  } finally {
+    patience.end();
+    handshake.end();
+  }
+  login.noteSuccess();
+  const stopWatch = watchLiveness(raw, config, () => {
+    handshake.problem = `no sign of life for ${(config.keepaliveIntervalMs * config.keepaliveCount) / 1000} s`;
+    raw.stream.destroy();
+  });
+  client.once('close', stopWatch);
+  const { cipher } = handshake;
+  return { client, stream: raw.stream, cipher, problem: () => raw.problem() ?? handshake.problem };
+}
+
+/** An ssh2 client on its way to a login, and the first thing that ends it. */
+class Handshake {
+  readonly client: Client = new ssh2.Client();
+  readonly done: Promise<void>;
+  /** Why the line broke, once it did. */
+  problem = 'the far side closed it';
+  /** What was agreed on; empty before. */
+  cipher = '';
+  /** Ends the login with any error; only the first counts. */
+  readonly failWith: (error: unknown) => void;
+  readonly #isOver = new AbortController();
+
+  constructor(private readonly config: HostConfig) {
+    let reject: (error: unknown) => void = () => undefined;
+    this.done = new Promise((resolve, rejectDone) => {
+      reject = rejectDone;
+      this.client.once('ready', resolve);
+    });
+    this.failWith = (error) => {
+      reject(error);
+    };
+  }
+
+  /** Aborted when the login has ended, well or not: questions that are still open have no use then. */
+  get signal(): AbortSignal {
+    return this.#isOver.signal;
+  }
+
+  end(): void {
+    this.#isOver.abort();
+  }
+
+  fail(text: string, cause?: unknown): void {
+    this.failWith(new TransportError(`${nameOf(this.config)}: ${text}`, { cause }));
+  }
+
+  /** As `fail`, of a line that may be better another time. */
+  lose(text: string, cause?: unknown): void {
+    this.failWith(new LineError(`${nameOf(this.config)}: ${text}`, { cause }));
+  }
+
+  listen(login: Login): void {
+    // Stays for the connection's whole life: an 'error' nobody listens to would end the process.
+    this.client.on('error', (error: Error & { level?: string }) => {
+      // The login knows of it, and goes on.
+      if (error.level === 'agent') return;
+      this.problem = describeClientError(error);
+      if (error.level === 'client-socket') this.lose(this.problem, error);
+      else this.fail(error.level === 'client-authentication' ? login.describeFailure() : this.problem, error);
+    });
+    this.client.once('close', () => {
+      this.lose('it closed the connection before the login was complete');
+    });
+    this.client.once('handshake', ({ cs }) => {
+      this.cipher = cs.cipher;
+    });
+    this.client.on('change password', () => {
+      const { user, name } = this.config;
+      this.fail(`the password of ${user} has expired: change it with "ssh ${name}"`);
+    });
+  }
+}
+
+function describeClientError(error: Error & { level?: string }): string {
+  if (error.level === 'client-socket') return describeCause(error);
+  if (/too many authentication failures/i.test(error.message)) {
+    return (
+      'it broke the login off, as too much was tried: name the right key by IdentityFile and IdentitiesOnly in ' +
+      '~/.ssh/config'
+    );
+  }
+  return `the ssh connection failed: ${error.message}`;
+}
+
+/** Where a proxy stands before the host, its own last words are the better reason. */
+async function explainByProxy(raw: RawLine, config: HostConfig, error: unknown): Promise<unknown> {
+  if (config.proxy === null || !(raw.stream.destroyed || raw.stream.readableEnded)) return error;
+  await Promise.race([raw.ended, new Promise((resolve) => setTimeout(resolve, LAST_WORDS_MS).unref())]);
+  const problem = raw.problem();
+  return problem === null ? error : new LineError(`${nameOf(config)}: ${problem}`, { cause: error });
+}
+
+type Verify = (key: Buffer, done: (isTrusted: boolean) => void) => void;
+
+function verifyBy(
+  config: HostConfig,
+  onFile: HostsOnFile,
+  witness: Witness,
+  failWith: (error: unknown) => void,
+): Verify {
+  let trusted: Buffer | null = null;
+  return (key, done) => {
+    // Keys are exchanged anew every so many bytes: who may change in between is nobody.
+    if (trusted !== null) {
+      done(trusted.equals(key));
+      return;
+    }
+    trustHostKey(config, onFile, key, witness).then(
+      () => {
+        trusted = key;
+        done(true);
+      },
+      (error: unknown) => {
+        failWith(error);
+        done(false);
+      },
+    );
+  };
+}

@@ -1,0 +1,25 @@
+import type { LineListener } from '../stderr-lines.js';
+import type { Destination } from '../target-spec.js';
+import type { Transport } from '../transport.js';
+import type { SshSurroundings } from './connect.js';
+import type { SshSettings } from './settings.js';
+
+export type { Prompter } from './prompter.js';
+export { defaultSshSettings, type SshSettings } from './settings.js';
+
+/**
+ * Logs in over ssh, as the user's ssh configuration has it, and starts a command, whose words are quoted for the
+ * far shell. ssh2 is loaded only here, when a connection is really made: a local run must not pay for it.
+ *
+ * @throws TransportError when no connection comes about: one sentence says why and what to do.
+ */
+export async function connectSsh(
+  destination: Destination,
+  settings: SshSettings,
+  command: readonly string[],
+  onStderrLine: LineListener,
+  about: SshSurroundings,
+): Promise<Transport> {
+  const { openSshTransport } = await import('./connect.js');
+  return openSshTransport(destination, settings, command, onStderrLine, about);
+}

@@ -1,0 +1,105 @@
+import { readFile } from 'node:fs/promises';
+import ssh2, { type ParsedKey } from 'ssh2';
+
+/** A key of an identity file, as far as it can be read without its passphrase. */
+export interface KeyFile {
+  readonly path: string;
+  /** Null where that, too, is behind the passphrase. */
+  readonly publicKey: ParsedKey | null;
+  /** The private key, ready or still locked; null where only the public half is here, and an agent has the other. */
+  readonly privateKey: ParsedKey | 'locked' | null;
+  /** What the file holds, for unlocking it. */
+  readonly text: string;
+}
+
+/** What the identity files gave: keys to offer, and why the others give none. */
+export interface KeyFiles {
+  readonly usable: readonly KeyFile[];
+  /** One phrase for each file that is there and gives no key. */
+  readonly unusable: readonly string[];
+}
+
+/** Reads keys from identity files; those that do not exist are passed over. */
+export async function readKeyFiles(paths: readonly string[]): Promise<KeyFiles> {
+  const usable: KeyFile[] = [];
+  const unusable: string[] = [];
+  for (const path of paths) {
+    const key = await readKeyFile(path);
+    if (key === null) continue;
+    if ('problem' in key) unusable.push(`${path} ${key.problem}`);
+    else usable.push(key);
+  }
+  return { usable, unusable };
+}
+
+interface Unusable {
+  readonly problem: string;
+}
+
+async function readKeyFile(path: string): Promise<KeyFile | Unusable | null> {
+  const text = await readText(path);
+  if (typeof text !== 'string') {
+    const publicKey = text === null ? await readPublicHalf(path) : null;
+    return publicKey === null ? text : { path, publicKey, privateKey: null, text: '' };
+  }
+  const parsed = parseKey(text);
+  if (!(parsed instanceof Error)) {
+    return { path, publicKey: parsed, privateKey: parsed.isPrivateKey() ? parsed : null, text };
+  }
+  // The PEM forms say it in their header, the OpenSSH form only inside.
+  const locked = text.includes('ENCRYPTED') || parsed.message.includes('passphrase');
+  if (!locked) return { problem: 'is no key that lvmsync can use' };
+  return { path, publicKey: readOutside(text) ?? (await readPublicHalf(path)), privateKey: 'locked', text };
+}
+
+/** Unlocks a key; null where the passphrase is not the right one. An OpenSSH key takes some tenths of a second. */
+export function unlockKey({ text }: KeyFile, passphrase: string): ParsedKey | null {
+  const parsed = parseKey(text, passphrase);
+  return parsed instanceof Error || !parsed.isPrivateKey() ? null : parsed;
+}
+
+async function readText(path: string): Promise<string | Unusable | null> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (cause) {
+    const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return null;
+    return { problem: `cannot be read (${String(code)})` };
+  }
+}
+
+async function readPublicHalf(path: string): Promise<ParsedKey | null> {
+  const text = await readText(`${path}.pub`);
+  const parsed = typeof text === 'string' ? parseKey(text) : null;
+  return parsed instanceof Error ? null : parsed;
+}
+
+function parseKey(text: string, passphrase?: string): ParsedKey | Error {
+  const parsed: unknown = ssh2.utils.parseKey(text, passphrase);
+  if (parsed instanceof Error) return parsed;
+  return (Array.isArray(parsed) ? parsed[0] : parsed) as ParsedKey;
+}
+
+/**
+ * The public key that stands unencrypted in a locked key of OpenSSH's own form: "openssh-key-v1" and a NUL, cipher,
+ * key derivation, its options, the number of keys, the first public key (OpenSSH's PROTOCOL.key).
+ */
+function readOutside(text: string): ParsedKey | null {
+  const [, base64] = /-----BEGIN OPENSSH PRIVATE KEY-----([^-]*)-----END/.exec(text) ?? [];
+  if (base64 === undefined) return null;
+  const bytes = Buffer.from(base64, 'base64');
+  let at = 'openssh-key-v1\0'.length;
+  const next = (): Buffer | null => {
+    if (at + 4 > bytes.length) return null;
+    const length = bytes.readUInt32BE(at);
+    at += 4 + length;
+    return at > bytes.length ? null : bytes.subarray(at - length, at);
+  };
+  const before = [next(), next(), next()];
+  at += 4;
+  const key = next();
+  if (before.includes(null) || key === null || key.length < 4) return null;
+  const type = key.toString('latin1', 4, 4 + key.readUInt32BE(0));
+  const parsed = parseKey(`${type} ${key.toString('base64')}`);
+  return parsed instanceof Error ? null : parsed;
+}

@@ -1,0 +1,57 @@
+import { CommandError, TransportError } from '../../errors.js';
+import type { Surroundings } from '../../host/surroundings.js';
+import type { Destination } from '../target-spec.js';
+import { readConfigFiles } from './config-files.js';
+import { readHostConfig, type ConfigWords, type HostConfig } from './host-config.js';
+import type { SshSettings } from './settings.js';
+
+/**
+ * What the user's ssh configuration says of a host: OpenSSH's own client is asked (`ssh -G`); where there is none,
+ * the files are read here.
+ *
+ * @throws TransportError where the configuration is wrong, or has what must not be ignored.
+ */
+export async function resolveHost(
+  destination: Destination,
+  settings: SshSettings,
+  { spawner, notice }: Pick<Surroundings, 'spawner' | 'notice'>,
+): Promise<HostConfig> {
+  const { user, host, port } = destination;
+  const words = [
+    ...(port === null ? [] : ['-p', String(port)]),
+    ...(user === null ? [] : ['-l', user]),
+    ...['--', host],
+  ];
+  try {
+    const [{ status, stdout, stderr }, plain] = await Promise.all([
+      spawner.run(['ssh', '-G', ...words]),
+      // The ciphers are always in there: only beside the defaults does it show whether somebody chose them.
+      spawner.run(['ssh', '-G', '-F', 'none', '--', host]),
+    ]);
+    if (status !== 0) {
+      const said = stderr.trim().split('\n').slice(-2).join('; ');
+      throw new TransportError(`${host}: the ssh configuration cannot be used: ${said}`);
+    }
+    const defaultCiphers = parseDump(plain.stdout).get('ciphers')?.[0];
+    return readHostConfig(
+      destination,
+      { words: parseDump(stdout), isExpanded: true, defaultCiphers },
+      settings,
+    );
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    const fromFiles = { words: await readConfigFiles(destination, settings, notice), isExpanded: false };
+    return readHostConfig(destination, fromFiles, settings);
+  }
+}
+
+/** Reads what `ssh -G` prints: a line for each value, the keyword in lower case, a blank, the value as it is. */
+export function parseDump(text: string): ConfigWords {
+  const words = new Map<string, string[]>();
+  for (const line of text.split('\n')) {
+    const [, keyword, value] = /^(\S+) (.*)$/.exec(line) ?? [];
+    if (keyword === undefined || value === undefined) continue;
+    words.set(keyword.toLowerCase(), [...(words.get(keyword.toLowerCase()) ?? []), value]);
+  }
+  return words;
+}

@@ -1,0 +1,88 @@
+import { appendFile, mkdir, readFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { describeCause, TransportError } from '../../errors.js';
+import type { HostConfig } from './host-config.js';
+import { judgeShownKey, objectToHostKey, type HostsOnFile, type ShownKey } from './host-key.js';
+import { fingerprintOf, formatKnownHost, keyTypeOf, nameOnFile } from './known-hosts.js';
+import type { Prompter } from './prompter.js';
+import { nameOf } from './socket.js';
+
+/** Who can be asked about a key, and who is told what became of it. */
+export interface Witness {
+  readonly prompter: Prompter | null;
+  readonly notice: (line: string) => void;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Decides whether a host's key is to be trusted, as OpenSSH does: one on file is, a changed or revoked one never
+ * is, an unknown one is as the configuration (StrictHostKeyChecking) and the person at the terminal want it, and
+ * is then added to the user's first known_hosts file.
+ *
+ * @throws TransportError where it is not: one sentence says why and what to do.
+ */
+export async function trustHostKey(
+  config: HostConfig,
+  onFile: HostsOnFile,
+  key: Buffer,
+  witness: Witness,
+): Promise<void> {
+  const shown = judgeShownKey(onFile, key);
+  const objection = objectToHostKey(shown, nameOf(config));
+  if (objection !== null) throw objection;
+  if (shown.verdict.kind === 'known') return;
+  if (config.strictness === 'yes') throw unknownKey(config, shown, 'StrictHostKeyChecking forbids to ask');
+  if (config.strictness === 'ask') await askAboutKey(config, shown, witness);
+  await learnKey(config, shown, witness.notice);
+}
+
+function unknownKey(config: HostConfig, { text }: ShownKey, why: string): TransportError {
+  const { name, hostName, port } = config;
+  const byHand = port === 22 ? `ssh ${name}` : `ssh -p ${port} ${name}`;
+  return new TransportError(
+    `${nameOf(config)}: its host key ${text} is in no known_hosts file, and ${why}; connect once with "${byHand}" ` +
+      `and compare the fingerprint, or add the output of "ssh-keyscan -p ${port} ${hostName}" once you have compared it`,
+  );
+}
+
+async function askAboutKey(
+  config: HostConfig,
+  shown: ShownKey,
+  { prompter, signal }: Witness,
+): Promise<void> {
+  if (prompter === null) throw unknownKey(config, shown, 'there is nobody to ask');
+  const fingerprint = fingerprintOf(shown.key);
+  let question =
+    `The host key of ${nameOf(config)} is not known:\n${shown.text}\n` +
+    'Do you want to connect, and to trust it from now on (yes/no/[fingerprint])? ';
+  for (;;) {
+    const answer = await prompter.ask(question, { echo: true, signal });
+    const word = answer?.trim() ?? 'no';
+    if (word.toLowerCase() === 'yes' || word === fingerprint) return;
+    if (word.toLowerCase() === 'no') {
+      throw new TransportError(`${nameOf(config)}: its host key ${shown.text} was not accepted`);
+    }
+    question = 'Please type "yes", "no" or the fingerprint: ';
+  }
+}
+
+async function learnKey(
+  config: HostConfig,
+  { key, text }: ShownKey,
+  notice: Witness['notice'],
+): Promise<void> {
+  const { hostKeyAlias, hostName, port, hashNames } = config;
+  const [file] = config.userKnownHosts;
+  if (file === undefined) return;
+  const name = hostKeyAlias?.toLowerCase() ?? nameOnFile(hostName, port);
+  try {
+    await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+    const before = await readFile(file, 'latin1').catch(() => '');
+    const separator = before === '' || before.endsWith('\n') ? '' : '\n';
+    await appendFile(file, separator + formatKnownHost(name, key, hashNames), { mode: 0o600 });
+    notice(`${nameOf(config)}: its host key ${text} was added to ${file}`);
+  } catch (error) {
+    // As ssh: trusted this once.
+    notice(`${nameOf(config)}: its ${keyTypeOf(key)} host key could not be added: ${describeCause(error)}`);
+  }
+}

@@ -1,0 +1,88 @@
+import { UsageError } from '../errors.js';
+
+/** Where a far side is reached. `port` is null unless the words named one. */
+export interface Destination {
+  readonly user: string | null;
+  readonly host: string;
+  readonly port: number | null;
+}
+
+/** What a `[HOST:]TARGET` word says. */
+export type TargetSpec =
+  | { readonly kind: 'local'; readonly path: string }
+  | ({ readonly kind: 'remote'; readonly path: string } & Destination);
+
+/**
+ * Takes a `[HOST:]TARGET` word apart by scp's rule: HOST is what stands before a colon that comes before any
+ * slash. Also `user@[v6]:TARGET` and `ssh://user@host:port/TARGET`. Nothing is percent-decoded.
+ *
+ * @throws UsageError on an empty host, user or path, and on a host or user that could be taken for something else.
+ */
+export function parseTargetSpec(word: string): TargetSpec {
+  if (word === '') throw new UsageError('the target is an empty word');
+  if (word.startsWith('ssh://')) return parseUrl(word);
+
+  const bracketed = /^(?:([^:/]*)@)?\[([^\]/]*)\]:(.*)$/s.exec(word);
+  if (bracketed !== null) {
+    return checkRemote(word, bracketed[1] ?? null, bracketed[2] ?? '', null, bracketed[3] ?? '');
+  }
+  const plain = /^(?:([^:/]*)@)?([^:/]*):(.*)$/s.exec(word);
+  if (plain !== null) return checkRemote(word, plain[1] ?? null, plain[2] ?? '', null, plain[3] ?? '');
+  return { kind: 'local', path: word };
+}
+
+/** The destination as ssh and its kin take it in one word. */
+export function formatDestination(destination: Destination): string {
+  return destination.user === null ? destination.host : `${destination.user}@${destination.host}`;
+}
+
+function parseUrl(word: string): TargetSpec {
+  const parts = /^ssh:\/\/(?:([^/]*)@)?(?:\[([^\]/]*)\]|([^:/@[\]]*))(?::([^/]*))?(\/.*)?$/s.exec(word);
+  if (parts === null) throw new UsageError(`${printable(word)}: not of the form ssh://user@host:port/path`);
+  const [, user, bracketed, plain, port, path] = parts;
+  return checkRemote(
+    word,
+    user ?? null,
+    bracketed ?? plain ?? '',
+    port === undefined ? null : parsePort(word, port),
+    path ?? '',
+  );
+}
+
+function parsePort(word: string, digits: string): number {
+  const port = /^\d{1,5}$/.test(digits) ? Number(digits) : 0;
+  if (port < 1 || port > 65_535) throw new UsageError(`${printable(word)}: the port must be 1 to 65535`);
+  return port;
+}
+
+function checkRemote(
+  word: string,
+  user: string | null,
+  host: string,
+  port: number | null,
+  path: string,
+): TargetSpec {
+  const refuse = (problem: string): never => {
+    throw new UsageError(`${printable(word)}: ${problem}`);
+  };
+  if (host === '')
+    refuse('the host before the colon is empty; a local name that has a colon is written ./NAME');
+  if (user === '') refuse('the user before the @ is empty');
+  if (path === '') refuse('the path on the far side is empty');
+  // A host or user like -oProxyCommand=… would reach an external ssh as an option (CVE-2017-1000117 and its
+  // kin), and one with a shell's characters can run through ssh_config's %h and %r (CVE-2023-51385).
+  if (host.startsWith('-')) refuse('a host must not begin with a dash');
+  if (user?.startsWith('-') === true) refuse('a user must not begin with a dash');
+  if (CONTROL.test(word)) refuse('control characters have no place in a remote target');
+  if (/[\s'"`$\\;&<>|(){}]/.test(host)) refuse('the host has a character that no host name has');
+  if (user !== null && /[\s'"`$;&<>|(){}]|\\$/.test(user)) {
+    refuse('the user has a character that no user name has');
+  }
+  return { kind: 'remote', user, host, port, path };
+}
+
+const CONTROL = /\p{Cc}/u;
+
+function printable(word: string): string {
+  return CONTROL.test(word) ? JSON.stringify(word) : word;
+}

@@ -1,0 +1,73 @@
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pLimit from 'p-limit';
+import { afterAll, beforeAll, expect } from 'vitest';
+import { LvmsyncError } from '../../src/errors.js';
+import { receiveStream } from '../../src/session/receive-stream.js';
+import { DEFAULT_POLICY } from '../../src/target/apply-policy.js';
+import { recoverTarget } from '../../src/target/recover.js';
+import { MemoryDevice } from '../support/memory-device.js';
+import { openInMemory } from '../support/open-target.js';
+import { pool, sourceOf } from '../support/streams.js';
+import { quietSurroundings } from '../support/surroundings.js';
+
+let parent: string;
+
+beforeAll(() => {
+  // Journals are flushed for real: in memory that takes no time.
+  parent = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'lvmsync-damage-'));
+});
+afterAll(() => {
+  rmSync(parent, { recursive: true });
+});
+
+/** What became of a stream: an error's code, or ok. */
+export interface Outcome {
+  readonly code: string;
+  /** What the target held when the run ended, and after `recover`. */
+  readonly left: Buffer;
+  readonly recovered: Buffer;
+  readonly notices: readonly string[];
+}
+
+export interface How {
+  readonly pieceLength?: number;
+  readonly journal?: boolean;
+}
+
+/** Applies a stream to a target and recovers it; fails where anything but an LvmsyncError is thrown. */
+export async function applyAndRecover(stream: Uint8Array, base: Buffer, how: How = {}): Promise<Outcome> {
+  const device = new MemoryDevice(base, '/dev/t');
+  const target = openInMemory(device, parent);
+  const about = quietSurroundings();
+  const policy = { ...DEFAULT_POLICY, journal: how.journal ?? true };
+  const code = await receiveStream(
+    sourceOf(stream, how.pieceLength),
+    { what: 'stream', target, policy, isSession: true },
+    about,
+    pool(),
+  ).then(
+    () => 'ok',
+    (error: unknown) => {
+      if (!(error instanceof LvmsyncError)) throw error;
+      return error.code;
+    },
+  );
+  const left = Buffer.from(device.bytes);
+  await recoverTarget(target.folder, device, target.record);
+  expect(readdirSync(target.folder).filter((name) => /journal|apply/.test(name))).toEqual([]);
+  rmSync(target.folder, { recursive: true });
+  return { code, left, recovered: device.bytes, notices: about.notices };
+}
+
+/** Several at once: most of each run is waiting for the journal's files. */
+export async function forEach(
+  numbers: readonly number[],
+  test: (number: number) => Promise<void>,
+): Promise<void> {
+  const limit = pLimit(8);
+  await Promise.all(numbers.map((each) => limit(test, each)));
+}
+
+export const upTo = (count: number) => Array.from({ length: count }, (_, index) => index);

@@ -1,0 +1,320 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { ChangeSource } from '../../src/changes/change-source.js';
+import {
+  BaseMismatchError,
+  DeviceError,
+  FarError,
+  FarSideError,
+  FormatError,
+  InterruptedError,
+  LvmsyncError,
+  SnapshotError,
+  TransportError,
+  UnsafeTargetError,
+} from '../../src/errors.js';
+import { encodeResult } from '../../src/session/messages.js';
+import { runPulledSender, type PulledOutcome } from '../../src/session/pulled-sender.js';
+import { runPuller } from '../../src/session/puller.js';
+import type { FarSide } from '../../src/session/sender.js';
+import { encodeFrame, PROTOCOL_LINE } from '../../src/stream/frame-format.js';
+import { DEFAULT_POLICY } from '../../src/target/apply-policy.js';
+import { createLocalPipe } from '../../src/transport/local-pipe.js';
+import { sinkFrom, sourceFrom } from '../../src/transport/stream-channel.js';
+import { changesOf, CHUNK, volumeOf } from '../support/change-source.js';
+import { explainEndAfter } from '../support/far-end.js';
+import { MemoryDevice } from '../support/memory-device.js';
+import { openInMemory } from '../support/open-target.js';
+import { collectingSink, pool, sourceOf } from '../support/streams.js';
+import { quietSurroundings } from '../support/surroundings.js';
+
+const CHUNKS = 8;
+const CHANGED = [1, 2, 6];
+const policy = { ...DEFAULT_POLICY, journal: false };
+const how = { proofs: true, dryRun: false };
+let folder: string;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'lvmsync-pull-'));
+});
+afterAll(() => {
+  rmSync(folder, { recursive: true });
+});
+
+function source(more: Partial<ChangeSource> = {}): ChangeSource {
+  return { ...changesOf(volumeOf(CHUNKS, 2), [CHANGED]), baseVolume: volumeOf(CHUNKS, 1), ...more };
+}
+
+const isChanged = (target: MemoryDevice) => {
+  const expected = Buffer.from(volumeOf(CHUNKS, 1).bytes);
+  for (const chunk of CHANGED)
+    volumeOf(CHUNKS, 2).bytes.copy(expected, chunk * CHUNK, chunk * CHUNK, (chunk + 1) * CHUNK);
+  return target.bytes.equals(expected);
+};
+
+/** A far sender in this process, behind two pipes; what it wrote is kept. */
+function startSender(open: () => Promise<ChangeSource>, about = quietSurroundings()) {
+  const [stream, replies] = [new PassThrough(), new PassThrough()];
+  const kept = collectingSink();
+  const sink = sinkFrom(stream, 'the receiver');
+  const output = {
+    write: async (piece: Uint8Array) => {
+      await kept.write(piece);
+      await sink.write(Buffer.from(piece));
+      // An answer may be here before its own question is known to be written.
+      await sleep(2);
+    },
+    end: () => sink.end(),
+  };
+  const line = { input: sourceFrom(replies, 'the receiver'), output };
+  const outcome: Promise<PulledOutcome> = runPulledSender(line, open, how, about, pool()).finally(() => {
+    stream.end();
+    replies.destroy();
+  });
+  const far: FarSide = {
+    explainEnd: explainEndAfter(),
+    transport: {
+      host: 'far',
+      output: sinkFrom(replies, 'far'),
+      input: sourceFrom(stream, 'far'),
+      exit: outcome.then(({ error }) => ({ status: error === null ? 0 : 1, signal: null })),
+      destroy: () => {
+        stream.destroy();
+        replies.destroy();
+      },
+    },
+  };
+  return { far, outcome, written: () => kept.bytes() };
+}
+
+/** A far side that hears everything, says just these bytes, and ends. */
+function scriptedSender(says: Uint8Array, status: number | null = 0, ...heard: readonly string[]): FarSide {
+  const replies = createLocalPipe();
+  const swallow = (async () => {
+    for await (const piece of replies.source) expect(piece.length).toBeGreaterThan(0);
+  })().catch(() => undefined);
+  return {
+    explainEnd: explainEndAfter(...heard),
+    transport: {
+      host: 'far',
+      output: replies.sink,
+      input: sourceOf(says, 1000),
+      exit: swallow.then(() => ({ status, signal: null })),
+      destroy: () => {
+        replies.abort(new TransportError('cut'));
+      },
+    },
+  };
+}
+
+function pull(far: FarSide, target = volumeOf(CHUNKS, 1), about = quietSurroundings(), helloMs = 2000) {
+  const open = () => Promise.resolve(openInMemory(target, folder));
+  return runPuller(far, open, policy, about, pool(), { helloMs, farewellMs: 500 });
+}
+
+/** What a sender writes when all goes well. */
+async function goodBytes(): Promise<Buffer> {
+  const sender = startSender(() => Promise.resolve(source()));
+  await pull(sender.far);
+  return sender.written();
+}
+
+describe('a pull', () => {
+  it('ends when all is on stable storage and both ends agree', async () => {
+    const target = volumeOf(CHUNKS, 1);
+    const { far, outcome, written } = startSender(() => Promise.resolve(source()));
+    const summary = await pull(far, target);
+    expect(isChanged(target)).toBe(true);
+    expect(target.calls.slice(-2)).toEqual(['flush', 'close']);
+    expect(summary).toEqual({
+      ...{
+        tableBytes: 3 * CHUNK,
+        changedBytes: 3 * CHUNK,
+        resumedBytes: 0,
+        blocks: 2,
+        volumeSize: CHUNKS * CHUNK,
+      },
+      ...{ consistent: true, codec: null, mismatches: 0, sentBytes: written().length },
+    });
+    expect(await outcome).toEqual({ error: null, told: true });
+  });
+
+  it('brings nothing in a dry run, but says what it would', async () => {
+    const target = volumeOf(CHUNKS, 1);
+    const dry = { ...policy, dryRun: true };
+    const sender = startSender(() => Promise.resolve(source()));
+    const open = () => Promise.resolve(openInMemory(target, folder));
+    const summary = await runPuller(sender.far, open, dry, quietSurroundings(), pool());
+    expect(target.bytes.equals(volumeOf(CHUNKS, 1).bytes)).toBe(true);
+    expect(summary).toMatchObject({ changedBytes: 3 * CHUNK });
+  });
+
+  it.each([
+    ['a snapshot that is none', () => Promise.reject(new SnapshotError('vg/snap', 'overflowed')), 'SNAPSHOT'],
+    [
+      'data that cannot be read',
+      () => {
+        const data = new MemoryDevice(CHUNKS * CHUNK, '/dev/origin', { badByte: 6 * CHUNK });
+        return Promise.resolve(source({ data }));
+      },
+      'DEVICE',
+    ],
+    [
+      'a snapshot that overflows meanwhile',
+      () =>
+        Promise.resolve(
+          source({ checkValid: () => Promise.reject(new SnapshotError('vg/snap', 'overflowed')) }),
+        ),
+      'SNAPSHOT',
+    ],
+  ])('fails as the sender does, with its words: %s', async (_name, open, code) => {
+    const { far, outcome } = startSender(open);
+    const pulling = pull(far);
+    await expect(pulling).rejects.toThrow(FarError);
+    await expect(pulling).rejects.toMatchObject({
+      code,
+      message: expect.stringMatching(/^far: .*(overflowed|read at byte)/) as string,
+    });
+    expect(await outcome).toMatchObject({ error: { code }, told: true });
+  });
+
+  it.each([
+    ['too small a target', () => new MemoryDevice(CHUNK, '/dev/small'), UnsafeTargetError],
+    ['another volume', () => volumeOf(CHUNKS, 9), BaseMismatchError],
+    [
+      'a bad disk',
+      () => new MemoryDevice(Buffer.from(volumeOf(CHUNKS, 1).bytes), '/dev/bad', { flushFails: true }),
+      DeviceError,
+    ],
+  ])('fails with its own words where this side does, and the sender ends: %s', async (_name, make, kind) => {
+    const { far, outcome } = startSender(() => Promise.resolve(source()));
+    const pulling = pull(far, make());
+    await expect(pulling).rejects.toThrow(kind);
+    await expect(pulling).rejects.not.toThrow(FarError);
+    expect((await outcome).error).not.toBeNull();
+  });
+
+  it('leaves a stream without an end when its sender is stopped by a signal', async () => {
+    const stop = new AbortController();
+    const about = { ...quietSurroundings(), signal: stop.signal };
+    const open = () => {
+      stop.abort(new InterruptedError('SIGTERM'));
+      return Promise.resolve(source());
+    };
+    const { far, outcome } = startSender(open, about);
+    await expect(pull(far)).rejects.toMatchObject({ code: 'TRANSPORT' });
+    expect((await outcome).error).toBeInstanceOf(InterruptedError);
+  });
+});
+
+describe('a sender that is cut', () => {
+  it('at any byte, is never a success', async () => {
+    const bytes = await goodBytes();
+    const cut = fc.oneof(
+      fc.integer({ min: 0, max: bytes.length - 1 }),
+      fc.integer({ min: bytes.length - 400, max: bytes.length - 1 }),
+    );
+    await fc.assert(
+      fc.asyncProperty(cut, async (length) => {
+        const pulling = pull(scriptedSender(bytes.subarray(0, length), null));
+        await expect(pulling).rejects.toThrow(LvmsyncError);
+        await expect(pulling).rejects.toMatchObject({
+          code: expect.stringMatching(/^(TRANSPORT|TRUNCATED)$/) as string,
+        });
+      }),
+      { numRuns: 60 },
+    );
+    await pull(scriptedSender(bytes));
+  });
+
+  it('behind its stream, says that all has landed, and fails', async () => {
+    const bytes = await goodBytes();
+    const target = volumeOf(CHUNKS, 1);
+    const word = bytes.lastIndexOf('{"ok":true') - 14;
+    await expect(pull(scriptedSender(bytes.subarray(0, word)), target)).rejects.toThrow(
+      'far: all that came is on stable storage here, but the sender ended before it agreed',
+    );
+    expect(isChanged(target)).toBe(true);
+  });
+});
+
+describe('a last word', () => {
+  const sent = {
+    tableBytes: 0,
+    changedBytes: 0,
+    resumedBytes: 0,
+    volumeSize: 0,
+    consistent: true,
+    codec: null,
+  };
+  const streamOf = (bytes: Buffer) => bytes.subarray(0, bytes.lastIndexOf('{"ok":true') - 14);
+
+  it.each([
+    [
+      'of other blocks than came',
+      encodeResult({ ok: true, blocks: 5, ...sent }, 0),
+      /5 blocks, while 2 came/,
+    ],
+    [
+      'of a failure after all',
+      encodeResult({ ok: false, code: 'DEVICE', message: 'it broke' }, 0),
+      /^far: it broke$/,
+    ],
+    ['that is none', encodeFrame('Z', 0, 0, Buffer.alloc(16)), /something follows the end frame/],
+    ['that is no JSON', encodeFrame('r', 0, 0, Buffer.from('{')), /last word/],
+    ['that is endless', encodeFrame('r', 0, 0, Buffer.alloc(70_000)), /too many/],
+    [
+      'with something behind it',
+      Buffer.concat([encodeResult({ ok: true, blocks: 2, ...sent }, 0), Buffer.from('x')]),
+      /something follows the last word/,
+    ],
+  ])('%s, is refused', async (_name, word, message) => {
+    const bytes = await goodBytes();
+    await expect(pull(scriptedSender(Buffer.concat([streamOf(bytes), word])))).rejects.toThrow(message);
+  });
+
+  it('that is damaged is refused', async () => {
+    const bytes = await goodBytes();
+    bytes.writeUInt8(0x20, bytes.length - 10);
+    await expect(pull(scriptedSender(bytes))).rejects.toThrow(FormatError);
+  });
+
+  it('of success before the end frame is a cut stream', async () => {
+    const word = encodeResult({ ok: true, blocks: 0, ...sent }, 0);
+    const pulling = pull(scriptedSender(Buffer.concat([Buffer.from(PROTOCOL_LINE), word])));
+    await expect(pulling).rejects.toMatchObject({ code: 'TRANSPORT' });
+  });
+});
+
+describe('a far side that is no sender', () => {
+  it.each([
+    ['is missing', 127, FarSideError, /lvmsync was not found/],
+    ['ends well without a word', 0, TransportError, /without reporting a result/],
+    ['loses the line', null, TransportError, /the line broke/],
+  ] as const)('%s', async (_name, status, kind, message) => {
+    const pulling = pull(scriptedSender(Buffer.alloc(0), status, 'sh: lvmsync: command not found'));
+    await expect(pulling).rejects.toThrow(kind);
+    await expect(pulling).rejects.toThrow(message);
+  });
+
+  it.each([
+    ['Welcome to far!\n', /stream from far: .*"Welcome to far!.*login script/],
+    ['lvmsync PROTO[3]\n', /stream from far: .*only PROTO\[4\] can be pulled/],
+  ])('says %j', async (says, message) => {
+    await expect(pull(scriptedSender(Buffer.from(says)))).rejects.toThrow(message);
+  });
+
+  it('hangs at its start', async () => {
+    const silent = createLocalPipe();
+    const far = scriptedSender(Buffer.alloc(0));
+    const hanging = { ...far, transport: { ...far.transport, input: silent.source } };
+    await expect(pull(hanging, volumeOf(CHUNKS, 1), quietSurroundings(), 50)).rejects.toThrow(
+      /no answer from the far side's lvmsync/,
+    );
+  });
+});

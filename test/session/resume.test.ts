@@ -1,0 +1,306 @@
+import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { encodeHello, type HelloMessage } from '../../src/session/messages.js';
+import { SenderRun } from '../../src/session/sender.js';
+import { FRAME_HEADER_LENGTH, parseFrameHeader } from '../../src/stream/frame-format.js';
+import { openIncomingStream } from '../../src/stream/incoming-stream.js';
+import { CHUNK } from '../support/change-source.js';
+import { openInMemory } from '../support/open-target.js';
+import { pool, sourceOf } from '../support/streams.js';
+import { frozenSource, LastingTarget, newState, oldState, type Scene } from './broken-sessions.js';
+
+const scene: fc.Arbitrary<Scene> = fc.integer({ min: 8, max: 40 }).chain((chunks) =>
+  fc.record({
+    chunks: fc.constant(chunks),
+    table: fc.uniqueArray(fc.nat(chunks - 1), { minLength: 1, maxLength: chunks }),
+  }),
+);
+const SCENE: Scene = { chunks: 30, table: [3, 28, 4, 20, 9, 10, 11, 25, 1, 15] };
+/** Blocks that a broken line may cost: what was under way behind the last answered checkpoint. */
+const BLOCKS_LOST = 3;
+/** What every session sends beside blocks: a header, the proofs of a sample, the end. Bytes. */
+const OVERHEAD = 4000;
+
+/** The kinds of items in what a sender wrote, and where its blocks lie. */
+async function itemsOf(frames: Buffer): Promise<string[]> {
+  const items: string[] = [];
+  const incoming = await openIncomingStream(sourceOf(frames), pool(), 'frames');
+  try {
+    for await (const item of incoming.blocks) {
+      if (item.kind === 'data') item.data.release();
+      items.push('offset' in item && item.kind !== 'proof' ? `${item.kind} ${item.offset}` : item.kind);
+    }
+  } catch {
+    items.push('cut');
+  }
+  return items;
+}
+
+describe('a session that breaks', () => {
+  it('again and again, at any byte, brings the new state, and less than all again', async () => {
+    await fc.assert(
+      fc.asyncProperty(scene, fc.array(fc.nat(20_000), { maxLength: 6 }), async (each, cuts) => {
+        const target = new LastingTarget(oldState(each).bytes);
+        const source = () => frozenSource(each);
+        const whole = (await new LastingTarget(oldState(each).bytes).session(source())).sent;
+        let sent = 0;
+        for (const cutAfter of cuts) {
+          const ending = await target.session(source(), { cutAfter });
+          sent += ending.sent;
+          if (ending.summary !== null) break;
+          const { bytes } = await target.recovered();
+          expect(bytes.equals(oldState(each).bytes)).toBe(true);
+        }
+        const last = await target.session(source());
+        expect(last.error).toBeNull();
+        expect(target.device.bytes.equals(newState(each))).toBe(true);
+        const blockLimit = Math.max(...runsOf(each)) * CHUNK + 500;
+        expect(sent + last.sent).toBeLessThanOrEqual(
+          whole + OVERHEAD + cuts.length * (OVERHEAD + BLOCKS_LOST * blockLimit),
+        );
+      }),
+      { numRuns: 25 },
+    );
+  }, 60_000);
+
+  it('at each frame goes on behind the last checkpoint', async () => {
+    const source = () => frozenSource(SCENE);
+    const whole = await new LastingTarget(oldState(SCENE).bytes).session(source());
+    let resumed = 0;
+    for (let cutAfter = 0; cutAfter < whole.sent; cutAfter += 1500) {
+      const target = new LastingTarget(oldState(SCENE).bytes);
+      const cut = await target.session(source(), { cutAfter });
+      expect(cut.summary, `cut after ${cutAfter}`).toBeNull();
+      const again = await target.session(source());
+      expect(again.error).toBeNull();
+      expect(target.device.bytes.equals(newState(SCENE))).toBe(true);
+      const { changedBytes = 0, resumedBytes = 0, blocks = 0 } = again.summary ?? {};
+      expect(changedBytes).toBe(SCENE.table.length * CHUNK);
+      if (resumedBytes === 0) continue;
+      resumed += 1;
+      const items = await itemsOf(again.frames);
+      expect(items.filter((item) => /^(data|zero) /.test(item))).toHaveLength(blocks);
+      expect(items.filter((item) => item === 'resume')).toHaveLength(1);
+      expect(again.notices.join('\n')).toMatch(/taken back to its last checkpoint/);
+      expect(again.notices.join('\n')).toMatch(/goes on at byte \d+: \d+ of 40960 bytes are there already/);
+    }
+    expect(resumed).toBeGreaterThan(15);
+  });
+
+  it('where the receiver is killed amid a write goes on all the same', async () => {
+    await fc.assert(
+      fc.asyncProperty(scene, fc.nat(40), fc.boolean(), async (each, writes, isTorn) => {
+        const target = new LastingTarget(oldState(each).bytes);
+        const seen: { killed: LastingTarget | null } = { killed: null };
+        let count = 0;
+        target.device.faults.beforeWrite = (offset) => {
+          if (count++ !== writes) return;
+          seen.killed = target.copy();
+          // Of the write under way, one sector made it.
+          const fresh = newState(each).subarray(offset, offset + 512);
+          if (isTorn) seen.killed.device.bytes.set(fresh, offset);
+        };
+        await target.session(frozenSource(each));
+        if (seen.killed === null) return;
+        const { bytes } = await seen.killed.recovered();
+        expect(bytes.equals(oldState(each).bytes)).toBe(true);
+        const again = await seen.killed.session(frozenSource(each));
+        expect(again.error).toBeNull();
+        expect(again.summary?.mismatches).toBe(0);
+        expect(seen.killed.device.bytes.equals(newState(each))).toBe(true);
+        if (writes > 2) expect(again.summary?.resumedBytes).toBeGreaterThan(0);
+      }),
+      { numRuns: 25 },
+    );
+  }, 60_000);
+
+  it('leaves one snapback, of the very first old bytes', async () => {
+    const target = new LastingTarget(oldState(SCENE).bytes);
+    const policy = { snapback: `${target.folder}/way-back` };
+    for (const cutAfter of [14_000, 14_000, 14_000]) {
+      expect((await target.session(frozenSource(SCENE), { cutAfter, policy })).summary).toBeNull();
+    }
+    expect((await target.session(frozenSource(SCENE), { policy })).summary?.resumedBytes).toBeGreaterThan(0);
+    expect(target.device.bytes.equals(newState(SCENE))).toBe(true);
+    const restored = newState(SCENE);
+    const undo = await openIncomingStream(sourceOf(readFileSync(policy.snapback)), pool(), 'snapback');
+    expect(undo.header).toMatchObject({ kind: 'undo', base: 'RESULT', result: 'BASE' });
+    for await (const item of undo.blocks) {
+      if (item.kind === 'data') item.data.bytes.copy(restored, item.offset);
+    }
+    expect(restored.equals(oldState(SCENE).bytes)).toBe(true);
+  });
+
+  it('after all was done sends nothing again, where it is known that only the report got lost', async () => {
+    const run = new SenderRun();
+    const target = new LastingTarget(oldState(SCENE).bytes);
+    await target.session(frozenSource(SCENE), { run });
+    const again = await target.session(frozenSource(SCENE), { run });
+    expect(again.summary).toMatchObject({ blocks: 0, resumedBytes: 40_960, changedBytes: 40_960 });
+    expect(again.notices.join()).toMatch(/only the report of that was lost/);
+    expect(target.device.bytes.equals(newState(SCENE))).toBe(true);
+    const another = await target.session(frozenSource(SCENE));
+    expect(another.summary?.resumedBytes).toBe(0);
+    const written = await target.session(frozenSource(SCENE, { proof: null }), { run });
+    expect(written.summary?.resumedBytes).toBe(0);
+  });
+
+  it('is looked through in another run; in the same one it counts that nobody is seen to have written', async () => {
+    const run = new SenderRun();
+    const target = new LastingTarget(oldState(SCENE).bytes);
+    await target.session(frozenSource(SCENE), { run, cutAfter: 20_000 });
+    // Beneath it, so that its record does not tell.
+    target.device.bytes.fill(0x77, CHUNK, 2 * CHUNK);
+    const another = await target.copy().session(frozenSource(SCENE));
+    expect(another.received.error).toMatchObject({ code: 'BASE_MISMATCH' });
+    const same = await target.session(frozenSource(SCENE), { run });
+    expect(same.summary?.resumedBytes).toBeGreaterThan(0);
+  });
+
+  it('goes on with the first table where that has grown since', async () => {
+    const target = new LastingTarget(oldState(SCENE).bytes);
+    expect((await target.session(frozenSource(SCENE), { cutAfter: 20_000 })).summary).toBeNull();
+    // What was written to the origin after the second snapshot is the same in both.
+    const { data } = frozenSource(SCENE);
+    const grown = { ...frozenSource({ ...SCENE, table: [...SCENE.table, 0, 29] }), data };
+    const again = await target.session(grown);
+    expect(again.summary?.resumedBytes).toBeGreaterThan(0);
+    expect(target.device.bytes.equals(newState(SCENE))).toBe(true);
+  });
+});
+
+describe('what an earlier session brought is not gone on with', () => {
+  async function halfWritten() {
+    const target = new LastingTarget(oldState(SCENE).bytes);
+    expect((await target.session(frozenSource(SCENE), { cutAfter: 20_000 })).summary).toBeNull();
+    expect(target.device.bytes.equals(oldState(SCENE).bytes)).toBe(false);
+    return target;
+  }
+
+  it.each([
+    ['where the data changed in between', { state: 3, proof: 'another', result: 'RESULT-3' }],
+    ['where the data may have changed', { state: 3, proof: null }],
+    ['where it is proved by something else', { state: 3, proof: 'another' }],
+    ['where it led to another state', { result: 'RESULT-3', state: 3 }],
+  ])('%s', async (_name, wish) => {
+    const target = await halfWritten();
+    const again = await target.session(frozenSource(SCENE, wish));
+    expect(again.error).toBeNull();
+    expect(again.summary?.resumedBytes).toBe(0);
+    expect(await itemsOf(again.frames)).not.toContain('resume');
+    expect(target.device.bytes.equals(newState(SCENE, wish.state))).toBe(true);
+    expect(again.notices.join('\n')).toMatch(/taken back to what it held before/);
+  });
+
+  it.each([
+    ['with another snapback', { snapback: 'other' }],
+    ['without a journal', { journal: false }],
+  ])('%s', async (_name, policy) => {
+    const target = await halfWritten();
+    const how = 'snapback' in policy ? { snapback: `${target.folder}/${policy.snapback}` } : policy;
+    const again = await target.session(frozenSource(SCENE), { policy: how });
+    expect(again.summary?.resumedBytes).toBe(0);
+    expect(target.device.bytes.equals(newState(SCENE))).toBe(true);
+  });
+
+  it('where a recover had begun', async () => {
+    const target = await halfWritten();
+    const { record } = openInMemory(target.device, target.folder, target.folder);
+    await record.write(null);
+    oldState(SCENE).bytes.copy(target.device.bytes, CHUNK, CHUNK, 2 * CHUNK);
+    const again = await target.session(frozenSource(SCENE));
+    expect(again.summary?.resumedBytes).toBe(0);
+    expect(target.device.bytes.equals(newState(SCENE))).toBe(true);
+  });
+
+  it('where someone wrote to the target since: nothing is written then', async () => {
+    const target = await halfWritten();
+    target.overwrite(CHUNK, CHUNK);
+    const before = Buffer.from(target.device.bytes);
+    const again = await target.session(frozenSource(SCENE));
+    expect(again.received.error).toMatchObject({ code: 'BASE_MISMATCH' });
+    expect(target.device.bytes.equals(before)).toBe(true);
+  });
+});
+
+describe('a receiver that lies about what it holds', () => {
+  /** The receiver's hello with another token. */
+  function withToken(change: (token: string) => string) {
+    return async function* (replies: AsyncIterable<Uint8Array>) {
+      for await (const piece of replies) yield rewriteHello(Buffer.from(piece), change);
+    };
+  }
+  const inToken = (change: (token: Record<string, unknown>) => object) => (token: string) =>
+    Buffer.from(
+      JSON.stringify(change(JSON.parse(Buffer.from(token, 'base64').toString()) as Record<string, unknown>)),
+    ).toString('base64');
+
+  it.each([
+    ['a place behind the truth', inToken((token) => ({ ...token, offset: 29 * CHUNK }))],
+    ['a place past the end', inToken((token) => ({ ...token, offset: 2 ** 50 }))],
+    ['a place in the middle of a block', inToken((token) => ({ ...token, offset: 9 * CHUNK + 512 }))],
+    ['more of the table', inToken((token) => ({ ...token, chunks: 10_000 }))],
+    ['less of the table', inToken((token) => ({ ...token, chunks: 1 }))],
+    ['another stream', inToken((token) => ({ ...token, key: 'ab'.repeat(32) }))],
+    ['no token at all', () => Buffer.from('{"key":').toString('base64')],
+    ['that all is there', () => ''],
+  ])('is told nothing less than all: %s', async (_name, change) => {
+    const target = new LastingTarget(oldState(SCENE).bytes);
+    expect((await target.session(frozenSource(SCENE), { cutAfter: 20_000 })).summary).toBeNull();
+    const again = await target.session(frozenSource(SCENE), { tamper: withToken(change) });
+    expect(again.error).toBeNull();
+    expect(again.summary?.resumedBytes).toBe(0);
+    expect(await itemsOf(again.frames)).not.toContain('resume');
+    expect(target.device.bytes.equals(newState(SCENE))).toBe(true);
+  });
+
+  it('with the token of another stream of its own is told all', async () => {
+    const other = { ...SCENE, table: [...SCENE.table, 2] };
+    const elsewhere = new LastingTarget(oldState(other).bytes);
+    await elsewhere.session(frozenSource(other), { cutAfter: 20_000 });
+    let token = '';
+    const listen = withToken((said) => (token = said));
+    await elsewhere.session(frozenSource(other), { tamper: listen, cutAfter: 20_000 });
+    expect(token).not.toBe('');
+    const target = new LastingTarget(oldState(SCENE).bytes);
+    await target.session(frozenSource(SCENE), { cutAfter: 20_000 });
+    const again = await target.session(frozenSource(SCENE), { tamper: withToken(() => token) });
+    expect(again.summary?.resumedBytes).toBe(0);
+    expect(target.device.bytes.equals(newState(SCENE))).toBe(true);
+  });
+});
+
+function rewriteHello(piece: Buffer, change: (token: string) => string): Buffer {
+  const at = piece.indexOf('{"version"');
+  if (at < 0) return piece;
+  const start = at - FRAME_HEADER_LENGTH;
+  const header = parseFrameHeader(piece.subarray(start), 'hello', start);
+  const hello = JSON.parse(piece.toString('utf8', at, at + header.payloadLength)) as HelloMessage;
+  const changed = encodeHello(
+    { ...hello, resume: hello.resume === null ? null : change(hello.resume) },
+    header.number,
+  );
+  const end = at + header.payloadLength + 4;
+  return Buffer.concat([piece.subarray(0, start), changed, piece.subarray(end)]);
+}
+
+/** How many chunks lie beside each other, where any do. */
+function runsOf({ table }: Scene): number[] {
+  const sorted = [...table].sort((a, b) => a - b);
+  const runs: number[] = [];
+  for (const [index, chunk] of sorted.entries()) {
+    if (index > 0 && sorted[index - 1] === chunk - 1) runs[runs.length - 1] = Number(runs.at(-1)) + 1;
+    else runs.push(1);
+  }
+  return runs;
+}
+
+it('tells in its run how far a session came', async () => {
+  const run = new SenderRun();
+  const target = new LastingTarget(oldState(SCENE).bytes);
+  await target.session(frozenSource(SCENE), { run, cutAfter: 20_000 });
+  expect(run.hasBegun).toBe(true);
+  expect(run.checkpoints).toBeGreaterThan(0);
+  expect(run.sentBytes).toBeGreaterThan(15_000);
+});

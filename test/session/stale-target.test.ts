@@ -1,0 +1,134 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { ChangeSource } from '../../src/changes/change-source.js';
+import { startLocalReceiver } from '../../src/jobs/local-far-side.js';
+import { receiveStream } from '../../src/session/receive-stream.js';
+import { sendChanges } from '../../src/session/send-changes.js';
+import { runSender } from '../../src/session/sender.js';
+import { FrameWriter } from '../../src/stream/frame-writer.js';
+import { DEFAULT_POLICY } from '../../src/target/apply-policy.js';
+import type { OpenTarget } from '../../src/target/open-target.js';
+import { changesOf, CHUNK, volumeOf } from '../support/change-source.js';
+import { MemoryDevice } from '../support/memory-device.js';
+import { openInMemory } from '../support/open-target.js';
+import { collectingSink, pool, sourceOf } from '../support/streams.js';
+import { quietSurroundings } from '../support/surroundings.js';
+
+/** So few that the closer look takes in all of them. */
+const CHUNKS = 1000;
+const CHANGED = [5, 100, 101, 102, 900];
+const DRY = { proofs: true, dryRun: true };
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'lvmsync-stale-'));
+});
+afterAll(() => {
+  rmSync(folder, { recursive: true });
+});
+
+/** The base, and in place of the changes the new state. */
+function origin(): MemoryDevice {
+  const volume = volumeOf(CHUNKS, 1);
+  for (const chunk of CHANGED) volumeOf(1, 2).bytes.copy(volume.bytes, chunk * CHUNK);
+  return volume;
+}
+
+function source(): ChangeSource {
+  return { ...changesOf(origin(), [CHANGED]), baseVolume: volumeOf(CHUNKS, 1), result: 'RESULT' };
+}
+
+/** A target of which a record says what it holds; and then someone wrote. */
+async function staleTarget(written: readonly number[]) {
+  const device = volumeOf(CHUNKS, 1);
+  const target = openInMemory(device, folder);
+  await target.record.write({ is: 'exactly', identity: 'BASE', from: null });
+  for (const chunk of written) device.bytes.fill('someone else', chunk * CHUNK, (chunk + 1) * CHUNK);
+  // what a device's count of writes is, are a file's times
+  writeFileSync(join(target.folder, 'stamp'), 'written');
+  return { device, target };
+}
+
+async function transfer(target: OpenTarget, policy = DEFAULT_POLICY, options = { ...DRY, dryRun: false }) {
+  const about = quietSurroundings();
+  const { far, outcome } = startLocalReceiver(() => Promise.resolve(target), policy, about, pool());
+  const summary = await runSender(far, source(), options, about, pool()).catch((error: unknown) => error);
+  return { summary, about, error: (await outcome).error };
+}
+
+describe('a target that someone wrote to since the record was made', () => {
+  it('in a single block that did not change is refused, and so is the next run', async () => {
+    const { device, target } = await staleTarget([500]);
+    const before = Buffer.from(device.bytes);
+    for (let run = 0; run < 2; run++) {
+      const { error } = await transfer(target);
+      expect(error).toMatchObject({ code: 'BASE_MISMATCH' });
+      expect(error?.message).toMatch(/behind the source’s back: 1 of (995|128) blocks that did not change/);
+      expect(error?.message).toMatch(/nothing was written/);
+      expect(device.bytes.equals(before)).toBe(true);
+    }
+    const { error } = await transfer(target, { ...DEFAULT_POLICY, dryRun: true }, DRY);
+    expect(error).toMatchObject({ code: 'BASE_MISMATCH' });
+  });
+
+  it('in a changed block only: it is told how much was compared, and what else to do', async () => {
+    const { device, target } = await staleTarget([100]);
+    const { summary, about } = await transfer(target);
+    expect(summary).toMatchObject({ blocks: 3, mismatches: 1 });
+    expect(device.bytes.equals(origin().bytes)).toBe(true);
+    expect(about.notices).toHaveLength(1);
+    expect(about.notices[0]).toMatch(
+      /written by someone since lvmsync's last run.*: 995 of 995 blocks outside the changes were compared, none differs; "lvmsync verify"/,
+    );
+  });
+
+  it('is written with --force=base all the same, and the differences are counted', async () => {
+    const { target } = await staleTarget([500]);
+    const { summary, about } = await transfer(target, { ...DEFAULT_POLICY, forceBase: true });
+    expect(summary).toMatchObject({ blocks: 3 });
+    expect(about.notices.join()).toMatch(/outside the changes were compared, 1 differ;/);
+  });
+
+  it('is told so by a pipe and without proofs, too, where less or nothing is compared', async () => {
+    for (const [proofs, compared] of [
+      [true, /: 128 of 995 blocks outside/],
+      [false, /: no block outside the changes was compared/],
+    ] as const) {
+      const { target } = await staleTarget([]);
+      const sink = collectingSink();
+      const about = quietSurroundings();
+      await sendChanges(source(), new FrameWriter(sink), { proofs, dryRun: false }, about, pool());
+      const options = { what: 'stream', target, policy: DEFAULT_POLICY, isSession: false };
+      await receiveStream(sourceOf(sink.bytes()), options, about, pool());
+      expect(about.notices.join()).toMatch(compared);
+    }
+  });
+});
+
+it('a target that nobody wrote to is not looked at more closely, and nothing is said', async () => {
+  const target = openInMemory(volumeOf(CHUNKS, 1), folder);
+  for (let run = 0; run < 2; run++) {
+    const { summary, about } = await transfer(target);
+    expect(summary).toMatchObject({ blocks: 3, mismatches: 0 });
+    expect(about.notices).toEqual([]);
+  }
+});
+
+it('a run that is cut before it wrote anything leaves the record as it was', async () => {
+  const sink = collectingSink();
+  const about = quietSurroundings();
+  await sendChanges(source(), new FrameWriter(sink), { ...DRY, dryRun: false }, about, pool());
+  const cut = sink.bytes().subarray(0, sink.bytes().length - 5 * CHUNK);
+  for (const written of [false, true]) {
+    const target = openInMemory(volumeOf(CHUNKS, 1), folder);
+    const state = { is: 'exactly', identity: 'BASE', from: null } as const;
+    await target.record.write(state);
+    if (written) writeFileSync(join(target.folder, 'stamp'), 'written');
+    const options = { what: 'stream', target, policy: DEFAULT_POLICY, isSession: false };
+    const receiving = receiveStream(sourceOf(cut), options, quietSurroundings(), pool());
+    await expect(receiving).rejects.toMatchObject({ code: 'TRUNCATED' });
+    expect(await target.record.read()).toMatchObject({ holds: written ? null : state, isStale: written });
+  }
+});

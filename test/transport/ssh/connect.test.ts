@@ -1,0 +1,261 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { createConnection, createServer, type AddressInfo, type Socket } from 'node:net';
+import ssh2 from 'ssh2';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { TransportError } from '../../../src/errors.js';
+import { connectSsh } from '../../../src/transport/ssh/index.js';
+import type { Transport } from '../../../src/transport/transport.js';
+import { hostKey, SshPlace } from '../../support/ssh-place.js';
+
+let place: SshPlace;
+
+beforeEach(async () => {
+  place = await SshPlace.open();
+});
+afterEach(() => place.close());
+
+function connect(command: string[], port?: number): Promise<Transport> {
+  return place.connect(command, port);
+}
+
+async function digestOf(source: AsyncIterable<Uint8Array>): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const piece of source) hash.update(piece);
+  return hash.digest('hex');
+}
+
+/** What ssh2's server keeps to itself, for playing a server that does what ssh2's never would. */
+interface ServerInsides {
+  readonly outgoing: { readonly id: number };
+  readonly _client: {
+    readonly _protocol: { channelWindowAdjust(id: number, bytes: number): void };
+    readonly _sock: Socket;
+  };
+}
+
+async function flood(transport: Transport): Promise<never> {
+  for (;;) await transport.output.write(Buffer.alloc(1 << 20));
+}
+
+describe('a command over ssh', () => {
+  it('echoes 50 MB through bounded windows, half-closed, to the last byte', async () => {
+    const transport = await connect(['cat']);
+    const echoed = digestOf(transport.input);
+    const hash = createHash('sha256');
+    const piece = randomBytes(1 << 20);
+    for (let count = 0; count < 50; count++) {
+      piece.writeUInt32BE(count);
+      hash.update(piece);
+      await transport.output.write(piece);
+    }
+    await transport.output.end();
+    expect(await echoed).toBe(hash.digest('hex'));
+    expect(await transport.exit).toEqual({ status: 0, signal: null });
+  });
+
+  it('stops taking bytes when the far side stops reading', async () => {
+    const transport = await connect(['sleep', '5']);
+    let taken = 0;
+    const writing = (async () => {
+      for (;;) {
+        await transport.output.write(Buffer.alloc(1 << 20));
+        taken += 1 << 20;
+      }
+    })();
+    const refused = expect(writing).rejects.toBeInstanceOf(TransportError);
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    // The channel's window and the far pipe; not one piece after the other.
+    expect(taken).toBeLessThan(8 << 20);
+    transport.destroy();
+    await refused;
+  });
+
+  it('is not flooded by us, however large a window the far side grants', async () => {
+    const generous = new ssh2.Server({ hostKeys: [hostKey.private] }, (connection) => {
+      connection.on('authentication', (context) => {
+        context.accept();
+      });
+      connection.on('session', (accept) => {
+        accept().on('exec', (acceptExec) => {
+          const channel = acceptExec() as unknown as ServerInsides;
+          channel._client._protocol.channelWindowAdjust(channel.outgoing.id, 1 << 30);
+          channel._client._sock.pause();
+        });
+      });
+      connection.on('error', () => undefined);
+    });
+    await new Promise<void>((resolve) => generous.listen(0, '127.0.0.1', resolve));
+    const { port } = generous.address() as AddressInfo;
+    await place.knowHost(hostKey, '', port);
+
+    const transport = await connect(['cat'], port);
+    let taken = 0;
+    const writing = (async () => {
+      for (;;) {
+        await transport.output.write(Buffer.alloc(1 << 20));
+        taken += 1 << 20;
+      }
+    })();
+    const refused = expect(writing).rejects.toBeInstanceOf(TransportError);
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    expect(taken).toBeGreaterThan(1 << 20);
+    expect(taken).toBeLessThan(32 << 20);
+    transport.destroy();
+    await refused;
+    generous.close();
+  });
+
+  it('gets its words unharmed, and gives its stderr by lines', async () => {
+    const transport = await connect([
+      'sh',
+      '-c',
+      'printf "%s|" "$@" >&2; echo; exit 9',
+      '-',
+      "it's",
+      '$(id)',
+      '',
+    ]);
+    expect(await digestOf(transport.input)).toBe(createHash('sha256').update('\n').digest('hex'));
+    expect(await transport.exit).toEqual({ status: 9, signal: null });
+    expect(place.stderr).toEqual(["it's|$(id)||"]);
+    expect(transport.cipher).toMatch(/^(aes\d+-|chacha20-)/);
+  });
+
+  it('that ends without reading rejects the write that waits for it', async () => {
+    const transport = await connect(['sh', '-c', 'echo no >&2; exit 5']);
+    await expect(flood(transport)).rejects.toThrow(/127.0.0.1 takes no more data/);
+    expect(await transport.exit).toEqual({ status: 5, signal: null });
+    expect(place.stderr).toEqual(['no']);
+  });
+
+  it('that dies of a signal says which', async () => {
+    const transport = await connect(['sh', '-c', 'kill -KILL $PPID']);
+    expect(await transport.exit).toEqual({ status: null, signal: 'SIGKILL' });
+  });
+
+  it('whose server dies in the middle breaks both directions', async () => {
+    const transport = await connect(['sleep', '5']);
+    const reading = digestOf(transport.input);
+    const writing = flood(transport);
+    const broken = Promise.all([
+      expect(reading).rejects.toThrow(/ssh connection broke/),
+      expect(writing).rejects.toBeInstanceOf(TransportError),
+    ]);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    place.server.cut();
+    await broken;
+    expect(await transport.exit).toMatchObject({ status: null, problem: expect.any(String) as string });
+  });
+
+  it('whose line goes silent is given up after a few signs of life were asked for', async () => {
+    const wires: Socket[] = [];
+    const proxy = createServer((near) => {
+      const far = createConnection(place.server.port, '127.0.0.1');
+      wires.push(near, far);
+      near.pipe(far).pipe(near);
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    const { port } = proxy.address() as AddressInfo;
+    await place.knowHost(hostKey, '', port);
+    place.settings = { ...place.settings, keepaliveIntervalMs: 50 };
+
+    const transport = await connect(['cat'], port);
+    const broken = expect(digestOf(transport.input)).rejects.toThrow(/no sign of life/);
+    // Answered probes keep an idle line alive for much longer than unanswered ones would.
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    await transport.output.write(Buffer.from('still there'));
+    for (const wire of wires) wire.unpipe().pause();
+    await broken;
+    expect(await transport.exit).toMatchObject({
+      status: null,
+      problem: expect.stringMatching('no sign of life') as string,
+    });
+    for (const wire of wires) wire.destroy();
+    proxy.close();
+  });
+
+  it('that is busy is alive, however long the answers to our probes take', async () => {
+    const wires: Socket[] = [];
+    const proxy = createServer((near) => {
+      const far = createConnection(place.server.port, '127.0.0.1');
+      wires.push(near, far);
+      far.pipe(near);
+      // slow upwards: what asks for a sign of life waits behind megabytes
+      near.on('data', (piece) => {
+        near.pause();
+        far.write(piece);
+        setTimeout(() => near.resume(), 40);
+      });
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    const { port } = proxy.address() as AddressInfo;
+    await place.knowHost(hostKey, '', port);
+    place.configLines.push('serveralivecountmax 2');
+    place.settings = { ...place.settings, keepaliveIntervalMs: 400 };
+
+    const transport = await connect(['sh', '-c', 'cat >/dev/null'], port);
+    for (let count = 0; count < 4; count++) await transport.output.write(Buffer.alloc(1 << 20));
+    await transport.output.end();
+    expect(await transport.exit).toEqual({ status: 0, signal: null });
+    for (const wire of wires) wire.destroy();
+    proxy.close();
+  });
+
+  it('has ended when it has, though nobody has read its output yet', async () => {
+    const transport = await connect(['sh', '-c', 'printf hello; exit 6']);
+    expect(await transport.exit).toEqual({ status: 6, signal: null });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(await digestOf(transport.input)).toBe(createHash('sha256').update('hello').digest('hex'));
+  });
+
+  it('that we cut sees the end of its input, and nobody waits any more', async () => {
+    const transport = await connect(['cat']);
+    const broken = expect(digestOf(transport.input)).rejects.toThrow(/cut on this side/);
+    transport.destroy();
+    transport.destroy();
+    await broken;
+    expect(await transport.exit).toMatchObject({ status: null, problem: 'it was cut on this side' });
+  });
+});
+
+describe('a server that is none', () => {
+  let listening: ReturnType<typeof createServer> | undefined;
+
+  afterEach(() => listening?.close());
+
+  async function listen(onConnection: (socket: Socket) => void): Promise<number> {
+    const opened = createServer(onConnection);
+    await new Promise<void>((resolve) => opened.listen(0, '127.0.0.1', resolve));
+    listening = opened;
+    return (opened.address() as AddressInfo).port;
+  }
+
+  it('refuses the connection', async () => {
+    const port = await listen(() => undefined);
+    await new Promise((resolve) => listening?.close(resolve));
+    await expect(connect(['true'], port)).rejects.toThrow(/connection to port \d+ was refused/);
+  });
+
+  it('takes the connection and says nothing', async () => {
+    const port = await listen(() => undefined);
+    place.settings = { ...place.settings, connectTimeoutMs: 200 };
+    await expect(connect(['true'], port)).rejects.toThrow(/not as an ssh server within 0.2 s/);
+  });
+
+  it('hangs up at once', async () => {
+    const port = await listen((socket) => socket.end());
+    await expect(connect(['true'], port)).rejects.toThrow(TransportError);
+  });
+
+  it('speaks another language', async () => {
+    const port = await listen((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'));
+    await expect(connect(['true'], port)).rejects.toThrow(TransportError);
+  });
+
+  it('has no address', async () => {
+    const destination = { user: null, host: 'no-such-host.invalid', port: null };
+    await expect(
+      connectSsh(destination, place.settings, ['true'], () => undefined, place.about),
+    ).rejects.toThrow(/no-such-host.invalid: .*host name/);
+  });
+});
