@@ -1,0 +1,9 @@
+#!/usr/bin/env node
+import('../dist/cli/main.js').catch((error) => {
+  const hint =
+    error?.code === 'ERR_MODULE_NOT_FOUND'
+      ? 'not built yet: run `npm install && npm run build` first'
+      : error?.stack;
+  process.stderr.write(`lvmsync: ${hint}\n`);
+  process.exitCode = 1;
+});

@@ -1,0 +1,65 @@
+import { Command } from '@commander-js/extra-typings';
+import { UsageError } from '../../errors.js';
+import { inspect, type InspectReport, type InspectSpec } from '../../jobs/inspect.js';
+import { sinkFrom } from '../../transport/stream-channel.js';
+import type { Context } from '../context.js';
+import { exitCodeOf, SUCCESS } from '../exit-code.js';
+import { describeStore, describeStream, storeJson, streamJson } from '../inspect-report.js';
+import { describeThin, thinJson } from '../thin-report.js';
+
+/** An invalid store's status, whatever is wrong with it. */
+const INVALID_SNAPSHOT = 4;
+
+const USAGE = `[options] SNAPSHOT
+       lvmsync inspect [options] FILE
+       lvmsync inspect [options] --cow FILE [--origin FILE]`;
+
+/** Shows what changed: a look, never a write. */
+export function inspectCommand(context: Context, exitWith: (status: number) => void) {
+  return new Command('inspect')
+    .description('Show what changed: in a snapshot, in a store in files, in a stream or snapback file.')
+    .usage(USAGE)
+    .argument('[name]')
+    .option('--cow <file>', 'the exception store, as a file or device')
+    .option('--origin <file>', 'the volume that the store belongs to (its size bounds the changes)')
+    .option('--json', 'print one JSON object')
+    .option('--extents', 'with --json: also every changed extent')
+    .action(async (name, options) => {
+      if (options.extents === true && options.json !== true) throw new UsageError('--extents needs --json');
+      const report = await inspect(specOf(name, options), context.surroundings('normal'));
+      const sink = sinkFrom(context.stdout, 'standard output');
+      for (const text of textsOf(report, options, context)) await sink.write(Buffer.from(text));
+      exitWith(statusOf(report));
+    });
+}
+
+function specOf(name: string | undefined, options: { cow?: string; origin?: string }): InspectSpec {
+  if (options.cow !== undefined) {
+    if (name !== undefined) throw new UsageError(`${name}: name a SNAPSHOT or --cow FILE, not both`);
+    return { kind: 'files', cow: options.cow, origin: options.origin ?? null };
+  }
+  if (options.origin !== undefined) throw new UsageError('--origin goes with --cow');
+  if (name === undefined) throw new UsageError('name a SNAPSHOT, a FILE, or --cow FILE');
+  return { kind: 'named', name };
+}
+
+function textsOf(
+  report: InspectReport,
+  options: { json?: true; extents?: true },
+  context: Context,
+): Iterable<string> {
+  if (report.type === 'stream') {
+    return options.json === true ? [streamJson(report)] : describeStream(report);
+  }
+  const columns = context.stdout.isTTY === true ? (context.stdout.columns ?? 80) : null;
+  if (report.type === 'dm-thin') {
+    return options.json === true ? thinJson(report, options.extents === true) : describeThin(report, columns);
+  }
+  if (options.json === true) return storeJson(report, options.extents === true);
+  return describeStore(report, columns);
+}
+
+function statusOf(report: InspectReport): number {
+  if (report.problem === null) return SUCCESS;
+  return report.type === 'stream' ? exitCodeOf(report.problem) : INVALID_SNAPSHOT;
+}

@@ -1,0 +1,59 @@
+import { InvalidArgumentError, Option } from '@commander-js/extra-typings';
+import type { ApplyPolicy } from '../../target/apply-policy.js';
+
+/** The options of whoever writes a target, as parsed. */
+export interface PolicyOptions {
+  readonly snapback?: string | undefined;
+  readonly journal: boolean;
+  readonly stateDir?: string | undefined;
+  readonly force: readonly string[];
+  readonly onBaseMismatch: 'resend' | 'stop';
+  readonly dryRun?: true | undefined;
+}
+
+/** Where the old bytes are kept for good. */
+export const snapbackOption = () =>
+  new Option('-b, --snapback <file>', 'keep the old bytes in FILE, on the host that writes TARGET');
+
+export const stateDirOption = () =>
+  new Option('--state-dir <dir>', 'where journals lie, on the host that writes TARGET');
+
+export const noJournalOption = () =>
+  new Option(
+    '--no-journal',
+    'overwrite without saving the old bytes first: a crash leaves TARGET half-written',
+  );
+
+/** Guards that may be overridden, by name. */
+export const forceOption = () =>
+  new Option(
+    '--force <guard>',
+    'override a guard: base (TARGET is not in the state that the changes start from)',
+  )
+    .argParser((value: string, before: readonly string[]) => [...before, checkGuard(value)])
+    .default([] as readonly string[]);
+
+export const onBaseMismatchOption = () =>
+  new Option('--on-base-mismatch <action>', 'when old bytes are not those of the base')
+    .choices(['resend', 'stop'] as const)
+    .default('resend' as const);
+
+export const dryRunOption = () =>
+  new Option('--dry-run', 'check everything that can be checked, write nothing');
+
+/** The policy that the options ask for. */
+export function policyOf(options: PolicyOptions): ApplyPolicy {
+  return {
+    stateDir: options.stateDir ?? null,
+    snapback: options.snapback ?? null,
+    journal: options.journal,
+    forceBase: options.force.includes('base'),
+    stopOnMismatch: options.onBaseMismatch === 'stop',
+    dryRun: options.dryRun === true,
+  };
+}
+
+function checkGuard(value: string): string {
+  if (value === 'base') return value;
+  throw new InvalidArgumentError(`no guard of this name can be overridden (only "base" can).`);
+}

@@ -1,0 +1,104 @@
+import { Command } from '@commander-js/extra-typings';
+import { UsageError } from '../../errors.js';
+import { pull } from '../../jobs/pull.js';
+import { parseTargetSpec } from '../../transport/target-spec.js';
+import type { Context } from '../context.js';
+import { sayTransferred } from '../summary.js';
+import {
+  dryRunOption,
+  forceOption,
+  noJournalOption,
+  onBaseMismatchOption,
+  policyOf,
+  snapbackOption,
+  stateDirOption,
+} from './policy.js';
+import {
+  batchOption,
+  reachOf,
+  remotePathOption,
+  remotePrefixOption,
+  rshOption,
+  sudoOption,
+} from './reach.js';
+import { dataSourceOption, wholeChunksOption } from './source.js';
+import { debugOption, jsonOption, quietOption, verboseOption, verbosityOf } from './talk.js';
+import { bwlimitOption, codecOption, compressOption, trafficOf } from './traffic.js';
+
+const HELP_AFTER = `
+Words:
+  HOST      [user@]host, which runs the sender; with a port,
+            ssh://user@host:port/dev/… for all of it
+  SNAPSHOT  a classic snapshot of HOST, made before the changes: vg/lv,
+            /dev/vg/lv, /dev/mapper/…
+  TARGET    the block device or image file of this host to write, which must
+            hold what SNAPSHOT froze
+
+Example, on the backup host:
+  lvmsync pull vmhost:vg/vm-base /dev/vg/vm --data-source vg/vm-new`;
+
+/** A transfer that its receiver begins, for those who can reach only one way. */
+export function pullCommand(context: Context) {
+  return new Command('pull')
+    .description('Fetch what changed in a volume of another host since a snapshot, and write it into TARGET.')
+    .usage('[options] HOST:SNAPSHOT TARGET')
+    .argument('<HOST:SNAPSHOT>')
+    .argument('<TARGET>')
+    .addOption(snapbackOption())
+    .addOption(dataSourceOption())
+    .addOption(rshOption())
+    .addOption(remotePathOption())
+    .addOption(sudoOption())
+    .addOption(remotePrefixOption())
+    .addOption(batchOption())
+    .addOption(compressOption())
+    .addOption(codecOption())
+    .addOption(bwlimitOption())
+    .addOption(wholeChunksOption())
+    .addOption(forceOption())
+    .addOption(onBaseMismatchOption())
+    .addOption(noJournalOption())
+    .addOption(stateDirOption())
+    .addOption(dryRunOption())
+    .addOption(jsonOption())
+    .addOption(verboseOption())
+    .addOption(debugOption())
+    .addOption(quietOption())
+    .addHelpText('after', HELP_AFTER)
+    .action(async (from, target, options) => {
+      const spec = { ...remoteSnapshot(from), dataSource: options.dataSource ?? null };
+      refuseHost(target);
+      const summary = await pull(
+        spec,
+        target,
+        policyOf(options),
+        reachOf(options, context),
+        {
+          proofs: options.wholeChunks !== true,
+          dryRun: options.dryRun === true,
+          ...trafficOf(options, false),
+        },
+        context.surroundings(verbosityOf(options)),
+      );
+      sayTransferred({ ...summary, source: from }, target, options, context);
+    });
+}
+
+function remoteSnapshot(word: string) {
+  const spec = parseTargetSpec(word);
+  if (spec.kind === 'local') {
+    throw new UsageError(
+      `${word}: pull takes HOST:SNAPSHOT; for a snapshot of this host: lvmsync ${word} TARGET`,
+    );
+  }
+  const { user, host, port, path } = spec;
+  return { host: { user, host, port }, snapshot: path };
+}
+
+function refuseHost(target: string): void {
+  if (parseTargetSpec(target).kind === 'remote') {
+    throw new UsageError(
+      `${target}: pull writes a TARGET of this host; a file with a colon in its name is written ./NAME`,
+    );
+  }
+}

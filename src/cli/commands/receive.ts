@@ -1,0 +1,73 @@
+import { Command } from '@commander-js/extra-typings';
+import { UsageError } from '../../errors.js';
+import { receive } from '../../jobs/apply.js';
+import { sinkFrom } from '../../transport/stream-channel.js';
+import type { Context } from '../context.js';
+import { exitCodeOf, SUCCESS } from '../exit-code.js';
+import type { LockedDownOptions } from './locked-down.js';
+import {
+  dryRunOption,
+  forceOption,
+  noJournalOption,
+  onBaseMismatchOption,
+  policyOf,
+  snapbackOption,
+  stateDirOption,
+} from './policy.js';
+
+const USAGE = `[options] TARGET
+       lvmsync receive --restrict --allow GLOB... [options]`;
+
+/** The far side of a session, which the sender starts: frames in on stdin, replies out on stdout. */
+export function receiveCommand(context: Context, exitWith: (status: number) => void) {
+  return new Command('receive')
+    .description('Be the far side of a transfer: frames on standard input, replies on standard output.')
+    .usage(USAGE)
+    .argument('[TARGET]', 'the block device or image file to write')
+    .addOption(snapbackOption())
+    .addOption(forceOption())
+    .addOption(onBaseMismatchOption())
+    .addOption(noJournalOption())
+    .addOption(stateDirOption())
+    .addOption(dryRunOption())
+    .option('--read-only', 'never write: only tell the digests that a verify asks for')
+    .option('--restrict', 'be locked down: take the words from SSH_ORIGINAL_COMMAND, and few of them')
+    .option('--allow <glob...>', 'with --restrict: the only targets, such as "/dev/backup/*"')
+    .option('--snapback-dir <dir>', 'with --restrict: where snapbacks go; without it there are none')
+    .action(async (target, options) => {
+      const { error, told } =
+        options.restrict === true
+          ? await (
+              await import('./locked-down.js')
+            ).receiveLockedDown(target, options, context, lineOf(context))
+          : await receivePlainly(target, options, context);
+      if (error === null) {
+        exitWith(told ? SUCCESS : exitCodeOf(error));
+        return;
+      }
+      // The sender, once told, says it to its user; saying it here as well would show it twice.
+      if (!told) throw error;
+      exitWith(exitCodeOf(error));
+    });
+}
+
+async function receivePlainly(target: string | undefined, options: LockedDownOptions, context: Context) {
+  if (target === undefined) throw new UsageError('name a TARGET: a block device or an image file');
+  if (options.allow !== undefined) throw new UsageError('--allow goes with --restrict');
+  if (options.snapbackDir !== undefined) throw new UsageError('--snapback-dir goes with --restrict');
+  if (options.readOnly === true && options.snapback !== undefined) {
+    throw new UsageError('--snapback cannot be used with --read-only');
+  }
+  const about = context.surroundings('normal');
+  if (options.readOnly !== true) return await receive(lineOf(context), target, policyOf(options), about);
+  const { answer } = await import('../../jobs/answer.js');
+  return await answer(lineOf(context), target, about);
+}
+
+/** The line to the sender: this process's standard input and output. */
+function lineOf(context: Context) {
+  return {
+    input: context.input('the sender'),
+    output: sinkFrom(context.stdout, 'the sender'),
+  };
+}

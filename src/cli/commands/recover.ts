@@ -1,0 +1,21 @@
+import { Command } from '@commander-js/extra-typings';
+import { recover } from '../../jobs/apply.js';
+import { describeRecovery } from '../../target/recover.js';
+import type { Context } from '../context.js';
+import { forceOption, stateDirOption } from './policy.js';
+
+/** Takes a target back after an apply that was cut short. */
+export function recoverCommand(context: Context) {
+  return new Command('recover')
+    .description(
+      'Take TARGET back to what it held before an apply that was cut short, or say that it was done.',
+    )
+    .argument('<target>', 'the block device or image file')
+    .addOption(stateDirOption())
+    .addOption(forceOption())
+    .action(async (target, { stateDir, force }) => {
+      const options = { evenIfChanged: force.includes('base') };
+      const outcome = await recover(target, stateDir ?? null, options, context.surroundings('normal'));
+      context.say(describeRecovery(target, outcome));
+    });
+}

@@ -1,0 +1,33 @@
+import { Command } from '@commander-js/extra-typings';
+import { sendPulled } from '../../jobs/pull.js';
+import { sinkFrom } from '../../transport/stream-channel.js';
+import type { Context } from '../context.js';
+import { exitCodeOf, SUCCESS } from '../exit-code.js';
+import { dryRunOption } from './policy.js';
+import { bwlimitOption, codecOption, trafficOf } from './traffic.js';
+import { dataSourceOption, wholeChunksOption } from './source.js';
+
+/** The far side of a pull, which the receiver starts: the stream out on stdout, replies in on stdin. */
+export function sendCommand(context: Context, exitWith: (status: number) => void) {
+  return new Command('send')
+    .description('Be the far side of a pull: the stream on standard output, replies on standard input.')
+    .usage('[options] SNAPSHOT')
+    .argument('<SNAPSHOT>', 'the snapshot whose changes are sent')
+    .addOption(dataSourceOption())
+    .addOption(wholeChunksOption())
+    .addOption(dryRunOption())
+    .addOption(codecOption())
+    .addOption(bwlimitOption())
+    .action(async (name, { dataSource, wholeChunks, dryRun, ...traffic }) => {
+      const line = {
+        input: context.input('the receiver'),
+        output: sinkFrom(context.stdout, 'the receiver'),
+      };
+      const spec = { kind: 'snapshot', name, ...(dataSource === undefined ? {} : { dataSource }) } as const;
+      const how = { proofs: wholeChunks !== true, dryRun: dryRun === true, ...trafficOf(traffic, false) };
+      const { error, told } = await sendPulled(line, spec, how, context.surroundings('normal'));
+      // The receiver, once told, says it to its user; saying it here as well would show it twice.
+      if (error !== null && !told) throw error;
+      exitWith(error === null ? SUCCESS : exitCodeOf(error));
+    });
+}

@@ -1,0 +1,215 @@
+import { Command, Option } from '@commander-js/extra-typings';
+import { UsageError } from '../../errors.js';
+import { transfer, type Destination, type Protocol } from '../../jobs/transfer.js';
+import { sinkFrom } from '../../transport/stream-channel.js';
+import { parseTargetSpec } from '../../transport/target-spec.js';
+import type { Context } from '../context.js';
+import { openStream } from '../open-stream.js';
+import { sayApplied, sayTransferred } from '../summary.js';
+import {
+  dryRunOption,
+  forceOption,
+  noJournalOption,
+  onBaseMismatchOption,
+  policyOf,
+  snapbackOption,
+  stateDirOption,
+  type PolicyOptions,
+} from './policy.js';
+import {
+  batchOption,
+  givenReach,
+  reachOf,
+  remotePathOption,
+  remotePrefixOption,
+  retryOption,
+  rshOption,
+  sudoOption,
+  type ReachOptions,
+} from './reach.js';
+import { dataSourceOption, wholeChunksOption } from './source.js';
+import {
+  debugOption,
+  jsonOption,
+  quietOption,
+  verboseOption,
+  verbosityOf,
+  type TalkOptions,
+} from './talk.js';
+import {
+  bwlimitOption,
+  codecOption,
+  compressOption,
+  givenCompression,
+  givenTraffic,
+  trafficOf,
+  type TrafficOptions,
+} from './traffic.js';
+import { refuseCommandNames, refuseMore, takeSource } from './words.js';
+
+const USAGE = `[options] SNAPSHOT [HOST:]TARGET
+       lvmsync [options] SNAPSHOT --stdout
+       lvmsync [options] --cow FILE --origin FILE [HOST:]TARGET|--stdout
+       lvmsync [options] -a|--apply FILE|- TARGET
+       lvmsync COMMAND …`;
+
+const HELP_AFTER = `
+Words:
+  SNAPSHOT  a classic or thin snapshot, made before the changes: vg/lv,
+            /dev/vg/lv, /dev/mapper/…
+  TARGET    the block device or image file to write, which must hold what
+            SNAPSHOT froze
+  HOST      [user@]host; with a port, ssh://user@host:port/dev/… for all of it
+
+Commands (lvmsync COMMAND --help):
+  inspect   show what changed in a snapshot or store, or what a stream holds
+  pull      fetch changes from another host into a TARGET of this one
+  recover   take TARGET back after a run that was cut short
+  receive   be the far side of a transfer; a sender starts it over ssh by itself
+  send      be the far side of a pull; pull starts it over ssh by itself
+  verify    compare two volumes by digests; repair where they differ
+  doctor    look whether this host, and another, can do a transfer
+
+Examples:
+  lvmsync vg/vm-snap backup:/dev/vg/vm           what changed since vm-snap
+  lvmsync vg/vm-snap backup:/dev/vg/vm -b /var/lib/vm.undo
+  lvmsync --apply /var/lib/vm.undo /dev/vg/vm    on backup: take it back`;
+
+/** The transfer: what lvmsync does unless its first word is a command, in the Ruby tool's words. */
+export function transferCommand(context: Context) {
+  return new Command('lvmsync')
+    .description(
+      'Send what changed in a volume since a snapshot, and write it into the volume on the other side.',
+    )
+    .usage(USAGE)
+    .argument('[words...]')
+    .option('-a, --apply <file>', 'apply a stream or snapback FILE (- for standard input) to TARGET')
+    .option('--server', 'the same as --apply -')
+    .addOption(snapbackOption())
+    .addOption(dataSourceOption())
+    .option('-s, --stdout', 'write the stream to standard output')
+    .addOption(rshOption())
+    .addOption(remotePathOption())
+    .addOption(sudoOption())
+    .addOption(remotePrefixOption())
+    .addOption(batchOption())
+    .addOption(compressOption())
+    .addOption(codecOption())
+    .addOption(bwlimitOption())
+    .addOption(retryOption())
+    .option('--cow <file>', 'the exception store of the snapshot, as a file or device (with --origin)')
+    .option('--origin <file>', 'the volume, as a file or device (with --cow)')
+    .addOption(
+      new Option('--protocol <n>', 'stream format; 3 is the Ruby tool’s').choices(['3', '4']).default('4'),
+    )
+    .addOption(wholeChunksOption())
+    .addOption(forceOption())
+    .addOption(onBaseMismatchOption())
+    .addOption(noJournalOption())
+    .addOption(stateDirOption())
+    .addOption(dryRunOption())
+    .addOption(jsonOption())
+    .addOption(verboseOption())
+    .addOption(debugOption())
+    .addOption(quietOption())
+    .version(`lvmsync ${context.version}`, '-V, --version', 'print the version')
+    .addHelpText('after', HELP_AFTER)
+    .action(async (words, options) => {
+      refuseCommandNames(words);
+      if (options.apply !== undefined || options.server === true) await runApply(words, options, context);
+      else await runTransfer(words, options, context);
+    });
+}
+
+/** The options as parsed; both forms share them. */
+interface TransferOptions extends PolicyOptions, ReachOptions, TalkOptions, TrafficOptions {
+  readonly apply?: string | undefined;
+  readonly server?: true | undefined;
+  readonly wholeChunks?: true | undefined;
+  readonly dataSource?: string | undefined;
+  readonly stdout?: true | undefined;
+  readonly cow?: string | undefined;
+  readonly origin?: string | undefined;
+  readonly protocol: '3' | '4';
+  readonly json?: true | undefined;
+}
+
+async function runApply(words: readonly string[], options: TransferOptions, context: Context): Promise<void> {
+  const { dataSource, stdout, cow, origin, wholeChunks } = options;
+  refuseBeside('--apply', {
+    '--data-source': dataSource,
+    '--stdout': stdout,
+    ...givenReach(options),
+    ...givenTraffic(options),
+    '--cow': cow,
+    '--origin': origin,
+    '--whole-chunks': wholeChunks,
+  });
+  const [target, ...more] = words;
+  if (target === undefined) throw new UsageError('--apply needs a TARGET: a block device or an image file');
+  refuseMore(more);
+  const surroundings = context.surroundings(verbosityOf(options));
+  const { apply } = await import('../../jobs/apply.js');
+  const { source, name, close } = await openStream(options.apply ?? '-', context);
+  try {
+    const summary = await apply(source, name, target, policyOf(options), surroundings);
+    sayApplied(summary, { source: name, target }, options, context);
+  } finally {
+    close();
+  }
+}
+
+async function runTransfer(
+  words: readonly string[],
+  options: TransferOptions,
+  context: Context,
+): Promise<void> {
+  const { spec, rest } = takeSource(words, options);
+  const protocol: Protocol = options.protocol === '3' ? 3 : 4;
+  const destination = destinationOf(rest, options, context);
+  if (protocol === 3) refuseBeside('--protocol 3', givenCompression(options));
+  const summary = await transfer(
+    spec,
+    destination,
+    protocol,
+    reachOf(options, context),
+    {
+      proofs: options.wholeChunks !== true,
+      dryRun: options.dryRun === true,
+      ...trafficOf(options, options.stdout === true),
+    },
+    context.surroundings(verbosityOf(options)),
+  );
+  sayTransferred(summary, rest[0] ?? '-', options, context);
+}
+
+function destinationOf(rest: readonly string[], options: TransferOptions, context: Context): Destination {
+  if (options.stdout === true) {
+    // The Ruby tool takes a target here and ignores it; scripts rely on that.
+    refuseMore(rest.slice(1));
+    refuseBeside('--stdout', {
+      '--snapback': options.snapback,
+      '--json': options.json,
+      '--dry-run': options.dryRun,
+    });
+    if (context.stdout.isTTY === true)
+      throw new UsageError('--stdout: a stream is not for a terminal: redirect it');
+    return { kind: 'pipe', sink: sinkFrom(context.stdout, 'standard output') };
+  }
+  const [target, ...more] = rest;
+  if (target === undefined) throw new UsageError('name a [HOST:]TARGET, or --stdout');
+  refuseMore(more);
+  const spec = parseTargetSpec(target);
+  if (options.protocol === '3' && spec.kind === 'local') {
+    throw new UsageError('--protocol 3 is for --stdout, or for a Ruby lvmsync on another host');
+  }
+  if (options.protocol === '3') refuseBeside('--protocol 3', { '--dry-run': options.dryRun });
+  return { kind: 'target', spec, policy: policyOf(options) };
+}
+
+/** Throws UsageError for the first flag that was given and makes no sense beside `main`. */
+function refuseBeside(main: string, given: Readonly<Record<string, unknown>>): void {
+  for (const [flag, value] of Object.entries(given)) {
+    if (value !== undefined) throw new UsageError(`${flag} cannot be used with ${main}`);
+  }
+}

@@ -1,0 +1,99 @@
+import { Command } from '@commander-js/extra-typings';
+import { UsageError, VerifyDiffersError } from '../../errors.js';
+import { verify, type VerifySpec, type VerifySummary } from '../../jobs/verify.js';
+import { sinkFrom } from '../../transport/stream-channel.js';
+import { parseTargetSpec } from '../../transport/target-spec.js';
+import type { Context } from '../context.js';
+import {
+  batchOption,
+  reachOf,
+  remotePathOption,
+  remotePrefixOption,
+  rshOption,
+  sudoOption,
+} from './reach.js';
+import {
+  describeDifferences,
+  describeVerify,
+  isEmpty,
+  verifyJson,
+  verifyLines,
+  type VerifyNames,
+} from '../verify-report.js';
+
+const HELP_AFTER = `
+Words:
+  A       a volume or image file of this host: vg/lv, /dev/vg/lv, FILE
+  B       what should equal it; HOST is [user@]host, or write
+          ssh://user@host:port/dev/… for all of it
+
+Each differing extent is a line on standard output: offset and length in bytes.
+The exit status is 0 where nothing differs at the end, 11 where something does.
+
+Examples:
+  lvmsync verify vg/vm-snap backup:/dev/vg/vm
+  lvmsync verify vg/vm-new backup:/dev/vg/vm --changed vg/vm-base --audit 1`;
+
+/** Compares two volumes by digests, and repairs where told to. */
+export function verifyCommand(context: Context) {
+  return new Command('verify')
+    .description('Compare two volumes: both sides read and hash, only digests travel.')
+    .usage('[options] A [HOST:]B')
+    .argument('<A>')
+    .argument('<B>')
+    .option('--changed <snapshot>', 'compare only what changed in A since SNAPSHOT was made')
+    .option('--audit <percent>', 'compare a random share: of all, or beside what --changed names')
+    .option('--repair', 'send what differs from A to B, and compare it again')
+    .addOption(rshOption())
+    .addOption(remotePathOption())
+    .addOption(sudoOption())
+    .addOption(remotePrefixOption())
+    .addOption(batchOption())
+    .option('--json', 'print one JSON object on standard output')
+    .addHelpText('after', HELP_AFTER)
+    .action(async (a, b, options) => {
+      const spec = specOf(a, b, options);
+      const summary = await verify(spec, reachOf(options, context), context.surroundings('normal'));
+      const names = { a, b, changed: spec.changed };
+      await report(summary, names, options.json === true, context);
+      if (isEmpty(summary.remaining)) return;
+      const advice = spec.repair ? 'after the repair, too' : '--repair sends it';
+      throw new VerifyDiffersError(`${b} is not ${a}: ${describeDifferences(summary.remaining)}; ${advice}`);
+    });
+}
+
+function specOf(
+  a: string,
+  b: string,
+  options: { readonly changed?: string; readonly audit?: string; readonly repair?: true },
+): VerifySpec {
+  if (parseTargetSpec(a).kind === 'remote') {
+    throw new UsageError(`${a}: A must be on this host; a file with a colon in its name is written ./NAME`);
+  }
+  return {
+    a,
+    b: parseTargetSpec(b),
+    changed: options.changed ?? null,
+    auditPercent: options.audit === undefined ? null : parsePercent(options.audit),
+    repair: options.repair === true,
+  };
+}
+
+function parsePercent(word: string): number {
+  const percent = /^\d+(\.\d+)?$/.test(word) ? Number(word) : 0;
+  if (percent > 0 && percent <= 100) return percent;
+  throw new UsageError(`--audit ${word}: a share is more than 0 and at most 100 percent`);
+}
+
+async function report(
+  summary: VerifySummary,
+  names: VerifyNames,
+  asJson: boolean,
+  context: Context,
+): Promise<void> {
+  const sink = sinkFrom(context.stdout, 'standard output');
+  const texts = asJson ? verifyJson(summary, names) : verifyLines(summary);
+  for (const text of texts) await sink.write(Buffer.from(text));
+  if (asJson) return;
+  for (const line of describeVerify(summary, names)) context.say(line);
+}

@@ -1,0 +1,87 @@
+import { hostname, userInfo, homedir } from 'node:os';
+import { isAbsolute, join } from 'node:path';
+import { createRequire } from 'node:module';
+import type { Writable } from 'node:stream';
+import type { ByteSource } from '../byte-channel.js';
+import { ProcessSpawner } from '../host/spawner.js';
+import { silentNotice, silentProgress, type Surroundings } from '../host/surroundings.js';
+import type { HostSelf } from '../jobs/examine-host.js';
+import { makeHarmless } from '../transport/stderr-lines.js';
+import { defaultSshSettings, type SshSettings } from '../transport/ssh/index.js';
+import { standardInput } from './standard-input.js';
+import { openTerminalPrompter } from './terminal-prompter.js';
+import { terminalProgress, type Verbosity } from './terminal.js';
+
+/** The process as a command sees it. */
+export interface Context {
+  /** Standard input; the name says in errors who was read from. */
+  readonly input: (name: string) => ByteSource;
+  readonly stdout: Writable & { readonly isTTY?: boolean; readonly columns?: number };
+  readonly version: string;
+  /** How hosts are reached by ssh; a batch asks nobody. */
+  readonly ssh: (batch: boolean) => SshSettings;
+  /** What a doctor tells of this process. */
+  readonly self: () => HostSelf;
+  /** What an ssh client asked to run, where sshd was told to run something else (`command=`); else null. */
+  readonly sshOriginalCommand: string | null;
+  /** What library code may use, as talkative as the user wants it. */
+  readonly surroundings: (verbosity: Verbosity) => Surroundings;
+  /** A line for a person, on stderr. */
+  readonly say: (line: string) => void;
+}
+
+/** The context of the real process. */
+export function processContext(signal: AbortSignal): Context {
+  const version = readVersion();
+  const say = (line: string) => {
+    process.stderr.write(`lvmsync: ${makeHarmless(line)}\n`);
+  };
+  return {
+    input: standardInput,
+    stdout: process.stdout,
+    version,
+    say,
+    ssh: (batch) => sshSettings(batch, signal),
+    sshOriginalCommand: process.env['SSH_ORIGINAL_COMMAND'] ?? null,
+    self: () => ({
+      node: process.versions.node,
+      program: process.argv[1] ?? 'lvmsync',
+      user: userInfo().username,
+      isRoot: process.geteuid?.() === 0,
+    }),
+    surroundings: (verbosity) => ({
+      spawner: new ProcessSpawner(process.env, verbosity === 'debug' ? say : () => undefined),
+      progress: verbosity === 'quiet' ? silentProgress : terminalProgress(process.stderr),
+      clock: () => performance.now(),
+      now: () => new Date(),
+      notice: verbosity === 'quiet' ? silentNotice : say,
+      detail: verbosity === 'verbose' || verbosity === 'debug' ? say : () => undefined,
+      signal,
+      stateDir: defaultStateDir(process.env, homedir()),
+      hostname: hostname(),
+      version,
+    }),
+  };
+}
+
+/** The home is the user database's, where OpenSSH looks, too. */
+function sshSettings(batch: boolean, signal: AbortSignal): SshSettings {
+  const { homedir: home, username } = userInfo();
+  return {
+    ...defaultSshSettings(home, username, process.env['SSH_AUTH_SOCK'] ?? null),
+    environment: process.env,
+    prompter: batch ? null : openTerminalPrompter(signal),
+  };
+}
+
+/** The system's for root, else the user's own: https://specifications.freedesktop.org/basedir-spec/ */
+function defaultStateDir(environment: NodeJS.ProcessEnv, home: string): string {
+  const own = environment['XDG_STATE_HOME'];
+  if (own !== undefined && isAbsolute(own)) return join(own, 'lvmsync');
+  return process.geteuid?.() === 0 ? '/var/lib/lvmsync' : join(home, '.local', 'state', 'lvmsync');
+}
+
+function readVersion(): string {
+  const manifest = createRequire(import.meta.url)('../../package.json') as { version: string };
+  return manifest.version;
+}

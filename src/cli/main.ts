@@ -1,0 +1,26 @@
+import { setFlagsFromString } from 'node:v8';
+import { InterruptedError } from '../errors.js';
+import { processContext } from './context.js';
+import { exitCodeOf } from './exit-code.js';
+import { runProgram } from './program.js';
+
+// The bytes under way count as heap: at its usual limits V8 would look through all of the heap every few megabytes.
+setFlagsFromString('--heap-growing-percent=900');
+
+// Whoever reads us may go away: a write then fails where it is awaited, and nowhere else.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+
+// The first signal asks for an orderly end, which leaves what can be taken up or taken back; the second insists.
+const stop = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(signal, () => {
+    const reason = new InterruptedError(signal);
+    if (stop.signal.aborted) process.exit(exitCodeOf(reason));
+    stop.abort(reason);
+  });
+}
+
+process.exitCode = await runProgram(process.argv.slice(2), processContext(stop.signal));
+// A far side's or a pipe's leftovers must not keep a finished run alive, nor may stdout lose what it still holds.
+await new Promise((resolve) => process.stdout.write('', resolve));
+process.exit();

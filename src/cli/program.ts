@@ -1,0 +1,78 @@
+import { CommanderError, type Command } from '@commander-js/extra-typings';
+import { LvmsyncError, UsageError } from '../errors.js';
+import { commandNamed } from './commands/words.js';
+import type { Context } from './context.js';
+import { exitCodeOf, SUCCESS } from './exit-code.js';
+
+/** Runs the words of a command line; resolves to the exit status, every failure said in one line. */
+export async function runProgram(words: readonly string[], context: Context): Promise<number> {
+  let status = SUCCESS;
+  let program = 'lvmsync';
+  try {
+    const name = commandNamed(words[0]);
+    const command = await build(name, context, (given) => (status = given));
+    program = command.name();
+    await command.parseAsync(name === null ? words : words.slice(1), { from: 'user' });
+    return status;
+  } catch (error) {
+    return sayFailure(error, program, context);
+  }
+}
+
+async function build(
+  name: ReturnType<typeof commandNamed>,
+  context: Context,
+  exitWith: (status: number) => void,
+): Promise<Command> {
+  const command = (await choose(name, context, exitWith)) as Command;
+  if (name !== null) command.name(`lvmsync ${name}`);
+  // Commander would exit by itself and print its own kind of message.
+  return command
+    .helpOption('-h, --help', 'print this help')
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => context.stdout.write(text),
+      writeErr: () => undefined,
+    });
+}
+
+/** Loads the one command that is wanted, as the time that the others take to load is downtime, at both ends. */
+async function choose(
+  name: ReturnType<typeof commandNamed>,
+  context: Context,
+  exitWith: (status: number) => void,
+): Promise<unknown> {
+  switch (name) {
+    case 'inspect':
+      return (await import('./commands/inspect.js')).inspectCommand(context, exitWith);
+    case 'pull':
+      return (await import('./commands/pull.js')).pullCommand(context);
+    case 'receive':
+      return (await import('./commands/receive.js')).receiveCommand(context, exitWith);
+    case 'send':
+      return (await import('./commands/send.js')).sendCommand(context, exitWith);
+    case 'verify':
+      return (await import('./commands/verify.js')).verifyCommand(context);
+    case 'recover':
+      return (await import('./commands/recover.js')).recoverCommand(context);
+    case 'doctor':
+      return (await import('./commands/doctor.js')).doctorCommand(context, exitWith);
+    case null:
+      return (await import('./commands/transfer.js')).transferCommand(context);
+  }
+}
+
+function sayFailure(error: unknown, program: string, context: Context): number {
+  if (error instanceof CommanderError) {
+    // --help and --version end this way too.
+    if (error.exitCode === 0) return SUCCESS;
+    const problem = error.message.replace(/^error: /, '').replace(/\.$/, '');
+    return sayFailure(new UsageError(`${problem} (see ${program} --help)`), program, context);
+  }
+  if (error instanceof LvmsyncError) context.say(error.message);
+  else
+    context.say(
+      `internal fault, please report it: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+    );
+  return exitCodeOf(error);
+}

@@ -1,0 +1,112 @@
+import type { ApplySummary } from '../jobs/apply.js';
+import type { TransferSummary } from '../jobs/transfer.js';
+import type { Context } from './context.js';
+import { formatBytes, formatDuration, formatShare } from './terminal.js';
+
+/** A rate measured over less says more of the latency than of the line. */
+const LEAST_FOR_A_RATE = { seconds: 5, bytes: 64 * 1024 * 1024 };
+
+/** The options that decide how a summary is told. */
+export interface SummaryOptions {
+  readonly json?: true | undefined;
+  readonly quiet?: true | undefined;
+  readonly dryRun?: true | undefined;
+}
+
+/** Tells what a transfer did: as one JSON object on stdout, or in a line or two on stderr. */
+export function sayTransferred(
+  summary: TransferSummary,
+  target: string,
+  options: SummaryOptions,
+  context: Context,
+): void {
+  const { source, tableBytes, changedBytes, resumedBytes, sentBytes, volumeSize, blocks, consistent } =
+    summary;
+  const { mismatches, codec } = summary;
+  if (options.json === true) {
+    const seconds = roundSeconds(summary.seconds);
+    const sent = { tableBytes, changedBytes, resumedBytes, sentBytes, blocks, seconds };
+    writeJson({ ...sent, source, target, consistent, mismatches, codec }, context);
+    return;
+  }
+  if (options.quiet === true) return;
+  if (options.dryRun === true) {
+    const share = `${formatShare(changedBytes, volumeSize)} of ${formatBytes(volumeSize)}`;
+    context.say(
+      `dry run: ${formatBytes(changedBytes)} (${share}) would go to ${target}; nothing was written`,
+    );
+    return;
+  }
+  context.say(
+    `${formatBytes(changedBytes)} changed (${formatShare(changedBytes, volumeSize)} of ${formatBytes(volumeSize)}), ` +
+      `${formatBytes(sentBytes)} sent in ${formatDuration(summary.seconds)}${compareWithFullCopy(summary)}`,
+  );
+  sayMismatches(mismatches, target, context);
+  if (!consistent) {
+    context.say(
+      `warning: ${source}: its origin was in use, so the target holds no single moment's state; ` +
+        'a second snapshot as --data-source gives one',
+    );
+  }
+}
+
+/** Says how many blocks were not what they should have been before they were written. */
+function sayMismatches(mismatches: number | null, target: string, context: Context): void {
+  if (mismatches === null || mismatches === 0) return;
+  context.say(
+    `warning: ${target}: ${mismatches} blocks did not hold what the base of the changes holds; they are right now, ` +
+      'but others that did not change may be wrong too: compare the two',
+  );
+}
+
+/** What a full copy would take: always its bytes; its time only where the run was long enough to tell the rate. */
+function compareWithFullCopy({ volumeSize, sentBytes, resumedBytes, seconds }: TransferSummary): string {
+  if (resumedBytes > 0) return `; ${formatBytes(resumedBytes)} were there already`;
+  if (sentBytes === 0 || sentBytes >= volumeSize) return '';
+  const times = (volumeSize / sentBytes).toFixed(1);
+  if (seconds < LEAST_FOR_A_RATE.seconds || sentBytes < LEAST_FOR_A_RATE.bytes)
+    return `; a full copy would send ${times} times as much`;
+  const fullCopy = formatDuration((seconds * volumeSize) / sentBytes);
+  return `: ${times} times faster than a full copy, which at this rate takes ${fullCopy}`;
+}
+
+/** Tells what an apply did. */
+export function sayApplied(
+  summary: ApplySummary,
+  { source, target }: { source: string; target: string },
+  options: SummaryOptions,
+  context: Context,
+): void {
+  const { changedBytes, blocks, protocol, targetSize, mismatches } = summary;
+  if (options.json === true) {
+    const seconds = roundSeconds(summary.seconds);
+    writeJson({ changedBytes, blocks, seconds, source, target, protocol, mismatches }, context);
+    return;
+  }
+  if (options.quiet === true) return;
+  if (options.dryRun === true) {
+    context.say(
+      `dry run: ${formatBytes(changedBytes)} in ${blocks} blocks would go to ${target}; nothing was written`,
+    );
+    return;
+  }
+  context.say(
+    `${formatBytes(changedBytes)} in ${blocks} blocks written to ${target} ` +
+      `(${formatShare(changedBytes, targetSize)} of it) and flushed in ${formatDuration(summary.seconds)}`,
+  );
+  sayMismatches(mismatches, target, context);
+  if (protocol === 3) {
+    context.say(
+      `warning: ${source}: PROTO[3] has neither an end mark nor a base: ` +
+        `nothing proves that the stream was whole, or meant for ${target}`,
+    );
+  }
+}
+
+function writeJson(value: object, context: Context): void {
+  context.stdout.write(`${JSON.stringify(value)}\n`);
+}
+
+function roundSeconds(seconds: number): number {
+  return Math.round(seconds * 1000) / 1000;
+}

@@ -1,0 +1,68 @@
+import { createRequire } from 'node:module';
+import prettyBytes from 'pretty-bytes';
+import { silentProgress, type Progress } from '../host/surroundings.js';
+
+/*
+ * Everything that a person sees goes through here, by these rules. Data alone goes to stdout: streams, JSON, what
+ * `inspect` was asked for. All else goes to stderr, line by line, each line naming the program. Nothing is
+ * said twice. A progress line only where stderr is a terminal. Errors are one line without a stack, but for
+ * internal faults.
+ */
+
+/** How much a user wants to hear. */
+export type Verbosity = 'quiet' | 'normal' | 'verbose' | 'debug';
+
+/** Bytes for people: binary units, three digits. */
+export function formatBytes(bytes: number): string {
+  return prettyBytes(bytes, { binary: true });
+}
+
+/** A share for people; tiny ones do not round to nothing. */
+export function formatShare(part: number, whole: number): string {
+  if (whole === 0) return '0 %';
+  const percent = (100 * part) / whole;
+  return percent > 0 && percent < 0.1 ? '< 0.1 %' : `${percent.toFixed(1)} %`;
+}
+
+/** A time for people: two digits of seconds, from a minute on its two largest units. */
+export function formatDuration(seconds: number): string {
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${Number(Math.max(0.001, seconds).toPrecision(2))} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+}
+
+/** A progress line on a terminal: bytes, share, rate and time left. */
+export function terminalProgress(stream: NodeJS.WriteStream): Progress {
+  if (!stream.isTTY) return silentProgress;
+  // Only where there is a terminal: most runs have none, and need not wait for it.
+  const cliProgress = createRequire(import.meta.url)('cli-progress') as typeof import('cli-progress');
+  const bar = new cliProgress.SingleBar({
+    stream,
+    clearOnComplete: true,
+    hideCursor: null,
+    etaBuffer: 50,
+    // All of it must fit 80 columns: what does not is cut off.
+    barsize: 16,
+    format: 'lvmsync: {bar} {percentage} %  {value} of {total}  {rate}/s  {eta_formatted} left',
+    formatValue: (value, _options, type) =>
+      type === 'value' || type === 'total' ? formatBytes(value) : String(value),
+  });
+  let done = 0;
+  let started = 0;
+  return {
+    start(totalBytes) {
+      done = 0;
+      started = performance.now();
+      bar.start(totalBytes, 0, { rate: formatBytes(0) });
+    },
+    advance(bytes) {
+      done += bytes;
+      const seconds = Math.max(0.001, (performance.now() - started) / 1000);
+      bar.update(done, { rate: formatBytes(done / seconds) });
+    },
+    stop() {
+      bar.stop();
+    },
+  };
+}

@@ -1,0 +1,35 @@
+/** The library: what the command line is made of, for programs that replicate volumes by themselves. */
+export * from './errors.js';
+export type { Extent } from './extent.js';
+export type { ByteSink, ByteSource, LendBuffer, LentBuffer } from './byte-channel.js';
+export { ProcessSpawner, type Spawner } from './host/spawner.js';
+export { silentNotice, silentProgress, type Progress, type Surroundings } from './host/surroundings.js';
+export type { BlockDevice } from './device/block-device.js';
+export { openLocalDevice, type LocalDevice, type OpenOptions } from './device/local-device.js';
+export { ChangeSet } from './changes/change-set.js';
+export type { ChangeSource } from './changes/change-source.js';
+export { readExceptionStore, type StoreContents } from './changes/exception-store.js';
+export type { BlockWriter } from './stream/block-writer.js';
+export type { Proof, StreamTotals } from './stream/frame-format.js';
+export { FrameWriter } from './stream/frame-writer.js';
+export { Proto3Writer } from './stream/proto3.js';
+export type { Block, StreamItem } from './stream/block.js';
+export { openIncomingStream, type IncomingStream } from './stream/incoming-stream.js';
+export type { StreamHeader } from './stream/stream-header.js';
+export { parseTargetSpec, type TargetSpec } from './transport/target-spec.js';
+export { defaultSshSettings, type Prompter, type SshSettings } from './transport/ssh/index.js';
+export { openSource, type SourceSpec } from './jobs/open-source.js';
+export { transfer, type Destination, type Protocol, type TransferSummary } from './jobs/transfer.js';
+export { apply, type ApplySummary } from './jobs/apply.js';
+export { verify, type VerifySpec, type VerifySummary } from './jobs/verify.js';
+export {
+  inspect,
+  type InspectReport,
+  type InspectSpec,
+  type StoreReport,
+  type StreamReport,
+  type ThinReport,
+} from './jobs/inspect.js';
+export { readMappedExtents } from './jobs/read-thin-delta.js';
+export type { CompressionWish } from './session/choose-packer.js';
+export type { Reach } from './jobs/far-side.js';

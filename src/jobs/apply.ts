@@ -1,0 +1,97 @@
+import { BufferPool } from '../device/aligned-memory.js';
+import type { ByteSource } from '../byte-channel.js';
+import { DeviceError } from '../errors.js';
+import type { Surroundings } from '../host/surroundings.js';
+import type { ReceiveSummary } from '../session/apply-stream.js';
+import { receiveStream } from '../session/receive-stream.js';
+import { runReceiver, type OpenForRun, type ReceiveOutcome, type ReceiverLine } from '../session/receiver.js';
+import type { AllowedTargets } from '../target/allowed-targets.js';
+import type { ApplyPolicy } from '../target/apply-policy.js';
+import { openTarget, type OpenTarget, type OpenTargetOptions } from '../target/open-target.js';
+import { recoverTarget, type RecoverOptions, type RecoverOutcome } from '../target/recover.js';
+import { RECEIVE_MEMORY } from './memory.js';
+
+/** What an apply did. */
+export interface ApplySummary extends ReceiveSummary {
+  readonly seconds: number;
+}
+
+/** Applies a stream of either protocol from a file or a pipe (`what` names it) to a target of this host. */
+export async function apply(
+  source: ByteSource,
+  what: string,
+  targetPath: string,
+  policy: ApplyPolicy,
+  about: Surroundings,
+): Promise<ApplySummary> {
+  const started = about.clock();
+  const target = await openTargetFor(targetPath, policy, FOR_NO_RUN, about);
+  try {
+    const { lend } = new BufferPool(RECEIVE_MEMORY);
+    const summary = await receiveStream(source, { what, target, policy, isSession: false }, about, lend);
+    return { ...summary, seconds: (about.clock() - started) / 1000 };
+  } finally {
+    await target.close();
+  }
+}
+
+/** Is the far side of a session for a target of this host; with `allowed`, for one of those only. */
+export function receive(
+  line: ReceiverLine,
+  targetPath: string,
+  policy: ApplyPolicy,
+  about: Surroundings,
+  allowed: AllowedTargets | null = null,
+): Promise<ReceiveOutcome> {
+  const { lend } = new BufferPool(RECEIVE_MEMORY);
+  const open: OpenForRun = (run) => openTargetFor(targetPath, policy, { sources: [], run, allowed }, about);
+  return runReceiver(line, open, policy, about, lend);
+}
+
+/**
+ * Takes a target back to what it held before an apply that did not end, or says that it was done. Throws
+ * BaseMismatchError where someone else wrote to it since, and what opening a target throws.
+ */
+export async function recover(
+  path: string,
+  stateDir: string | null,
+  options: RecoverOptions,
+  about: Surroundings,
+): Promise<RecoverOutcome> {
+  const opening = {
+    stateDir: stateDir ?? about.stateDir,
+    what: `recover ${path}`,
+    sources: [],
+    allowed: null,
+  };
+  const target = await openTarget(path, opening, about);
+  const { device, folder, record } = target;
+  return await recoverTarget(folder, device, record, options).finally(() => target.close());
+}
+
+/** What a target is opened for. */
+type Purpose = Pick<OpenTargetOptions, 'sources' | 'run' | 'allowed'>;
+
+/** No sender's run, any target. */
+export const FOR_NO_RUN: Purpose = { sources: [], run: null, allowed: null };
+
+/** Opens a target of this host to apply a stream to it. Throws as `openTarget`. */
+export function openTargetFor(
+  path: string,
+  { stateDir }: ApplyPolicy,
+  purpose: Purpose,
+  about: Surroundings,
+): Promise<OpenTarget> {
+  const opening = { stateDir: stateDir ?? about.stateDir, what: `apply to ${path}`, ...purpose };
+  return openTarget(path, opening, about).catch((error: unknown) => {
+    throw adviseWhereMissing(error, path);
+  });
+}
+
+/** Whoever knows cp or rsync may expect a target to be made. */
+function adviseWhereMissing(error: unknown, path: string): unknown {
+  if (!(error instanceof DeviceError) || error.path !== path) return error;
+  if (!(error.cause instanceof Error && 'code' in error.cause && error.cause.code === 'ENOENT')) return error;
+  const advice = 'targets are never created: create the volume first, as large as the source';
+  return new DeviceError(path, 'stat', null, `ENOENT: no such file or directory; ${advice}`);
+}

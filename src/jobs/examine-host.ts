@@ -1,0 +1,146 @@
+import { constants } from 'node:fs';
+import { access, readdir } from 'node:fs/promises';
+import { release } from 'node:os';
+import { CommandError } from '../errors.js';
+import type { CommandResult } from '../host/spawner.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { sudoersLine } from '../transport/far-exit.js';
+import { examineStateDir } from './examine-state-dir.js';
+import { ok, problem, warning, type Finding } from './finding.js';
+
+/** What a host is to a transfer: where changes are read, where they are written, or nobody said. */
+export type HostRole = 'source' | 'target' | 'any';
+
+/** What only the process itself knows of itself. */
+export interface HostSelf {
+  /** Node's version, such as `20.19.0`. */
+  readonly node: string;
+  /** Where lvmsync was started from. */
+  readonly program: string;
+  readonly user: string;
+  readonly isRoot: boolean;
+}
+
+/** The oldest Node that this program runs on. */
+const LEAST_NODE = [20, 19] as const;
+
+/** Looks at this host with the eyes of a transfer. Changes nothing. */
+export async function examineHost(role: HostRole, self: HostSelf, about: Surroundings): Promise<Finding[]> {
+  return [
+    examineVersions(self, about),
+    await examineRights(role, self, about),
+    await examineLvm(role, about),
+    await examineDeviceMapper(role, about),
+    await examineThinTools(about),
+    await examineStateDir(about.stateDir),
+  ];
+}
+
+function examineVersions({ node, program }: HostSelf, { version }: Surroundings): Finding {
+  const text = `lvmsync ${version} (${program}), Node ${node}, Linux ${release()}`;
+  const [major = 0, minor = 0] = node.split('.').map(Number);
+  const isRecent = major > LEAST_NODE[0] || (major === LEAST_NODE[0] && minor >= LEAST_NODE[1]);
+  return isRecent
+    ? ok('versions', text)
+    : problem('versions', text, `install Node ${LEAST_NODE.join('.')} or newer`);
+}
+
+async function examineRights(
+  role: HostRole,
+  { isRoot, user, program }: HostSelf,
+  about: Surroundings,
+): Promise<Finding> {
+  if (isRoot) return ok('rights', 'root: every device can be read and written');
+  const { writable, all } = await countDevices();
+  const text = `${user} may read and write ${writable} of ${all} block devices`;
+  if (writable > 0 && role === 'target') return ok('rights', text);
+  const allowed = await tryCommand(about, ['sudo', '-n', '-l', '--', program, 'receive']);
+  const bySudo =
+    allowed?.status === 0
+      ? 'sudo lets this user run it as root (on the far side: --sudo)'
+      : `put this line into /etc/sudoers.d/lvmsync (visudo -f) and use sudo, or --sudo: ${sudoersLine(user, program)}`;
+  if (writable > 0) return warning('rights', `${text}, but only root can read a snapshot's table`, bySudo);
+  return problem('rights', text, `be root, or in the group disk as a target; ${bySudo}`);
+}
+
+async function countDevices(): Promise<{ writable: number; all: number }> {
+  const names = await readdir('/sys/class/block').catch(() => []);
+  const can = await Promise.all(
+    names.map((name) =>
+      access(`/dev/${name.replaceAll('!', '/')}`, constants.R_OK | constants.W_OK).then(
+        () => true,
+        () => false,
+      ),
+    ),
+  );
+  return { writable: can.filter(Boolean).length, all: names.length };
+}
+
+/** A source needs these; a target may be a host without LVM; where nobody said, it is worth a word. */
+function lacking(role: HostRole, check: string, text: string, advice: string): Finding {
+  if (role === 'target') return ok(check, `${text}; a target needs none`);
+  return role === 'source'
+    ? problem(check, text, advice)
+    : warning(check, `${text}; a source needs it`, advice);
+}
+
+async function examineLvm(role: HostRole, about: Surroundings): Promise<Finding> {
+  const version = await tryCommand(about, ['lvm', 'version']);
+  if (version === null) return lacking(role, 'lvm', 'lvm2 is not installed', 'install lvm2');
+  const name = `LVM ${/LVM version:\s*(\S+)/.exec(version.stdout)?.[1] ?? '(no version told)'}`;
+  const volumes = await tryCommand(about, ['lvs', '--noheadings', '-o', 'lv_full_name']);
+  if (volumes?.status !== 0) {
+    return lacking(
+      role,
+      'lvm',
+      `${name} does not answer${lastWord(volumes)}`,
+      'be root; look at what "lvs" says',
+    );
+  }
+  const count = volumes.stdout.split('\n').filter((line) => line.trim() !== '').length;
+  return ok('lvm', `${name}, which knows ${count} logical volumes`);
+}
+
+async function examineDeviceMapper(role: HostRole, about: Surroundings): Promise<Finding> {
+  const check = 'device-mapper';
+  const version = await tryCommand(about, ['dmsetup', 'version']);
+  if (version === null) return lacking(role, check, 'dmsetup is not installed', 'install dmsetup');
+  const library = /Library version:\s*(\S+)/.exec(version.stdout)?.[1] ?? '?';
+  const driver = /Driver version:\s*(\S+)/.exec(version.stdout)?.[1];
+  const targets = driver === undefined ? null : await tryCommand(about, ['dmsetup', 'targets']);
+  if (driver === undefined || targets?.status !== 0) {
+    const text = `dmsetup ${library} cannot ask the kernel${lastWord(targets ?? version)}`;
+    return lacking(role, check, text, 'be root; load the module dm-mod');
+  }
+  const known = targets.stdout.split('\n').map((line) => line.split(/\s/)[0] ?? '');
+  const told = ['snapshot', 'thin'].map(
+    (name) => `${name} ${known.includes(name) ? 'loaded' : 'not loaded'}`,
+  );
+  const text = `dmsetup ${library}, driver ${driver}; targets: ${told.join(', ')}`;
+  if (known.includes('snapshot') || role !== 'source') return ok(check, text);
+  return warning(check, text, 'where no snapshot can be made: modprobe dm-snapshot');
+}
+
+async function examineThinTools(about: Surroundings): Promise<Finding> {
+  const version = await tryCommand(about, ['thin_delta', '--version']);
+  const name = /\d+(\.\d+)+/.exec(version?.stdout ?? '')?.[0];
+  return ok('thin tools', name === undefined ? 'none; only thin volumes need them' : `thin_delta ${name}`);
+}
+
+/** Null where there is no such program. */
+async function tryCommand(
+  { spawner }: Surroundings,
+  argv: readonly [string, ...string[]],
+): Promise<CommandResult | null> {
+  try {
+    return await spawner.run(argv);
+  } catch (error) {
+    if (error instanceof CommandError) return null;
+    throw error;
+  }
+}
+
+function lastWord(result: CommandResult | null): string {
+  const line = result?.stderr.trim().split('\n').at(-1) ?? '';
+  return line === '' ? '' : ` (${line})`;
+}

@@ -1,0 +1,67 @@
+import { silentNotice, type Surroundings } from '../host/surroundings.js';
+import type { FarSide } from '../session/sender.js';
+import { explainFarExit, judgeFarExit, LastLines, type SilentEnd } from '../transport/far-exit.js';
+import { buildFarCommand, type FarCommand } from '../transport/remote-command.js';
+import { startRsh } from '../transport/rsh.js';
+import { connectSsh, type SshSettings } from '../transport/ssh/index.js';
+import type { LineListener } from '../transport/stderr-lines.js';
+import type { Destination } from '../transport/target-spec.js';
+import type { FarExit, Transport } from '../transport/transport.js';
+import { askFacts, type StartLvmsync } from './far-facts.js';
+
+/** How many of the far side's last words are kept, to tell what went wrong. */
+const LAST_LINES = 3;
+
+/** How other hosts are reached. */
+export interface Reach {
+  /** The words of an external remote shell, or null for the built-in one. */
+  readonly rsh: readonly [string, ...string[]] | null;
+  readonly ssh: SshSettings;
+  /** How lvmsync is started there. */
+  readonly command: FarCommand;
+  /** How often a transfer replaces a line that broke. */
+  readonly retries: number;
+}
+
+/**
+ * Starts lvmsync on another host with these words. Its stderr is shown line by line, each with the host's name;
+ * where notices are silent, the end of it comes with the error, if there is one.
+ */
+export async function startFarSide(
+  destination: Destination,
+  reach: Reach,
+  words: readonly string[],
+  about: Surroundings,
+): Promise<FarSide> {
+  const isShown = about.notice !== silentNotice;
+  const heard = new LastLines(LAST_LINES);
+  const transport = await startCommand(destination, reach, words, about, (line) => {
+    heard.add(line);
+    if (isShown) about.notice(`${destination.host}: ${line}`);
+  });
+  return {
+    transport,
+    explainEnd: async (exit: FarExit) => {
+      const end: SilentEnd = {
+        ...{ host: destination.host, carrier: reach.rsh === null ? 'ssh2' : 'rsh', exit },
+        ...{ heard: heard.lines, isShown, command: reach.command, version: about.version },
+      };
+      const startQuietly: StartLvmsync = (farCommand, farWords) =>
+        startCommand(destination, { ...reach, command: farCommand }, farWords, about, () => undefined);
+      const facts = await askFacts(judgeFarExit(end), end, startQuietly);
+      return explainFarExit(end, { ...facts, user: facts.user ?? destination.user });
+    },
+  };
+}
+
+function startCommand(
+  destination: Destination,
+  { rsh, ssh, command }: Reach,
+  words: readonly string[],
+  about: Surroundings,
+  onLine: LineListener,
+): Promise<Transport> {
+  const all = buildFarCommand(command, words);
+  if (rsh !== null) return startRsh(about.spawner, rsh, destination, all, onLine);
+  return connectSsh(destination, ssh, all, onLine, about);
+}

@@ -1,0 +1,25 @@
+import * as v from 'valibot';
+
+/** What a look at one thing found. */
+export const findingSchema = v.object({
+  /** The thing, in a word or two. */
+  check: v.pipe(v.string(), v.maxLength(64)),
+  verdict: v.picklist(['ok', 'warning', 'problem']),
+  text: v.pipe(v.string(), v.maxLength(4096)),
+  /** What to do about it; null where it is fine. */
+  advice: v.nullable(v.pipe(v.string(), v.maxLength(4096))),
+});
+
+export type Finding = v.InferOutput<typeof findingSchema>;
+
+export function ok(check: string, text: string): Finding {
+  return { check, verdict: 'ok', text, advice: null };
+}
+
+export function warning(check: string, text: string, advice: string): Finding {
+  return { check, verdict: 'warning', text, advice };
+}
+
+export function problem(check: string, text: string, advice: string): Finding {
+  return { check, verdict: 'problem', text, advice };
+}

@@ -1,0 +1,77 @@
+import { stat } from 'node:fs/promises';
+import type { ChangeSet } from '../changes/change-set.js';
+import type { BlockDevice } from '../device/block-device.js';
+import { openLocalDevice } from '../device/local-device.js';
+import type { Spawner } from '../host/spawner.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { findDeviceNumber, nodeOf } from '../lvm/device-node.js';
+import { watchVolume } from '../lvm/volume-watch.js';
+import { openSource } from './open-source.js';
+
+/** A volume of this host that is only read: whole, or what changed in it. */
+export interface OpenVolume {
+  readonly device: BlockDevice;
+  /** What changed since the snapshot that was named, or null where none was. */
+  readonly changes: ChangeSet | null;
+  /** Throws SnapshotError where the changes were not all. */
+  checkValid(): Promise<void>;
+  /** After the last read: whether all that was read is the volume's state at one moment. */
+  isConsistent(): Promise<boolean>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens a volume or an image file in the user's words (a path, or `vg/lv`), with what changed in it since `snapshot`,
+ * if one is named. Throws DeviceError, SnapshotError, UsageError, CommandError.
+ */
+export async function openVolume(
+  name: string,
+  snapshot: string | null,
+  about: Surroundings,
+): Promise<OpenVolume> {
+  if (snapshot === null) return await openWhole(about.spawner, name);
+  const source = await openSource(about, { kind: 'snapshot', name: snapshot, dataSource: name });
+  try {
+    const changes = await source.readChanges();
+    return {
+      device: source.data,
+      changes,
+      checkValid: () => source.checkValid(),
+      isConsistent: () => source.isConsistent(),
+      close: () => source.close(),
+    };
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}
+
+async function openWhole(spawner: Spawner, name: string): Promise<OpenVolume> {
+  const path = await findPath(spawner, name);
+  // Looked at before our own open counts as one.
+  const watch = await watchVolume(spawner, path);
+  const device = await openLocalDevice(path, { spawner });
+  try {
+    await device.refresh();
+  } catch (error) {
+    await device.close();
+    throw error;
+  }
+  return {
+    device,
+    changes: null,
+    checkValid: () => Promise.resolve(),
+    isConsistent: () => watch.sawNoWriter(),
+    close: () => device.close(),
+  };
+}
+
+/** What is a path stays one; the rest is LVM's to find. */
+async function findPath(spawner: Spawner, name: string): Promise<string> {
+  if (/^[./]/.test(name)) return name;
+  const isThere = await stat(name).then(
+    () => true,
+    () => false,
+  );
+  return isThere ? name : await nodeOf(await findDeviceNumber(spawner, name));
+}

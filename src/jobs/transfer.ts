@@ -1,0 +1,136 @@
+import type { ByteSink } from '../byte-channel.js';
+import type { ChangeSource } from '../changes/change-source.js';
+import { BufferPool } from '../device/aligned-memory.js';
+import { orInterrupted } from '../host/interruption.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { packerFor, tellPacking } from '../session/choose-packer.js';
+import { sendChanges, silentReader, type SendOptions } from '../session/send-changes.js';
+import { pacedSink, runSender, SenderRun, type FarSide, type SessionSummary } from '../session/sender.js';
+import { FrameWriter } from '../stream/frame-writer.js';
+import { Proto3Writer } from '../stream/proto3.js';
+import { policyWords, type ApplyPolicy } from '../target/apply-policy.js';
+import { applyWords, receiveWords } from '../transport/remote-command.js';
+import type { TargetSpec } from '../transport/target-spec.js';
+import { startFarSide, type Reach } from './far-side.js';
+import { SEND_MEMORY } from './memory.js';
+import { withRetries } from './retry.js';
+import { openSource, type SourceSpec } from './open-source.js';
+
+export type Protocol = 3 | 4;
+
+/** Where a stream goes: into a target through a session, or as it is into a pipe. */
+export type Destination =
+  | { readonly kind: 'pipe'; readonly sink: ByteSink }
+  | { readonly kind: 'target'; readonly spec: TargetSpec; readonly policy: ApplyPolicy };
+
+/** What a transfer did. Bytes and seconds. */
+export interface TransferSummary extends SessionSummary {
+  readonly seconds: number;
+  readonly source: string;
+}
+
+/**
+ * Sends a snapshot's changes to their destination. Returns when the receiver has reported that they are on stable
+ * storage; to a pipe, when the last byte has left.
+ */
+export async function transfer(
+  spec: SourceSpec,
+  destination: Destination,
+  protocol: Protocol,
+  reach: Reach,
+  how: SendOptions,
+  about: Surroundings,
+): Promise<TransferSummary> {
+  const started = about.clock();
+  const source = await openSource(about, spec);
+  about.detail(
+    `${source.name}: changes of ${source.origin} (${source.volumeSize} bytes); new bytes are read from ` +
+      `${source.data.path}${source.live ? ', which may change meanwhile' : ''}`,
+  );
+  try {
+    const summary = await send(source, destination, protocol, reach, how, about);
+    return { ...summary, seconds: (about.clock() - started) / 1000, source: source.name };
+  } finally {
+    await source.close();
+  }
+}
+
+/** Sends any source's changes, in the way that the destination asks for. */
+export async function send(
+  source: ChangeSource,
+  destination: Destination,
+  protocol: Protocol,
+  reach: Reach,
+  how: SendOptions,
+  about: Surroundings,
+): Promise<SessionSummary> {
+  if (destination.kind === 'pipe') return await sendToPipe(source, destination.sink, protocol, how, about);
+  const { spec, policy } = destination;
+  if (spec.kind === 'local') {
+    // What writes a target is loaded only where one is written: at a sender it would be downtime.
+    const { sendToLocalTarget } = await import('./send-locally.js');
+    return await sendToLocalTarget(source, spec.path, policy, how, about);
+  }
+  return protocol === 3
+    ? await sendToRubyTool(source, spec, policy.snapback, reach, how, about)
+    : await sendToReceiver(source, spec, policy, reach, how, about);
+}
+
+type RemoteSpec = Extract<TargetSpec, { kind: 'remote' }>;
+
+async function sendToReceiver(
+  source: ChangeSource,
+  spec: RemoteSpec,
+  policy: ApplyPolicy,
+  reach: Reach,
+  how: SendOptions,
+  about: Surroundings,
+): Promise<SessionSummary> {
+  const words = receiveWords(spec.path, policyWords(policy));
+  const run = new SenderRun();
+  return await withRetries(reach.retries, run, about, async () => {
+    const far = await orInterrupted(startFarSide(spec, reach, words, about), about.signal);
+    return await runSender(far, source, how, about, new BufferPool(SEND_MEMORY).lend, run);
+  });
+}
+
+async function sendToPipe(
+  source: ChangeSource,
+  sink: ByteSink,
+  protocol: Protocol,
+  how: SendOptions,
+  about: Surroundings,
+): Promise<SessionSummary> {
+  const paced = pacedSink(sink, how, about);
+  const writer = protocol === 3 ? new Proto3Writer(paced) : new FrameWriter(paced);
+  // Who reads cannot be asked: without the user's word for a codec, nothing is compressed.
+  const packer = how.compression?.kind === 'codec' ? await packerFor(how.compression, about) : null;
+  const reader = silentReader(packer);
+  const summary = await sendChanges(source, writer, how, about, new BufferPool(SEND_MEMORY).lend, reader);
+  return { ...summary, mismatches: null, sentBytes: writer.bytesWritten, codec: tellPacking(packer, about) };
+}
+
+/** The far side is a Ruby lvmsync: nothing comes back but its exit status, which stands for the report. */
+async function sendToRubyTool(
+  source: ChangeSource,
+  spec: RemoteSpec,
+  snapback: string | null,
+  reach: Reach,
+  how: SendOptions,
+  about: Surroundings,
+): Promise<SessionSummary> {
+  const far = await startFarSide(spec, reach, applyWords(spec.path, snapback), about);
+  const { transport } = far;
+  try {
+    const summary = await sendToPipe(source, transport.output, 3, how, about);
+    await checkExit(far);
+    return summary;
+  } finally {
+    transport.destroy();
+  }
+}
+
+async function checkExit({ transport, explainEnd }: FarSide): Promise<void> {
+  const exit = await transport.exit;
+  if (exit.status !== 0) throw await explainEnd(exit);
+}

@@ -1,0 +1,165 @@
+import type { ChangeSet } from '../changes/change-set.js';
+import type { ChangeSource } from '../changes/change-source.js';
+import { BufferPool } from '../device/aligned-memory.js';
+import { FarError, UnsafeTargetError } from '../errors.js';
+import { intersectExtents, sumLengths, uniteExtents, type Extent } from '../extent.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { runHashExchange, type Comparison, type ComparisonResult } from '../session/hash-exchange.js';
+import { answerWords } from '../transport/remote-command.js';
+import { DEFAULT_POLICY } from '../target/apply-policy.js';
+import type { TargetSpec } from '../transport/target-spec.js';
+import { answer } from './answer.js';
+import { startFarSide, type Reach } from './far-side.js';
+import { startLocalFarSide } from './local-far-side.js';
+import { VERIFY_MEMORY } from './memory.js';
+import { openVolume, type OpenVolume } from './open-volume.js';
+import { sampleUnits } from './sample-units.js';
+import { send } from './transfer.js';
+
+/** How exactly differences are found, where the changes are not finer. Bytes. */
+const UNIT = 4096;
+
+/** What is compared. */
+export interface VerifySpec {
+  /** A volume or an image file of this host. */
+  readonly a: string;
+  readonly b: TargetSpec;
+  /** Compare only what changed since this snapshot; null: everything. */
+  readonly changed: string | null;
+  /** Compare only this share of the volume, drawn at random; with `changed`, in addition to that. */
+  readonly auditPercent: number | null;
+  /** Send what differs, and compare that again. */
+  readonly repair: boolean;
+}
+
+/** What a verify found. Bytes and seconds. */
+export interface VerifySummary {
+  readonly comparedBytes: number;
+  /** What the first comparison found to differ. */
+  readonly differing: ChangeSet;
+  /** What differs at the end: less than `differing` only after a repair. */
+  readonly remaining: ChangeSet;
+  /** What differs without having changed since the snapshot; null unless that was audited. */
+  readonly outsideBytes: number | null;
+  /** Whether what was read of A is its state at one moment. */
+  readonly consistent: boolean;
+  /** Of the first comparison, and of everything. */
+  readonly compareSeconds: number;
+  readonly seconds: number;
+}
+
+/**
+ * Compares two volumes, of which both sides take the digests at the same time, and with `repair` makes B equal to A
+ * where they differ. That they differ is a finding, not an error.
+ *
+ * Throws UnsafeTargetError where B is smaller than A; else what opening, reading and the line to the far side throw.
+ */
+export async function verify(spec: VerifySpec, reach: Reach, about: Surroundings): Promise<VerifySummary> {
+  const started = about.clock();
+  const secondsSince = (moment: number) => (about.clock() - moment) / 1000;
+  const volume = await openVolume(spec.a, spec.changed, about);
+  try {
+    const begun = about.clock();
+    const unit = Math.min(UNIT, volume.changes?.granularity ?? UNIT);
+    const extents = chooseExtents(volume, spec.auditPercent);
+    const checkFarSize = (size: number) => {
+      checkSizes(spec, volume.device.size, size, about);
+    };
+    const found = await compare({ near: volume.device, extents, unit, checkFarSize }, spec.b, reach, about);
+    await volume.checkValid();
+    const compareSeconds = secondsSince(begun);
+    const remaining = spec.repair
+      ? await repair(volume, spec, found.differing, reach, about)
+      : found.differing;
+    return {
+      ...found,
+      remaining,
+      outsideBytes: spec.auditPercent === null ? null : countOutside(found.differing, volume.changes),
+      consistent: await volume.isConsistent(),
+      compareSeconds,
+      seconds: secondsSince(started),
+    };
+  } finally {
+    await volume.close();
+  }
+}
+
+function chooseExtents({ device, changes }: OpenVolume, auditPercent: number | null): () => Iterable<Extent> {
+  const { size } = device;
+  const sample = auditPercent === null ? null : sampleUnits(size, auditPercent);
+  if (changes === null) {
+    return () => sample?.extents() ?? (size === 0 ? [] : [{ offset: 0, length: size }]);
+  }
+  return () => uniteExtents(changes.extents(), sample?.extents() ?? []);
+}
+
+async function compare(
+  comparison: Comparison,
+  b: TargetSpec,
+  reach: Reach,
+  about: Surroundings,
+): Promise<ComparisonResult> {
+  const { lend } = new BufferPool(VERIFY_MEMORY);
+  if (b.kind === 'remote') {
+    const far = await startFarSide(b, reach, answerWords(b.path), about);
+    return await runHashExchange(far, comparison, about, lend);
+  }
+  const { far, outcome } = startLocalFarSide((line) => answer(line, b.path, about));
+  try {
+    return await runHashExchange(far, comparison, about, lend);
+  } catch (error) {
+    // What went wrong at B went wrong right here: its own error says more than the report of it.
+    if (error instanceof FarError) throw (await outcome).error ?? error;
+    throw error;
+  }
+}
+
+/** Sends what differs as any transfer is sent, and compares it again; returns what still differs. */
+async function repair(
+  volume: OpenVolume,
+  { a, b }: VerifySpec,
+  differing: ChangeSet,
+  reach: Reach,
+  about: Surroundings,
+): Promise<ChangeSet> {
+  if (differing.chunks.count === 0) return differing;
+  const source: ChangeSource = {
+    ...{ name: a, origin: a, base: null, result: null },
+    volumeSize: volume.device.size,
+    data: volume.device,
+    // What it should have been before is just what nobody knows.
+    ...{ baseVolume: null, unchangedVolume: null, isBaseReadOnly: false, paths: [a] },
+    live: false,
+    readChanges: () => Promise.resolve(differing),
+    checkValid: () => volume.checkValid(),
+    isConsistent: () => volume.isConsistent(),
+    dataProof: () => Promise.resolve(null),
+    close: () => Promise.resolve(),
+  };
+  const destination = { kind: 'target', spec: b, policy: DEFAULT_POLICY } as const;
+  const how = { proofs: false, dryRun: false, compression: { kind: 'auto' } } as const;
+  await send(source, destination, 4, reach, how, about);
+  const again: Comparison = {
+    near: volume.device,
+    extents: () => differing.extents(),
+    unit: differing.granularity,
+    checkFarSize: () => undefined,
+  };
+  return (await compare(again, b, reach, about)).differing;
+}
+
+function checkSizes({ a, b }: VerifySpec, size: number, farSize: number, about: Surroundings): void {
+  if (farSize < size) {
+    throw new UnsafeTargetError(b.path, `too small to equal ${a}: it has ${farSize} bytes, ${a} ${size}`);
+  }
+  if (farSize > size) {
+    about.notice(`${b.path}: ${farSize - size} bytes larger than ${a}; those are not compared`);
+  }
+}
+
+/** Bytes that differ and are not among the changes; null where there are none to know. */
+function countOutside(differing: ChangeSet, changes: ChangeSet | null): number | null {
+  if (changes === null) return null;
+  const inside = intersectExtents(differing.extents(), changes.extents());
+  return differing.changedBytes - sumLengths(inside);
+}

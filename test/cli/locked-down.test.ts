@@ -1,0 +1,128 @@
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { runWords } from '../support/run-program.js';
+import { makeStore } from '../support/synthetic-store.js';
+
+const CHUNK = 4096;
+let folder = '';
+const at = (name: string) => `${folder}/${name}`;
+const base = Buffer.alloc(8 * CHUNK, 'base ');
+const changed = Buffer.from(base);
+changed.fill('new! ', 3 * CHUNK, 4 * CHUNK);
+let stream: Uint8Array = Buffer.alloc(0);
+
+beforeAll(async () => {
+  folder = mkdtempSync(`${tmpdir()}/lvmsync-locked-`);
+  for (const name of ['in', 'out', 'undo']) mkdirSync(at(name));
+  writeFileSync(at('cow'), makeStore({ chunkSectors: 8, exceptions: [{ oldChunk: 3 }], base }));
+  writeFileSync(at('origin'), changed);
+  stream = (await runWords(['--cow', at('cow'), '--origin', at('origin'), '--stdout'])).stdout;
+  symlinkSync(at('out/vm'), at('in/link'));
+});
+afterAll(() => {
+  rmSync(folder, { recursive: true });
+});
+beforeEach(() => {
+  for (const name of ['in/vm', 'out/vm', "in/it's $(x)\n"]) writeFileSync(at(name), base);
+  rmSync(at('state'), { recursive: true, force: true });
+});
+
+/** A session as sshd starts it: these words in authorized_keys, those from the client. */
+async function serve(command: string | null, ...more: readonly string[]) {
+  const words = ['receive', '--restrict', '--allow', at('in/*'), '--state-dir', at('state'), ...more];
+  const { status, stdout, said } = await runWords(words, stream, command);
+  return { status, said, reply: stdout.toString('latin1') };
+}
+
+describe('a locked-down receiver', () => {
+  it('writes into a target that is allowed, whatever its name', async () => {
+    expect(await serve(`'lvmsync' receive -- ${at('in/vm')}`)).toMatchObject({ status: 0, said: [] });
+    expect(readFileSync(at('in/vm'))).toEqual(changed);
+    const odd = `'sudo' -n -- lvmsync receive -- '${at("in/it'\\''s $(x)\n")}'`;
+    expect(await serve(odd)).toMatchObject({ status: 0 });
+    expect(readFileSync(at("in/it's $(x)\n"))).toEqual(changed);
+  });
+
+  it.each([
+    ['another file', 'out/vm'],
+    ['a way up', 'in/../out/vm'],
+    ['a link that leads out', 'in/link'],
+    ['a folder', 'in'],
+    ['what does not exist', 'in/none'],
+    ['what does not exist outside', 'out/none'],
+  ])('refuses %s in the same words, and makes nothing for it', async (_what, name) => {
+    const { status, reply, said } = await serve(`'lvmsync' receive -- ${at(name)}`);
+    expect(status).toBe(3);
+    expect(said).toEqual([]);
+    expect(reply).toContain('"code":"UNSAFE_TARGET"');
+    expect(reply).toContain(`${name}: not among the targets that this receiver allows"`);
+    expect(readFileSync(at('out/vm'))).toEqual(base);
+    expect(existsSync(at('state'))).toBe(false);
+    const asked = await serve(`'lvmsync' receive --read-only -- ${at(name)}`);
+    expect(asked.reply).toContain('not among the targets');
+  });
+
+  it('refuses in the session what is not the client’s to say', async () => {
+    const { status, reply } = await serve(`'lvmsync' receive --state-dir /tmp -- ${at('in/vm')}`);
+    expect(status).toBe(2);
+    expect(reply).toContain('--state-dir is not for its clients to say');
+    expect(readFileSync(at('in/vm'))).toEqual(base);
+  });
+
+  it('keeps snapbacks in its own folder, where it has one', async () => {
+    const command = `'lvmsync' receive --snapback vm.undo -- ${at('in/vm')}`;
+    expect((await serve(command)).reply).toContain('no folder for --snapback');
+    expect((await serve(command, '--snapback-dir', at('undo'))).status).toBe(0);
+    expect(existsSync(at('undo/vm.undo'))).toBe(true);
+    const away = await serve(
+      `'lvmsync' receive --snapback ../in/x -- ${at('in/vm')}`,
+      '--snapback-dir',
+      at('undo'),
+    );
+    expect(away.reply).toContain('plain file name');
+  });
+
+  it('that only reads writes nothing', async () => {
+    const { reply } = await serve(`'lvmsync' receive -- ${at('in/vm')}`, '--read-only');
+    expect(reply).toContain('it only answers a verify');
+    expect(readFileSync(at('in/vm'))).toEqual(base);
+  });
+
+  it.each([
+    [null, /no command came/],
+    ['ls -la', /for no other command/],
+    [`'lvmsync' receive -- $(id)`, /for no other command/],
+    [`'lvmsync' --apply - ${tmpdir()}/x`, /for no other command/],
+  ])('runs nothing for %j', async (command, message) => {
+    const { status, said, reply } = await serve(command);
+    expect({ status, reply }).toEqual({ status: 12, reply: '' });
+    expect(said.join()).toMatch(message);
+  });
+
+  it('tells its version', async () => {
+    expect(await serve(`'lvmsync' --version`)).toEqual({ status: 0, said: [], reply: '0.0.0-test\n' });
+  });
+});
+
+it.each([
+  [['--restrict'], /--restrict needs --allow/],
+  [['--restrict', '--allow', 'dev/*'], /a glob is a path from/],
+  [['--restrict', '--allow', '/x', '-b', 'y'], /--snapback-dir, not --snapback/],
+  [['/dev/x', '--restrict', '--allow', '/x'], /takes no TARGET/],
+  [['/dev/x', '--allow', '/x'], /--allow goes with --restrict/],
+  [['/dev/x', '--snapback-dir', '/x'], /--snapback-dir goes with --restrict/],
+  [[], /name a TARGET/],
+])('receive %j makes no sense', async (words, message) => {
+  const { status, said } = await runWords(['receive', ...words], stream, 'lvmsync --version');
+  expect(status).toBe(2);
+  expect(said.join()).toMatch(message);
+});

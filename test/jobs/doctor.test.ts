@@ -1,0 +1,197 @@
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CommandError } from '../../src/errors.js';
+import type { CommandResult, Spawner } from '../../src/host/spawner.js';
+import { answerDoctor, examineBoth } from '../../src/jobs/doctor.js';
+import { examineHost, type HostRole } from '../../src/jobs/examine-host.js';
+import { examineStateDir } from '../../src/jobs/examine-state-dir.js';
+import type { Reach } from '../../src/jobs/far-side.js';
+import { PLAIN_FAR_COMMAND } from '../../src/transport/remote-command.js';
+import { defaultSshSettings } from '../../src/transport/ssh/index.js';
+import { quietSurroundings } from '../support/surroundings.js';
+
+const FAKE_RSH = fileURLToPath(new URL('../support/fake-rsh.sh', import.meta.url));
+const FAR = { host: 'web1', user: null, port: null };
+const ROOT = { node: '20.19.0', program: '/usr/bin/lvmsync', user: 'root', isRoot: true };
+const NOBODY = { ...ROOT, user: 'bob', isRoot: false };
+
+let folder = '';
+beforeAll(() => {
+  folder = mkdtempSync(path.join(tmpdir(), 'doctor-'));
+});
+afterAll(() => {
+  rmSync(folder, { recursive: true });
+});
+
+/** Programs that say this, by their words; all others are not installed. */
+function programs(answers: Readonly<Record<string, Partial<CommandResult>>>): Spawner {
+  return {
+    run: (argv) => {
+      const answer = answers[argv.join(' ')] ?? answers[argv[0]];
+      if (answer === undefined) return Promise.reject(new CommandError(argv, null, '', 'is not installed'));
+      return Promise.resolve({ status: 0, stdout: '', stderr: '', ...answer });
+    },
+    start: () => {
+      throw new Error('nothing is started here');
+    },
+  };
+}
+
+const GOOD = {
+  'lvm version': { stdout: '  LVM version:     2.03.16(2) (2022-05-18)\n' },
+  lvs: { stdout: '  vg/a\n  vg/b\n' },
+  'dmsetup version': { stdout: 'Library version:   1.02.185\nDriver version:    4.47.0\n' },
+  'dmsetup targets': { stdout: 'snapshot         v1.16.0\nthin             v1.22.0\n' },
+  'thin_delta --version': { stdout: '0.9.0\n' },
+};
+
+async function verdicts(role: HostRole, answers: Parameters<typeof programs>[0], self = ROOT) {
+  const findings = await examineHost(role, self, quietSurroundings(programs(answers)));
+  return new Map(findings.map((finding) => [finding.check, finding]));
+}
+
+describe('a look at a host', () => {
+  it('finds nothing wrong where all is there', async () => {
+    const found = await verdicts('source', GOOD);
+    for (const check of ['versions', 'rights', 'lvm', 'device-mapper', 'thin tools']) {
+      expect(found.get(check)).toMatchObject({ verdict: 'ok', advice: null });
+    }
+    expect(found.get('lvm')?.text).toBe('LVM 2.03.16(2), which knows 2 logical volumes');
+    expect(found.get('device-mapper')?.text).toMatch(
+      /1\.02\.185, driver 4\.47\.0; targets: snapshot loaded, thin/,
+    );
+  });
+
+  it.each([
+    ['source', 'problem'],
+    ['any', 'warning'],
+    ['target', 'ok'],
+  ] as const)('takes a %s without LVM for a %s', async (role, verdict) => {
+    const found = await verdicts(role, {});
+    expect(found.get('lvm')?.verdict).toBe(verdict);
+    expect(found.get('device-mapper')?.verdict).toBe(verdict);
+  });
+
+  it('tells of a device-mapper that does not answer, or lacks what a source needs', async () => {
+    const silent = {
+      ...GOOD,
+      'dmsetup version': { status: 1, stdout: 'Library version: 1\n', stderr: 'no\n' },
+    };
+    expect((await verdicts('source', silent)).get('device-mapper')).toMatchObject({ verdict: 'problem' });
+    const bare = { ...GOOD, 'dmsetup targets': { stdout: 'linear v1\n' } };
+    expect((await verdicts('source', bare)).get('device-mapper')?.advice).toMatch(/modprobe dm-snapshot/);
+  });
+
+  it('says how a user comes by the right, by the way that there is', async () => {
+    const none = (await verdicts('source', GOOD, NOBODY)).get('rights');
+    expect(none?.advice).toContain('bob ALL=(root) NOPASSWD: /usr/bin/lvmsync');
+    const some = await verdicts('source', { ...GOOD, 'sudo -n -l -- /usr/bin/lvmsync receive': {} }, NOBODY);
+    expect(some.get('rights')?.advice).toMatch(
+      /sudo lets this user run it as root \(on the far side: --sudo\)/,
+    );
+  });
+
+  it('asks for a newer node where it is too old', async () => {
+    const old = await verdicts('target', GOOD, { ...ROOT, node: '20.9.0' });
+    expect(old.get('versions')).toMatchObject({ verdict: 'problem', advice: 'install Node 20.19 or newer' });
+  });
+});
+
+describe('the state directory', () => {
+  it('is fine where it is private, or can be made; nothing is made', async () => {
+    const there = path.join(folder, 'there');
+    mkdirSync(there, { mode: 0o700 });
+    expect((await examineStateDir(there)).text).toMatch(/is there, \d+ MiB are free/);
+    expect((await examineStateDir(path.join(folder, 'a/b'))).text).toMatch(/can be made, \d+ MiB/);
+  });
+
+  it('is a problem where there can be none', async () => {
+    writeFileSync(path.join(folder, 'file'), '');
+    expect(await examineStateDir(path.join(folder, 'file/x'))).toMatchObject({ verdict: 'problem' });
+  });
+
+  it('is worth a word where others can look into it', async () => {
+    const open = path.join(folder, 'open');
+    mkdirSync(open);
+    chmodSync(open, 0o755);
+    expect(await examineStateDir(open)).toMatchObject({ verdict: 'warning', advice: `chmod 700 ${open}` });
+  });
+});
+
+/** A far side that this script plays; `$REPORT` is a good report. */
+function playedBy(name: string, script: string): Reach {
+  const file = path.join(folder, name);
+  const report = {
+    hostname: 'web1',
+    version: '0.0.0-test',
+    user: 'root',
+    program: '/x/lvmsync',
+    findings: [],
+  };
+  writeFileSync(file, `#!/bin/sh\nREPORT='${JSON.stringify(report)}'\n${script}\n`);
+  chmodSync(file, 0o755);
+  const ssh = defaultSshSettings('/nowhere', 'nobody', null);
+  return { rsh: ['sh', FAKE_RSH], ssh, command: { ...PLAIN_FAR_COMMAND, path: file }, retries: 0 };
+}
+
+const TIMES = 'while read -r line; do echo "$NOW"; done';
+
+describe('between two hosts', () => {
+  const now = quietSurroundings().now().getTime();
+
+  it.each([
+    ['agree', now, 'ok', /agree/],
+    ['differ', now + 90_000, 'warning', /clock is (90\.0|89\.\d) s ahead/],
+    ['differ the other way', now - 5000, 'warning', /clock is 5\.\d s behind/],
+  ])('clocks that %s are told', async (_name, time, verdict, text) => {
+    const reach = playedBy('clock', `NOW=${time}; echo "$REPORT"; ${TIMES}`);
+    const { between, there, problem } = await examineBoth(FAR, reach, ROOT, quietSurroundings());
+    expect(between.at(-1)).toMatchObject({
+      check: 'clocks',
+      verdict,
+      text: expect.stringMatching(text) as string,
+    });
+    expect(there?.hostname).toBe('web1');
+    // Whatever this host lacks: the far side has no part in it.
+    expect([null, 'COMMAND']).toContain(problem);
+  });
+
+  it.each([
+    ['says nothing and ends', 'exit 0', 'TRANSPORT', /without reporting/],
+    ['is not there', 'exit 127', 'FAR_SIDE', /was not found/],
+    ['says something else', 'echo hello; cat', 'FAR_SIDE', /no lvmsync doctor/],
+    ['reports too much', 'echo "{}"; cat', 'FAR_SIDE', /no lvmsync doctor/],
+    ['tells no time', 'echo "$REPORT"; NOW=soon; ' + TIMES, 'FAR_SIDE', /no lvmsync doctor/],
+    ['never ends its line', 'yes x | tr -d "\\n"', 'TRANSPORT', /a line that does not end/],
+  ])('a far side that %s is a finding', async (_name, script, code, text) => {
+    const { between, there, problem } = await examineBoth(
+      FAR,
+      playedBy('bad', script),
+      ROOT,
+      quietSurroundings(),
+    );
+    expect({ there, problem }).toEqual({ there: null, problem: code });
+    expect(between).toMatchObject([{ check: 'connection', verdict: 'problem' }]);
+    expect(between[0]?.text).toMatch(text);
+  });
+});
+
+it('the answer is a report on one line, then the time for each line', async () => {
+  const pieces: string[] = [];
+  const output = {
+    write: (piece: Uint8Array) => Promise.resolve(void pieces.push(Buffer.from(piece).toString())),
+    end: () => Promise.resolve(),
+  };
+  async function* input() {
+    yield Buffer.from('\n\n');
+    yield await Promise.resolve(Buffer.from('\n'));
+  }
+  await answerDoctor({ input: input(), output }, ROOT, quietSurroundings(programs(GOOD)));
+  const [report, ...times] = pieces.map((piece) => JSON.parse(piece) as unknown);
+  expect(pieces.every((piece) => piece.indexOf('\n') === piece.length - 1)).toBe(true);
+  expect(report).toMatchObject({ user: 'root', program: '/usr/bin/lvmsync', hostname: 'test-host' });
+  expect(times).toEqual(Array(3).fill(quietSurroundings().now().getTime()));
+});
