@@ -1,0 +1,36 @@
+import { benchCompression } from './compression.js';
+import { benchJournal } from './journal.js';
+import { benchLocalSync } from './local-sync.js';
+import { benchParse } from './parse.js';
+import { Bars, describeMachine } from './report.js';
+import { benchSmallSync } from './ssh-small.js';
+import { benchSshSync } from './ssh-sync.js';
+import { benchThin } from './thin.js';
+import { benchVerify } from './verify.js';
+import { cleanUpAtExit } from './workplace.js';
+
+const PARTS = {
+  parse: benchParse,
+  thin: benchThin,
+  local: benchLocalSync,
+  journal: benchJournal,
+  ssh: benchSshSync,
+  small: benchSmallSync,
+  compression: benchCompression,
+  verify: benchVerify,
+};
+
+const wanted = process.argv.slice(2);
+const unknown = wanted.find((name) => !(name in PARTS));
+if (unknown !== undefined) {
+  console.error(`bench: ${unknown} is none of ${Object.keys(PARTS).join(', ')}`);
+  process.exit(2);
+}
+cleanUpAtExit();
+console.log(`${describeMachine()}\nmedians (least to most)`);
+const bars = new Bars();
+for (const [name, bench] of Object.entries(PARTS)) {
+  if (wanted.length === 0 || wanted.includes(name)) await bench(bars);
+}
+for (const miss of bars.missed) console.error(`\nBAR MISSED: ${miss}`);
+process.exitCode = bars.missed.length === 0 ? 0 : 1;

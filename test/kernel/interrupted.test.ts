@@ -1,0 +1,179 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { recover } from '../../src/jobs/apply.js';
+import { targetKeyOf } from '../../src/target/target-key.js';
+import { quietSurroundings } from '../support/surroundings.js';
+import { copyDevice, scatterWrites, writeCounter } from './support/devices.js';
+import {
+  createSnapshot,
+  createVolume,
+  createVolumeGroup,
+  digestOf,
+  lvmsyncCommand,
+  removeVolumeGroup,
+  startSshd,
+  tryToRun,
+  writeRandom,
+  type Sshd,
+} from './support/lab.js';
+import { runLvmsync } from './support/outcomes.js';
+import { randomFrom, reach, start, type Running } from './support/random-moments.js';
+import { installLvmsync, installScript } from './support/remote-lvmsync.js';
+
+const GROUP = 'vg-interrupted';
+const SNAPSHOT = `${GROUP}/snap`;
+const STREAM = '/run/interrupted.stream';
+const STATE = '/run/interrupted';
+const APPLY_FILE = join(import.meta.dirname, 'support/apply-file.js');
+const FAR_PID = '/run/interrupted.pid';
+const KILLS = Number(process.env['LVMSYNC_KILLS'] ?? 30);
+const SEED = Number(process.env['LVMSYNC_SEED'] ?? Date.now() % 1_000_000);
+/** What one kill may take here, with everything around it. Milliseconds. */
+const PATIENCE = 30_000;
+
+let target = '';
+let base = '';
+let changed = '';
+let note = '';
+/** How many writes a whole apply takes. */
+let wholeRun = 0;
+beforeAll(async () => {
+  await createVolumeGroup(GROUP);
+  const origin = await createVolume(GROUP, 'origin', '24M');
+  target = await createVolume(GROUP, 'target', '24M');
+  await writeRandom(origin, 0, 24 << 20, 'base');
+  await createSnapshot(GROUP, 'origin', 'snap', { size: '24M' });
+  base = await digestOf(origin);
+  await copyDevice(origin, target);
+  // several batches: small blocks first, then large ones
+  await scatterWrites(origin, { unit: 4096, stride: 13, count: 160, seed: 'small' });
+  await writeRandom(origin, 9 << 20, 11 << 20, 'large');
+  await writeRandom(origin, 22 << 20, 300_000, 'last');
+  changed = await digestOf(origin);
+  const { stdoutBytes } = await tryToRun(lvmsyncCommand(SNAPSHOT, '--stdout'));
+  writeFileSync(STREAM, stdoutBytes);
+
+  note = join(STATE, 'targets', (await targetKeyOf(target)).key, 'apply.json');
+  const writes = writeCounter(target);
+  const before = writes();
+  await runLvmsync('--apply', STREAM, '--state-dir', STATE, target);
+  wholeRun = writes() - before;
+  expect(wholeRun).toBeGreaterThan(160);
+  await copyDevice(`/dev/${SNAPSHOT}`, target);
+});
+afterAll(() => removeVolumeGroup(GROUP));
+
+/** Kills a run of each moment, and expects recovering to leave the base, or the result that was reported. */
+async function killAndRecover(
+  random: () => number,
+  begin: () => Running,
+  victimOf: (running: Running) => number,
+): Promise<string> {
+  const running = begin();
+  const milliseconds = Math.floor(random() * 30);
+  // one in four before the first write, where the journal begins
+  const writes = Math.max(0, Math.floor((random() * 4 - 1) * (wholeRun / 3)) + 1);
+  await reach({ file: note, writes, milliseconds }, target, running);
+  const what = `seed ${SEED}, ${milliseconds} ms after ${writes} writes`;
+  if (!running.isOver()) process.kill(victimOf(running), 'SIGKILL');
+  const { status } = await running.finished;
+  const { kind } = await recover(target, STATE, {}, quietSurroundings());
+  const holds = await digestOf(target);
+  if (status === 0) expect(holds, `reported as done, ${what}`).toBe(changed);
+  if (kind === 'taken back') expect(holds, `taken back, ${what}`).toBe(base);
+  if (kind === 'holds the result') expect(holds, `said to hold the result, ${what}`).toBe(changed);
+  expect([base, changed], what).toContain(holds);
+  if (holds === changed) await copyDevice(`/dev/${SNAPSHOT}`, target);
+  return kind;
+}
+
+/** Kills as many runs; most of them must have been in the middle, or the test shows nothing. */
+async function killMany(count: number, kill: () => Promise<string>): Promise<void> {
+  const found: string[] = [];
+  for (let i = 0; i < count; i++) found.push(await kill());
+  const takenBack = found.filter((kind) => kind === 'taken back').length;
+  console.log(`seed ${SEED}: ${takenBack} of ${count} killed runs were taken back`);
+  expect(takenBack, found.join(', ')).toBeGreaterThanOrEqual(Math.floor(count / 2));
+}
+
+const killItself = ({ pid }: Running) => pid;
+
+describe('SIGKILL at a random moment, then recover, leaves the base or the reported result', () => {
+  const shares = { file: Math.ceil(KILLS * 0.8), local: Math.ceil(KILLS * 0.1) };
+
+  it(
+    'of an apply of a file',
+    async () => {
+      const random = randomFrom(SEED);
+      const command = [process.execPath, APPLY_FILE, STREAM, STATE, target] as const;
+      await killMany(shares.file, () => killAndRecover(random, () => start(command), killItself));
+    },
+    KILLS * PATIENCE,
+  );
+
+  it(
+    'of a transfer on this host',
+    async () => {
+      const random = randomFrom(SEED + 1);
+      const words = [SNAPSHOT, '--state-dir', STATE, target];
+      await killMany(shares.local, () =>
+        killAndRecover(random, () => start(lvmsyncCommand(...words)), killItself),
+      );
+    },
+    KILLS * PATIENCE,
+  );
+
+  describe('over ssh', () => {
+    let sshd: Sshd;
+    beforeAll(async () => {
+      sshd = await startSshd();
+    });
+    afterAll(() => sshd.stop());
+    beforeEach(() => {
+      installScript(`echo $$ >${FAR_PID}; exec "$LVMSYNC" "$@"`);
+    });
+    afterEach(installLvmsync);
+
+    it(
+      'of the far receiver',
+      async () => {
+        const random = randomFrom(SEED + 2);
+        const words = [SNAPSHOT, '--state-dir', STATE, `127.0.0.1:${target}`];
+        const farReceiver = () => Number(readFileSync(FAR_PID, 'utf8'));
+        await killMany(Math.max(0, KILLS - shares.file - shares.local), () =>
+          killAndRecover(random, () => start(lvmsyncCommand(...words)), farReceiver),
+        );
+      },
+      KILLS * PATIENCE,
+    );
+  });
+});
+
+it('a recover that is killed in the middle is done by another', async () => {
+  const random = randomFrom(SEED + 3);
+  for (let i = 0; i < 3; i++) {
+    const applying = start([process.execPath, APPLY_FILE, STREAM, STATE, target]);
+    await reach({ file: note, writes: Math.floor(wholeRun * 0.8), milliseconds: 0 }, target, applying);
+    if (!applying.isOver()) process.kill(applying.pid, 'SIGKILL');
+    await applying.finished;
+    const recovering = start(lvmsyncCommand('recover', '--state-dir', STATE, target));
+    const writes = 1 + Math.floor(random() * wholeRun * 0.6);
+    await reach({ file: note, writes, milliseconds: 0 }, target, recovering);
+    if (!recovering.isOver()) process.kill(recovering.pid, 'SIGKILL');
+    await recovering.finished;
+    await recover(target, STATE, {}, quietSurroundings());
+    expect(await digestOf(target), `seed ${SEED}, killed after ${writes} writes`).toBe(base);
+  }
+});
+
+it('the next run takes the target back by itself, says so, and brings the result', async () => {
+  const applying = start(lvmsyncCommand('--apply', STREAM, '--state-dir', STATE, target));
+  await reach({ file: note, writes: Math.floor(wholeRun / 2), milliseconds: 0 }, target, applying);
+  process.kill(applying.pid, 'SIGKILL');
+  await applying.finished;
+  const again = await tryToRun(lvmsyncCommand(SNAPSHOT, '--state-dir', STATE, target));
+  expect(again.stderr).toMatch(/target: the earlier apply had not ended: taken back to what it held before/);
+  expect(again.status).toBe(0);
+  expect(await digestOf(target)).toBe(changed);
+});

@@ -1,0 +1,157 @@
+import { appendFileSync, existsSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { readJournal } from '../../src/target/journal-reader.js';
+import { targetKeyOf } from '../../src/target/target-key.js';
+import { copyDevice } from './support/devices.js';
+import {
+  createSnapshot,
+  createVolume,
+  createVolumeGroup,
+  digestOf,
+  lvmsync,
+  lvmsyncCommand,
+  removeVolumeGroup,
+  writeRandom,
+} from './support/lab.js';
+import { start, startCollecting, type Running } from './support/random-moments.js';
+import { installLvmsync, installScript } from './support/remote-lvmsync.js';
+import { startTwoHosts, type TwoHosts } from './support/two-hosts.js';
+
+const GROUP = 'vg-resume';
+const SNAPSHOT = `${GROUP}/snap`;
+const STATE = '/run/resume-state';
+const FAR_PID = '/run/resume.pid';
+const MEBIBYTE = 1024 * 1024;
+const CHANGED = 24 * MEBIBYTE;
+/** So slow that a checkpoint comes, after five seconds, long before the end. */
+const SLOWLY = ['--bwlimit', '3M', '--codec', 'none'];
+const PATIENCE = 120_000;
+
+let hosts: TwoHosts;
+let origin = '';
+let target = '';
+let journal = '';
+let base = '';
+let later = '';
+
+beforeAll(async () => {
+  hosts = await startTwoHosts();
+  // A line that died is noticed soon.
+  const config = 'Host far\nServerAliveInterval 1\nServerAliveCountMax 2\nConnectTimeout 3\n';
+  appendFileSync(join(homedir(), '.ssh/config'), config);
+  await createVolumeGroup(GROUP);
+  origin = await createVolume(GROUP, 'origin', '28M');
+  target = await createVolume(GROUP, 'target', '28M');
+  await writeRandom(origin, 0, 28 * MEBIBYTE, 'base');
+  await createSnapshot(GROUP, 'origin', 'snap', { size: '32M', chunkSize: '64k' });
+  base = await digestOf(origin);
+  await writeRandom(origin, MEBIBYTE, CHANGED, 'changed');
+  later = await digestOf(origin);
+  await createSnapshot(GROUP, 'origin', 'later', { size: '8M', chunkSize: '64k', permission: 'r' });
+  journal = join(STATE, 'targets', (await targetKeyOf(target)).key, 'journal');
+});
+afterAll(async () => {
+  await removeVolumeGroup(GROUP);
+  await hosts.stop();
+});
+beforeEach(async () => {
+  await copyDevice(`/dev/${SNAPSHOT}`, target);
+  expect(await digestOf(target)).toBe(base);
+  rmSync(FAR_PID, { force: true });
+  rmSync(STATE, { recursive: true, force: true });
+  installScript(`echo $$ >${FAR_PID}; exec "$LVMSYNC" "$@"`);
+});
+afterEach(installLvmsync);
+
+const words = (...more: readonly string[]) => [
+  SNAPSHOT,
+  '--state-dir',
+  STATE,
+  ...more,
+  '--json',
+  `far:${target}`,
+];
+
+/** Resolves when the journal has a place from which the run can go on; tells how many bytes lie before it. */
+async function checkpointOf(running: Running): Promise<number> {
+  for (let attempt = 0; attempt < 400 && !running.isOver(); attempt++) {
+    const isLonger = existsSync(journal) && statSync(journal).size > MEBIBYTE;
+    const place = isLonger ? (await readJournal(journal).catch(() => null))?.resumePlace : null;
+    if (place != null) return place.point.changedBytes;
+    await sleep(100);
+  }
+  throw new Error('no checkpoint came');
+}
+
+async function killBoth(running: Running): Promise<void> {
+  process.kill(Number(readFileSync(FAR_PID, 'utf8')), 'SIGKILL');
+  process.kill(running.pid, 'SIGKILL');
+  await running.finished;
+}
+
+describe('what a session brought is not sent again', () => {
+  it(
+    'when the line is cut without a word and comes back; the origin is written all the while',
+    async () => {
+      const running = startCollecting(lvmsyncCommand(...words('--data-source', `${GROUP}/later`, ...SLOWLY)));
+      const durable = await checkpointOf(running);
+      expect(durable).toBeGreaterThan(0);
+      await hosts.cut();
+      await writeRandom(origin, 0, MEBIBYTE, 'meanwhile');
+      while (!running.isOver() && !running.stderr().includes('trying again')) await sleep(50);
+      await hosts.restore();
+      const { status } = await running.finished;
+      const stderr = running.stderr();
+      expect({ status, stderr }).toEqual({
+        ...{ status: 0, stderr: expect.stringMatching(/trying again in 1 s \(1 of 5\)/) as string },
+      });
+      expect(stderr).toMatch(/goes on at byte \d+: \d+ of 25165824 bytes are there already/);
+      expect(await digestOf(target)).toBe(later);
+      const report = JSON.parse(running.stdout()) as Record<string, number>;
+      expect(report).toMatchObject({ changedBytes: CHANGED, mismatches: 0, consistent: true });
+      expect(report['resumedBytes']).toBeGreaterThanOrEqual(durable);
+      // All lines together: what was under way behind the checkpoint, and two headers, are all that went out twice.
+      const twice = Number(report['sentBytes']) - CHANGED;
+      expect(twice).toBeLessThan(CHANGED - durable);
+      await writeRandom(origin, 0, MEBIBYTE, 'base');
+    },
+    PATIENCE,
+  );
+
+  it(
+    'when both ends were killed and the same command is run again, unless the origin was written since',
+    async () => {
+      await writeRandom(origin, 0, MEBIBYTE, 'now');
+      const now = await digestOf(origin);
+      let running = start(lvmsyncCommand(...words(...SLOWLY)));
+      const durable = await checkpointOf(running);
+      await killBoth(running);
+      const again = await lvmsync(words());
+      expect({ status: again.status, stderr: again.stderr }).toEqual({
+        ...{ status: 0, stderr: expect.stringMatching(/taken back to its last checkpoint/) as string },
+      });
+      const report = JSON.parse(again.stdout) as Record<string, number>;
+      expect(report['resumedBytes']).toBeGreaterThanOrEqual(durable);
+      expect(report['sentBytes']).toBeLessThan(25 * MEBIBYTE - durable + 200_000);
+      expect(await digestOf(target)).toBe(now);
+
+      await copyDevice(`/dev/${SNAPSHOT}`, target);
+      running = start(lvmsyncCommand(...words(...SLOWLY)));
+      await checkpointOf(running);
+      await killBoth(running);
+      const resumed = startCollecting(lvmsyncCommand(...words(...SLOWLY)));
+      while (!resumed.isOver() && !resumed.stderr().includes('goes on at byte')) await sleep(50);
+      await sleep(500);
+      await killBoth(resumed);
+      await writeRandom(origin, 2 * MEBIBYTE, 4096, 'since');
+      const anew = await lvmsync(words());
+      expect(anew.stderr).toMatch(/taken back to what it held before/);
+      expect(JSON.parse(anew.stdout)).toMatchObject({ resumedBytes: 0, mismatches: 0 });
+      expect(await digestOf(target)).toBe(await digestOf(origin));
+    },
+    2 * PATIENCE,
+  );
+});

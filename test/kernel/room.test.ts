@@ -1,0 +1,147 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { ProcessSpawner } from '../../src/host/spawner.js';
+import { guardRoom } from '../../src/target/room.js';
+import { targetKeyOf } from '../../src/target/target-key.js';
+import { mapDevice, sectorsOf, unmapDevices } from './support/devices.js';
+import {
+  createSnapshot,
+  createVolume,
+  createVolumeGroup,
+  mapperName,
+  removeVolumeGroup,
+  run,
+  statusOf,
+  tryToRun,
+} from './support/lab.js';
+
+const GROUP = 'vg-room';
+const MEBIBYTE = 1024 * 1024;
+const spawner = new ProcessSpawner(process.env);
+
+const used: string[] = [];
+beforeAll(() => createVolumeGroup(GROUP));
+afterEach(async () => {
+  for (const volume of used.splice(0)) await run(['lvremove', '-qq', '-y', `${GROUP}/${volume}`]);
+});
+afterAll(() => removeVolumeGroup(GROUP));
+
+/** A volume of 16 MiB that ends, with its snapshots, with the test. */
+async function createTarget(): Promise<string> {
+  used.push('kept');
+  return await createVolume(GROUP, 'kept', '16M');
+}
+
+describe('a target without room below it is refused', () => {
+  const volumeSize = 16 * MEBIBYTE;
+  const check = async (path: string, chunks: number, blockSize = 4096) => {
+    const { number } = await targetKeyOf(path);
+    await guardRoom({ path, number }, { bytes: chunks * blockSize, blockSize, volumeSize }, spawner);
+  };
+  /** As many chunks as pass, told from the room that a refusal names. */
+  const mostChunks = async (path: string) => {
+    const passes = (chunks: number) =>
+      check(path, chunks).then(
+        () => true,
+        () => false,
+      );
+    const message = await check(path, 4096).catch(String);
+    let chunks = Number(/room for (\d+) bytes/.exec(message ?? '')?.[1]) / 4096;
+    while (!(await passes(chunks))) chunks--;
+    return chunks;
+  };
+
+  it.each([
+    [0, 'fresh'],
+    [300, 'in use'],
+  ])('its own snapshot is too small: to the chunk, with %i exceptions (%s)', async (known) => {
+    const volume = await createTarget();
+    await createSnapshot(GROUP, 'kept', 'keeps', { size: '4M' });
+    const status = () => statusOf(mapperName(GROUP, 'keeps'), 4096);
+    await writeChunks(volume, 0, known);
+    await expect(check(volume, 4096)).rejects.toThrow(
+      /kept: its snapshot vg-room\/keeps has room for \d+ bytes and may need \d+: extend it first \(lvextend -L \+\d+m vg-room\/keeps\)/,
+    );
+    const most = await mostChunks(volume);
+    await writeChunks(volume, known, most);
+    expect(await status()).toMatchObject({ exceptions: known + most });
+    await writeChunks(volume, known + most, 1);
+    expect((await status()).words).toBe('Invalid');
+    // what is lost needs no room
+    await check(volume, 4096);
+  });
+
+  it('its own snapshot is as large as it can ever need', async () => {
+    const volume = await createTarget();
+    await createSnapshot(GROUP, 'kept', 'keeps', { size: '20M' });
+    await check(volume, 1_000_000);
+  });
+
+  it('it is a snapshot itself, with a small store', async () => {
+    await createTarget();
+    const path = await createSnapshot(GROUP, 'kept', 'branch', { size: '4M' });
+    await check(path, 100);
+    await expect(check(path, 4000)).rejects.toThrow(
+      /it is a snapshot, and the store of vg-room\/branch has room for/,
+    );
+  });
+
+  it('a snapshot is being merged into it', async () => {
+    const target = await createTarget();
+    const sectors = await sectorsOf(target);
+    await run(['dd', 'if=/dev/zero', `of=/dev/ubdb`, 'bs=4096', 'count=1', 'status=none']);
+    await mapDevice('store', '0 16384 linear /dev/ubdb 0');
+    await mapDevice('merging', `0 ${sectors} snapshot ${target} /dev/mapper/store P 8`);
+    await run(['dmsetup', 'remove', 'merging']);
+    const merging = await mapDevice('merging', `0 ${sectors} snapshot-merge ${target} /dev/mapper/store P 8`);
+    await expect(check(merging, 1)).rejects.toThrow(/a snapshot is being merged into it: wait/);
+    await unmapDevices('merging', 'store');
+  });
+
+  it('its thin pool is nearly full, or out of order', async () => {
+    const create = [
+      '-qq',
+      '-y',
+      '-L',
+      '16M',
+      '-c',
+      '64k',
+      '--poolmetadatasize',
+      '2M',
+      '--errorwhenfull',
+      'y',
+      '-Zn',
+    ];
+    await run(['lvcreate', ...create, '-T', `${GROUP}/pool`]);
+    used.push('pool');
+    await run(['lvcreate', '-qq', '-y', '-V', '16M', '-n', 'thin', '-T', `${GROUP}/pool`]);
+    await run(['lvcreate', '-qq', '-y', '-V', '16M', '-n', 'other', '-T', `${GROUP}/pool`]);
+    const thin = `/dev/${GROUP}/thin`;
+    await check(thin, 4096);
+    await run([
+      'dd',
+      'if=/dev/zero',
+      `of=/dev/${GROUP}/other`,
+      'bs=1M',
+      'count=12',
+      'oflag=direct',
+      'status=none',
+    ]);
+    await check(thin, 64);
+    await expect(check(thin, 65)).rejects.toThrow(
+      new RegExp(
+        `thin: its thin pool vg-room/pool has room for ${4 * MEBIBYTE} bytes and may need ${65 * 65536}: ` +
+          String.raw`extend it first \(lvextend -L \+1m vg-room/pool\), also where it would be extended`,
+      ),
+    );
+    await tryToRun(['dd', 'if=/dev/zero', `of=${thin}`, 'bs=64k', 'count=65', 'oflag=direct', 'status=none']);
+    await expect(check(thin, 1)).rejects.toThrow(
+      /its thin pool vg-room\/pool is not in order, the kernel says ".* out_of_data_space .*" of it: repair or extend/,
+    );
+  });
+});
+
+/** Overwrites chunks of 4 KiB, each by a write of its own. */
+async function writeChunks(device: string, first: number, count: number): Promise<void> {
+  const words = ['bs=4k', `seek=${first}`, `count=${count}`, 'oflag=direct', 'conv=notrunc', 'status=none'];
+  await run(['dd', 'if=/dev/zero', `of=${device}`, ...words]);
+}

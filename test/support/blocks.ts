@@ -1,0 +1,33 @@
+import type { Block } from '../../src/stream/block.js';
+import type { StreamHeader } from '../../src/stream/stream-header.js';
+
+/** A data block of one byte over and over; counts how often it is released. */
+export function dataBlock(offset: number, length: number, byte: number, released = { count: 0 }): Block {
+  return {
+    kind: 'data',
+    offset,
+    length,
+    data: { bytes: Buffer.alloc(length, byte), release: () => (released.count += 1) },
+  };
+}
+
+/** Bytes of which no sector is like its neighbours, and none is zero. */
+export function patterned(size: number): Buffer {
+  return Buffer.from(Array.from({ length: size }, (_, i) => ((i >> 9) % 255) + 1));
+}
+
+/** The header of an undo of changes from A to B. */
+export function undoFor(volumeSize: number, blockSize: number): StreamHeader {
+  return {
+    kind: 'undo',
+    volumeSize,
+    blockSize,
+    base: 'B',
+    result: 'A',
+    expectedBytes: 0,
+    names: {},
+    host: 'here',
+    time: '2026-01-02T03:04:05.000Z',
+    writer: 'test',
+  };
+}

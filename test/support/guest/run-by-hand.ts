@@ -1,0 +1,23 @@
+import path from 'node:path';
+import { bootGuest } from './boot-guest.js';
+
+/**
+ * Tries something on a real kernel: `tsx test/support/guest/run-by-hand.ts SCRIPT [DISK…]`, where SCRIPT is
+ * run by bash as root inside, and DISK is a size (`1G`, a fresh disk) or the path of an image file.
+ */
+const [script, ...disks] = process.argv.slice(2);
+if (script === undefined) {
+  process.stderr.write('usage: tsx test/support/guest/run-by-hand.ts SCRIPT [DISK…]\n');
+  process.exit(2);
+}
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(130));
+const result = await bootGuest({
+  command: ['bash', path.resolve(script)],
+  disks,
+  timeoutSeconds: Number(process.env['GUEST_TIMEOUT'] ?? 600),
+  onOutput: (stream, piece) => process[stream].write(piece),
+});
+if (result.ended !== 'finished') {
+  process.stderr.write(`the guest ${result.ended}; its console said:\n${result.console}`);
+}
+process.exitCode = result.status ?? 125;

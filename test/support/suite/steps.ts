@@ -1,0 +1,67 @@
+import { spawn } from 'node:child_process';
+import path from 'node:path';
+import { EMPTY, failure, tallyVitest, type Tally } from './tally.js';
+
+const CHECKOUT = path.resolve(import.meta.dirname, '../../..');
+
+/** A check that passes or fails as a whole: a program of node_modules/.bin and its arguments. */
+export interface Step {
+  readonly name: string;
+  readonly program: string;
+  readonly words: readonly string[];
+}
+
+export const BUILD: Step = { name: 'build', program: 'tsc', words: ['-p', 'tsconfig.build.json'] };
+
+export const STATIC_CHECKS: readonly Step[] = [
+  { name: 'format', program: 'prettier', words: ['--check', '--log-level=warn', '.'] },
+  { name: 'lint', program: 'eslint', words: ['.'] },
+  { name: 'types', program: 'tsc', words: ['--noEmit'] },
+];
+
+/** Runs one step; a good one is silent and counts nothing, as it is no test. */
+export async function runStep({ name, program, words }: Step): Promise<Tally> {
+  const seconds = stopwatch();
+  const { status, output } = await runProgram(program, words, 'collected');
+  console.log(`== ${name}: ${status === 0 ? 'ok' : 'FAILED'} (${seconds()} s)`);
+  if (status === 0) return EMPTY;
+  console.log(output);
+  return failure(`the step "${name}" (${program} ${words.join(' ')})`);
+}
+
+/** Runs one of vitest's projects on this machine. */
+export async function runProject(project: string, reportFolder: string): Promise<Tally> {
+  console.log(`\n== ${project} tests`);
+  const report = path.join(reportFolder, `${project}.json`);
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
+  const { status } = await runProgram('vitest', ['run', `--project=${project}`, ...reporters], 'shown');
+  return tallyVitest(project, report, status);
+}
+
+async function runProgram(
+  program: string,
+  words: readonly string[],
+  output: 'shown' | 'collected',
+): Promise<{ status: number | null; output: string }> {
+  const destination = output === 'shown' ? 'inherit' : 'pipe';
+  const child = spawn(path.join(CHECKOUT, 'node_modules/.bin', program), words, {
+    cwd: CHECKOUT,
+    stdio: ['ignore', destination, destination],
+  });
+  const pieces: Buffer[] = [];
+  child.stdout?.on('data', (piece: Buffer) => pieces.push(piece));
+  child.stderr?.on('data', (piece: Buffer) => pieces.push(piece));
+  const status = await new Promise<number | null>((resolve) => {
+    child.once('error', (error) => {
+      pieces.push(Buffer.from(error.message));
+      resolve(null);
+    });
+    child.once('close', resolve);
+  });
+  return { status, output: Buffer.concat(pieces).toString() };
+}
+
+function stopwatch(): () => string {
+  const start = performance.now();
+  return () => ((performance.now() - start) / 1000).toFixed(1);
+}
