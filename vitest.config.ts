@@ -9,9 +9,17 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/kernel/**', 'test/crash/**'],
+          exclude: ['test/kernel/**', 'test/crash/**', 'test/**/*.exhaustive.test.ts'],
           // none takes long, but a busy machine may be slow
           testTimeout: 60_000,
+        },
+      },
+      {
+        // Every cut, every bit, the whole demo: too long for `npm run check`.
+        test: {
+          name: 'exhaustive',
+          include: ['test/**/*.exhaustive.test.ts'],
+          testTimeout: 120_000,
         },
       },
       {

@@ -91,7 +91,8 @@ describe('a snapshot of an LVM volume with an odd name', () => {
       codec: null,
     });
     expect(report['sentBytes']).toBeGreaterThan(104 * KIBIBYTE);
-    expect(report['sentBytes']).toBeLessThan(108 * KIBIBYTE);
+    // with up to 160 proofs of a sample, but without the zeroes
+    expect(report['sentBytes']).toBeLessThan(114 * KIBIBYTE);
     expect(report['blocks']).toBeGreaterThanOrEqual(3);
     expect(report['seconds']).toBeGreaterThan(0);
     expect(await digestOf(target)).toBe(await digestOf(origin));

@@ -5,7 +5,6 @@ import { makePrivateFolder } from './private-folder.js';
 const tally = await runKernelSuite({
   reportFolder: makePrivateFolder(),
   filters: process.argv.slice(2),
-  guests: 1,
 });
 for (const name of tally.failures) console.log(`FAILED ${name}`);
 process.exitCode = tally.failed === 0 ? 0 : 1;

@@ -22,23 +22,52 @@ function testFilesBelow(folder: string): string[] {
     .map((name) => path.join(folder, name));
 }
 
+/** Seconds of the long ones in an otherwise idle guest, roughly: so that guests end at about the same time. */
+export const LONG_FILES: Readonly<Record<string, number>> = {
+  'interrupted.test.ts': 140,
+  'verify.test.ts': 110,
+  'cut-short.test.ts': 110,
+  'ssh.test.ts': 80,
+  'thin.test.ts': 80,
+  'restricted.test.ts': 75,
+  'local-sync.test.ts': 70,
+  'ssh-login.test.ts': 70,
+  'traps.test.ts': 80,
+  'resume.test.ts': 70,
+  'live-origin.test.ts': 60,
+  'far-side.test.ts': 55,
+  'thin-refused.test.ts': 50,
+};
+const USUAL = 30;
+
+/** Deals the test files to so many guests, each to the one that has least to do, the longest first. */
+export function dealFiles(files: readonly string[], guests: number): string[][] {
+  const hands = Array.from({ length: guests }, () => ({ seconds: 0, files: [] as string[] }));
+  const lengthOf = (file: string): number => LONG_FILES[path.basename(file)] ?? USUAL;
+  for (const file of [...files].sort((a, b) => lengthOf(b) - lengthOf(a))) {
+    const hand = hands.reduce((least, each) => (each.seconds < least.seconds ? each : least));
+    hand.seconds += lengthOf(file);
+    hand.files.push(file);
+  }
+  return hands.map((hand) => hand.files);
+}
+
 export interface KernelRun {
   /** Where vitest's reports go; seen by host and guest alike. */
   readonly reportFolder: string;
-  /** Words for vitest, such as file names and `-t PATTERN`. */
+  /** Words for vitest, such as file names and `-t PATTERN`, for one guest; without them all files run, in two. */
   readonly filters?: readonly string[];
-  /** Guests at a time; as many as there are processors and files by default, but two at most. */
-  readonly guests?: number;
 }
 
 /** Runs the vitest project `kernel` inside guests that share the test files among them. */
-export async function runKernelSuite({ reportFolder, filters = [], guests }: KernelRun): Promise<Tally> {
-  const shards = guests ?? Math.min(2, availableParallelism(), kernelTestFiles().length);
-  const runs = Array.from({ length: shards }, async (_, index) => {
-    const name = shards === 1 ? 'kernel' : `kernel ${index + 1}/${shards}`;
+export async function runKernelSuite({ reportFolder, filters }: KernelRun): Promise<Tally> {
+  const hands =
+    filters === undefined ? dealFiles(kernelTestFiles(), Math.min(2, availableParallelism())) : [filters];
+  const runs = hands.map(async (words, index) => {
+    const name = hands.length === 1 ? 'kernel' : `kernel ${index + 1}/${hands.length}`;
     const report = path.join(reportFolder, `kernel-${index + 1}.json`);
     const guest = startGuest({
-      command: [process.execPath, ...vitestInGuest(report, `${index + 1}/${shards}`), ...filters],
+      command: [process.execPath, ...vitestInGuest(report), ...words],
       folder: CHECKOUT,
       disks: ['2G', '2G'],
       timeoutSeconds: 3600,
@@ -46,7 +75,7 @@ export async function runKernelSuite({ reportFolder, filters = [], guests }: Ker
         ...{ CI: process.env['CI'] ?? '', FORCE_COLOR: process.stdout.isTTY ? '1' : '0' },
         ...passedOn('LVMSYNC_KILLS', 'LVMSYNC_SEED'),
       },
-      onOutput: printByLines(shards === 1 ? '' : `[${index + 1}] `),
+      onOutput: printByLines(hands.length === 1 ? '' : `[${index + 1}] `),
     });
     const { status, ended, console: lastWords } = await guest.finished;
     if (ended === 'finished') return tallyVitest(name, report, status);
@@ -63,9 +92,9 @@ function passedOn(...names: readonly string[]): Record<string, string> {
 }
 
 /** The guest sees the checkout read-write: neither a cache nor a compiled configuration goes there. */
-function vitestInGuest(report: string, shard: string): string[] {
+function vitestInGuest(report: string): string[] {
   return [
-    ...['node_modules/vitest/vitest.mjs', 'run', '--project=kernel', `--shard=${shard}`],
+    ...['node_modules/vitest/vitest.mjs', 'run', '--project=kernel'],
     ...['--configLoader=runner', '--cache=false'],
     ...['--reporter=verbose', '--reporter=json', `--outputFile.json=${report}`],
   ];

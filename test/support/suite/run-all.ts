@@ -2,7 +2,7 @@ import { crashTestFiles, kernelTestFiles, runKernelSuite } from './kernel-suite.
 import { prepareGuests } from './prepare-guests.js';
 import { makePrivateFolder } from './private-folder.js';
 import { BUILD, runProject, runStep, STATIC_CHECKS } from './steps.js';
-import { addTallies, EMPTY, failure, type Tally } from './tally.js';
+import { addTallies, EMPTY, failure, printTally, type Tally } from './tally.js';
 
 const inCi = process.env['CI'] === 'true';
 
@@ -23,10 +23,7 @@ const reportFolder = makePrivateFolder();
 const tallies = [await runStep(BUILD)];
 tallies.push(...(await Promise.all(STATIC_CHECKS.map(runStep))));
 tallies.push(await runProject('unit', reportFolder));
+tallies.push(await runProject('exhaustive', reportFolder));
 tallies.push(await runOnRealKernels(reportFolder));
 
-const { passed, failed, skipped, failures } = addTallies(tallies);
-console.log('');
-for (const name of failures) console.log(`FAILED ${name}`);
-console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
-process.exitCode = failed === 0 ? 0 : 1;
+process.exitCode = printTally(addTallies(tallies));

@@ -31,6 +31,14 @@ export function addTallies(tallies: readonly Tally[]): Tally {
   };
 }
 
+/** Prints what failed and the counts; returns the exit status that says the same. */
+export function printTally({ passed, failed, skipped, failures }: Tally): number {
+  console.log('');
+  for (const name of failures) console.log(`FAILED ${name}`);
+  console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
+  return failed === 0 ? 0 : 1;
+}
+
 /** One failure that no test stands for: a step, or a vitest that fell over. */
 export function failure(what: string): Tally {
   return { ...EMPTY, failed: 1, failures: [what] };
