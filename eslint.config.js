@@ -31,6 +31,8 @@ const floorZones = floors.flatMap((rooms, floor) => {
 
 /** Neighbours on one floor that must not know each other. */
 const wallZones = [
+  ['session', ['snapback']],
+  ['snapback', ['session', 'transport', 'lvm']],
   ['stream', ['device', 'changes', 'lvm', 'transport']],
   ['changes', ['lvm', 'transport', 'stream']],
   ['transport', ['device', 'changes', 'lvm', 'stream']],

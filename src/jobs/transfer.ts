@@ -102,7 +102,7 @@ async function sendToPipe(
   about: Surroundings,
 ): Promise<SessionSummary> {
   const paced = pacedSink(sink, how, about);
-  const writer = protocol === 3 ? new Proto3Writer(paced) : new FrameWriter(paced);
+  const writer = protocol === 3 ? new Proto3Writer(paced) : new FrameWriter(paced, { indexed: true });
   // Who reads cannot be asked: without the user's word for a codec, nothing is compressed.
   const packer = how.compression?.kind === 'codec' ? await packerFor(how.compression, about) : null;
   const reader = silentReader(packer);

@@ -216,11 +216,11 @@ export interface StreamTotals {
   readonly discardBytes: number;
 }
 
-export function encodeEnd(totals: StreamTotals, chain: Uint8Array): Buffer {
+/** @param lastIndex where the last index frame starts, 0 for none */
+export function encodeEnd(totals: StreamTotals, chain: Uint8Array, lastIndex = 0): Buffer {
   const bytes = Buffer.alloc(END_LENGTH);
-  const counts = [totals.frames, totals.dataBytes, totals.zeroBytes, totals.discardBytes];
+  const counts = [totals.frames, totals.dataBytes, totals.zeroBytes, totals.discardBytes, lastIndex];
   counts.forEach((count, index) => bytes.writeBigUInt64BE(BigInt(count), index * 8));
-  // The place of the last index frame stays 0 until streams have an index.
   bytes.set(chain, 40);
   return bytes;
 }

@@ -31,6 +31,7 @@ import {
   type Proof,
   type StreamTotals,
 } from './frame-format.js';
+import { INDEX, IndexWriter, type IndexEntry } from './index-format.js';
 import { joinChecksums } from './joined-checksum.js';
 import {
   CHECKPOINT,
@@ -61,6 +62,15 @@ export interface WrittenStream {
   readonly cursor: number;
   /** Over all frames so far. */
   readonly chain: Buffer;
+  /** How long it is. Bytes. */
+  readonly length: number;
+  /** Of a stream with an index: where its last index frame starts, 0 for none, and the blocks since. */
+  readonly index: { readonly last: number; readonly entries: readonly IndexEntry[] } | null;
+}
+
+export interface FrameWriterOptions {
+  /** Whether the stream gets an index, so that whoever has it as a file can open it at random. */
+  readonly indexed?: boolean;
 }
 
 /** Writes a PROTO[4] stream. A block out of order is our own bug: it throws a plain Error. */
@@ -75,19 +85,30 @@ export class FrameWriter implements BlockWriter {
   private order = new ExtentOrder(0);
   private readonly chain = new FrameChain();
   private framesUnderWay = 0;
+  private index: IndexWriter | null;
 
-  constructor(private readonly sink: ByteSink) {}
+  constructor(
+    private readonly sink: ByteSink,
+    { indexed = false }: FrameWriterOptions = {},
+  ) {
+    this.index = indexed ? new IndexWriter() : null;
+  }
 
   /** Goes on where a stream ends that lacks its end frame. */
-  static continue(sink: ByteSink, volumeSize: number, written: WrittenStream): FrameWriter {
+  static async continue(sink: ByteSink, volumeSize: number, written: WrittenStream): Promise<FrameWriter> {
     const writer = new FrameWriter(sink);
-    const { totals, pass, cursor, chain } = written;
+    const { totals, pass, cursor, chain, length, index } = written;
     writer.frames = totals.frames;
     writer.dataBytes = totals.dataBytes;
     writer.zeroBytes = totals.zeroBytes;
     writer.discardBytes = totals.discardBytes;
     writer.order = new ExtentOrder(volumeSize, pass, cursor);
     writer.chain.value = chain;
+    writer.bytesWritten = length;
+    if (index !== null) {
+      writer.index = new IndexWriter(index.last);
+      for (const entry of index.entries) await writer.enter(entry);
+    }
     return writer;
   }
 
@@ -107,24 +128,30 @@ export class FrameWriter implements BlockWriter {
     this.take(offset, bytes.length);
     this.dataBytes += bytes.length;
     const { packed, crc = crc32(bytes) } = known;
+    const entry = { offset, length: bytes.length, position: this.bytesWritten };
     if (packed === undefined) {
       await this.frame(DATA, encodeDataPrefix(offset, bytes.length), { bytes, crc });
     } else {
       const prefix = encodePackedPrefix(offset, bytes.length, packed.codec, crc);
       await this.frame(DATA, prefix, { bytes: packed.bytes, crc: crc32(packed.bytes) });
     }
+    await this.enter(entry);
   }
 
   async zero(offset: number, length: number): Promise<void> {
     this.take(offset, length);
     this.zeroBytes += length;
+    const position = this.bytesWritten;
     await this.frame(ZERO, encodeRange(offset, length));
+    await this.enter({ offset, length, position });
   }
 
   async discard(offset: number, length: number): Promise<void> {
     this.take(offset, length);
     this.discardBytes += length;
+    const position = this.bytesWritten;
     await this.frame(DISCARD, encodeRange(offset, length));
+    await this.enter({ offset, length, position });
   }
 
   async prove(proof: Proof): Promise<void> {
@@ -168,12 +195,23 @@ export class FrameWriter implements BlockWriter {
   }
 
   async finish(): Promise<StreamTotals> {
+    if (this.index?.isEmpty === false) await this.writeIndex(this.index);
     const { frames, dataBytes, zeroBytes, discardBytes } = this;
     const totals = { frames, dataBytes, zeroBytes, discardBytes };
     this.isEnding = true;
-    await this.frame(END, encodeEnd(totals, this.chain.value));
+    await this.frame(END, encodeEnd(totals, this.chain.value, this.index?.last));
     await this.sink.end();
     return totals;
+  }
+
+  /** Notes where a block's frame starts; every so many blocks an index frame goes out. */
+  private async enter(entry: IndexEntry): Promise<void> {
+    this.index?.add(entry);
+    if (this.index?.isFull === true) await this.writeIndex(this.index);
+  }
+
+  private async writeIndex(index: IndexWriter): Promise<void> {
+    await this.frame(INDEX, index.takeFrame(this.bytesWritten), NOTHING, OPTIONAL);
   }
 
   private take(offset: number, length: number): void {

@@ -21,6 +21,8 @@ export type PackedItem =
       readonly codec: CodecName;
       /** Where its frame starts in the stream. */
       readonly position: number;
+      /** The stream's name in errors, where items come from several. */
+      readonly what?: string;
     };
 
 /**
@@ -43,7 +45,8 @@ export async function* unpackBlocks(
       yield* workAhead(
         startingWith(next.value, iterator),
         BLOCKS_AHEAD,
-        (item) => (item.kind === 'packed' ? unpack(item, lend, what) : Promise.resolve(item)),
+        (item) =>
+          item.kind === 'packed' ? unpackBlock(item, lend, item.what ?? what) : Promise.resolve(item),
         (item) => {
           if (item.kind === 'data') item.data.release();
         },
@@ -60,18 +63,19 @@ async function* startingWith(first: PackedItem, rest: AsyncIterator<PackedItem>)
   for (let next = await rest.next(); next.done !== true; next = await rest.next()) yield next.value;
 }
 
-async function unpack(
+/** A compressed block's own bytes, in memory of `lend`; releases the compressed ones. Throws FormatError. */
+export async function unpackBlock(
   { offset, length, data, codec: name, position }: Extract<PackedItem, { kind: 'packed' }>,
   lend: LendBuffer,
   what: string,
-): Promise<StreamItem> {
+) {
   try {
     // Asked for before anything else is awaited, so before the next frame asks: memory for the block whose turn it
     // is never lacks.
     const raw = await lend(length);
     try {
       const crc = await decompress(name, data.bytes, raw.bytes);
-      return { kind: 'data', offset, length, data: raw, crc };
+      return { kind: 'data' as const, offset, length, data: raw, crc };
     } catch (error) {
       raw.release();
       const problem = error instanceof Error ? error.message : String(error);

@@ -1,7 +1,7 @@
 import { open, stat, type FileHandle } from 'node:fs/promises';
-import type { ByteSource } from '../byte-channel.js';
 import { DeviceError, FormatError, TruncatedStreamError } from '../errors.js';
 import { endOf, type Extent } from '../extent.js';
+import { piecesOf } from '../host/file-pieces.js';
 import { ByteReader } from '../stream/byte-reader.js';
 import {
   ANNOUNCEMENT,
@@ -19,6 +19,7 @@ import {
   type Announcement,
 } from '../stream/frame-format.js';
 import { FrameReader, type Frame } from '../stream/frame-reader.js';
+import { INDEX } from '../stream/index-format.js';
 import type { WrittenStream } from '../stream/frame-writer.js';
 import { readProtocolLine } from '../stream/incoming-stream.js';
 import { parseResumePoint, RESUME_POINT, type ResumePoint } from '../stream/mark-format.js';
@@ -29,11 +30,12 @@ import { parseHeader, type StreamHeader } from '../stream/stream-header.js';
  * nothing was written to the target. More than that is damage, not a torn tail. Bytes.
  */
 const TORN_TAIL_LIMIT = 32 * MAX_BLOCK_LENGTH;
-const READ_SIZE = 1024 * 1024;
 
 /** Old bytes that a log holds: at `position` of its file, or zeroes where that is null. */
 export interface SavedExtent extends Extent {
   readonly position: number | null;
+  /** Where its frame starts. */
+  readonly framePosition: number;
 }
 
 /** A write that a log announces. */
@@ -116,6 +118,11 @@ class Collector {
   private zeroBytes = 0;
   private pass = 1;
   private cursor = 0;
+  private lastIndex = 0;
+  /** How many of the saved extents the index frames are for. */
+  private indexed = 0;
+  /** The index as it was at the resume place. */
+  private placeIndex = { last: 0, from: 0 };
 
   take(frame: Frame, path: string): void {
     const { header, position } = frame;
@@ -123,15 +130,21 @@ class Collector {
       // Old bytes are read again from where they stand, so our logs hold them as they are.
       if (frame.codec !== null) throw new FormatError(path, position, 'codec', `old bytes in ${frame.codec}`);
       const at = position + FRAME_HEADER_LENGTH + DATA_PREFIX_LENGTH;
-      this.save({ offset: frame.offset, length: frame.data.bytes.length, position: at });
+      this.save({
+        offset: frame.offset,
+        length: frame.data.bytes.length,
+        position: at,
+        framePosition: position,
+      });
     } else if (header.type === HEADER) this.header = parseHeader(frame.payload, path, position);
     else if (header.type === ZERO)
-      this.save({ ...parseRange(frame.payload, path, position), position: null });
+      this.save({ ...parseRange(frame.payload, path, position), position: null, framePosition: position });
     else if (header.type === NEXT_PASS) this.startPass();
     else if (header.type === ANNOUNCEMENT)
       this.writes.push(...parseAnnouncements(frame.payload, path, position));
     else if (header.type === FLUSHED) this.flushedWrites = parseFlushed(frame.payload, path, position);
     else if (header.type === RESUME_POINT) this.point = parseResumePoint(frame.payload, path, position);
+    else if (header.type === INDEX) this.startIndexAfter(position);
     else if (header.type === END) this.isFinished = true;
   }
 
@@ -140,14 +153,22 @@ class Collector {
     this.goodUpTo = offset;
     this.frames += 1;
     if (this.point === null) return;
-    const { frames, dataBytes, zeroBytes, pass, cursor } = this;
+    const { frames, dataBytes, zeroBytes, pass, cursor, lastIndex } = this;
+    this.placeIndex = { last: lastIndex, from: this.indexed };
     this.flushedWrites = this.writes.length;
     this.resumePlace = {
       point: this.point,
       length: offset,
       savedCount: this.saved.length,
       writeCount: this.writes.length,
-      written: { totals: { frames, dataBytes, zeroBytes, discardBytes: 0 }, pass, cursor, chain },
+      written: {
+        totals: { frames, dataBytes, zeroBytes, discardBytes: 0 },
+        pass,
+        cursor,
+        chain,
+        length: offset,
+        index: null,
+      },
     };
     this.point = null;
   }
@@ -159,6 +180,11 @@ class Collector {
     this.cursor = endOf(extent);
   }
 
+  private startIndexAfter(position: number): void {
+    this.lastIndex = position;
+    this.indexed = this.saved.length;
+  }
+
   private startPass(): void {
     this.pass += 1;
     this.cursor = 0;
@@ -168,8 +194,19 @@ class Collector {
     // The header was durable before the note that names this file.
     if (this.header === null) throw new FormatError(path, 0, 'journal', 'its header is damaged');
     const writes = this.writes.map((write, index) => ({ ...write, isFlushed: index < this.flushedWrites }));
-    const { header, saved, isFinished, resumePlace } = this;
-    return { header, saved, writes, isFinished, resumePlace };
+    const { header, saved, isFinished } = this;
+    return { header, saved, writes, isFinished, resumePlace: this.indexedPlace() };
+  }
+
+  /** The resume place with what a writer that goes on there must know of the log's index. */
+  private indexedPlace(): ResumePlace | null {
+    const place = this.resumePlace;
+    if (place === null) return null;
+    const { last, from } = this.placeIndex;
+    const entries = this.saved
+      .slice(from, place.savedCount)
+      .map(({ offset, length, framePosition }) => ({ offset, length, position: framePosition }));
+    return { ...place, written: { ...place.written, index: { last, entries } } };
   }
 }
 
@@ -213,17 +250,5 @@ export class OldBytes {
       else return saved;
     }
     return null;
-  }
-}
-
-async function* piecesOf(file: FileHandle, path: string): ByteSource {
-  const piece = Buffer.alloc(READ_SIZE);
-  for (let position = 0; ;) {
-    const { bytesRead } = await file.read(piece, 0, piece.length, position).catch((error: unknown) => {
-      throw new DeviceError(path, 'read', position, error);
-    });
-    if (bytesRead === 0) return;
-    position += bytesRead;
-    yield piece.subarray(0, bytesRead);
   }
 }

@@ -48,7 +48,7 @@ export class Journal {
     await checkJournalRoom(path, header.expectedBytes);
     // Without a note it is of an apply that never wrote.
     if (final === null) await removeDurably(path);
-    const log = await UndoLog.create(path, header);
+    const log = await UndoLog.create(path, header, final !== null);
     const note = { log: path, snapback: final };
     await writeDurably(notePath(folder), JSON.stringify(note));
     return new Journal(folder, log, note, false);
@@ -56,7 +56,11 @@ export class Journal {
 
   /** Goes on with the journal of an apply that did not end, at a place in its log. Throws DeviceError. */
   static async continue(folder: string, note: ApplyNote, log: ReadLog): Promise<Journal> {
-    return new Journal(folder, await UndoLog.continue(note.log, log), note, true);
+    const { place } = log;
+    // Only what is to be kept has an index.
+    const written = note.snapback === null ? { ...place.written, index: null } : place.written;
+    const continued = await UndoLog.continue(note.log, { ...log, place: { ...place, written } });
+    return new Journal(folder, continued, note, true);
   }
 
   /** Once the target is flushed: ends the log and gives it its name, or removes it. */

@@ -53,8 +53,11 @@ export class UndoLog {
     private readonly writer: FrameWriter,
   ) {}
 
-  /** Begins a log in a new file, readable by its owner only. Throws UsageError where the file exists. */
-  static async create(path: string, header: StreamHeader): Promise<UndoLog> {
+  /**
+   * Begins a log in a new file, readable by its owner only; with an index where it is to be kept. Throws UsageError
+   * where the file exists.
+   */
+  static async create(path: string, header: StreamHeader, indexed = false): Promise<UndoLog> {
     const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
     const file = await open(path, flags, 0o600).catch((error: unknown) => {
       if (error instanceof Error && 'code' in error && error.code === 'EEXIST') {
@@ -65,7 +68,7 @@ export class UndoLog {
       throw new DeviceError(path, 'open', null, error);
     });
     const gathered = new GatheredFile(path, file);
-    const log = new UndoLog(path, file, gathered, header, new FrameWriter(gathered));
+    const log = new UndoLog(path, file, gathered, header, new FrameWriter(gathered, { indexed }));
     await log.writer.start(header);
     await log.handOver();
     await log.sync();
@@ -89,7 +92,7 @@ export class UndoLog {
       throw new DeviceError(path, 'write', place.length, error);
     }
     const gathered = new GatheredFile(path, file, place.length);
-    const writer = FrameWriter.continue(gathered, header.volumeSize, place.written);
+    const writer = await FrameWriter.continue(gathered, header.volumeSize, place.written);
     const log = new UndoLog(path, file, gathered, header, writer);
     log.cursor = place.written.cursor;
     log.announced = place.writeCount;

@@ -17,6 +17,8 @@ export interface WholeVector extends Vector {
   readonly items: readonly string[];
   /** Whether a writer given these items writes these very bytes. */
   readonly canonical: boolean;
+  /** Of one with an index: its blocks, as offset, length and position, or that it is none to go by. */
+  readonly index?: 'FORMAT' | readonly (readonly [number, number, number])[];
 }
 
 const index = readFileSync(new URL('index.jsonl', import.meta.url), 'utf8')

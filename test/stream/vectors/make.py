@@ -4,7 +4,9 @@
 It knows the format from docs/stream-format.md alone and shares no code with src/stream, so that the parser is not
 tested against its own encoder only. A vector is hexadecimal text: `#` starts a comment, `HH*N` is a byte N times.
 index.jsonl holds a line for each: what a reader must make of it ("ok", "TRUNCATED" or "FORMAT"), why, and for the
-good ones the header and the items that must come out, data as "data OFFSET LENGTH CRC32".
+good ones the header and the items that must come out, data as "data OFFSET LENGTH CRC32". Those with an index also
+say what whoever opens them at random must make of it: the blocks, as [offset, length, position] in the file's order, or
+"FORMAT".
 """
 import hashlib
 import json
@@ -78,6 +80,12 @@ class Stream:
         self.number = 0
         self.chain = bytes(32)
         self.sums = {"data": 0, "zero": 0, "discard": 0}
+        self.blocks = []
+        self.listed = 0
+        self.last_index = 0
+
+    def position(self):
+        return sum(len(data) for _, data in self.parts)
 
     def raw(self, comment, data):
         self.parts.append((comment, data))
@@ -99,7 +107,16 @@ class Stream:
             json_bytes = json.dumps(self.header, separators=(",", ":"), ensure_ascii=False).encode()
         return self.frame("H", json_bytes)
 
+    def index(self, previous=None, entries=None, **wrong):
+        """An index frame of the blocks since the last one."""
+        entries = self.blocks[self.listed :] if entries is None else entries
+        previous = self.last_index if previous is None else previous
+        self.listed = len(self.blocks)
+        self.last_index = self.position()
+        return self.frame("X", u64(previous) + b"".join(u64(n) for entry in entries for n in entry), flags=1, **wrong)
+
     def data(self, offset, data, codec=0, raw_length=None, **wrong):
+        self.blocks.append([offset, len(data), self.position()])
         self.sums["data"] += len(data)
         self.items.append(f"data {offset} {len(data)} {zlib.crc32(data):08x}")
         raw_length = len(data) if raw_length is None else raw_length
@@ -107,6 +124,7 @@ class Stream:
 
     def packed(self, offset, raw, codec, packed, raw_length=None, raw_crc=None, **wrong):
         """A data frame whose bytes a codec made fewer, behind the checksum of the block's own."""
+        self.blocks.append([offset, len(raw), self.position()])
         self.sums["data"] += len(raw)
         self.items.append(f"data {offset} {len(raw)} {zlib.crc32(raw):08x}")
         raw_length = len(raw) if raw_length is None else raw_length
@@ -115,6 +133,7 @@ class Stream:
 
     def range(self, kind, offset, length, extra=b"", **wrong):
         name = {"Z": "zero", "U": "discard"}[kind]
+        self.blocks.append([offset, length, self.position()])
         self.sums[name] += length
         self.items.append(f"{name} {offset} {length}")
         return self.frame(kind, u64(offset) + u64(length) + extra, **wrong)
@@ -181,7 +200,7 @@ def hex_lines(data):
         yield data[at : at + 48].hex()
 
 
-def save(name, expect, why, stream, canonical=False):
+def save(name, expect, why, stream, canonical=False, index=None):
     with open(os.path.join(HERE, name + ".hex"), "w", encoding="utf-8") as out:
         for comment, data in stream.parts:
             out.write(f"# {comment}\n")
@@ -192,11 +211,24 @@ def save(name, expect, why, stream, canonical=False):
         entry |= {"protocol": protocol, "header": stream.header, "items": stream.items}
         # Whether a writer given these items must write these very bytes.
         entry["canonical"] = canonical
+        if index is not None:
+            entry["index"] = index
     INDEX.append(entry)
 
 
 def ok(name, why, stream, canonical=True):
     save(name, "ok", why, stream, canonical)
+
+
+def indexed(name, why, stream, last=None):
+    stream.end(last=stream.last_index if last is None else last)
+    save(name, "ok", why, stream, index=stream.blocks)
+
+
+def bad_index(name, why, stream, last=None):
+    """Whole for whoever reads all of it, but no index to go by."""
+    stream.end(last=stream.last_index if last is None else last)
+    save(name, "ok", why, stream, index="FORMAT")
 
 
 def cut_short(name, why, stream):
@@ -297,6 +329,24 @@ ok(
 ok("proto3", "records in any order", Stream(LINE3).record(8192, pattern(512)).record(0, pattern(77)), False)
 ok("proto3-empty", "no record", Stream(LINE3))
 ok("proto3-no-bytes", "a record of no bytes", Stream(LINE3).record(0, b"").record(512, pattern(3)), False)
+
+# The index.
+indexed("indexed", "an index frame at the end", full().index())
+indexed("indexed-twice", "two index frames, the second naming the first", full().index().data(4096, pattern(512)).zero(8192, 512).index())
+indexed("indexed-packed", "of a compressed block it has the length of the block", begin().packed(0, TEXT, ZLIB, zlib.compress(TEXT)).index())
+indexed("indexed-proofs", "frames that are no blocks are not in it", begin().proof(0, 512, 1).data(0, pattern(512)).index().checkpoint(b"t"))
+indexed("indexed-not", "a last index of 0 says that there is none", full().index(), last=0)
+bad_index("index-missing-block", "it lacks a block", full().index(entries=[[0, 512, 17]]))
+bad_index("index-empty", "it has no entry", full().index(entries=[]))
+bad_index("index-odd", "it ends within an entry", full().index(entries=[[0, 512]]))
+bad_index("index-forward", "the one before it is behind it", full().index(previous=2**40))
+bad_index("index-itself", "the one before it is itself", (lambda s: s.index(previous=s.position()))(full()))
+bad_index("index-elsewhere", "the end frame names a place where no index frame is", full().index(), last=17)
+bad_index("index-past-end", "the end frame names a place behind the file", full().index(), last=2**40)
+bad_index("index-2-53", "the end frame names a place that is no number", full().index(), last=2**53)
+bad_index("index-past-volume", "an entry past the volume's end", begin().data(0, pattern(512)).index(entries=[[2**30, 512, 300]]))
+bad_index("index-unsorted", "frames out of their turn", (lambda s: s.index(entries=s.blocks[::-1]))(full()))
+bad_index("index-behind", "a frame behind the index frame", begin().data(0, pattern(512)).index(entries=[[0, 512, 2**40]]))
 
 # What is cut.
 cut_short("cut-everything", "nothing came", Stream(b""))

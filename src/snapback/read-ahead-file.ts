@@ -1,0 +1,100 @@
+import type { FileHandle } from 'node:fs/promises';
+import { DeviceError } from '../errors.js';
+
+/** What is read at once, and as much again ahead. Bytes. */
+const WINDOW = 256 * 1024;
+
+/** A part of a file in memory. */
+interface Window {
+  readonly position: number;
+  readonly bytes: Buffer;
+  /** How many of the bytes are the file's. */
+  length: number;
+}
+
+/**
+ * A file that is read in pieces whose places mostly ascend: small ones out of a window, the next window being read
+ * meanwhile, large ones straight into their memory. Takes twice 256 KiB. One call at a time.
+ */
+export class ReadAheadFile {
+  private window: Window = { position: 0, bytes: Buffer.alloc(0), length: 0 };
+  private spare: Buffer | null = null;
+  private ahead: { readonly position: number; readonly read: Promise<Window> } | null = null;
+
+  constructor(
+    readonly path: string,
+    private readonly file: FileHandle,
+  ) {}
+
+  /** Fills `bytes` with what stands at `position`; how many there were, fewer at the file's end. Throws DeviceError. */
+  async fill(bytes: Uint8Array, position: number): Promise<number> {
+    let done = this.copy(bytes, 0, position);
+    while (done < bytes.length) {
+      const at = position + done;
+      const rest = bytes.length - done;
+      if (rest >= WINDOW && this.ahead?.position !== at) return done + (await this.read(bytes, done, at));
+      await this.moveTo(at);
+      const count = this.copy(bytes, done, at);
+      if (count === 0) break;
+      done += count;
+    }
+    return done;
+  }
+
+  async close(): Promise<void> {
+    await this.ahead?.read.catch(() => undefined);
+    await this.file.close();
+  }
+
+  private copy(bytes: Uint8Array, done: number, position: number): number {
+    const { window } = this;
+    const from = position - window.position;
+    if (from < 0 || from >= window.length) return 0;
+    const count = Math.min(window.length - from, bytes.length - done);
+    window.bytes.copy(bytes, done, from, from + count);
+    return count;
+  }
+
+  private async moveTo(position: number): Promise<void> {
+    const { ahead } = this;
+    const old = this.window.bytes;
+    if (ahead !== null) {
+      this.ahead = null;
+      const window = await ahead.read;
+      const isIn = position >= window.position && position < window.position + window.length;
+      this.window = isIn ? window : await this.readWindow(window.bytes, position);
+    } else {
+      this.window = await this.readWindow(this.spare ?? Buffer.allocUnsafeSlow(WINDOW), position);
+      this.spare = null;
+    }
+    if (this.window.length < WINDOW) {
+      // The file's end.
+      this.spare = old.length === 0 ? null : old;
+      return;
+    }
+    const next = this.window.position + WINDOW;
+    const read = this.readWindow(old.length === 0 ? Buffer.allocUnsafeSlow(WINDOW) : old, next);
+    // Its failure is met where its bytes are needed, or never.
+    read.catch(() => undefined);
+    this.ahead = { position: next, read };
+  }
+
+  private async readWindow(bytes: Buffer, position: number): Promise<Window> {
+    return { position, bytes, length: await this.read(bytes, 0, position) };
+  }
+
+  private async read(bytes: Uint8Array, from: number, position: number): Promise<number> {
+    let done = from;
+    while (done < bytes.length) {
+      const at = position + done - from;
+      const { bytesRead } = await this.file
+        .read(bytes, done, bytes.length - done, at)
+        .catch((error: unknown) => {
+          throw new DeviceError(this.path, 'read', at, error);
+        });
+      if (bytesRead === 0) break;
+      done += bytesRead;
+    }
+    return done - from;
+  }
+}
