@@ -2,7 +2,7 @@ import { BufferPool } from '../device/aligned-memory.js';
 import { orInterrupted } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { runPulledSender, type PulledOutcome, type SenderLine } from '../session/pulled-sender.js';
-import { runPuller } from '../session/puller.js';
+import { PullerRun, runPuller } from '../session/puller.js';
 import type { SendOptions } from '../session/send-changes.js';
 import type { FarSide } from '../session/sender.js';
 import type { ApplyPolicy } from '../target/apply-policy.js';
@@ -13,6 +13,7 @@ import { FOR_NO_RUN, openTargetFor } from './apply.js';
 import { startFarSide, type Reach } from './far-side.js';
 import { openSource, type SourceSpec } from './open-source.js';
 import { RECEIVE_MEMORY, SEND_MEMORY } from './memory.js';
+import { withRetries } from './retry.js';
 import type { TransferSummary } from './transfer.js';
 
 /** Where changes are pulled from. */
@@ -38,10 +39,15 @@ export async function pull(
 ): Promise<TransferSummary> {
   const started = about.clock();
   // First of all: a target that must not be written needs nobody's changes.
-  const target = await openTargetFor(targetPath, policy, FOR_NO_RUN, about);
-  const far = await startSender(spec, reach, how, about, target);
-  const { lend } = new BufferPool(RECEIVE_MEMORY);
-  const summary = await runPuller(far, () => Promise.resolve(target), policy, about, lend);
+  let first: OpenTarget | null = await openTargetFor(targetPath, policy, FOR_NO_RUN, about);
+  const run = new PullerRun();
+  const summary = await withRetries(reach.retries, run, about, async () => {
+    const target = first ?? (await openTargetFor(targetPath, policy, FOR_NO_RUN, about));
+    first = null;
+    const far = await startSender(spec, reach, how, about, target);
+    const { lend } = new BufferPool(RECEIVE_MEMORY);
+    return await runPuller(far, () => Promise.resolve(target), policy, about, lend, run);
+  });
   return { ...summary, seconds: (about.clock() - started) / 1000, source: spec.snapshot };
 }
 

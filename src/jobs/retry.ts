@@ -1,7 +1,7 @@
 import { LineError } from '../errors.js';
 import { orInterrupted } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
-import type { SenderRun } from '../session/sender.js';
+import type { LineProgress } from '../session/line-progress.js';
 
 /** How often a broken line is replaced before the run gives up, unless the user says otherwise. */
 export const DEFAULT_RETRIES = 5;
@@ -16,7 +16,7 @@ const LONGEST_PAUSE_MS = 60_000;
  */
 export async function withRetries<T>(
   retries: number,
-  run: SenderRun,
+  run: LineProgress,
   about: Surroundings,
   attempt: () => Promise<T>,
 ): Promise<T> {

@@ -1,14 +1,21 @@
 import type { LendBuffer } from '../byte-channel.js';
-import { FarError, TransportError, TruncatedStreamError } from '../errors.js';
+import { FarError, LineError, TransportError, TruncatedStreamError } from '../errors.js';
 import { orInterrupted } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { ApplyPolicy } from '../target/apply-policy.js';
 import type { OpenTarget } from '../target/open-target.js';
+import { LineProgress } from './line-progress.js';
 import type { LastWord } from './messages.js';
 import { PulledStream } from './pulled-stream.js';
 import type { ReceiveSummary } from './apply-stream.js';
 import { runReceiver } from './receiver.js';
 import { DEFAULT_PATIENCE, within, type FarSide, type SessionSummary } from './sender.js';
+
+/** One run of a puller, through all the lines that it takes. */
+export class PullerRun extends LineProgress {
+  /** What came over all its lines. Bytes. */
+  receivedBytes = 0;
+}
 
 /**
  * Takes the changes that a far sender sends into a target of this host. Returns when all of it is on stable storage
@@ -24,20 +31,23 @@ export async function runPuller(
   policy: ApplyPolicy,
   about: Surroundings,
   lend: LendBuffer,
+  run = new PullerRun(),
   patience = DEFAULT_PATIENCE,
 ): Promise<SessionSummary> {
   const { transport } = far;
   const pulled = new PulledStream(transport.input, transport.host, patience.helloMs);
   const line = { input: pulled.stream, output: transport.output, what: `stream from ${transport.host}` };
   try {
-    const { summary, error } = await runReceiver(line, open, policy, about, lend);
+    const { summary, error } = await runReceiver(line, open, policy, about, lend, run);
     if (error !== null) throw await explainFailure(error, far, pulled, patience.farewellMs);
     const word = await orInterrupted(within(patience.helloMs, pulled.lastWord()), about.signal);
     const sent = checkAgreed(word, summary, transport.host);
     // It may have something to say on stderr yet; whatever it is, the result stands.
     await within(patience.farewellMs, transport.exit);
-    return { ...sent, mismatches: summary.mismatches, sentBytes: pulled.bytesReceived };
+    const sentBytes = run.receivedBytes + pulled.bytesReceived;
+    return { ...sent, mismatches: summary.mismatches, sentBytes };
   } finally {
+    run.receivedBytes += pulled.bytesReceived;
     transport.destroy();
   }
 }
@@ -66,7 +76,7 @@ async function explainFailure(
 ): Promise<Error> {
   const isOfLine = error instanceof TruncatedStreamError || error instanceof TransportError;
   const end = await within(farewellMs, Promise.all([pulled.lastWord().catch(() => null), transport.exit]));
-  if (!isOfLine || end === null) return error;
+  if (!isOfLine || error instanceof LineError || end === null) return error;
   const [said, exit] = end;
   if (said?.ok === false) return new FarError(said.code, transport.host, said.message);
   return await explainEnd(exit);

@@ -8,6 +8,7 @@ import { openIncomingStream } from '../stream/incoming-stream.js';
 import type { ApplyPolicy } from '../target/apply-policy.js';
 import type { OpenTarget } from '../target/open-target.js';
 import type { ReceiveSummary } from './apply-stream.js';
+import { LineProgress } from './line-progress.js';
 import { HEARTBEAT_SECONDS, keepBeating, LineSilence, silenceAllowed } from './line-silence.js';
 import { applyIncoming, type ReceiveOptions } from './receive-stream.js';
 import { failureOf, ReplyWriter } from './reply-writer.js';
@@ -38,6 +39,7 @@ export async function runReceiver(
   policy: ApplyPolicy,
   about: Surroundings,
   lend: LendBuffer,
+  progress = new LineProgress(),
 ): Promise<ReceiveOutcome> {
   const replies = new ReplyWriter(line.output);
   const ends: (() => void)[] = [];
@@ -62,12 +64,17 @@ export async function runReceiver(
     if (run !== null) ends.push(watchForSuccessor(target.folder, run, giveWay));
     const options: ReceiveOptions = {
       ...{ what, target, policy, isSession: true },
-      ready: async ({ size: targetSize, known: { holds, isStale: stale }, resume }) =>
-        replies.hello({
+      ready: async ({ size: targetSize, known: { holds, isStale: stale }, resume }) => {
+        progress.hasBegun = true;
+        await replies.hello({
           ...{ version: about.version, targetSize, holds, stale, codecs: await listCodecs() },
           ...{ heartbeat: HEARTBEAT_SECONDS, resume: resume?.toString('base64') ?? null },
-        }),
-      durable: (frame) => replies.durable(frame),
+        });
+      },
+      durable: async (frame) => {
+        progress.checkpoints += 1;
+        await replies.durable(frame);
+      },
     };
     const summary = await applyIncoming(incoming, options, { ...about, signal });
     const { blocks, mismatches } = summary;

@@ -11,6 +11,7 @@ import { limitRate } from '../transport/rate-limit.js';
 import type { FarExit, Transport } from '../transport/transport.js';
 import { choosePacker, NO_COMPRESSION, tellPacking } from './choose-packer.js';
 import type { BlockPacker } from './pack-blocks.js';
+import { LineProgress } from './line-progress.js';
 import { HEARTBEAT_SECONDS, keepBeating } from './line-silence.js';
 import { DURABLE, parseDurable, type ResultMessage } from './messages.js';
 import { readReplies, type Replies } from './replies.js';
@@ -40,13 +41,9 @@ export interface FarSide {
 }
 
 /** One run of a sender, through all the lines that it takes. */
-export class SenderRun {
+export class SenderRun extends LineProgress {
   /** Names it to receivers: one of an earlier line gives way to one of a later. */
   readonly id = randomUUID();
-  /** Whether a receiver was ever ready. */
-  hasBegun = false;
-  /** How many checkpoints receivers answered. */
-  checkpoints = 0;
   /** What all its lines took. */
   sentBytes = 0;
 }

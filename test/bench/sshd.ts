@@ -87,6 +87,8 @@ async function listen(
   configuration: string,
   port: number,
 ): Promise<(() => Promise<void>) | string> {
+  // What its package's service makes at boot; a machine that never started it lacks it.
+  if (process.getuid?.() === 0) mkdirSync('/run/sshd', { recursive: true, mode: 0o755 });
   const child = spawn(program, ['-D', '-e', '-f', configuration], { stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';
   child.stderr.on('data', (piece: Buffer) => (said += piece.toString()));

@@ -14,6 +14,7 @@ import {
   lvmsync,
   lvmsyncCommand,
   removeVolumeGroup,
+  run,
   writeRandom,
 } from './support/lab.js';
 import { start, startCollecting, type Running } from './support/random-moments.js';
@@ -117,6 +118,36 @@ describe('what a session brought is not sent again', () => {
       const twice = Number(report['sentBytes']) - CHANGED;
       expect(twice).toBeLessThan(CHANGED - durable);
       await writeRandom(origin, 0, MEBIBYTE, 'base');
+    },
+    PATIENCE,
+  );
+
+  it(
+    'when the line of a pull breaks',
+    async () => {
+      const pull = [
+        'pull',
+        `far:${SNAPSHOT}`,
+        target,
+        '--data-source',
+        `${GROUP}/later`,
+        '--state-dir',
+        STATE,
+      ];
+      const running = startCollecting(lvmsyncCommand(...pull, ...SLOWLY, '--json'));
+      const durable = await checkpointOf(running);
+      // the server's process for this one connection
+      await run(['pkill', '-KILL', '-f', '^sshd: root@notty']);
+      const { status } = await running.finished;
+      const stderr = running.stderr();
+      expect({ status, stderr }).toEqual({
+        ...{ status: 0, stderr: expect.stringMatching(/trying again in 1 s \(1 of 5\)/) as string },
+      });
+      expect(await digestOf(target)).toBe(later);
+      const report = JSON.parse(running.stdout()) as Record<string, number>;
+      expect(report).toMatchObject({ changedBytes: CHANGED, mismatches: 0, consistent: true });
+      expect(report['resumedBytes']).toBeGreaterThanOrEqual(durable);
+      expect(Number(report['sentBytes']) - CHANGED).toBeLessThan(CHANGED - durable);
     },
     PATIENCE,
   );

@@ -114,7 +114,7 @@ function scriptedSender(says: Uint8Array, status: number | null = 0, ...heard: r
 
 function pull(far: FarSide, target = volumeOf(CHUNKS, 1), about = quietSurroundings(), helloMs = 2000) {
   const open = () => Promise.resolve(openInMemory(target, folder));
-  return runPuller(far, open, policy, about, pool(), { helloMs, farewellMs: 500 });
+  return runPuller(far, open, policy, about, pool(), undefined, { helloMs, farewellMs: 500 });
 }
 
 /** What a sender writes when all goes well. */

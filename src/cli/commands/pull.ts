@@ -18,6 +18,7 @@ import {
   reachOf,
   remotePathOption,
   remotePrefixOption,
+  retryOption,
   rshOption,
   sudoOption,
 } from './reach.js';
@@ -54,6 +55,7 @@ export function pullCommand(context: Context) {
     .addOption(compressOption())
     .addOption(codecOption())
     .addOption(bwlimitOption())
+    .addOption(retryOption())
     .addOption(wholeChunksOption())
     .addOption(forceOption())
     .addOption(onBaseMismatchOption())
