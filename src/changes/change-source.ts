@@ -10,6 +10,11 @@ export interface ChangeSource {
   /** The identity of the state that the changes start from, and of the one that they lead to; null: none. */
   readonly base: string | null;
   readonly result: string | null;
+  /**
+   * How far the changes lead: `full` to the volume's every byte, whatever the target held; `compared` as well, as what
+   * they leave out was found to be equal there. Without it, from a target that held the base.
+   */
+  readonly scope?: 'full' | 'compared';
   /** The volume's size now. */
   readonly volumeSize: number;
   /** Where the new bytes are read. */

@@ -68,7 +68,8 @@ export function checkCowHeader(header: CowHeader, what: string): void {
   if (header.valid === 0) {
     throw new SnapshotError(
       what,
-      'the snapshot is invalid: its store filled up and no longer knows every change; make a new snapshot and copy in full',
+      'the snapshot is invalid: its store filled up and no longer knows every change; ' +
+        'make a new snapshot, and "lvmsync --scan" of that sends what differs, which is less than a full copy',
     );
   }
   const { chunkSectors } = header;

@@ -13,12 +13,16 @@ export interface SummaryOptions {
   readonly dryRun?: true | undefined;
 }
 
+/** What found the blocks that went out: changes that were tracked, a comparison, or nothing, as all went. */
+export type FoundBy = 'changes' | 'scan' | 'copy';
+
 /** Tells what a transfer did: as one JSON object on stdout, or in a line or two on stderr. */
 export function sayTransferred(
   summary: TransferSummary,
   target: string,
   options: SummaryOptions,
   context: Context,
+  foundBy: FoundBy = 'changes',
 ): void {
   const { source, tableBytes, changedBytes, resumedBytes, sentBytes, volumeSize, blocks, consistent } =
     summary;
@@ -38,17 +42,22 @@ export function sayTransferred(
     return;
   }
   context.say(
-    `${formatBytes(changedBytes)} changed (${formatShare(changedBytes, volumeSize)} of ${formatBytes(volumeSize)}), ` +
+    `${formatBytes(changedBytes)} ${WHAT_WENT[foundBy]} (${formatShare(changedBytes, volumeSize)} of ${formatBytes(volumeSize)}), ` +
       `${formatBytes(sentBytes)} sent in ${formatDuration(summary.seconds)}${compareWithFullCopy(summary)}`,
   );
   sayMismatches(mismatches, target, context);
   if (!consistent) {
+    const [inUse, advice] =
+      foundBy === 'changes'
+        ? ['its origin was', 'a second snapshot as --data-source gives one']
+        : ['it was', 'a snapshot of it has one'];
     context.say(
-      `warning: ${source}: its origin was in use, so the target holds no single moment's state; ` +
-        'a second snapshot as --data-source gives one',
+      `warning: ${source}: ${inUse} in use, so the target holds no single moment's state; ${advice}`,
     );
   }
 }
+
+const WHAT_WENT: Record<FoundBy, string> = { changes: 'changed', scan: 'differed', copy: 'copied' };
 
 /** Says how many blocks were not what they should have been before they were written. */
 function sayMismatches(mismatches: number | null, target: string, context: Context): void {

@@ -92,7 +92,7 @@ export async function openThinSource(
 }
 
 /** Where the new bytes are read, and what is known of them. */
-interface HeldData {
+export interface HeldData {
   readonly volume: ActiveThinVolume;
   readonly identity: string | null;
   /** Watches a device that others could write to; null where none can. */
@@ -100,7 +100,8 @@ interface HeldData {
   release(): Promise<void>;
 }
 
-async function holdData(
+/** Holds a thin volume still while it is read: as it is, or as a snapshot of it. Throws as `openThinSource`. */
+export async function holdData(
   now: ActiveThinVolume,
   status: ThinPoolStatus,
   about: Surroundings,

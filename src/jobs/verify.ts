@@ -1,23 +1,16 @@
 import type { ChangeSet } from '../changes/change-set.js';
 import type { ChangeSource } from '../changes/change-source.js';
-import { BufferPool } from '../device/aligned-memory.js';
-import { FarError, UnsafeTargetError } from '../errors.js';
+import { UnsafeTargetError } from '../errors.js';
 import { intersectExtents, sumLengths, uniteExtents, type Extent } from '../extent.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { runHashExchange, type Comparison, type ComparisonResult } from '../session/hash-exchange.js';
-import { answerWords } from '../transport/remote-command.js';
+import type { Comparison } from '../session/hash-exchange.js';
 import { DEFAULT_POLICY } from '../target/apply-policy.js';
 import type { TargetSpec } from '../transport/target-spec.js';
-import { answer } from './answer.js';
-import { startFarSide, type Reach } from './far-side.js';
-import { startLocalFarSide } from './local-far-side.js';
-import { VERIFY_MEMORY } from './memory.js';
+import { compare, COMPARE_UNIT, readyTarget } from './compare.js';
+import type { Reach } from './far-side.js';
 import { openVolume, type OpenVolume } from './open-volume.js';
 import { sampleUnits } from './sample-units.js';
 import { send } from './transfer.js';
-
-/** How exactly differences are found, where the changes are not finer. Bytes. */
-const UNIT = 4096;
 
 /** What is compared. */
 export interface VerifySpec {
@@ -60,11 +53,13 @@ export async function verify(spec: VerifySpec, reach: Reach, about: Surroundings
   const volume = await openVolume(spec.a, spec.changed, about);
   try {
     const begun = about.clock();
-    const unit = Math.min(UNIT, volume.changes?.granularity ?? UNIT);
+    const unit = Math.min(COMPARE_UNIT, volume.changes?.granularity ?? COMPARE_UNIT);
     const extents = chooseExtents(volume, spec.auditPercent);
     const checkFarSize = (size: number) => {
       checkSizes(spec, volume.device.size, size, about);
     };
+    // An apply that was cut short is taken back first: what it wrote would look equal, and go again afterwards.
+    if (spec.repair) await readyTarget(sourceOf(volume, spec), spec.b, DEFAULT_POLICY, reach, about);
     const found = await compare({ near: volume.device, extents, unit, checkFarSize }, spec.b, reach, about);
     await volume.checkValid();
     const compareSeconds = secondsSince(begun);
@@ -93,42 +88,22 @@ function chooseExtents({ device, changes }: OpenVolume, auditPercent: number | n
   return () => uniteExtents(changes.extents(), sample?.extents() ?? []);
 }
 
-async function compare(
-  comparison: Comparison,
-  b: TargetSpec,
-  reach: Reach,
-  about: Surroundings,
-): Promise<ComparisonResult> {
-  const { lend } = new BufferPool(VERIFY_MEMORY);
-  if (b.kind === 'remote') {
-    const far = await startFarSide(b, reach, answerWords(b.path), about);
-    return await runHashExchange(far, comparison, about, lend);
-  }
-  const { far, outcome } = startLocalFarSide((line) => answer(line, b.path, about));
-  try {
-    return await runHashExchange(far, comparison, about, lend);
-  } catch (error) {
-    // What went wrong at B went wrong right here: its own error says more than the report of it.
-    if (error instanceof FarError) throw (await outcome).error ?? error;
-    throw error;
-  }
-}
-
 /** Sends what differs as any transfer is sent, and compares it again; returns what still differs. */
 async function repair(
   volume: OpenVolume,
-  { a, b }: VerifySpec,
+  spec: VerifySpec,
   differing: ChangeSet,
   reach: Reach,
   about: Surroundings,
 ): Promise<ChangeSet> {
   if (differing.chunks.count === 0) return differing;
   const source: ChangeSource = {
-    ...{ name: a, origin: a, base: null, result: null },
+    ...sourceOf(volume, spec),
+    ...{ origin: spec.a, base: null, result: null },
+    ...(isWhole(spec) ? { scope: 'compared' } : {}),
     volumeSize: volume.device.size,
-    data: volume.device,
     // What it should have been before is just what nobody knows.
-    ...{ baseVolume: null, unchangedVolume: null, isBaseReadOnly: false, paths: [a] },
+    ...{ baseVolume: null, unchangedVolume: null, isBaseReadOnly: false },
     live: false,
     readChanges: () => Promise.resolve(differing),
     checkValid: () => volume.checkValid(),
@@ -136,7 +111,7 @@ async function repair(
     dataProof: () => Promise.resolve(null),
     close: () => Promise.resolve(),
   };
-  const destination = { kind: 'target', spec: b, policy: DEFAULT_POLICY } as const;
+  const destination = { kind: 'target', spec: spec.b, policy: DEFAULT_POLICY } as const;
   const how = { proofs: false, dryRun: false, compression: { kind: 'auto' } } as const;
   await send(source, destination, 4, reach, how, about);
   const again: Comparison = {
@@ -145,7 +120,16 @@ async function repair(
     unit: differing.granularity,
     checkFarSize: () => undefined,
   };
-  return (await compare(again, b, reach, about)).differing;
+  return (await compare(again, spec.b, reach, about)).differing;
+}
+
+/** Whether every byte was compared. */
+function isWhole({ changed, auditPercent }: VerifySpec): boolean {
+  return changed === null && (auditPercent === null || auditPercent === 100);
+}
+
+function sourceOf({ device }: OpenVolume, { a }: VerifySpec) {
+  return { name: a, data: device, paths: [device.path] };
 }
 
 function checkSizes({ a, b }: VerifySpec, size: number, farSize: number, about: Surroundings): void {

@@ -6,6 +6,8 @@ import { findDeviceNumber, holdersOf, isDeviceNumber } from './device-node.js';
 import { findLogicalVolume } from './logical-volume.js';
 
 const SECTOR = 512;
+const WAY_OUT =
+  'make a new snapshot, and "lvmsync --scan" of that sends what differs, which is less than a full copy';
 
 /** A classic (dm-snapshot) snapshot and the devices behind it. Sizes in bytes. */
 export interface DmSnapshot {
@@ -70,7 +72,7 @@ export async function checkSnapshotStatus(spawner: Spawner, snapshot: DmSnapshot
     'Merge failed': 'merging the snapshot into its origin failed',
   };
   const reason = reasons[words] ?? `the kernel says "${target?.type ?? 'nothing'} ${words}" of it`;
-  throw new SnapshotError(snapshot.name, `${reason}; make a new snapshot and copy in full`);
+  throw new SnapshotError(snapshot.name, `${reason}; ${WAY_OUT}`);
 }
 
 async function tableOf(mapper: DeviceMapper, name: string, number: DeviceNumber): Promise<DmTarget[]> {

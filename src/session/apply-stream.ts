@@ -132,6 +132,11 @@ export class Apply {
 
   private async recordResult(): Promise<void> {
     const { base = null, result = null, run = null } = this.incoming.header ?? {};
+    // A stream that only wanted to know whether the target is fit changes nothing of what is known of it.
+    if (this.applier.blocks === 0 && base === null && result === null) {
+      await this.options.target.record.putBack();
+      return;
+    }
     // Where contents were not what they should have been, only the blocks that came are known.
     const isKnown = this.applier.mismatches === 0;
     await this.options.target.record.write(isKnown ? stateAfter(base, result) : null, run);

@@ -222,7 +222,8 @@ async function headerOf(
   // An origin that somebody wrote to since it was opened is in no state that has a name.
   const isUnnamed = source.live && (await source.dataProof()) === null && !(await source.isConsistent());
   return {
-    kind: 'changes',
+    kind: source.scope === undefined ? 'changes' : 'full',
+    ...(source.scope === 'compared' ? { compared: true } : {}),
     volumeSize: source.volumeSize,
     blockSize: changes.granularity,
     base: source.base,

@@ -19,6 +19,7 @@ const headerSchema = v.object({
   result: identity,
   expectedBytes: bytes,
   sample: v.exactOptional(v.object({ changed: bytes, unchanged: bytes })),
+  compared: v.exactOptional(v.boolean()),
   heartbeat: v.exactOptional(v.pipe(bytes, v.minValue(1), v.maxValue(3600))),
   run: v.exactOptional(v.pipe(text(64), v.minLength(1))),
   names: v.object({ source: v.exactOptional(text(4096)), origin: v.exactOptional(text(4096)) }),
@@ -29,7 +30,7 @@ const headerSchema = v.object({
 
 /**
  * What a PROTO[4] stream is: sizes in bytes, identities of the states that it leads from (`base`) and to
- * (`result`), or null where a state has none; in a session, how often its sender gives a sign of life (`heartbeat`,
+ * (`result`), or null where a state has none; whether what a full one leaves out was `compared` with the target; in a session, how often its sender gives a sign of life (`heartbeat`,
  * seconds) and which run it belongs to. docs/stream-format.md describes each field.
  */
 export type StreamHeader = v.InferOutput<typeof headerSchema>;

@@ -151,7 +151,7 @@ describe('what fails is one clear error', () => {
     const small = await createVolume(GROUP, 'small', '8M');
     await writeRandom(small, 0, 8 << 20, 'small');
     const before = await digestOf(small);
-    await expectFailure(['verify', origin, `127.0.0.1:${small}`, '--repair'], 3, /small: too small to equal/);
+    await expectFailure(['verify', origin, `127.0.0.1:${small}`, '--repair'], 3, /small: too small: it has/);
     expect(await digestOf(small)).toBe(before);
   });
 

@@ -50,6 +50,7 @@ import { refuseCommandNames, refuseMore, takeSource } from './words.js';
 const USAGE = `[options] SNAPSHOT [HOST:]TARGET
        lvmsync [options] SNAPSHOT --stdout
        lvmsync [options] --cow FILE --origin FILE [HOST:]TARGET|--stdout
+       lvmsync [options] --scan DEVICE [HOST:]TARGET
        lvmsync [options] -a|--apply FILE|- TARGET
        lvmsync COMMAND …`;
 
@@ -58,7 +59,8 @@ Words:
   SNAPSHOT  a classic or thin snapshot, made before the changes: vg/lv,
             /dev/vg/lv, /dev/mapper/…
   TARGET    the block device or image file to write, which must hold what
-            SNAPSHOT froze
+            SNAPSHOT froze; with --scan, whatever it holds
+  DEVICE    a snapshot, volume, partition or image file of this host
   HOST      [user@]host; with a port, ssh://user@host:port/dev/… for all of it
 
 Commands (lvmsync COMMAND --help):
@@ -99,6 +101,7 @@ export function transferCommand(context: Context) {
     .addOption(retryOption())
     .option('--cow <file>', 'the exception store of the snapshot, as a file or device (with --origin)')
     .option('--origin <file>', 'the volume, as a file or device (with --cow)')
+    .option('--scan <device>', 'send where DEVICE and TARGET differ: both sides read and hash all of it')
     .addOption(
       new Option('--protocol <n>', 'stream format; 3 is the Ruby tool’s').choices(['3', '4']).default('4'),
     )
@@ -117,6 +120,7 @@ export function transferCommand(context: Context) {
     .action(async (words, options) => {
       refuseCommandNames(words);
       if (options.apply !== undefined || options.server === true) await runApply(words, options, context);
+      else if (options.scan !== undefined) await runScan(options.scan, words, options, context);
       else await runTransfer(words, options, context);
     });
 }
@@ -130,6 +134,7 @@ interface TransferOptions extends PolicyOptions, ReachOptions, TalkOptions, Traf
   readonly stdout?: true | undefined;
   readonly cow?: string | undefined;
   readonly origin?: string | undefined;
+  readonly scan?: string | undefined;
   readonly protocol: '3' | '4';
   readonly json?: true | undefined;
 }
@@ -143,6 +148,7 @@ async function runApply(words: readonly string[], options: TransferOptions, cont
     ...givenTraffic(options),
     '--cow': cow,
     '--origin': origin,
+    '--scan': options.scan,
     '--whole-chunks': wholeChunks,
   });
   const [target, ...more] = words;
@@ -181,6 +187,41 @@ async function runTransfer(
     context.surroundings(verbosityOf(options)),
   );
   sayTransferred(summary, rest[0] ?? '-', options, context);
+}
+
+async function runScan(
+  device: string,
+  words: readonly string[],
+  options: TransferOptions,
+  context: Context,
+): Promise<void> {
+  const { dataSource, cow, origin, wholeChunks } = options;
+  if (options.stdout === true) {
+    throw new UsageError(
+      '--scan asks the target for digests, and a pipe cannot answer: name a [HOST:]TARGET',
+    );
+  }
+  if (options.protocol === '3') {
+    throw new UsageError(
+      '--scan asks the target for digests, which a Ruby lvmsync does not know: no --protocol 3',
+    );
+  }
+  refuseBeside('--scan', {
+    ...{ '--data-source': dataSource, '--cow': cow, '--origin': origin },
+    // It uses no old bytes, and proves that the rest is still equal.
+    '--whole-chunks': wholeChunks,
+  });
+  const destination = destinationOf(words, options, context);
+  if (destination.kind !== 'target') throw new UsageError('name a [HOST:]TARGET');
+  const { scan } = await import('../../jobs/scan.js');
+  const summary = await scan(
+    device,
+    destination,
+    reachOf(options, context),
+    { proofs: true, dryRun: options.dryRun === true, ...trafficOf(options, false) },
+    context.surroundings(verbosityOf(options)),
+  );
+  sayTransferred(summary, words[0] ?? '', options, context, 'scan');
 }
 
 function destinationOf(rest: readonly string[], options: TransferOptions, context: Context): Destination {

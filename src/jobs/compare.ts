@@ -1,0 +1,69 @@
+import { ChangeSet } from '../changes/change-set.js';
+import type { ChangeSource } from '../changes/change-source.js';
+import { ChunkSet } from '../changes/chunk-set.js';
+import { BufferPool } from '../device/aligned-memory.js';
+import { FarError } from '../errors.js';
+import { silentProgress, type Surroundings } from '../host/surroundings.js';
+import { runHashExchange, type Comparison, type ComparisonResult } from '../session/hash-exchange.js';
+import type { ApplyPolicy } from '../target/apply-policy.js';
+import { answerWords } from '../transport/remote-command.js';
+import type { TargetSpec } from '../transport/target-spec.js';
+import { answer } from './answer.js';
+import { startFarSide, type Reach } from './far-side.js';
+import { startLocalFarSide } from './local-far-side.js';
+import { VERIFY_MEMORY } from './memory.js';
+import { send } from './transfer.js';
+
+/** How exactly differences are found, where nothing asks for finer ones. Bytes. */
+export const COMPARE_UNIT = 4096;
+
+/** Compares a device of this host with a target: both sides hash at the same time. Throws as `runHashExchange`. */
+export async function compare(
+  comparison: Comparison,
+  target: TargetSpec,
+  reach: Reach,
+  about: Surroundings,
+): Promise<ComparisonResult> {
+  const { lend } = new BufferPool(VERIFY_MEMORY);
+  if (target.kind === 'remote') {
+    const far = await startFarSide(target, reach, answerWords(target.path), about);
+    return await runHashExchange(far, comparison, about, lend);
+  }
+  const { far, outcome } = startLocalFarSide((line) => answer(line, target.path, about));
+  try {
+    return await runHashExchange(far, comparison, about, lend);
+  } catch (error) {
+    // What went wrong at the target went wrong right here: its own error says more than the report of it.
+    if (error instanceof FarError) throw (await outcome).error ?? error;
+    throw error;
+  }
+}
+
+/**
+ * Makes sure that a target may be written, before hours are spent on comparing with it, and has an apply to it that
+ * was cut short taken back: what is compared is what the repair then starts from. Writes nothing else. Throws what a
+ * transfer to it throws.
+ */
+export async function readyTarget(
+  source: Pick<ChangeSource, 'name' | 'data' | 'paths'>,
+  spec: TargetSpec,
+  policy: ApplyPolicy,
+  reach: Reach,
+  about: Surroundings,
+): Promise<void> {
+  const { size } = source.data;
+  const nothing: ChangeSource = {
+    ...source,
+    ...{ origin: source.name, base: null, result: null, scope: 'compared', volumeSize: size },
+    ...{ baseVolume: null, unchangedVolume: null, isBaseReadOnly: false, live: false },
+    readChanges: () => Promise.resolve(new ChangeSet(COMPARE_UNIT, size, size, new ChunkSet())),
+    dataProof: () => Promise.resolve(null),
+    checkValid: () => Promise.resolve(),
+    isConsistent: () => Promise.resolve(true),
+    close: () => Promise.resolve(),
+  };
+  // The snapback is the real stream's to begin, and a journal of nothing needs no room.
+  const destination = { kind: 'target', spec, policy: { ...policy, snapback: null } } as const;
+  const how = { proofs: false, dryRun: policy.dryRun };
+  await send(nothing, destination, 4, reach, how, { ...about, progress: silentProgress });
+}

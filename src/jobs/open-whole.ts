@@ -1,0 +1,222 @@
+import { randomUUID } from 'node:crypto';
+import { stat } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import type { ChangeSet } from '../changes/change-set.js';
+import type { ChangeSource } from '../changes/change-source.js';
+import type { BlockDevice } from '../device/block-device.js';
+import { deviceNumberOf, isReadOnly, readDeviceFacts, type DeviceNumber } from '../device/device-facts.js';
+import { openLocalDevice } from '../device/local-device.js';
+import { DeviceError, NoSnapshotError } from '../errors.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { findDeviceNumber, nodeOf } from '../lvm/device-node.js';
+import { LiveWatch } from '../lvm/live-watch.js';
+import { checkSnapshotStatus, findSnapshot, type DmSnapshot } from '../lvm/snapshot.js';
+import { removeLeftOvers } from '../lvm/temporary-snapshot.js';
+import { findThinPool, readPoolStatus, type ThinPool } from '../lvm/thin-pool.js';
+import { findThinVolume, type ThinVolume } from '../lvm/thin-volume.js';
+import { findLoop, findMount } from '../target/holders.js';
+import { findOpener } from '../target/openers.js';
+import { stoppedIdentity } from '../target/state-record.js';
+import { stillnessOf, writeStampOf } from '../target/write-stamp.js';
+import { holdData } from './open-thin.js';
+import type { ActiveThinVolume } from './thin-pair.js';
+
+/** A volume or image file of this host that is read as a whole, whatever changed in it. */
+export interface WholeVolume {
+  /** As its user named it. */
+  readonly name: string;
+  readonly device: BlockDevice;
+  /** What of this host it is read from. */
+  readonly paths: readonly string[];
+  /** The identity of the state that is read; null where it has none, as somebody has it open. */
+  readonly identity: string | null;
+  /** The pool and the number in it, where that tells what of the volume is mapped. */
+  readonly thin: { readonly pool: ThinPool; readonly deviceId: number } | null;
+  /** Throws SnapshotError where what was read may not be what the volume held. */
+  checkValid(): Promise<void>;
+  /** After the last read: whether all that was read is the volume's state at one moment. */
+  isConsistent(): Promise<boolean>;
+  /** As a change source's. */
+  dataProof(): Promise<string | null>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens what a user named to read all of it: a snapshot, classic or thin, a volume, a partition or disk, an image
+ * file. Of a thin volume that is in use a temporary snapshot is read, which `close` removes; anything else in use is
+ * read as it is, and a notice says so.
+ *
+ * Throws SnapshotError of a snapshot that is not in order, or inactive; DeviceError, CommandError, LockedError.
+ */
+export async function openWhole(name: string, about: Surroundings): Promise<WholeVolume> {
+  const path = await findPath(name, about);
+  const stats = await stat(path).catch((error: unknown) => {
+    throw new DeviceError(path, 'stat', null, error);
+  });
+  const found = stats.isBlockDevice()
+    ? await findDevice(name, path, deviceNumberOf(stats), about)
+    : await findFile(path, stats, about);
+  if (found.identity === null) {
+    const problem = 'in use: what is read of it is no single moment’s state, unless all is quiet';
+    about.notice(`${name}: ${problem}; a snapshot of it gives one`);
+  }
+  const { readFrom, release = () => Promise.resolve(), ...known } = found;
+  try {
+    const device = await openLocalDevice(readFrom, { spawner: about.spawner });
+    const close = () => device.close().finally(release);
+    await device.refresh().catch(async (error: unknown) => {
+      await device.close();
+      throw error;
+    });
+    return { ...known, name, device, paths: [...new Set([path, device.path])], close };
+  } catch (error) {
+    await release();
+    throw error;
+  }
+}
+
+/** A volume as a change source: what `readChanges` tells of it is sent, from one state that never was a base. */
+export function sourceOfWhole(
+  volume: WholeVolume,
+  scope: 'full' | 'compared',
+  result: string | null,
+  readChanges: () => Promise<ChangeSet>,
+): ChangeSource {
+  const { name, device, paths } = volume;
+  return {
+    ...{ name, origin: name, base: null, result, scope, volumeSize: device.size, data: device, paths },
+    baseVolume: null,
+    // What was found to be equal must still be so when the first block comes.
+    unchangedVolume: scope === 'compared' && result !== null ? device : null,
+    ...{ isBaseReadOnly: false, live: false, readChanges },
+    checkValid: () => volume.checkValid(),
+    isConsistent: () => volume.isConsistent(),
+    dataProof: () => volume.dataProof(),
+    close: () => Promise.resolve(),
+  };
+}
+
+/** What is known of a volume before it is opened. */
+interface Found extends Omit<WholeVolume, 'name' | 'device' | 'paths' | 'close'> {
+  readonly readFrom: string;
+  /** Once nothing of it is open any more. */
+  readonly release?: () => Promise<void>;
+}
+
+/** What is a path of something stays one; the rest is LVM's to find, or to say why not. */
+async function findPath(name: string, about: Surroundings): Promise<string> {
+  const isThere = await stat(name).then(
+    () => true,
+    () => false,
+  );
+  if (isThere || (/^[./]/.test(name) && !name.startsWith('/dev/'))) return name;
+  return await nodeOf(await findDeviceNumber(about.spawner, name));
+}
+
+async function findDevice(
+  name: string,
+  path: string,
+  number: DeviceNumber,
+  about: Surroundings,
+): Promise<Found> {
+  const { kernelName } = await readDeviceFacts(number);
+  if (!kernelName.startsWith('dm-')) return await findPlainDevice(path, number);
+  const thin = await findThinVolume(about.spawner, path);
+  if (thin?.active != null) return await findThin({ ...thin, name, active: thin.active }, about);
+  const snapshot = await findSnapshot(about.spawner, path).catch((error: unknown) => {
+    if (error instanceof NoSnapshotError) return null;
+    throw error;
+  });
+  return await findMapped(path, number, snapshot === null ? null : { ...snapshot, name }, about);
+}
+
+/** A volume of device-mapper's, which counts who has it open; its snapshot, where it is one. */
+async function findMapped(
+  path: string,
+  number: DeviceNumber,
+  snapshot: DmSnapshot | null,
+  about: Surroundings,
+): Promise<Found> {
+  const checkValid = async () => {
+    if (snapshot !== null) await checkSnapshotStatus(about.spawner, snapshot);
+  };
+  await checkValid();
+  // Looked at before our own open counts as one.
+  const watch = await LiveWatch.begin(about.spawner, number);
+  const stamp = watch.wasOpen ? null : await stillnessOf(number);
+  const isFrozen = async () => snapshot !== null && (await isReadOnly(number));
+  const isStill = await isFrozen();
+  return {
+    readFrom: path,
+    identity: isStill || !watch.wasOpen ? (snapshot?.uuid ?? stoppedIdentity(stamp)) : null,
+    thin: null,
+    checkValid,
+    isConsistent: async () => (isStill && (await isFrozen())) || (await watch.sawNoWriter()),
+    dataProof: async () => {
+      const uuid = snapshot?.uuid ?? null;
+      if (uuid !== null && isStill && (await isFrozen())) return `read-only ${uuid}`;
+      return (await watch.sawNoWriter()) ? stamp : null;
+    },
+  };
+}
+
+async function findThin(volume: ThinVolume & ActiveThinVolume, about: Surroundings): Promise<Found> {
+  const { spawner } = about;
+  const pool = await findThinPool(spawner, volume.active.pool);
+  const status = await readPoolStatus(spawner, pool);
+  if (volume.lvm !== null) await removeLeftOvers(volume.lvm.group, about);
+  const held = await holdData(volume, status, about);
+  const { volume: now, identity, watch } = held;
+  // While this run has it open nobody can take it away, write to it elsewhere and bring it back.
+  const ofThisRun = `open ${now.uuid ?? ''} ${randomUUID()}`;
+  const isConsistent = async () => watch === null || (await watch.sawNoWriter());
+  return {
+    readFrom: await nodeOf(now.active.number),
+    identity,
+    thin: now.externalOrigin === null ? { pool, deviceId: now.deviceId } : null,
+    checkValid: async () => {
+      await readPoolStatus(spawner, pool);
+    },
+    isConsistent,
+    dataProof: async () => ((await isConsistent()) ? ofThisRun : null),
+    release: () => held.release(),
+  };
+}
+
+/** A disk or partition: who has it mounted or open shows in /proc, as far as we may look. */
+async function findPlainDevice(path: string, number: DeviceNumber): Promise<Found> {
+  const isOpen = async () =>
+    (await findMount(number)) !== null || findOpener(number, 'writers', path) !== null;
+  return await watchStamp(path, isOpen, () => writeStampOf(number));
+}
+
+async function findFile(path: string, stats: Stats, about: Surroundings): Promise<Found> {
+  const { dev, ino } = stats;
+  const isOpen = async () =>
+    findOpener({ dev, ino }, 'writers', path) !== null ||
+    (await findLoop(about.spawner, { dev, ino })) !== null;
+  return await watchStamp(path, isOpen, async () => {
+    const now = await stat(path, { bigint: true }).catch((error: unknown) => {
+      throw new DeviceError(path, 'stat', null, error);
+    });
+    return `file ${now.dev} ${now.ino} ${now.size} ${now.mtimeNs} ${now.ctimeNs}`;
+  });
+}
+
+async function watchStamp(
+  path: string,
+  isOpen: () => Promise<boolean>,
+  readStamp: () => Promise<string>,
+): Promise<Found> {
+  const stamp = await readStamp();
+  const wasOpen = await isOpen();
+  const isConsistent = async () => !wasOpen && !(await isOpen()) && (await readStamp()) === stamp;
+  return {
+    readFrom: path,
+    identity: wasOpen ? null : stoppedIdentity(stamp),
+    thin: null,
+    checkValid: () => Promise.resolve(),
+    isConsistent,
+    dataProof: async () => ((await isConsistent()) ? stamp : null),
+  };
+}

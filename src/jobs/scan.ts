@@ -1,0 +1,57 @@
+import type { ChangeSet } from '../changes/change-set.js';
+import type { Surroundings } from '../host/surroundings.js';
+import type { SendOptions } from '../session/send-changes.js';
+import { compare, COMPARE_UNIT, readyTarget } from './compare.js';
+import type { Reach } from './far-side.js';
+import { openWhole, sourceOfWhole, type WholeVolume } from './open-whole.js';
+import { send, type Destination, type TransferSummary } from './transfer.js';
+
+/** Where a scan goes: it asks, so that a pipe will not do. */
+export type ScanDestination = Extract<Destination, { kind: 'target' }>;
+
+/**
+ * Makes a target equal to a volume or image file of this host without knowing what changed: both sides hash all of it
+ * at the same time, and what differs goes out as in any transfer. Throws as `transfer` and `runHashExchange`.
+ */
+export async function scan(
+  name: string,
+  destination: ScanDestination,
+  reach: Reach,
+  how: SendOptions,
+  about: Surroundings,
+): Promise<TransferSummary> {
+  const started = about.clock();
+  const volume = await openWhole(name, about);
+  try {
+    const differing = await findDifferences(volume, destination, reach, about);
+    // What somebody wrote to meanwhile is in no state that has a name.
+    const result = (await volume.isConsistent()) ? volume.identity : null;
+    const source = sourceOfWhole(volume, 'compared', result, () => Promise.resolve(differing));
+    const summary = await send(source, destination, 4, reach, how, about);
+    return { ...summary, seconds: (about.clock() - started) / 1000, source: name };
+  } finally {
+    await volume.close();
+  }
+}
+
+/** Where a target differs from a volume, once it is known to be fit to be written. Throws as `scan`. */
+export async function findDifferences(
+  volume: WholeVolume,
+  { spec, policy }: ScanDestination,
+  reach: Reach,
+  about: Surroundings,
+): Promise<ChangeSet> {
+  const { name, device, paths } = volume;
+  await readyTarget({ name, data: device, paths }, spec, policy, reach, about);
+  const { size } = device;
+  const comparison = {
+    near: device,
+    extents: () => (size === 0 ? [] : [{ offset: 0, length: size }]),
+    unit: COMPARE_UNIT,
+    // That it is large enough was seen to.
+    checkFarSize: () => undefined,
+  };
+  const { differing } = await compare(comparison, spec, reach, about);
+  await volume.checkValid();
+  return differing;
+}

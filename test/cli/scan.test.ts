@@ -1,0 +1,179 @@
+import { spawn } from 'node:child_process';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { Journal } from '../../src/target/journal.js';
+import { targetKeyOf } from '../../src/target/target-key.js';
+import { makePrivateFolder } from '../../src/host/durable-file.js';
+import type { StreamHeader } from '../../src/stream/stream-header.js';
+import { MemoryDevice } from '../support/memory-device.js';
+import { runWords } from '../support/run-program.js';
+
+const SIZE = 3 * 1024 * 1024 + 700;
+let folder: string;
+let [source, target, stateDir] = ['', '', ''];
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'lvmsync-scan-'));
+  [source, target, stateDir] = ['source', 'target', 'state'].map((name) => join(folder, name)) as [
+    string,
+    string,
+    string,
+  ];
+  writeFileSync(source, Buffer.alloc(SIZE, 'contents '));
+});
+afterAll(() => {
+  rmSync(folder, { recursive: true });
+});
+beforeEach(() => {
+  rmSync(stateDir, { recursive: true, force: true });
+  writeFileSync(target, readFileSync(source));
+});
+
+function flip(...offsets: readonly number[]): void {
+  const bytes = readFileSync(target);
+  for (const offset of offsets) bytes[offset] = (bytes[offset] ?? 0) ^ 0xff;
+  writeFileSync(target, bytes);
+}
+
+const scan = (...more: readonly string[]) =>
+  runWords(['--scan', source, target, '--state-dir', stateDir, ...more]);
+
+describe('--scan', () => {
+  it('sends what differs, and nothing else', async () => {
+    flip(5000, 1_000_000, SIZE - 1);
+    const { status, stdout } = await scan('--json');
+    expect([status, JSON.parse(stdout.toString())]).toEqual([
+      0,
+      expect.objectContaining({
+        ...{ tableBytes: 2 * 4096 + 700, changedBytes: 2 * 4096 + 700, blocks: 3, consistent: true },
+        ...{ source, target, mismatches: 0 },
+      }),
+    ]);
+    expect(readFileSync(target).equals(readFileSync(source))).toBe(true);
+  });
+
+  it('sends nothing where nothing differs, and records what the target holds', async () => {
+    const before = statSync(target).mtimeMs;
+    const { status, said } = await scan();
+    expect([status, said]).toEqual([0, [expect.stringMatching(/^0 B differed \(0\.0 % of 3 MiB\), /)]]);
+    expect(statSync(target).mtimeMs).toBe(before);
+    const { key } = await targetKeyOf(target);
+    const record = JSON.parse(readFileSync(join(stateDir, 'targets', key, 'state.json'), 'utf8')) as object;
+    expect(record).toMatchObject({ is: 'exactly', identity: expect.stringMatching(/^stopped-/) as string });
+  });
+
+  it('keeps the rest of a target that is larger', async () => {
+    flip(0);
+    const tail = Buffer.from('the rest');
+    writeFileSync(target, Buffer.concat([readFileSync(target), tail]));
+    expect((await scan()).status).toBe(0);
+    expect(readFileSync(target).equals(Buffer.concat([readFileSync(source), tail]))).toBe(true);
+  });
+
+  it('keeps the old bytes as a snapback, which takes it back', async () => {
+    flip(5000);
+    const before = readFileSync(target);
+    const snapback = join(folder, 'undo');
+    expect((await scan('--snapback', snapback)).status).toBe(0);
+    expect(readFileSync(target).equals(before)).toBe(false);
+    const undo = await runWords(['--apply', snapback, target, '--state-dir', stateDir]);
+    expect(undo.status).toBe(0);
+    expect(readFileSync(target).equals(before)).toBe(true);
+  });
+
+  it('writes nothing in a dry run, but tells what it would', async () => {
+    flip(5000);
+    const before = readFileSync(target);
+    const { status, said } = await scan('--dry-run');
+    expect([status, said.at(-1)]).toEqual([0, expect.stringMatching(/^dry run: 4 KiB .* would go to /)]);
+    expect(readFileSync(target).equals(before)).toBe(true);
+  });
+
+  it('first takes back what an apply that was cut short wrote: it must not pass for compared', async () => {
+    // The old state differs at 5000 and 9000; the apply had written the first of them.
+    flip(5000, 9000);
+    const old = readFileSync(target).subarray(4096, 8192);
+    const { key } = await targetKeyOf(target);
+    const place = join(stateDir, 'targets', key);
+    await makePrivateFolder(place);
+    const header: StreamHeader = {
+      kind: 'undo',
+      ...{ volumeSize: SIZE, blockSize: 4096, base: null, result: null, expectedBytes: 0 },
+      ...{ names: {}, host: 'h', time: '2026-01-02T03:04:05.000Z', writer: 'w' },
+    };
+    const journal = await Journal.begin(place, header, null);
+    const extent = { offset: 4096, length: 4096 };
+    await journal.log.save(new MemoryDevice(SIZE), extent, { offset: 4096, bytes: old });
+    const crc = crc32(readFileSync(source).subarray(4096, 8192));
+    await journal.log.announce([{ ...extent, zeroes: false, crc }]);
+    await journal.log.handOver();
+    await journal.log.sync();
+    await journal.log.close();
+    flip(5000);
+    expect((await runWords(['verify', source, target])).status).toBe(11);
+    const { status, said } = await scan();
+    expect([status, said[0]]).toEqual([0, expect.stringMatching(/taken back to what it held before/)]);
+    expect(readFileSync(target).equals(readFileSync(source))).toBe(true);
+  });
+
+  it('says where the source was in use, and calls it no moment’s state', async () => {
+    flip(5000);
+    const opened = openSync(source, 'r+');
+    const writer = spawn('sleep', ['600'], { stdio: [opened, 'ignore', 'ignore'] });
+    try {
+      const { status, stdout, said } = await scan('--json');
+      expect([status, JSON.parse(stdout.toString()), said]).toEqual([
+        0,
+        expect.objectContaining({ consistent: false }),
+        [expect.stringMatching(/^.*source: in use: .* a snapshot of it gives one$/)],
+      ]);
+      expect(readFileSync(target).equals(readFileSync(source))).toBe(true);
+      expect((await scan()).said.at(-1)).toMatch(/^warning: .*source: it was in use, so the target holds no/);
+    } finally {
+      writer.kill();
+      closeSync(opened);
+    }
+  });
+
+  it.each([
+    [['--stdout'], /--scan asks the target for digests, and a pipe cannot answer/],
+    [['--protocol', '3'], /which a Ruby lvmsync does not know/],
+    [['--data-source', 'x'], /--data-source cannot be used with --scan/],
+    [['--cow', 'x'], /--cow cannot be used with --scan/],
+    [['--whole-chunks'], /--whole-chunks cannot be used with --scan/],
+  ])('is refused with %j', async (more, message) => {
+    const { status, said } = await scan(...more);
+    expect([status, said]).toEqual([2, [expect.stringMatching(message)]]);
+  });
+
+  it.each([
+    [
+      'a target that is too small',
+      () => {
+        writeFileSync(target, 'small');
+      },
+      3,
+      /too small: it has 5 bytes/,
+    ],
+    [
+      'no target',
+      () => {
+        rmSync(target);
+      },
+      8,
+      /create the volume first/,
+    ],
+  ])('refuses %s before it reads a byte', async (_what, spoil, expected, message) => {
+    spoil();
+    const { status, said } = await scan();
+    expect([status, said]).toEqual([expected, [expect.stringMatching(message)]]);
+  });
+
+  it('refuses its own source', async () => {
+    const { status, said } = await runWords(['--scan', source, source, '--state-dir', stateDir]);
+    expect([status, said]).toEqual([3, [expect.stringMatching(/what the source .* is read from/)]]);
+  });
+});

@@ -1,0 +1,134 @@
+import { mkdirSync } from 'node:fs';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { copyDevice } from './support/devices.js';
+import {
+  createSnapshot,
+  createVolume,
+  createVolumeGroup,
+  digestOf,
+  lvmsync,
+  removeVolumeGroup,
+  run,
+  startSshd,
+  writeRandom,
+  type Sshd,
+} from './support/lab.js';
+import { expectFailure, reportOf, runLvmsync } from './support/outcomes.js';
+import { lv, NOTHING_LEFT, ThinLab } from './support/thin-lab.js';
+import { startWriter } from './support/writer.js';
+
+const GROUP = 'vg-scan';
+const MIB = 1024 * 1024;
+const SIZE = 16 * MIB;
+
+let sshd: Sshd;
+let origin = '';
+let target = '';
+
+beforeAll(async () => {
+  sshd = await startSshd();
+  await createVolumeGroup(GROUP);
+  origin = await createVolume(GROUP, 'origin', '16M');
+  target = await createVolume(GROUP, 'target', '20M');
+  await writeRandom(origin, 0, SIZE, 'base');
+  await createSnapshot(GROUP, 'origin', 'frozen', { size: '8M', chunkSize: '16k', permission: 'r' });
+});
+afterAll(async () => {
+  await removeVolumeGroup(GROUP);
+  await sshd.stop();
+});
+
+/** What the first bytes of the larger target are. */
+async function targetStart(): Promise<string> {
+  const start = await createVolume(GROUP, 'start', '16M');
+  await copyStart(start);
+  return await digestOf(start).finally(() => run(['lvremove', '-qq', '-f', `${GROUP}/start`]));
+}
+
+async function copyStart(to: string): Promise<void> {
+  await run([
+    'dd',
+    `if=${target}`,
+    `of=${to}`,
+    'bs=1M',
+    'count=16',
+    'conv=fsync',
+    'iflag=direct',
+    'status=none',
+  ]);
+}
+
+describe.each([
+  ['within one host', () => target],
+  ['over ssh', () => `root@127.0.0.1:${target}`],
+])('--scan, %s', (_how, word) => {
+  beforeEach(async () => {
+    await writeRandom(target, 0, 20 * MIB, 'tail');
+    await copyDevice(`/dev/${GROUP}/frozen`, target);
+    await writeRandom(target, 9 * 4096 + 512, 512, 'lost');
+    await writeRandom(target, SIZE - 512, 512, 'lost');
+    await writeRandom(target, 5 * MIB, 300_000 - (300_000 % 512), 'lost');
+  });
+
+  it('makes a target equal a snapshot, whose changes it then takes', async () => {
+    expect(await reportOf('--scan', `${GROUP}/frozen`, word())).toMatchObject({
+      ...{ tableBytes: (2 + 74) * 4096, changedBytes: (2 + 74) * 4096, consistent: true, mismatches: 0 },
+    });
+    expect(await targetStart()).toBe(await digestOf(`/dev/${GROUP}/frozen`));
+    expect(await reportOf('--scan', `${GROUP}/frozen`, word())).toMatchObject({ changedBytes: 0 });
+    await writeRandom(origin, 7 * MIB, 4096, _how);
+    expect(await reportOf(`${GROUP}/frozen`, word())).toMatchObject({ mismatches: 0, consistent: true });
+    expect(await targetStart()).toBe(await digestOf(origin));
+  });
+});
+
+describe('what --scan makes of its source', () => {
+  it('of a mounted volume: the blocks that it reads, and no moment’s state', async () => {
+    const mounted = await createVolume(GROUP, 'mounted', '16M');
+    await run(['mkfs.ext4', '-q', '-F', mounted]);
+    mkdirSync('/run/scanned', { recursive: true });
+    await run(['mount', mounted, '/run/scanned']);
+    try {
+      const { status, stderr } = await lvmsync(['--scan', mounted, target]);
+      expect([status, stderr]).toEqual([
+        0,
+        expect.stringMatching(/mounted: in use: .*\n.*warning: .*mounted: it was in use/s),
+      ]);
+      expect(await reportOf('--scan', mounted, target)).toMatchObject({ consistent: false });
+      await expectFailure(
+        ['--scan', `${GROUP}/frozen`, mounted],
+        3,
+        /mounted on \/run\/scanned: unmount it first/,
+      );
+    } finally {
+      await run(['umount', '/run/scanned']);
+      await run(['lvremove', '-qq', '-f', `${GROUP}/mounted`]);
+    }
+  });
+
+  it('of a thin volume that is being written: one moment’s state, by a snapshot for the run', async () => {
+    const lab = await ThinLab.make(GROUP, '64k');
+    await writeRandom(lab.volume, 0, 4 * MIB, 'thin');
+    const big = await createVolume(GROUP, 'big', '32M');
+    const writer = await startWriter(lab.volume, 4 * MIB);
+    try {
+      expect(await reportOf('--scan', lab.volume, big)).toMatchObject({ consistent: true });
+    } finally {
+      await writer.stop();
+    }
+    expect(await lab.leftOvers()).toEqual(NOTHING_LEFT);
+    await runLvmsync('--scan', lab.volume, big);
+    expect(await digestOf(big)).toBe(await digestOf(lab.volume));
+    await lv('lvremove', '-f', `${GROUP}/big`, `${GROUP}/pool`);
+  });
+
+  it('of a snapshot that filled up: nothing; the way out that its error names works', async () => {
+    await createSnapshot(GROUP, 'origin', 'tiny', { size: '1M' });
+    await writeRandom(origin, 0, 4 * MIB, 'overflow');
+    await expectFailure([`${GROUP}/tiny`, target], 4, /tiny: the snapshot is invalid: .*"lvmsync --scan"/);
+    await expectFailure(['--scan', `${GROUP}/tiny`, target], 4, /tiny: the snapshot is invalid/);
+    await runLvmsync('--scan', origin, target);
+    expect(await targetStart()).toBe(await digestOf(origin));
+    await run(['lvremove', '-qq', '-f', `${GROUP}/tiny`]);
+  });
+});
