@@ -23,6 +23,13 @@ export interface Decompressor {
   readonly codecs: readonly string[];
 }
 
+/** Begins to load what `choosePacker` will want, while the receiver is still at its own beginnings. */
+export function prepareCodec(wish: CompressionWish): void {
+  if (wish.kind === 'none') return;
+  // Of the others nothing needs loading; whether it can be had is for choosePacker to say.
+  loadCodec('zstd').catch(() => undefined);
+}
+
 /**
  * What compresses a session's blocks, null where nothing does. Throws FarSideError where the receiver cannot
  * decompress what was asked for, UsageError where this host cannot compress it.

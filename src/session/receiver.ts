@@ -42,6 +42,9 @@ export async function runReceiver(
   progress = new LineProgress(),
 ): Promise<ReceiveOutcome> {
   const replies = new ReplyWriter(line.output);
+  // What loads them need not wait for the sender, nor the sender for it.
+  const codecs = listCodecs();
+  codecs.catch(() => undefined);
   const ends: (() => void)[] = [];
   let target: OpenTarget | null = null;
   try {
@@ -67,7 +70,7 @@ export async function runReceiver(
       ready: async ({ size: targetSize, known: { holds, isStale: stale }, resume }) => {
         progress.hasBegun = true;
         await replies.hello({
-          ...{ version: about.version, targetSize, holds, stale, codecs: await listCodecs() },
+          ...{ version: about.version, targetSize, holds, stale, codecs: await codecs },
           ...{ heartbeat: HEARTBEAT_SECONDS, resume: resume?.toString('base64') ?? null },
         });
       },

@@ -9,7 +9,7 @@ import type { SmallFrame } from '../stream/frame-reader.js';
 import { FrameWriter } from '../stream/frame-writer.js';
 import { limitRate } from '../transport/rate-limit.js';
 import type { FarExit, Transport } from '../transport/transport.js';
-import { choosePacker, NO_COMPRESSION, tellPacking } from './choose-packer.js';
+import { choosePacker, prepareCodec, NO_COMPRESSION, tellPacking } from './choose-packer.js';
 import type { BlockPacker } from './pack-blocks.js';
 import { LineProgress } from './line-progress.js';
 import { HEARTBEAT_SECONDS, keepBeating } from './line-silence.js';
@@ -74,6 +74,8 @@ export async function runSender(
   patience = DEFAULT_PATIENCE,
 ): Promise<SessionSummary> {
   const { transport } = far;
+  const wish = options.compression ?? NO_COMPRESSION;
+  prepareCodec(wish);
   const acknowledged = new Acknowledgements(run);
   const replies = readReplies(transport.input, transport.host, (frame) =>
     acknowledged.take(frame, transport.host),
@@ -96,11 +98,7 @@ export async function runSender(
   const greet = async (): Promise<Greeting> => {
     const hello = await replies.waitForHello(patience.helloMs);
     run.hasBegun = true;
-    packer = await choosePacker(
-      options.compression ?? NO_COMPRESSION,
-      { host: transport.host, ...hello },
-      about,
-    );
+    packer = await choosePacker(wish, { host: transport.host, ...hello }, about);
     const { holds, stale: isStale, resume } = hello;
     return {
       holds,

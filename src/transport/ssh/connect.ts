@@ -2,7 +2,6 @@ import { LineError, TransportError } from '../../errors.js';
 import type { Surroundings } from '../../host/surroundings.js';
 import { quoteWords } from '../shell-words.js';
 import type { LineListener } from '../stderr-lines.js';
-import type { Destination } from '../target-spec.js';
 import type { Transport } from '../transport.js';
 import { carryChannel, type Line } from './channel.js';
 import { shakeHands } from './handshake.js';
@@ -10,7 +9,6 @@ import type { HostConfig } from './host-config.js';
 import { readKnownHosts } from './host-key.js';
 import { readKeyFiles } from './keys.js';
 import { openLine } from './line.js';
-import { resolveHost } from './resolve-host.js';
 import type { SshSettings } from './settings.js';
 import { nameOf } from './socket.js';
 
@@ -19,14 +17,13 @@ export type SshSurroundings = Pick<Surroundings, 'spawner' | 'notice'>;
 
 /** {@link connectSsh} once ssh2 is loaded. */
 export async function openSshTransport(
-  destination: Destination,
+  config: HostConfig,
   settings: SshSettings,
   command: readonly string[],
   onStderrLine: LineListener,
   { spawner, notice }: SshSurroundings,
 ): Promise<Transport> {
   const commandString = quoteWords(command);
-  const config = await resolveHost(destination, settings, { spawner, notice });
   const prompter = config.batch ? null : settings.prompter;
   const prepared = { onFile: await readKnownHosts(config), keys: await readKeyFiles(config.identityFiles) };
   const raw = await openLine(config, prompter === null, spawner);

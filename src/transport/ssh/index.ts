@@ -2,6 +2,7 @@ import type { LineListener } from '../stderr-lines.js';
 import type { Destination } from '../target-spec.js';
 import type { Transport } from '../transport.js';
 import type { SshSurroundings } from './connect.js';
+import { resolveHost } from './resolve-host.js';
 import type { SshSettings } from './settings.js';
 
 export type { Prompter } from './prompter.js';
@@ -20,6 +21,10 @@ export async function connectSsh(
   onStderrLine: LineListener,
   about: SshSurroundings,
 ): Promise<Transport> {
-  const { openSshTransport } = await import('./connect.js');
-  return openSshTransport(destination, settings, command, onStderrLine, about);
+  // The client is asked for its configuration while ssh2 is loaded: at the end of a move that is downtime.
+  const [{ openSshTransport }, config] = await Promise.all([
+    import('./connect.js'),
+    resolveHost(destination, settings, about),
+  ]);
+  return openSshTransport(config, settings, command, onStderrLine, about);
 }
