@@ -1,23 +1,17 @@
 import { open } from 'node:fs/promises';
-import { crc32 } from 'node:zlib';
 import type { BlockDevice } from '../device/block-device.js';
-import { isZero } from '../device/zero-test.js';
-import { BaseMismatchError, DeviceError } from '../errors.js';
-import { endOf, type Extent } from '../extent.js';
-import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
+import { DeviceError } from '../errors.js';
 import { Applier } from './applier.js';
 import { forget, isSettled, readNote, settleFinished, type ApplyNote } from './journal.js';
 import {
   OldBytes,
   readJournal,
-  type AnnouncedWrite,
   type JournalContents,
   type ResumePlace,
   type SavedExtent,
 } from './journal-reader.js';
 import type { StateRecord } from './state-record.js';
-
-const SECTOR = 512;
+import { checkWrites } from './written-blocks.js';
 
 /** What recovering found and did. */
 export type RecoverOutcome =
@@ -90,22 +84,6 @@ export async function takeBackTo(
   return await takeBack(target, { ...contents, saved, writes }, note, {});
 }
 
-/** Whether a target holds all that was written up to a place of its journal. Throws DeviceError. */
-export async function holdsAllBefore(
-  place: ResumePlace,
-  target: BlockDevice,
-  { writes }: JournalContents,
-): Promise<boolean> {
-  for (const write of writes.slice(0, place.writeCount)) {
-    for (const part of partsOf(write)) {
-      const bytes = Buffer.alloc(part.length);
-      await target.readAt(bytes, part.offset);
-      if (!holdsNew(write, bytes)) return false;
-    }
-  }
-  return true;
-}
-
 async function takeBack(
   target: BlockDevice,
   contents: JournalContents,
@@ -122,62 +100,6 @@ async function takeBack(
   } finally {
     await file.close();
   }
-}
-
-/** Makes sure that every announced write is undone, done, or torn by the crash, and nothing else. */
-async function checkWrites(
-  target: BlockDevice,
-  writes: readonly AnnouncedWrite[],
-  old: OldBytes,
-  log: string,
-): Promise<void> {
-  for (const write of withoutRewritten(writes)) {
-    for (const part of partsOf(write)) {
-      const bytes = Buffer.alloc(part.length);
-      await target.readAt(bytes, part.offset);
-      if (holdsNew(write, bytes)) continue;
-      const before = await old.read(part);
-      if (bytes.equals(before)) continue;
-      // Past the last flush a crash may leave any mixture of sectors.
-      if (!write.isFlushed && hasOldSector(bytes, before)) continue;
-      throw new BaseMismatchError(
-        target.path,
-        part.offset,
-        'neither the old nor the new bytes are here: someone wrote to it since. Nothing was taken back; ' +
-          `to write the old bytes all the same: lvmsync recover --force=base (they are in ${log})`,
-      );
-    }
-  }
-}
-
-/** A range that was written more than once can hold any of its contents: it is left out. */
-function withoutRewritten(writes: readonly AnnouncedWrite[]): readonly AnnouncedWrite[] {
-  const sorted = [...writes].sort((a, b) => a.offset - b.offset);
-  let endBefore = 0;
-  return sorted.filter((write, index) => {
-    const after = sorted[index + 1];
-    // Not only the one right before can reach into it: a longer one that starts earlier can, too.
-    const isAlone = endBefore <= write.offset && !(after && endOf(write) > after.offset);
-    endBefore = Math.max(endBefore, endOf(write));
-    return isAlone;
-  });
-}
-
-function* partsOf(write: AnnouncedWrite): Generator<Extent> {
-  for (let offset = write.offset; offset < endOf(write); offset += MAX_BLOCK_LENGTH) {
-    yield { offset, length: Math.min(MAX_BLOCK_LENGTH, endOf(write) - offset) };
-  }
-}
-
-function holdsNew(write: AnnouncedWrite, bytes: Buffer): boolean {
-  return write.zeroes ? isZero(bytes) : crc32(bytes) === write.crc;
-}
-
-function hasOldSector(bytes: Buffer, before: Buffer): boolean {
-  for (let at = 0; at < bytes.length; at += SECTOR) {
-    if (bytes.subarray(at, at + SECTOR).equals(before.subarray(at, at + SECTOR))) return true;
-  }
-  return false;
 }
 
 async function writeOld(target: BlockDevice, saved: readonly SavedExtent[], old: OldBytes): Promise<number> {

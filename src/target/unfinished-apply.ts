@@ -7,7 +7,8 @@ import type { ApplyPolicy } from './apply-policy.js';
 import { isThere, Journal, readNote, type ApplyNote } from './journal.js';
 import { readJournal, type JournalContents, type ResumePlace } from './journal-reader.js';
 import type { OpenTarget } from './open-target.js';
-import { holdsAllBefore, recoverTarget, takeBackTo, type RecoverOutcome } from './recover.js';
+import { recoverTarget, takeBackTo, type RecoverOutcome } from './recover.js';
+import { holdsAllBefore } from './written-blocks.js';
 
 /** An apply that did not end, at a place from which the same stream can go on. */
 export interface ResumableApply {
