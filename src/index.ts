@@ -21,6 +21,8 @@ export { defaultSshSettings, type Prompter, type SshSettings } from './transport
 export { openSource, type SourceSpec } from './jobs/open-source.js';
 export { transfer, type Destination, type Protocol, type TransferSummary } from './jobs/transfer.js';
 export { apply, type ApplySummary } from './jobs/apply.js';
+export { copy } from './jobs/copy.js';
+export { scan } from './jobs/scan.js';
 export { verify, type VerifySpec, type VerifySummary } from './jobs/verify.js';
 export {
   inspect,

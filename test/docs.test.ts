@@ -3,6 +3,7 @@ import path from 'node:path';
 import { describe, expect, it, test } from 'vitest';
 import { ExceptionBatch, parseCowHeader, parseExceptions, StoreLayout } from '../src/changes/cow-format.js';
 import { doctorCommand } from '../src/cli/commands/doctor.js';
+import { copyCommand } from '../src/cli/commands/copy.js';
 import { inspectCommand } from '../src/cli/commands/inspect.js';
 import { pullCommand } from '../src/cli/commands/pull.js';
 import { receiveCommand } from '../src/cli/commands/receive.js';
@@ -39,6 +40,7 @@ const context = processContext(new AbortController().signal);
 /** `null` is the transfer, which has no name. */
 const commands = {
   inspect: inspectCommand(context, () => undefined),
+  copy: copyCommand(context),
   pull: pullCommand(context),
   receive: receiveCommand(context, () => undefined),
   recover: recoverCommand(context),

@@ -47,6 +47,8 @@ async function choose(
       return (await import('./commands/inspect.js')).inspectCommand(context, exitWith);
     case 'pull':
       return (await import('./commands/pull.js')).pullCommand(context);
+    case 'copy':
+      return (await import('./commands/copy.js')).copyCommand(context);
     case 'receive':
       return (await import('./commands/receive.js')).receiveCommand(context, exitWith);
     case 'send':

@@ -43,7 +43,7 @@ export function sayTransferred(
   }
   context.say(
     `${formatBytes(changedBytes)} ${WHAT_WENT[foundBy]} (${formatShare(changedBytes, volumeSize)} of ${formatBytes(volumeSize)}), ` +
-      `${formatBytes(sentBytes)} sent in ${formatDuration(summary.seconds)}${compareWithFullCopy(summary)}`,
+      `${formatBytes(sentBytes)} sent in ${formatDuration(summary.seconds)}${foundBy === 'copy' ? sayResumed(summary) : compareWithFullCopy(summary)}`,
   );
   sayMismatches(mismatches, target, context);
   if (!consistent) {
@@ -69,14 +69,19 @@ function sayMismatches(mismatches: number | null, target: string, context: Conte
 }
 
 /** What a full copy would take: always its bytes; its time only where the run was long enough to tell the rate. */
-function compareWithFullCopy({ volumeSize, sentBytes, resumedBytes, seconds }: TransferSummary): string {
-  if (resumedBytes > 0) return `; ${formatBytes(resumedBytes)} were there already`;
+function compareWithFullCopy(summary: TransferSummary): string {
+  const { volumeSize, sentBytes, resumedBytes, seconds } = summary;
+  if (resumedBytes > 0) return sayResumed(summary);
   if (sentBytes === 0 || sentBytes >= volumeSize) return '';
   const times = (volumeSize / sentBytes).toFixed(1);
   if (seconds < LEAST_FOR_A_RATE.seconds || sentBytes < LEAST_FOR_A_RATE.bytes)
     return `; a full copy would send ${times} times as much`;
   const fullCopy = formatDuration((seconds * volumeSize) / sentBytes);
   return `: ${times} times faster than a full copy, which at this rate takes ${fullCopy}`;
+}
+
+function sayResumed({ resumedBytes }: TransferSummary): string {
+  return resumedBytes > 0 ? `; ${formatBytes(resumedBytes)} were there already` : '';
 }
 
 /** Tells what an apply did. */

@@ -4,9 +4,10 @@ import { read, write, writev } from 'node:fs';
 import type { Stats } from 'node:fs';
 import type { Spawner } from '../host/spawner.js';
 import { CommandError, DeviceError, UnsafeTargetError } from '../errors.js';
-import { endOf } from '../extent.js';
+import { endOf, type Extent } from '../extent.js';
 import { allocateAligned, freeAligned, isAligned, roundDown, roundUp } from './aligned-memory.js';
 import type { BlockDevice } from './block-device.js';
+import { dataExtentsOf } from './data-extents.js';
 import { deallocate, zeroLeftOvers } from './deallocate.js';
 import { deviceNumberOf, readDeviceFacts, type DeviceNumber } from './device-facts.js';
 
@@ -82,12 +83,7 @@ async function describe(path: string, file: FileHandle, direct: boolean, options
   const stats = await attempt(path, 'stat', () => file.stat());
   if (stats.isFile()) {
     return new LocalDevice(path, file, {
-      size: stats.size,
-      alignment: FILE_ALIGNMENT,
-      direct,
-      number: null,
-      discardUnit: null,
-      spawner,
+      ...{ size: stats.size, alignment: FILE_ALIGNMENT, direct, number: null, discardUnit: null, spawner },
     });
   }
   const number = deviceNumberOf(stats);
@@ -140,6 +136,11 @@ export class LocalDevice implements BlockDevice {
   /** Where what was opened lies now, without links, whatever its name leads to meanwhile. */
   async realPath(): Promise<string> {
     return await attempt(this.path, 'stat', () => readlink(`/proc/self/fd/${this.file.fd}`));
+  }
+
+  /** The ranges that have bytes of their own: all of a block device; of a file what is no hole. */
+  dataExtents(): AsyncGenerator<Extent> | Extent[] {
+    return this.number === null ? dataExtentsOf(this.file.fd, this.size) : [{ offset: 0, length: this.size }];
   }
 
   async readAt(bytes: Uint8Array, offset: number): Promise<void> {

@@ -9,6 +9,9 @@ const LOCK_NB = 4;
 const F_SETPIPE_SZ = 1031;
 /** fallocate(2): makes a hole, and leaves the file as long as it is. */
 const PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01;
+/** lseek(2): to what a file has data for, from an offset on. */
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
 /** ioctl(2) of a block device: an offset and a length, as two unsigned 64-bit numbers. */
 const BLKDISCARD = 0x1277;
 
@@ -18,6 +21,7 @@ interface SystemCalls {
   readonly fallocate: (fd: number, mode: number, offset: number, length: number) => number;
   readonly ioctl: (fd: number, request: number, argument: BigUint64Array) => number;
   readonly fcntl: (fd: number, command: number, argument: number) => number;
+  readonly lseek: (fd: number, offset: number, whence: number) => number;
   readonly errno: () => number;
 }
 
@@ -51,6 +55,22 @@ export async function discardBlocks(fd: number, offset: number, length: number):
   return ioctl(fd, BLKDISCARD, BigUint64Array.of(BigInt(offset), BigInt(length))) === 0;
 }
 
+/**
+ * Where, from an offset on, an open file next has data, and where the hole behind that begins; null where it has none
+ * any more. What the kernel does not tell counts as data. Bytes.
+ */
+export async function findData(
+  fd: number,
+  offset: number,
+  size: number,
+): Promise<{ readonly from: number; readonly to: number } | null> {
+  const { lseek, errno } = await (calls ??= loadSystemCalls());
+  const from = lseek(fd, offset, SEEK_DATA);
+  if (from < 0) return errno() === constants.errno.ENXIO ? null : { from: offset, to: size };
+  const to = lseek(fd, from, SEEK_HOLE);
+  return { from, to: to < 0 ? size : to };
+}
+
 /** Lets a pipe hold more, where its owner may have that much. Throws where the system calls cannot be loaded. */
 export async function growPipe(fd: number, bytes: number): Promise<void> {
   const { fcntl } = await (calls ??= loadSystemCalls());
@@ -65,22 +85,23 @@ async function loadSystemCalls(): Promise<SystemCalls> {
   const flock = library.func('int flock(int fd, int operation)');
   const ioctl = library.func('int ioctl(int fd, unsigned long request, void *argument)');
   const fcntl = library.func('int fcntl(int fd, int command, ...)');
-  const fallocate = findFallocate(library);
+  const fallocate = find64(library, 'fallocate', '(int fd, int mode, int64_t offset, int64_t length)');
+  const lseek = find64(library, 'lseek', '(int fd, int64_t offset, int whence)', 'int64_t');
   return {
     flock: (fd, operation) => Number(flock(fd, operation)),
     fallocate: (fd, mode, offset, length) => Number(fallocate(fd, mode, offset, length)),
     ioctl: (fd, request, argument) => Number(ioctl(fd, request, argument)),
     fcntl: (fd, command, argument) => Number(fcntl(fd, command, 'int', argument)),
+    lseek: (fd, offset, whence) => Number(lseek(fd, offset, whence)),
     errno: () => koffi.errno(),
   };
 }
 
 /** Under the name that has 64-bit offsets on 32-bit systems too; where there is none, they always have them (musl). */
-function findFallocate(library: LibraryHandle) {
-  const parameters = '(int fd, int mode, int64_t offset, int64_t length)';
+function find64(library: LibraryHandle, name: string, parameters: string, result = 'int') {
   try {
-    return library.func(`int fallocate64${parameters}`);
+    return library.func(`${result} ${name}64${parameters}`);
   } catch {
-    return library.func(`int fallocate${parameters}`);
+    return library.func(`${result} ${name}${parameters}`);
   }
 }

@@ -7,6 +7,7 @@ import { receiveStream } from '../session/receive-stream.js';
 import { runReceiver, type OpenForRun, type ReceiveOutcome, type ReceiverLine } from '../session/receiver.js';
 import type { AllowedTargets } from '../target/allowed-targets.js';
 import type { ApplyPolicy } from '../target/apply-policy.js';
+import { openOrCreateTarget } from '../target/create-target.js';
 import { openTarget, type OpenTarget, type OpenTargetOptions } from '../target/open-target.js';
 import { recoverTarget, type RecoverOptions, type RecoverOutcome } from '../target/recover.js';
 import { RECEIVE_MEMORY } from './memory.js';
@@ -44,7 +45,8 @@ export function receive(
   allowed: AllowedTargets | null = null,
 ): Promise<ReceiveOutcome> {
   const { lend } = new BufferPool(RECEIVE_MEMORY);
-  const open: OpenForRun = (run) => openTargetFor(targetPath, policy, { sources: [], run, allowed }, about);
+  const open: OpenForRun = (run, volumeSize) =>
+    openTargetFor(targetPath, policy, { sources: [], run, allowed, volumeSize }, about);
   return runReceiver(line, open, policy, about, lend);
 }
 
@@ -70,7 +72,10 @@ export async function recover(
 }
 
 /** What a target is opened for. */
-type Purpose = Pick<OpenTargetOptions, 'sources' | 'run' | 'allowed'>;
+interface Purpose extends Pick<OpenTargetOptions, 'sources' | 'run' | 'allowed'> {
+  /** How large it is made, where it shall be; null where that is not known. */
+  readonly volumeSize?: number | null;
+}
 
 /** No sender's run, any target. */
 export const FOR_NO_RUN: Purpose = { sources: [], run: null, allowed: null };
@@ -78,11 +83,14 @@ export const FOR_NO_RUN: Purpose = { sources: [], run: null, allowed: null };
 /** Opens a target of this host to apply a stream to it. Throws as `openTarget`. */
 export function openTargetFor(
   path: string,
-  { stateDir }: ApplyPolicy,
-  purpose: Purpose,
+  { stateDir, create, dryRun }: ApplyPolicy,
+  { volumeSize = null, ...purpose }: Purpose,
   about: Surroundings,
 ): Promise<OpenTarget> {
   const opening = { stateDir: stateDir ?? about.stateDir, what: `apply to ${path}`, ...purpose };
+  if (create !== null && volumeSize !== null && purpose.allowed === null && !dryRun) {
+    return openOrCreateTarget(path, volumeSize, create, opening, about);
+  }
   return openTarget(path, opening, about).catch((error: unknown) => {
     throw adviseWhereMissing(error, path);
   });
@@ -92,6 +100,7 @@ export function openTargetFor(
 function adviseWhereMissing(error: unknown, path: string): unknown {
   if (!(error instanceof DeviceError) || error.path !== path) return error;
   if (!(error.cause instanceof Error && 'code' in error.cause && error.cause.code === 'ENOENT')) return error;
-  const advice = 'targets are never created: create the volume first, as large as the source';
+  const advice =
+    'targets are never created: create the volume first, as large as the source, or let "lvmsync copy --create" do it';
   return new DeviceError(path, 'stat', null, `ENOENT: no such file or directory; ${advice}`);
 }

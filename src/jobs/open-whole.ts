@@ -3,9 +3,8 @@ import { stat } from 'node:fs/promises';
 import type { Stats } from 'node:fs';
 import type { ChangeSet } from '../changes/change-set.js';
 import type { ChangeSource } from '../changes/change-source.js';
-import type { BlockDevice } from '../device/block-device.js';
 import { deviceNumberOf, isReadOnly, readDeviceFacts, type DeviceNumber } from '../device/device-facts.js';
-import { openLocalDevice } from '../device/local-device.js';
+import { openLocalDevice, type LocalDevice } from '../device/local-device.js';
 import { DeviceError, NoSnapshotError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { findDeviceNumber, nodeOf } from '../lvm/device-node.js';
@@ -25,7 +24,7 @@ import type { ActiveThinVolume } from './thin-pair.js';
 export interface WholeVolume {
   /** As its user named it. */
   readonly name: string;
-  readonly device: BlockDevice;
+  readonly device: LocalDevice;
   /** What of this host it is read from. */
   readonly paths: readonly string[];
   /** The identity of the state that is read; null where it has none, as somebody has it open. */
@@ -78,8 +77,7 @@ export async function openWhole(name: string, about: Surroundings): Promise<Whol
 /** A volume as a change source: what `readChanges` tells of it is sent, from one state that never was a base. */
 export function sourceOfWhole(
   volume: WholeVolume,
-  scope: 'full' | 'compared',
-  result: string | null,
+  { scope, result }: { readonly scope: 'full' | 'compared'; readonly result: string | null },
   readChanges: () => Promise<ChangeSet>,
 ): ChangeSource {
   const { name, device, paths } = volume;

@@ -1,4 +1,5 @@
 import { ThinChanges } from '../changes/thin-changes.js';
+import { ChunkSet } from '../changes/chunk-set.js';
 import type { ChangeSet } from '../changes/change-set.js';
 import { readThinDelta, type TakeThinRange } from '../changes/thin-delta.js';
 import type { Extent } from '../extent.js';
@@ -40,6 +41,24 @@ export async function readMappedExtents(
     mapped.push({ offset: begin * pool.chunkSize, length: length * pool.chunkSize });
   });
   return mapped;
+}
+
+/** The chunks of a volume of `size` bytes that a thin device does not map. Throws as above. */
+export async function readUnmappedChunks(
+  pool: ThinPool,
+  deviceId: number,
+  size: number,
+  about: Surroundings,
+): Promise<ChunkSet> {
+  const unmapped = new ChunkSet();
+  const chunks = Math.ceil(size / pool.chunkSize);
+  let cursor = 0;
+  await runThinDelta(pool, deviceId, deviceId, about, (_, begin, length) => {
+    unmapped.addRange(cursor, Math.min(begin, chunks));
+    cursor = begin + length;
+  });
+  unmapped.addRange(cursor, chunks);
+  return unmapped;
 }
 
 async function runThinDelta(

@@ -26,7 +26,7 @@ export async function scan(
     const differing = await findDifferences(volume, destination, reach, about);
     // What somebody wrote to meanwhile is in no state that has a name.
     const result = (await volume.isConsistent()) ? volume.identity : null;
-    const source = sourceOfWhole(volume, 'compared', result, () => Promise.resolve(differing));
+    const source = sourceOfWhole(volume, { scope: 'compared', result }, () => Promise.resolve(differing));
     const summary = await send(source, destination, 4, reach, how, about);
     return { ...summary, seconds: (about.clock() - started) / 1000, source: name };
   } finally {

@@ -3,6 +3,7 @@ import { BufferPool } from '../device/aligned-memory.js';
 import { FarError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { NO_COMPRESSION } from '../session/choose-packer.js';
+import type { OpenForRun } from '../session/receiver.js';
 import type { SendOptions } from '../session/send-changes.js';
 import { runSender, type SessionSummary } from '../session/sender.js';
 import type { ApplyPolicy } from '../target/apply-policy.js';
@@ -20,7 +21,8 @@ export async function sendToLocalTarget(
   about: Surroundings,
 ): Promise<SessionSummary> {
   const sources = [{ name: source.name, ...(await stackOf(source.paths)) }];
-  const open = (run: string | null) => openTargetFor(path, policy, { sources, run, allowed: null }, about);
+  const open: OpenForRun = (run, volumeSize) =>
+    openTargetFor(path, policy, { sources, run, allowed: null, volumeSize }, about);
   const receiver = startLocalReceiver(open, policy, about, new BufferPool(RECEIVE_MEMORY).lend);
   try {
     // Between two ends of this process nothing is saved by fewer bytes.

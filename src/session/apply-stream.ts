@@ -4,10 +4,11 @@ import type { Surroundings } from '../host/surroundings.js';
 import type { StreamItem } from '../stream/block.js';
 import type { IncomingStream } from '../stream/incoming-stream.js';
 import { Applier } from '../target/applier.js';
-import type { ApplyPolicy } from '../target/apply-policy.js';
+import { isOverwriting, keepsOldBytes, type ApplyPolicy } from '../target/apply-policy.js';
 import { Journal } from '../target/journal.js';
 import type { OpenTarget } from '../target/open-target.js';
-import type { TargetState } from '../target/state-record.js';
+import type { CopiedPlace, TargetState } from '../target/state-record.js';
+import type { StreamHeader } from '../stream/stream-header.js';
 import type { ResumableApply } from '../target/unfinished-apply.js';
 import { undoHeader } from '../target/undo-log.js';
 import type { IncomingItems } from './incoming-items.js';
@@ -41,6 +42,8 @@ export interface ApplyOptions {
 /** An apply under way: the blocks, the journal that takes them back, the record of the state. */
 export class Apply {
   private changedBytes: number;
+  /** How far a full copy has come. */
+  private copied: CopiedPlace | null = null;
 
   private constructor(
     private readonly incoming: IncomingStream,
@@ -58,12 +61,10 @@ export class Apply {
   static async begin(incoming: IncomingStream, options: ApplyOptions, about: Surroundings): Promise<Apply> {
     const { target, policy } = options;
     const { device, record, folder } = target;
-    const journal =
-      policy.journal || policy.snapback !== null
-        ? await Journal.begin(folder, undoHeader(incoming.header, device, makerOf(about)), policy.snapback)
-        : null;
-    const base = incoming.header?.base ?? null;
-    await record.write(base === null ? null : { is: 'applying from', identity: base, from: base });
+    const journal = keepsOldBytes(policy, incoming.header)
+      ? await Journal.begin(folder, undoHeader(incoming.header, device, makerOf(about)), policy.snapback)
+      : null;
+    await record.write(stateDuring(incoming.header, (await record.read()).holds));
     return new Apply(incoming, options, journal, makeApplier(options, journal, 0), about);
   }
 
@@ -76,6 +77,19 @@ export class Apply {
   ): Apply {
     const applier = makeApplier(options, journal, point.mismatches);
     return new Apply(incoming, options, journal, applier, about, point.changedBytes);
+  }
+
+  /** Goes on with a full copy, whose journal is the record alone. */
+  static continueCopy(
+    incoming: IncomingStream,
+    options: ApplyOptions,
+    copied: CopiedPlace,
+    about: Surroundings,
+  ): Apply {
+    const applier = makeApplier(options, null, 0);
+    const apply = new Apply(incoming, options, null, applier, about, copied.changedBytes);
+    apply.copied = copied;
+    return apply;
   }
 
   async run(items: IncomingItems): Promise<ReceiveSummary> {
@@ -97,6 +111,15 @@ export class Apply {
       () => null,
     );
     const { hasWritten } = this.applier;
+    if (
+      this.journal === null &&
+      isOverwriting(this.incoming.header) &&
+      (hasWritten || this.copied !== null)
+    ) {
+      // Whoever writes from here on shows, so that another run can go on where this one was.
+      if (stamp !== null) await this.recordCopied().catch(() => undefined);
+      return `${device.path}: half-copied: run the copy again`;
+    }
     const run = this.incoming.header?.run ?? null;
     const isStarted = (await this.journal?.abandon(hasWritten, stamp, run)) ?? hasWritten;
     if (!isStarted) {
@@ -127,19 +150,30 @@ export class Apply {
     // A pipe's writer hears nothing, so that nothing can ever be taken up.
     if (this.options.durable === undefined) return;
     await this.applier.checkpoint({ token, changedBytes: this.changedBytes });
+    if (this.journal === null && isOverwriting(this.incoming.header)) {
+      this.copied = { token, changedBytes: this.changedBytes };
+      await this.recordCopied();
+    }
     await this.options.durable(frame);
+  }
+
+  private async recordCopied(): Promise<void> {
+    const { header } = this.incoming;
+    await this.options.target.record.write(stateDuring(header, null), header?.run ?? null, this.copied);
   }
 
   private async recordResult(): Promise<void> {
     const { base = null, result = null, run = null } = this.incoming.header ?? {};
+    const { target } = this.options;
+    const record = (await target.finish?.()) ?? target.record;
     // A stream that only wanted to know whether the target is fit changes nothing of what is known of it.
     if (this.applier.blocks === 0 && base === null && result === null) {
-      await this.options.target.record.putBack();
+      await record.putBack();
       return;
     }
     // Where contents were not what they should have been, only the blocks that came are known.
     const isKnown = this.applier.mismatches === 0;
-    await this.options.target.record.write(isKnown ? stateAfter(base, result) : null, run);
+    await record.write(isKnown ? stateAfter(base, result) : null, run);
   }
 }
 
@@ -160,6 +194,16 @@ function makeApplier(
 export function unexpectedResume({ token }: Extract<StreamItem, { kind: 'resume' }>): FormatError {
   const what = token.length === 0 ? 'that nothing is left to send' : 'that its beginning is here';
   return new FormatError('stream', 0, 'R frame', `it says ${what}, which it is not`);
+}
+
+/** What is known of a target while a stream is applied, which held `before`. */
+function stateDuring(header: StreamHeader | null, before: TargetState | null): TargetState | null {
+  const { kind, base = null, result = null } = header ?? {};
+  if (isOverwriting(header))
+    return { is: 'copying', identity: result ?? 'a state without a name', from: null };
+  // Taken back, it is half-copied again.
+  if (kind === 'full') return before?.is === 'copying' ? before : null;
+  return base === null ? null : { is: 'applying from', identity: base, from: base };
 }
 
 function stateAfter(base: string | null, result: string | null): TargetState | null {

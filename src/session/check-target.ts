@@ -2,8 +2,14 @@ import type { BlockDevice } from '../device/block-device.js';
 import { UnsafeTargetError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { StreamHeader } from '../stream/stream-header.js';
-import type { ApplyPolicy } from '../target/apply-policy.js';
-import { checkBase, describeStale, NOTHING_SAMPLED, type SampleResult } from '../target/base-check.js';
+import { isOverwriting, keepsOldBytes, type ApplyPolicy } from '../target/apply-policy.js';
+import {
+  checkBase,
+  checkUnnamedBase,
+  describeStale,
+  NOTHING_SAMPLED,
+  type SampleResult,
+} from '../target/base-check.js';
 import { checkJournalRoom } from '../target/journal.js';
 import type { OpenTarget } from '../target/open-target.js';
 import { guardRoom } from '../target/room.js';
@@ -36,23 +42,26 @@ export async function checkTarget(
   const { device, record, folder } = target;
   const known = await record.read();
   let sample = NOTHING_SAMPLED;
-  if (header !== null) {
+  if (header === null) {
+    if (!policy.forceBase) checkUnnamedBase(device, known.holds);
+  } else {
     checkSize(header, device);
     sample = await checkSample(header, items, device, what);
     if (!policy.forceBase) checkBase(device, header, known.holds, sample);
-    const { expectedBytes: bytes, blockSize, volumeSize } = header;
+    const { expectedBytes: bytes, mappedBytes = bytes, blockSize, volumeSize } = header;
     await guardRoom(
       { path: device.path, number: device.number },
-      { bytes, blockSize, volumeSize },
+      { bytes, mappedBytes, blockSize, volumeSize },
       about.spawner,
     );
-    if (policy.journal || policy.snapback !== null) {
+    if (keepsOldBytes(policy, header)) {
       const toSave = Math.max(0, bytes - savedBefore);
       await checkJournalRoom(policy.snapback ?? `${folder}/journal`, toSave);
     }
   }
   await ready(known);
-  if (known.isStale) await checkStale(header, items, sample, { target, policy }, about);
+  if (known.isStale && !isOverwriting(header))
+    await checkStale(header, items, sample, { target, policy }, about);
 }
 
 function checkSize(header: StreamHeader, target: BlockDevice): void {
@@ -76,5 +85,6 @@ async function checkStale(
   // Not both together: the same blocks may be in either.
   const unchanged = closer.looked > 0 ? closer : sample.unchanged;
   if (header !== null && !policy.forceBase) checkBase(device, header, null, { ...sample, unchanged });
-  about.notice(describeStale(device.path, header, unchanged));
+  // All of what was compared was looked at.
+  if (header?.compared !== true) about.notice(describeStale(device.path, header, unchanged));
 }

@@ -5,10 +5,10 @@ import type { Surroundings } from '../host/surroundings.js';
 import { asBlock } from '../stream/block.js';
 import { openIncomingStream, type IncomingStream } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
-import type { ApplyPolicy } from '../target/apply-policy.js';
+import { isOverwriting, type ApplyPolicy } from '../target/apply-policy.js';
 import { isThere, readNote } from '../target/journal.js';
 import { describeRecovery, recoverTarget } from '../target/recover.js';
-import type { KnownState } from '../target/state-record.js';
+import type { CopiedPlace, KnownState } from '../target/state-record.js';
 import { settleEarlierApply, type ResumableApply } from '../target/unfinished-apply.js';
 import {
   Apply,
@@ -97,7 +97,8 @@ async function seeToEarlierApply(
     about.notice(`${device.path}: the earlier apply had not ended: ${where}`);
     return earlier.apply;
   }
-  if (earlier.kind !== 'nothing to do') about.notice(describeRecovery(device.path, earlier));
+  if (earlier.kind !== 'nothing to do' && earlier.kind !== 'half copied')
+    about.notice(describeRecovery(device.path, earlier));
   return null;
 }
 
@@ -105,6 +106,8 @@ async function seeToEarlierApply(
 class Receiving {
   private apply: Apply | null = null;
   private offered: Buffer | null = null;
+  /** How far an earlier session brought the same copy. */
+  private copied: CopiedPlace | null = null;
 
   constructor(
     private readonly incoming: IncomingStream,
@@ -137,7 +140,9 @@ class Receiving {
   private async offer(known: KnownState): Promise<void> {
     const { incoming, options, resumable } = this;
     const isDone = options.isSession && (await isDoneAlready(known, incoming.header, options.policy));
-    this.offered = isDone ? NO_TOKEN : (resumable?.point.token ?? null);
+    const { isSession, policy } = options;
+    if (isSession && !policy.dryRun && isSameCopy(known, incoming.header)) this.copied = known.copied ?? null;
+    this.offered = isDone ? NO_TOKEN : (resumable?.point.token ?? this.copied?.token ?? null);
     await options.ready?.({ size: options.target.device.size, known, resume: this.offered });
   }
 
@@ -150,8 +155,9 @@ class Receiving {
       return false;
     }
     if (!this.offered.equals(first.token)) throw unexpectedResume(first);
-    if (this.resumable === null) return true;
-    this.apply = this.goOn(this.resumable);
+    if (this.resumable !== null) this.apply = this.goOn(this.resumable);
+    else if (this.copied === null) return true;
+    else this.apply = Apply.continueCopy(this.incoming, this.options, this.copied, this.about);
     return false;
   }
 
@@ -210,4 +216,9 @@ async function isDoneAlready(
   if (run === null || run !== header?.run || header.result === null || holds?.is !== 'exactly') return false;
   if (holds.identity !== header.result || holds.from !== header.base) return false;
   return snapback === null || (await isThere(snapback));
+}
+
+/** Whether what was cut short is a copy of the same state; that it is of the same bytes is the sender's to prove. */
+function isSameCopy({ holds }: KnownState, header: StreamHeader | null): boolean {
+  return holds?.is === 'copying' && isOverwriting(header) && holds.identity === header?.result;
 }

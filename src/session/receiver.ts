@@ -7,6 +7,7 @@ import type { Surroundings } from '../host/surroundings.js';
 import { openIncomingStream } from '../stream/incoming-stream.js';
 import type { ApplyPolicy } from '../target/apply-policy.js';
 import type { OpenTarget } from '../target/open-target.js';
+import type { TargetState } from '../target/state-record.js';
 import type { ReceiveSummary } from './apply-stream.js';
 import { LineProgress } from './line-progress.js';
 import { HEARTBEAT_SECONDS, keepBeating, LineSilence, silenceAllowed } from './line-silence.js';
@@ -21,8 +22,8 @@ export interface ReceiverLine {
   readonly what?: string;
 }
 
-/** Opens the target for a run of a sender, null where that has no name. */
-export type OpenForRun = (run: string | null) => Promise<OpenTarget>;
+/** Opens the target for a run of a sender, null where that has no name, that sends a volume of this size, if it says so. */
+export type OpenForRun = (run: string | null, volumeSize: number | null) => Promise<OpenTarget>;
 
 /** How a session ended, and whether the sender could be told. */
 export type ReceiveOutcome =
@@ -60,7 +61,7 @@ export async function runReceiver(
       silence.allow(allowed, `the sender gave no sign of life for ${allowed / 1000} s`);
     }
     ends.push(keepBeating(HEARTBEAT_SECONDS, () => replies.alive()));
-    target = await open(run);
+    target = await open(run, incoming.header?.volumeSize ?? null);
     const giveWay = () => {
       succeeded.abort(new LineError('the sender began anew over another line'));
     };
@@ -70,7 +71,8 @@ export async function runReceiver(
       ready: async ({ size: targetSize, known: { holds, isStale: stale }, resume }) => {
         progress.hasBegun = true;
         await replies.hello({
-          ...{ version: about.version, targetSize, holds, stale, codecs: await codecs },
+          ...{ version: about.version, targetSize, holds: tellable(holds), stale },
+          codecs: await codecs,
           ...{ heartbeat: HEARTBEAT_SECONDS, resume: resume?.toString('base64') ?? null },
         });
       },
@@ -90,6 +92,13 @@ export async function runReceiver(
     for (const end of ends) end();
     await target?.close();
   }
+}
+
+/** That a target is half-copied is not the sender's to judge. */
+function tellable(holds: TargetState | null) {
+  return holds === null || holds.is === 'copying'
+    ? null
+    : { is: holds.is, identity: holds.identity, from: holds.from };
 }
 
 /** Tells a sender that its session is refused, before anything is opened for it. */

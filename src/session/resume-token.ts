@@ -32,7 +32,9 @@ export function makeToken(key: string, changes: ChangeSet, offset: number): Buff
  */
 export async function keyOf(source: ChangeSource, changes: ChangeSet): Promise<string | null> {
   const proof = await source.dataProof();
-  if (proof === null || source.base === null || source.result === null) return null;
+  // A full copy starts from nothing.
+  const hasBase = source.base !== null || source.scope === 'full';
+  if (proof === null || !hasBase || source.result === null) return null;
   const { granularity, trackedSize, volumeSize } = changes;
   const { base, result } = source;
   const made = { base, result, proof, granularity, trackedSize, volumeSize, size: source.volumeSize };
@@ -67,9 +69,9 @@ export function* behind(extents: Iterable<Extent>, offset: number): Generator<Ex
   }
 }
 
-/** Whether one of the stream's blocks ends at an offset: blocks are cut where extents end and at each MiB. */
+/** Whether one of the stream’s blocks of data ends at an offset: they are cut where extents end and at each MiB. */
 function endsBlock(changes: ChangeSet, offset: number): boolean {
-  for (const extent of changes.extents()) {
+  for (const extent of changes.dataExtents()) {
     if (extent.offset >= offset) return false;
     if (endOf(extent) === offset) return true;
     if (endOf(extent) > offset) return offset % MAX_BLOCK_LENGTH === 0;

@@ -221,6 +221,7 @@ async function headerOf(
 ): Promise<StreamHeader> {
   // An origin that somebody wrote to since it was opened is in no state that has a name.
   const isUnnamed = source.live && (await source.dataProof()) === null && !(await source.isConsistent());
+  const mappedBytes = sumLengths(changes.dataExtents());
   return {
     kind: source.scope === undefined ? 'changes' : 'full',
     ...(source.scope === 'compared' ? { compared: true } : {}),
@@ -229,6 +230,7 @@ async function headerOf(
     base: source.base,
     result: isUnnamed ? null : source.result,
     expectedBytes: changes.changedBytes,
+    ...(mappedBytes < changes.changedBytes ? { mappedBytes } : {}),
     sample: { changed: sample.changed.length, unchanged: sample.unchanged.length },
     names: { source: source.name, origin: source.origin },
     host: about.hostname,

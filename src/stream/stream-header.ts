@@ -18,6 +18,7 @@ const headerSchema = v.object({
   base: identity,
   result: identity,
   expectedBytes: bytes,
+  mappedBytes: v.exactOptional(bytes),
   sample: v.exactOptional(v.object({ changed: bytes, unchanged: bytes })),
   compared: v.exactOptional(v.boolean()),
   heartbeat: v.exactOptional(v.pipe(bytes, v.minValue(1), v.maxValue(3600))),

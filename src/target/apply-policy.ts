@@ -1,3 +1,8 @@
+import type { StreamHeader } from '../stream/stream-header.js';
+
+/** What shall be made where there is no target: a plain volume or sparse file, or a thin volume of a pool. */
+export type CreateWish = { readonly kind: 'plain' } | { readonly kind: 'thin'; readonly pool: string };
+
 /** What a user wants of whoever writes a target. */
 export interface ApplyPolicy {
   /** Where journals, locks and records lie; null for the default of the host that writes. */
@@ -12,6 +17,8 @@ export interface ApplyPolicy {
   readonly stopOnMismatch: boolean;
   /** Check everything that can be checked, and write nothing. */
   readonly dryRun: boolean;
+  /** Make the target where there is none, or null. */
+  readonly create: CreateWish | null;
 }
 
 /** What a user gets who says nothing. */
@@ -22,7 +29,18 @@ export const DEFAULT_POLICY: ApplyPolicy = {
   forceBase: false,
   stopOnMismatch: false,
   dryRun: false,
+  create: null,
 };
+
+/** Whether the old bytes are saved: not those that a full copy overwrites, which nobody wants back, unless asked to. */
+export function keepsOldBytes({ journal, snapback }: ApplyPolicy, header: StreamHeader | null): boolean {
+  return snapback !== null || (journal && !isOverwriting(header));
+}
+
+/** Whether a stream overwrites all of a target, whatever that holds. */
+export function isOverwriting(header: StreamHeader | null): boolean {
+  return header?.kind === 'full' && header.compared !== true;
+}
 
 /** A policy as words of `lvmsync receive`, for the far side. */
 export function policyWords(policy: ApplyPolicy): string[] {
@@ -33,5 +51,11 @@ export function policyWords(policy: ApplyPolicy): string[] {
     ...(policy.forceBase ? ['--force', 'base'] : []),
     ...(policy.stopOnMismatch ? ['--on-base-mismatch', 'stop'] : []),
     ...(policy.dryRun ? ['--dry-run'] : []),
+    ...createWords(policy.create),
   ];
+}
+
+function createWords(create: CreateWish | null): string[] {
+  if (create === null) return [];
+  return create.kind === 'plain' ? ['--create'] : ['--create-thin', create.pool];
 }

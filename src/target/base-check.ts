@@ -5,6 +5,8 @@ import type { Proof } from '../stream/frame-format.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { STOPPED_PREFIX, type TargetState } from './state-record.js';
 
+const HALF_COPIED = 'it holds a part of a copy that was cut short: run "lvmsync copy" again';
+
 /** In what a volume is counted for users. Bytes. */
 const BLOCK = 4096;
 
@@ -47,8 +49,15 @@ export function checkBase(
   );
 }
 
+/** Whether a stream that does not say where it starts from may be applied. Throws BaseMismatchError. */
+export function checkUnnamedBase(target: BlockDevice, state: TargetState | null): void {
+  if (state?.is === 'copying')
+    throw new BaseMismatchError(target.path, null, `${HALF_COPIED}; nothing was written`);
+}
+
 function findStateMismatch(header: StreamHeader, state: TargetState | null): string | null {
   const { base, result, kind } = header;
+  if (state?.is === 'copying') return kind === 'full' ? null : HALF_COPIED;
   if (state === null || base === null || state.identity === base) return null;
   // A rerun: what it brings is there already, or was when it came for the first time.
   if (state.from === base) return null;

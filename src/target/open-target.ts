@@ -24,6 +24,8 @@ export interface OpenTarget {
   /** Its folder under the state directory. */
   readonly folder: string;
   readonly record: StateRecord;
+  /** Of one that was made for this: gives it its name, once all of it is there. Returns the record to write then. */
+  readonly finish?: () => Promise<StateRecord>;
   close(): Promise<void>;
 }
 

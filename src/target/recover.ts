@@ -16,6 +16,8 @@ import { checkWrites } from './written-blocks.js';
 /** What recovering found and did. */
 export type RecoverOutcome =
   | { readonly kind: 'nothing to do' }
+  /** A full copy to it was cut short, which nothing takes back. */
+  | { readonly kind: 'half copied' }
   /** The apply was done: the target holds its result. */
   | { readonly kind: 'holds the result'; readonly snapback: string | null }
   /** The target was taken back to what it held before the apply. Bytes. */
@@ -31,6 +33,8 @@ export function describeRecovery(path: string, outcome: RecoverOutcome): string 
   switch (outcome.kind) {
     case 'nothing to do':
       return `${path}: nothing to recover: no apply to it was cut short`;
+    case 'half copied':
+      return `${path}: it holds a part of a copy that was cut short: run "lvmsync copy" again; nothing takes that back`;
     case 'holds the result':
       return `${path}: the earlier apply was done to its end: it holds the result`;
     case 'taken back':
@@ -52,9 +56,12 @@ export async function recoverTarget(
   options: RecoverOptions = {},
 ): Promise<RecoverOutcome> {
   const note = await readNote(folder);
-  if (note === null) return { kind: 'nothing to do' };
+  if (note === null) {
+    const isHalf = (await record.read()).holds?.is === 'copying';
+    return { kind: isHalf ? 'half copied' : 'nothing to do' };
+  }
   // Whatever happens now, what was recorded of the target's state is no longer known to be true.
-  await record.write(null);
+  await record.forget();
   if (await isSettled(note)) {
     await settleFinished(folder, note);
     return { kind: 'holds the result', snapback: note.snapback };

@@ -10,6 +10,8 @@ const MAPPINGS_PER_BLOCK = 126;
 /** What a stream is going to write. Bytes. */
 export interface ExpectedWrites {
   readonly bytes: number;
+  /** What of that is no discard; a pool that reads unmapped chunks as zeroes needs room for this alone. */
+  readonly mappedBytes?: number;
   readonly blockSize: number;
   readonly volumeSize: number;
 }
@@ -72,7 +74,9 @@ export function judgePool(
     return `${lvmNameOf(dmName) ?? dmName} is not in order, the kernel says "${words}" of it: repair or extend it first`;
   }
   const blockSize = Number(target?.words[2]) * SECTOR;
-  const added = countChunks(expected, blockSize);
+  const readsAsZeroes = target?.words.includes('skip_block_zeroing') === false;
+  const bytes = readsAsZeroes ? (expected.mappedBytes ?? expected.bytes) : expected.bytes;
+  const added = countChunks({ ...expected, bytes }, blockSize);
   const shortOfData = describeShortage(dmName, freeOf(data) * blockSize, added * blockSize, '-L');
   if (shortOfData !== null) return `${shortOfData}, also where it would be extended by itself`;
   const metadataBlock = 4096;

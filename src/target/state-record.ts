@@ -8,13 +8,21 @@ import { writeStampOf } from './write-stamp.js';
 
 /**
  * What a target is known to hold: exactly the state `identity`; or the state `identity` plus some of the
- * changes made since; or, while an apply runs, anything between the two.
+ * changes made since; or, while an apply runs, anything between the two; or, until a full copy has ended, some of that
+ * state's bytes and some of whatever was there.
  */
 export interface TargetState {
-  readonly is: 'exactly' | 'since' | 'applying from';
+  readonly is: 'exactly' | 'since' | 'applying from' | 'copying';
   readonly identity: string;
   /** The base of the changes that led to it, null where they had none: they may be applied once more. */
   readonly from: string | null;
+}
+
+/** How far a full copy has come: all before the sender's token is on stable storage. */
+export interface CopiedPlace {
+  readonly token: Buffer;
+  /** Bytes of blocks that came in before it. */
+  readonly changedBytes: number;
 }
 
 /** What a record tells of a target. */
@@ -25,16 +33,19 @@ export interface KnownState {
   readonly isStale: boolean;
   /** The run of a sender that brought it there, where that has a name. */
   readonly run: string | null;
+  /** Where a copy that was cut short can go on: nobody wrote since it was left in order. */
+  readonly copied?: CopiedPlace;
 }
 
 export const UNKNOWN: KnownState = { holds: null, isStale: false, run: null };
 
 const recordSchema = v.object({
-  is: v.picklist(['exactly', 'since', 'applying from']),
+  is: v.picklist(['exactly', 'since', 'applying from', 'copying']),
   identity: v.string(),
   from: v.nullable(v.string()),
   stamp: v.string(),
   run: v.nullish(v.string(), null),
+  copied: v.exactOptional(v.object({ token: v.pipe(v.string(), v.base64()), changedBytes: v.number() })),
 });
 
 /** The identity of a state that no snapshot froze: of an origin that nobody had open. */
@@ -70,8 +81,12 @@ export class StateRecord {
     this.lastRead = await readIfThere(this.path);
     const record = v.safeParse(recordSchema, parseJson(this.lastRead ?? ''));
     if (!record.success) return UNKNOWN;
-    const { is, identity, from, stamp, run } = record.output;
+    const { is, identity, from, stamp, run, copied } = record.output;
     const now = await this.stamp();
+    if (is === 'copying') {
+      const place = stamp === now && copied !== undefined ? { copied: placeOf(copied) } : {};
+      return { holds: { is, identity, from }, isStale: false, run, ...place };
+    }
     // An apply that was under way has written since by itself.
     if (is === 'applying from' || stamp === now)
       return { holds: { is, identity, from }, isStale: false, run };
@@ -85,10 +100,31 @@ export class StateRecord {
     else await writeDurably(this.path, this.lastRead);
   }
 
-  /** Records what the target holds from now on, and which run brought it there; null says that nobody knows. */
-  async write(state: TargetState | null, run: string | null = null): Promise<void> {
-    const record = state === null ? {} : { ...state, stamp: await this.stamp(), run };
+  /**
+   * Records what the target holds from now on, and which run brought it there; null says that nobody knows. A copy that
+   * has not ended can note how far it has come.
+   */
+  async write(
+    state: TargetState | null,
+    run: string | null = null,
+    copied: CopiedPlace | null = null,
+  ): Promise<void> {
+    const place =
+      copied === null
+        ? {}
+        : { copied: { token: copied.token.toString('base64'), changedBytes: copied.changedBytes } };
+    const record = state === null ? {} : { ...state, stamp: await this.stamp(), run, ...place };
     await writeDurably(this.path, `${JSON.stringify(record)}\n`);
+  }
+
+  /** Records that nobody knows what the target holds; that it is half-copied stays known. */
+  async forget(): Promise<void> {
+    if ((await this.read()).holds?.is !== 'copying') await this.write(null);
+  }
+
+  /** Removes the record, for good. */
+  async remove(): Promise<void> {
+    await removeDurably(this.path);
   }
 
   /** Changes whenever someone writes, also when the count of writes starts anew. */
@@ -103,6 +139,10 @@ export class StateRecord {
 /** Within which stamps can be compared: a boot, or always for files. */
 function eraOf(stamp: string): string | undefined {
   return stamp.split(' ')[0];
+}
+
+function placeOf({ token, changedBytes }: { token: string; changedBytes: number }): CopiedPlace {
+  return { token: Buffer.from(token, 'base64'), changedBytes };
 }
 
 function parseJson(text: string): unknown {

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { CommandError, UsageError } from '../../src/errors.js';
 import { combinePolicy, readClientCommand, readClientSession } from '../../src/jobs/client-wish.js';
-import { DEFAULT_POLICY, policyWords } from '../../src/target/apply-policy.js';
+import { DEFAULT_POLICY, policyWords, type ApplyPolicy } from '../../src/target/apply-policy.js';
 import {
   answerWords,
   buildFarCommand,
@@ -33,10 +33,12 @@ describe('what our own senders ask for', () => {
     expect(sessionOf(['--version'])).toEqual({ kind: 'version' });
   });
 
-  it.each([
+  it.each<[string, Partial<ApplyPolicy>]>([
     ['state-dir', { stateDir: '/tmp' }],
     ['no-journal', { journal: false }],
     ['force', { forceBase: true }],
+    ['create', { create: { kind: 'plain' } }],
+    ['create-thin', { create: { kind: 'thin', pool: 'pool' } }],
   ])('but --%s is not theirs to say', (name, policy) => {
     const words = receiveWords(target, policyWords({ ...DEFAULT_POLICY, ...policy }));
     expect(() => sessionOf(words)).toThrow(UsageError);
@@ -84,6 +86,8 @@ describe('the words of a session', () => {
     [['--dry-run=1', '--', '/dev/x']],
     [['--restrict', '--', '/dev/x']],
     [['--allow', '/dev/*', '--', '/dev/x']],
+    [['--create', '--', '/dev/x']],
+    [['--create-thin', 'pool', '--', '/dev/x']],
     [['--snapback-dir', '/', '--', '/dev/x']],
     [['-b', 'x', '--', '/dev/x']],
     [['--on-base-mismatch', 'go', '--', '/dev/x']],
@@ -123,7 +127,7 @@ describe('the words of a session', () => {
         '..',
         '--',
       ),
-      fc.constantFrom('--no-journal', '--force', 'base', '--state-dir', '/tmp', '/dev/x'),
+      fc.constantFrom('--no-journal', '--create', '--force', 'base', '--state-dir', '/tmp', '/dev/x'),
     );
     fc.assert(
       fc.property(fc.array(word, { maxLength: 8 }), fc.boolean(), (words, stops) => {
@@ -136,7 +140,7 @@ describe('the words of a session', () => {
           return;
         }
         const { snapback, stopOnMismatch, dryRun, ...rest } = policy;
-        expect(rest).toEqual({ stateDir: '/s', journal: true, forceBase: false });
+        expect(rest).toEqual({ stateDir: '/s', journal: true, forceBase: false, create: null });
         expect(stopOnMismatch || !stops).toBe(true);
         expect([null, '/undo/x', '/undo/base', '/undo/stop']).toContain(snapback);
         expect(typeof dryRun).toBe('boolean');

@@ -95,6 +95,15 @@ async function judge(target: string, ...globs: readonly string[]): Promise<strin
 const statesKept = () => (existsSync(`${STATE}/targets`) ? readdirSync(`${STATE}/targets`) : []);
 
 describe('a volume that a locked-down receiver allows', () => {
+  it('is copied in full, but never made', async () => {
+    await writeRandom(target, 0, 4 << 20, 'before');
+    await runLvmsync('copy', SNAPSHOT, `far:${target}`);
+    expect(await digestOf(target)).toBe(base);
+    const refused = /--create is not for its clients to say/;
+    await expectFailure(['copy', SNAPSHOT, `far:${IMAGES}/new.img`, '--create'], 2, refused);
+    expect(readdirSync(IMAGES)).toEqual([]);
+  });
+
   it('is written by either of its names, however lvmsync is started, with a snapback', async () => {
     const words = ['--sudo', '--remote-path', '/opt/lvmsync', '--remote-prefix', 'nice -n 10'];
     await runLvmsync(...words, SNAPSHOT, `far:${target}`, '--snapback', 'vm.undo');

@@ -38,6 +38,9 @@ export async function receiveLockedDown(
   }
   if (options.snapback !== undefined)
     throw new UsageError('--restrict goes with --snapback-dir, not --snapback');
+  if (options.create !== undefined || options.createThin !== undefined) {
+    throw new UsageError('--restrict goes without --create: a locked-down receiver writes what is there');
+  }
   if (options.allow === undefined) throw new UsageError('--restrict needs --allow GLOB');
   const allowed = AllowedTargets.of(options.allow);
   const wish = readClientCommand(context.sshOriginalCommand);

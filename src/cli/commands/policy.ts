@@ -1,5 +1,6 @@
 import { InvalidArgumentError, Option } from '@commander-js/extra-typings';
-import type { ApplyPolicy } from '../../target/apply-policy.js';
+import { UsageError } from '../../errors.js';
+import type { ApplyPolicy, CreateWish } from '../../target/apply-policy.js';
 
 /** The options of whoever writes a target, as parsed. */
 export interface PolicyOptions {
@@ -9,6 +10,8 @@ export interface PolicyOptions {
   readonly force: readonly string[];
   readonly onBaseMismatch: 'resend' | 'stop';
   readonly dryRun?: true | undefined;
+  readonly create?: true | undefined;
+  readonly createThin?: string | undefined;
 }
 
 /** Where the old bytes are kept for good. */
@@ -41,6 +44,12 @@ export const onBaseMismatchOption = () =>
 export const dryRunOption = () =>
   new Option('--dry-run', 'check everything that can be checked, write nothing');
 
+export const createOption = () =>
+  new Option('--create', 'make TARGET where there is none: /dev/VG/LV as a volume, else a sparse file');
+
+export const createThinOption = () =>
+  new Option('--create-thin <pool>', 'the same, as a thin volume of POOL, in the group of TARGET');
+
 /** The policy that the options ask for. */
 export function policyOf(options: PolicyOptions): ApplyPolicy {
   return {
@@ -50,7 +59,15 @@ export function policyOf(options: PolicyOptions): ApplyPolicy {
     forceBase: options.force.includes('base'),
     stopOnMismatch: options.onBaseMismatch === 'stop',
     dryRun: options.dryRun === true,
+    create: createOf(options),
   };
+}
+
+/** What shall be made where there is no target. Throws UsageError. */
+export function createOf({ create, createThin, dryRun }: Partial<PolicyOptions>): CreateWish | null {
+  if (create === undefined && createThin === undefined) return null;
+  if (dryRun === true) throw new UsageError('--dry-run makes nothing, so --create cannot be used with it');
+  return createThin === undefined ? { kind: 'plain' } : { kind: 'thin', pool: createThin };
 }
 
 function checkGuard(value: string): string {

@@ -6,6 +6,8 @@ import type { Context } from '../context.js';
 import { exitCodeOf, SUCCESS } from '../exit-code.js';
 import type { LockedDownOptions } from './locked-down.js';
 import {
+  createOption,
+  createThinOption,
   dryRunOption,
   forceOption,
   noJournalOption,
@@ -30,6 +32,8 @@ export function receiveCommand(context: Context, exitWith: (status: number) => v
     .addOption(noJournalOption())
     .addOption(stateDirOption())
     .addOption(dryRunOption())
+    .addOption(createOption())
+    .addOption(createThinOption())
     .option('--read-only', 'never write: only tell the digests that a verify asks for')
     .option('--restrict', 'be locked down: take the words from SSH_ORIGINAL_COMMAND, and few of them')
     .option('--allow <glob...>', 'with --restrict: the only targets, such as "/dev/backup/*"')

@@ -65,6 +65,7 @@ Words:
 
 Commands (lvmsync COMMAND --help):
   inspect   show what changed in a snapshot or store, or what a stream holds
+  copy      make the first copy of a volume, from which on changes can be sent
   pull      fetch changes from another host into a TARGET of this one
   recover   take TARGET back after a run that was cut short
   receive   be the far side of a transfer; a sender starts it over ssh by itself

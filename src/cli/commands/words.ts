@@ -2,12 +2,21 @@ import { UsageError } from '../../errors.js';
 import type { SourceSpec } from '../../jobs/open-source.js';
 
 /** Commands that exist. */
-export const COMMANDS = ['inspect', 'pull', 'receive', 'recover', 'send', 'verify', 'doctor'] as const;
+export const COMMANDS = [
+  'inspect',
+  'copy',
+  'pull',
+  'receive',
+  'recover',
+  'send',
+  'verify',
+  'doctor',
+] as const;
 export type CommandName = (typeof COMMANDS)[number];
 
 /** Names that later versions use: a transfer must not take them for something else meanwhile. */
 const RESERVED_NAMES = [
-  ...['copy', 'snapback', 'combine', 'restore', 'archive', 'view'],
+  ...['snapback', 'combine', 'restore', 'archive', 'view'],
   ...['replicate', 'status', 'promote', 'reverse', 'migrate', 'config', 'timer'],
 ];
 

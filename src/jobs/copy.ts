@@ -1,0 +1,72 @@
+import { ChangeSet } from '../changes/change-set.js';
+import { ChunkSet } from '../changes/chunk-set.js';
+import { endOf } from '../extent.js';
+import type { Surroundings } from '../host/surroundings.js';
+import type { SendOptions } from '../session/send-changes.js';
+import type { Reach } from './far-side.js';
+import { openWhole, sourceOfWhole, type WholeVolume } from './open-whole.js';
+import { readUnmappedChunks } from './read-thin-delta.js';
+import { findDifferences, type ScanDestination } from './scan.js';
+import { send, type TransferSummary } from './transfer.js';
+
+/** In what a volume without a map is counted: what is read at once. Bytes. */
+const WHOLE_UNIT = 1024 * 1024;
+/** In what the holes of a file are counted: smaller ones go as zeroes. Bytes. */
+const HOLE_UNIT = 64 * 1024;
+
+/**
+ * Copies all of a volume or image file of this host to a target, whatever that holds; what is not mapped at the source,
+ * or a hole, goes as a discard. Afterwards the target is recorded to hold the state that was read, and takes changes
+ * since. With `seed` both sides are compared first, and only what differs is sent.
+ *
+ * Throws as `transfer`, and as `scan` with `seed`.
+ */
+export async function copy(
+  name: string,
+  destination: ScanDestination,
+  seed: boolean,
+  reach: Reach,
+  how: SendOptions,
+  about: Surroundings,
+): Promise<TransferSummary> {
+  const started = about.clock();
+  const volume = await openWhole(name, about);
+  try {
+    const changes = seed
+      ? await findDifferences(volume, destination, reach, about)
+      : await readAll(volume, about);
+    const source = sourceOfWhole(volume, { scope: 'full', result: volume.identity }, () =>
+      Promise.resolve(changes),
+    );
+    const summary = await send(source, destination, 4, reach, how, about);
+    return { ...summary, seconds: (about.clock() - started) / 1000, source: name };
+  } finally {
+    await volume.close();
+  }
+}
+
+/** All of a volume as changes, with what has no bytes of its own. Throws DeviceError, and what asking a pool throws. */
+async function readAll({ device, thin }: WholeVolume, about: Surroundings): Promise<ChangeSet> {
+  const { size } = device;
+  const isFile = device.number === null;
+  const unit = thin?.pool.chunkSize ?? (isFile ? HOLE_UNIT : WHOLE_UNIT);
+  const all = new ChunkSet();
+  all.addRange(0, Math.ceil(size / unit));
+  let unmapped = new ChunkSet();
+  if (thin !== null) unmapped = await readUnmappedChunks(thin.pool, thin.deviceId, size, about);
+  else if (isFile) unmapped = await readHoles(device, unit);
+  return new ChangeSet(unit, size, size, all, unmapped);
+}
+
+/** The units of a file that lie in a hole as a whole. */
+async function readHoles(device: WholeVolume['device'], unit: number): Promise<ChunkSet> {
+  const holes = new ChunkSet();
+  let end = 0;
+  for await (const data of device.dataExtents()) {
+    holes.addRange(Math.ceil(end / unit), Math.floor(data.offset / unit));
+    end = endOf(data);
+  }
+  // The last unit may be a short one.
+  holes.addRange(Math.ceil(end / unit), Math.ceil(device.size / unit));
+  return holes;
+}

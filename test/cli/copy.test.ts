@@ -1,0 +1,160 @@
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { seededBytes } from '../kernel/support/device-bytes.js';
+import { targetKeyOf } from '../../src/target/target-key.js';
+import { runWords } from '../support/run-program.js';
+
+const MIB = 1024 * 1024;
+/** Not even whole sectors. */
+const SIZE = 9 * MIB + 700;
+let folder: string;
+let [source, target, stateDir] = ['', '', ''];
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'lvmsync-copy-'));
+  source = join(folder, 'source');
+  // Data, a hole, zeroes, a hole up to the end but for its last bytes.
+  const file = openSync(source, 'wx');
+  writeSync(file, seededBytes('copy', MIB + 100_000), 0, null, 0);
+  writeSync(file, Buffer.alloc(MIB), 0, null, 4 * MIB);
+  closeSync(file);
+  truncateSync(source, SIZE);
+});
+afterAll(() => {
+  rmSync(folder, { recursive: true });
+});
+beforeEach(() => {
+  rmSync(join(folder, 'there'), { recursive: true, force: true });
+  mkdirSync(join(folder, 'there'));
+  [target, stateDir] = [join(folder, 'there/target'), join(folder, 'there/state')];
+});
+
+const copy = (...more: readonly string[]) =>
+  runWords(['copy', source, target, '--state-dir', stateDir, ...more]);
+const equals = () => readFileSync(target).equals(readFileSync(source));
+const names = () => readdirSync(join(folder, 'there')).filter((name) => name !== 'state');
+
+describe('copy', () => {
+  it('overwrites all of a target, and keeps what it has behind that', async () => {
+    writeFileSync(target, Buffer.alloc(SIZE + 5, 'before '));
+    const { status, stdout } = await copy('--json');
+    expect([status, JSON.parse(stdout.toString())]).toEqual([
+      0,
+      expect.objectContaining({ tableBytes: SIZE, changedBytes: SIZE, consistent: true, target }),
+    ]);
+    expect(readFileSync(target).subarray(0, SIZE).equals(readFileSync(source))).toBe(true);
+    expect(readFileSync(target).subarray(SIZE).toString()).toBe(
+      Buffer.alloc(SIZE + 5, 'before ')
+        .subarray(SIZE)
+        .toString(),
+    );
+  });
+
+  it('with --create makes a private file with the same holes, and is known as what it holds', async () => {
+    const { status, said } = await copy('--create');
+    expect([status, said]).toEqual([
+      0,
+      [expect.stringMatching(/^9 MiB copied \(100\.0 % of 9 MiB\), 1\.\d+ MiB sent/)],
+    ]);
+    expect(equals()).toBe(true);
+    expect(names()).toEqual(['target']);
+    const { mode, blocks } = statSync(target);
+    expect(mode & 0o777).toBe(0o600);
+    expect(blocks * 512).toBeLessThan(2 * MIB);
+    const { key } = await targetKeyOf(target);
+    const record = JSON.parse(readFileSync(join(stateDir, 'targets', key, 'state.json'), 'utf8')) as object;
+    expect(record).toMatchObject({ is: 'exactly', from: null });
+    // What is there is written in place.
+    const { ino } = statSync(target);
+    expect((await copy('--create')).status).toBe(0);
+    expect([statSync(target).ino, equals()]).toEqual([ino, true]);
+  });
+
+  it('goes on with a file that an earlier copy left, whatever it holds', async () => {
+    writeFileSync(`${target}.lvmsync-partial`, Buffer.alloc(SIZE, 'left '));
+    expect((await copy('--create')).status).toBe(0);
+    expect([equals(), names()]).toEqual([true, ['target']]);
+  });
+
+  it.each([
+    [
+      'of another size',
+      () => {
+        writeFileSync(`${target}.lvmsync-partial`, 'other');
+      },
+      /of another copy \(5 bytes\)/,
+    ],
+    [
+      'that is a link',
+      () => {
+        symlinkSync(source, `${target}.lvmsync-partial`);
+      },
+      /in the way, and no file/,
+    ],
+  ])('keeps off what is in the way, %s', async (_what, spoil, message) => {
+    spoil();
+    const { status, said } = await copy('--create');
+    expect([status, said]).toEqual([3, [expect.stringMatching(message)]]);
+    expect(existsSync(target)).toBe(false);
+  });
+
+  it('with --seed sends only what differs', async () => {
+    const bytes = readFileSync(source);
+    bytes.fill(1, 5000, 5001);
+    writeFileSync(target, bytes);
+    const { status, stdout } = await copy('--seed', '--json');
+    expect([status, JSON.parse(stdout.toString())]).toEqual([
+      0,
+      expect.objectContaining({ changedBytes: 4096 }),
+    ]);
+    expect(equals()).toBe(true);
+  });
+
+  it('in a dry run writes nothing', async () => {
+    writeFileSync(target, Buffer.alloc(SIZE, 'before '));
+    const { status, said } = await copy('--dry-run');
+    expect([status, said]).toEqual([
+      0,
+      [expect.stringMatching(/^dry run: 9 MiB .* would go to .*nothing was written/)],
+    ]);
+    expect(readFileSync(target).equals(Buffer.alloc(SIZE, 'before '))).toBe(true);
+  });
+
+  it.each([
+    [[], 8, /targets are never created: .*"lvmsync copy --create"/],
+    [['--create', '--dry-run'], 2, /--dry-run makes nothing/],
+    [['--create', '--seed'], 2, /take one of them/],
+    [['--create-thin', 'pool'], 2, /is no name of a volume/],
+  ])('where there is no target, with %j, makes none', async (more, expected, message) => {
+    const { status, said } = await copy(...more);
+    expect([status, said]).toEqual([expected, [expect.stringMatching(message)]]);
+    expect(names()).toEqual([]);
+  });
+
+  it.each([['/dev/lvmsync-new'], ['/dev/mapper/vg-new'], ['/dev/disk/by-id/x']])(
+    'makes nothing of the name %s',
+    async (name) => {
+      const { status, said } = await runWords(['copy', source, name, '--create', '--state-dir', stateDir]);
+      expect([status, said]).toEqual([
+        2,
+        [expect.stringMatching(/only volumes are made: write \/dev\/VG\/LV/)],
+      ]);
+    },
+  );
+});
