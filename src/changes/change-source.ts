@@ -48,3 +48,9 @@ export interface ChangeSource {
   isConsistent(): Promise<boolean>;
   close(): Promise<void>;
 }
+
+/** A source whose stores or pool can fill up while it is read. */
+export interface FillingSource<Level> extends ChangeSource {
+  /** How full they are, now. */
+  readLevels(): Promise<readonly Level[]>;
+}

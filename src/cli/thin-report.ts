@@ -11,7 +11,7 @@ export function* describeThin(report: ThinReport, columns: number | null): Gener
     yield* describeInvalid(name, problem?.message ?? '');
     return;
   }
-  const { changes, chunkSize, poolSize, poolUsed } = contents;
+  const { changes, chunkSize, poolSize, poolUsed, poolMetadataSize, poolMetadataUsed } = contents;
   const { changedBytes, trackedSize, volumeSize } = changes;
   const size = volumeSize ?? 0;
   yield `${name}: thin snapshot\n`;
@@ -22,6 +22,7 @@ export function* describeThin(report: ThinReport, columns: number | null): Gener
     yield `  grown       by ${formatBytes(size - trackedSize)} since the snapshot; all of that counts as changed\n`;
   }
   yield `  pool        ${formatShare(poolUsed, poolSize)} full (${formatBytes(poolUsed)} of ${formatBytes(poolSize)})\n`;
+  yield `  metadata    ${formatShare(poolMetadataUsed, poolMetadataSize)} full (${formatBytes(poolMetadataUsed)} of ${formatBytes(poolMetadataSize)})\n`;
   yield* describeMap(changes, columns);
 }
 
@@ -31,10 +32,19 @@ export function* thinJson({ type, contents, problem }: ThinReport, withExtents: 
     yield `${JSON.stringify({ type, valid: false, reason: problem?.message })}\n`;
     return;
   }
-  const { changes, chunkSize, poolSize, poolUsed } = contents;
+  const { changes, chunkSize, poolSize, poolUsed, poolMetadataSize, poolMetadataUsed } = contents;
   const { volumeSize, changedBytes } = changes;
   const discardedBytes = sumLengths(changes.discardedExtents());
-  const facts = { chunkSize, volumeSize, changedBytes, discardedBytes, poolSize, poolUsed };
+  const facts = {
+    chunkSize,
+    volumeSize,
+    changedBytes,
+    discardedBytes,
+    poolSize,
+    poolUsed,
+    poolMetadataSize,
+    poolMetadataUsed,
+  };
   const json = JSON.stringify({ type, valid: true, ...facts });
   if (!withExtents) {
     yield `${json}\n`;

@@ -20,6 +20,7 @@ import { openIncomingStream } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { sourceFrom } from '../transport/stream-channel.js';
 import { openExceptionSource } from './open-source.js';
+import { warnOfFilling } from './watch-filling.js';
 import { readThinContents, type ThinContents } from './open-thin.js';
 
 /** What a user wants to look at. */
@@ -84,7 +85,12 @@ async function inspectSnapshot(name: string, about: Surroundings): Promise<Store
   if (thin !== null) return await inspectThin(thin, about);
   return await reportStore(name, async () => {
     const source = await openExceptionSource(about.spawner, { kind: 'snapshot', name });
-    return await source.readStore().finally(() => source.close());
+    try {
+      await warnOfFilling(() => source.readLevels(), about);
+      return await source.readStore();
+    } finally {
+      await source.close();
+    }
   });
 }
 

@@ -1,6 +1,7 @@
-import type { ChangeSource } from '../changes/change-source.js';
+import type { ChangeSource, FillingSource } from '../changes/change-source.js';
 import { BaseView } from '../changes/base-view.js';
 import { checkExceptionStore, readExceptionStore, type StoreContents } from '../changes/exception-store.js';
+import { readStoreLevel, type FillLevel } from '../lvm/fill-level.js';
 import { LiveWatch } from '../lvm/live-watch.js';
 import { findDeviceNumber, nodeOf } from '../lvm/device-node.js';
 import { checkSnapshotStatus, findSnapshot, type DmSnapshot } from '../lvm/snapshot.js';
@@ -9,6 +10,7 @@ import { isReadOnly, type DeviceNumber } from '../device/device-facts.js';
 import { openLocalDevice, type LocalDevice } from '../device/local-device.js';
 import { stoppedIdentity } from '../target/state-record.js';
 import { stillnessOf } from '../target/write-stamp.js';
+import { FillingWatch } from './watch-filling.js';
 import { openThinSource } from './open-thin.js';
 import { SnapshotError, UsageError } from '../errors.js';
 import type { Spawner } from '../host/spawner.js';
@@ -20,15 +22,19 @@ export type SourceSpec =
   | { readonly kind: 'files'; readonly cow: string; readonly origin: string; readonly dataSource?: string };
 
 /** A dm-snapshot's exception store as a change source. */
-export interface ExceptionSource extends ChangeSource {
+export interface ExceptionSource extends FillingSource<FillLevel> {
   readStore(most?: number): Promise<StoreContents>;
 }
 
 /** Opens what a user named. Throws SnapshotError, UsageError, LockedError, DeviceError, CommandError. */
 export async function openSource(about: Surroundings, spec: SourceSpec): Promise<ChangeSource> {
   const thin = spec.kind === 'snapshot' ? await findThinVolume(about.spawner, spec.name) : null;
-  if (thin === null) return await openExceptionSource(about.spawner, spec);
-  return await openThinSource(thin, spec.kind === 'snapshot' ? spec.dataSource : undefined, about);
+  const source =
+    thin === null
+      ? await openExceptionSource(about.spawner, spec)
+      : await openThinSource(thin, spec.kind === 'snapshot' ? spec.dataSource : undefined, about);
+  const watch = await FillingWatch.begin(() => source.readLevels(), about);
+  return { ...source, close: () => watch.stop().finally(() => source.close()) };
 }
 
 /** Opens a classic snapshot, or a store in files. Throws as `openSource`. */
@@ -52,6 +58,7 @@ async function openSnapshotSource(
     dataSource.path,
     await nodeOf(snapshot.number),
   ]);
+  const tracked = [snapshot, ...(dataSource.snapshot === null ? [] : [dataSource.snapshot])];
   const checkValid = async () => {
     await checkSnapshotStatus(spawner, snapshot);
     if (dataSource.snapshot !== null) await checkSnapshotStatus(spawner, dataSource.snapshot);
@@ -71,6 +78,10 @@ async function openSnapshotSource(
     opened: [cow, data, base],
     live: isLive,
     checkValid,
+    readLevels: async () => {
+      const levels = await Promise.all(tracked.map((each) => readStoreLevel(spawner, each)));
+      return levels.filter((level) => level !== null);
+    },
     isConsistent: async () => !isLive || (await watch.sawNoWriter()),
     dataProof: async () => {
       const { snapshot, number } = dataSource;
@@ -101,6 +112,7 @@ async function openFileSource(
     opened: [cow, data, origin],
     live: false,
     checkValid: () => checkExceptionStore(cow),
+    readLevels: () => Promise.resolve([]),
     isConsistent: () => Promise.resolve(true),
     dataProof: () => Promise.resolve(null),
   });

@@ -1,17 +1,19 @@
 import type { ChangeSet } from '../changes/change-set.js';
-import type { ChangeSource } from '../changes/change-source.js';
+import type { FillingSource } from '../changes/change-source.js';
 import { isReadOnly, type DeviceNumber } from '../device/device-facts.js';
 import { openLocalDevice, type LocalDevice } from '../device/local-device.js';
 import { SnapshotError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { DeviceMapper } from '../lvm/device-mapper.js';
 import { nodeOf } from '../lvm/device-node.js';
+import { readPoolLevels, type FillLevel } from '../lvm/fill-level.js';
 import { LiveWatch } from '../lvm/live-watch.js';
 import { makeTemporarySnapshot, removeLeftOvers } from '../lvm/temporary-snapshot.js';
 import { readPoolStatus, type ThinPoolStatus } from '../lvm/thin-pool.js';
 import { findThinVolume, type ThinVolume } from '../lvm/thin-volume.js';
 import { stoppedIdentity } from '../target/state-record.js';
 import { readThinChanges } from './read-thin-delta.js';
+import { warnOfFilling } from './watch-filling.js';
 import { findThinPair, type ActiveThinVolume, type ThinPair } from './thin-pair.js';
 
 /** What a pool should have left before a snapshot is made that keeps what is overwritten meanwhile. */
@@ -23,14 +25,20 @@ export interface ThinContents {
   readonly changes: ChangeSet;
   readonly poolSize: number;
   readonly poolUsed: number;
+  readonly poolMetadataSize: number;
+  readonly poolMetadataUsed: number;
 }
 
 /** Reads what changed since a thin snapshot, without its data. Throws as `openThinSource`. */
 export async function readThinContents(old: ThinVolume, about: Surroundings): Promise<ThinContents> {
   const pair = await findThinPair(about.spawner, old, undefined);
-  const { used, size } = await readPoolStatus(about.spawner, pair.pool);
+  const { used, size, metadata } = await readPoolStatus(about.spawner, pair.pool);
   const { chunkSize } = pair.pool;
-  return { chunkSize, changes: await readThinChanges(pair, about), poolSize: size, poolUsed: used };
+  await warnOfFilling(() => readPoolLevels(about.spawner, pair.pool), about);
+  return {
+    ...{ chunkSize, changes: await readThinChanges(pair, about), poolSize: size, poolUsed: used },
+    ...{ poolMetadataSize: metadata.size, poolMetadataUsed: metadata.used },
+  };
 }
 
 /**
@@ -44,7 +52,7 @@ export async function openThinSource(
   old: ThinVolume,
   dataSource: string | undefined,
   about: Surroundings,
-): Promise<ChangeSource> {
+): Promise<FillingSource<FillLevel>> {
   const pair = await findThinPair(about.spawner, old, dataSource);
   const status = await readPoolStatus(about.spawner, pair.pool);
   await sayWhatIsDoubtful(pair, about);
@@ -80,6 +88,7 @@ export async function openThinSource(
       checkValid: async () => {
         await readPoolStatus(about.spawner, pair.pool);
       },
+      readLevels: () => readPoolLevels(about.spawner, pair.pool),
       isConsistent: async () => data.watch === null || (await data.watch.sawNoWriter()),
       // One can be activated, written and deactivated again with nothing left that tells.
       dataProof: () => Promise.resolve(null),

@@ -8,6 +8,7 @@ import { openLocalDevice, type LocalDevice } from '../device/local-device.js';
 import { DeviceError, NoSnapshotError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { findDeviceNumber, nodeOf } from '../lvm/device-node.js';
+import { readPoolLevels, readStoreLevel } from '../lvm/fill-level.js';
 import { LiveWatch } from '../lvm/live-watch.js';
 import { checkSnapshotStatus, findSnapshot, type DmSnapshot } from '../lvm/snapshot.js';
 import { removeLeftOvers } from '../lvm/temporary-snapshot.js';
@@ -18,6 +19,7 @@ import { findOpener } from '../target/openers.js';
 import { stoppedIdentity } from '../target/state-record.js';
 import { stillnessOf, writeStampOf } from '../target/write-stamp.js';
 import { holdData } from './open-thin.js';
+import { FillingWatch, type ReadLevels } from './watch-filling.js';
 import type { ActiveThinVolume } from './thin-pair.js';
 
 /** A volume or image file of this host that is read as a whole, whatever changed in it. */
@@ -59,16 +61,22 @@ export async function openWhole(name: string, about: Surroundings): Promise<Whol
     const problem = 'in use: what is read of it is no single moment’s state, unless all is quiet';
     about.notice(`${name}: ${problem}; a snapshot of it gives one`);
   }
-  const { readFrom, release = () => Promise.resolve(), ...known } = found;
+  const { readFrom, readLevels, release = () => Promise.resolve(), ...known } = found;
+  const watch = await FillingWatch.begin(readLevels ?? (() => Promise.resolve([])), about);
   try {
     const device = await openLocalDevice(readFrom, { spawner: about.spawner });
-    const close = () => device.close().finally(release);
+    const close = () =>
+      watch
+        .stop()
+        .then(() => device.close())
+        .finally(release);
     await device.refresh().catch(async (error: unknown) => {
       await device.close();
       throw error;
     });
     return { ...known, name, device, paths: [...new Set([path, device.path])], close };
   } catch (error) {
+    await watch.stop();
     await release();
     throw error;
   }
@@ -97,6 +105,8 @@ export function sourceOfWhole(
 /** What is known of a volume before it is opened. */
 interface Found extends Omit<WholeVolume, 'name' | 'device' | 'paths' | 'close'> {
   readonly readFrom: string;
+  /** How full is what could fill up meanwhile. */
+  readonly readLevels?: ReadLevels;
   /** Once nothing of it is open any more. */
   readonly release?: () => Promise<void>;
 }
@@ -148,6 +158,10 @@ async function findMapped(
     readFrom: path,
     identity: isStill || !watch.wasOpen ? (snapshot?.uuid ?? stoppedIdentity(stamp)) : null,
     thin: null,
+    readLevels: async () => {
+      const level = snapshot === null ? null : await readStoreLevel(about.spawner, snapshot);
+      return level === null ? [] : [level];
+    },
     checkValid,
     isConsistent: async () => (isStill && (await isFrozen())) || (await watch.sawNoWriter()),
     dataProof: async () => {
@@ -172,6 +186,7 @@ async function findThin(volume: ThinVolume & ActiveThinVolume, about: Surroundin
     readFrom: await nodeOf(now.active.number),
     identity,
     thin: now.externalOrigin === null ? { pool, deviceId: now.deviceId } : null,
+    readLevels: () => readPoolLevels(spawner, pool),
     checkValid: async () => {
       await readPoolStatus(spawner, pool);
     },

@@ -5,6 +5,7 @@ import { DeviceMapper } from './device-mapper.js';
 import { isDeviceNumber } from './device-node.js';
 
 const SECTOR = 512;
+const METADATA_BLOCK = 4096;
 
 /** A thin pool: where its volumes' mappings are kept. */
 export interface ThinPool {
@@ -25,6 +26,7 @@ export interface ThinPoolStatus {
   readonly heldRoot: number | null;
   readonly used: number;
   readonly size: number;
+  readonly metadata: { readonly used: number; readonly size: number };
 }
 
 /** Finds the pool of a thin volume by its device. Throws SnapshotError, CommandError. */
@@ -46,9 +48,18 @@ export async function readPoolStatus(spawner: Spawner, pool: ThinPool): Promise<
   const words = target?.words ?? [];
   const problem = target?.type === 'thin-pool' ? findProblem(words) : 'it is no thin pool any more';
   if (problem !== null) throw new SnapshotError(pool.dmName, `the thin pool is not in order: ${problem}`);
-  const [, , data = '', root = ''] = words;
-  const [used = NaN, size = NaN] = data.split('/').map((chunks) => Number(chunks) * pool.chunkSize);
-  return { heldRoot: root === '-' ? null : Number(root), used, size };
+  const [, metadata = '', data = '', root = ''] = words;
+  return {
+    heldRoot: root === '-' ? null : Number(root),
+    ...readUsage(data, pool.chunkSize),
+    metadata: readUsage(metadata, METADATA_BLOCK),
+  };
+}
+
+/** `used/total`, in units. */
+function readUsage(text: string, unit: number): { readonly used: number; readonly size: number } {
+  const [used = NaN, size = NaN] = text.split('/').map((count) => Number(count) * unit);
+  return { used, size };
 }
 
 /** transaction, used/total metadata, used/total data, held root, mode, …, needs_check or -, … */

@@ -27,7 +27,10 @@ describe('a thin pool’s status', () => {
   it('tells what is held and how full it is', async () => {
     expect(
       await statusOf('thin-pool 2 63/512 132/1024 48 rw no_discard_passdown queue_if_no_space - 128 '),
-    ).toEqual({ heldRoot: 48, used: 132 * 65_536, size: 1024 * 65_536 });
+    ).toEqual({
+      ...{ heldRoot: 48, used: 132 * 65_536, size: 1024 * 65_536 },
+      metadata: { used: 63 * 4096, size: 512 * 4096 },
+    });
     expect(
       await statusOf('thin-pool 2 61/512 128/1024 - rw discard_passdown error_if_no_space - 128 '),
     ).toMatchObject({ heldRoot: null });

@@ -1,0 +1,52 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { copyDevice } from './support/devices.js';
+import {
+  createSnapshot,
+  createVolume,
+  createVolumeGroup,
+  digestOf,
+  lvmsync,
+  removeVolumeGroup,
+  run,
+  writeRandom,
+} from './support/lab.js';
+import { lv } from './support/thin-lab.js';
+
+const GROUP = 'vg-filling';
+const MIB = 1024 * 1024;
+
+beforeAll(() => createVolumeGroup(GROUP));
+afterAll(() => removeVolumeGroup(GROUP));
+
+it('a classic snapshot’s store that is nearly full is warned of, by inspect and by a transfer', async () => {
+  const origin = await createVolume(GROUP, 'origin', '16M');
+  const target = await createVolume(GROUP, 'target', '16M');
+  await copyDevice(origin, target);
+  await createSnapshot(GROUP, 'origin', 'snap', { size: '8M', chunkSize: '64k', permission: 'r' });
+  await writeRandom(origin, 0, 5 * MIB, 'some');
+  expect((await lvmsync(['inspect', `${GROUP}/snap`])).stderr).toBe('');
+  await writeRandom(origin, 0, 7 * MIB, 'most');
+  const warning =
+    /^lvmsync: warning: vg-filling\/snap: its store is 8\d\.\d % full \(7\.\d of 8\.0 MiB\), filling by \d+\.\d MiB a minute, which leaves \d+ (s|minutes); once it is full the snapshot is lost: extend it in time/;
+  expect((await lvmsync(['inspect', `${GROUP}/snap`])).stderr).toMatch(warning);
+  const { status, stderr } = await lvmsync([`${GROUP}/snap`, target]);
+  expect([status, stderr]).toEqual([0, expect.stringMatching(warning)]);
+  expect(await digestOf(target)).toBe(await digestOf(origin));
+  await run(['lvremove', '-qq', '-f', `${GROUP}/origin`, `${GROUP}/target`]);
+});
+
+it('so is a thin pool', async () => {
+  await lv('lvcreate', '--type', 'thin-pool', '-L', '16M', '-c', '64k', '-n', 'pool', GROUP);
+  await lv('lvcreate', '--type', 'thin', '-V', '32M', '--thinpool', 'pool', '-n', 'vol', GROUP);
+  await writeRandom(`/dev/${GROUP}/vol`, 0, 14 * MIB, 'thin');
+  await lv('lvcreate', '-s', '-n', 'old', `${GROUP}/vol`);
+  const { status, stdout, stderr } = await lvmsync(['inspect', `${GROUP}/old`]);
+  expect([status, stdout, stderr]).toEqual([
+    0,
+    expect.stringMatching(/ {2}pool {8}87\.5 % full .*\n {2}metadata {4}\d/),
+    expect.stringMatching(
+      /^lvmsync: warning: vg--filling-pool-tpool: the pool is 87\.5 % full \(14\.0 of 16\.0 MiB\); once it is full the volumes in it fail/,
+    ),
+  ]);
+  await lv('lvremove', '-f', `${GROUP}/pool`);
+});
