@@ -1,22 +1,19 @@
 import { randomBytes } from 'node:crypto';
 import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { DeviceNumber } from '../device/device-facts.js';
-import { CommandError, LockedError } from '../errors.js';
+import { LockedError } from '../errors.js';
 import { makePrivateFolder } from '../host/durable-file.js';
 import { lockFolder, type RunLock } from '../host/run-lock.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { findDeviceNumber } from './device-node.js';
 import { listVolumes } from './lvs.js';
+import { removeVolume, runLvm } from './run-lvm.js';
 import type { ThinLvmFacts } from './thin-volume.js';
 
 /** What marks a snapshot as one of ours. */
 const TAG = 'lvmsync.temporary';
 const PREFIX = 'lvmsync-tmp-';
-/** udev looks into a device for a moment after it was closed. */
-const REMOVE_TRIES = 20;
-const PAUSE_MS = 250;
 
 /** A read-only thin snapshot that lives as long as a run needs it. */
 export interface TemporarySnapshot {
@@ -43,13 +40,13 @@ export async function makeTemporarySnapshot(
   try {
     // Not activated at boot (-ky), but now (-K).
     const how = ['--snapshot', '-ky', '-K', '-ay', '-pr', '--addtag', TAG, '--name', lvName];
-    await runLvm(about, ['lvcreate', '-qq', '-y', ...how, fullName]).catch(async (error: unknown) => {
+    await runLvm(about.spawner, ['lvcreate', '-qq', '-y', ...how, fullName]).catch(async (error: unknown) => {
       // LVM takes back what it could not finish; where it did not, this does.
-      await removeVolume(name, about).catch(() => undefined);
+      await removeVolume(about.spawner, name).catch(() => undefined);
       throw error;
     });
     const remove = async () => {
-      await removeVolume(name, about);
+      await removeVolume(about.spawner, name);
       await claim.end();
     };
     return { name, number: await numberOrRemove(name, remove, about), remove };
@@ -73,7 +70,7 @@ export async function removeLeftOvers(group: string, about: Surroundings): Promi
         `${name}: a temporary snapshot that this host's state directory does not know: remove it if no lvmsync runs (lvremove ${name})`,
       );
     } else if (claim !== 'in use') {
-      await removeVolume(name, about);
+      await removeVolume(about.spawner, name);
       await claim.end();
       about.notice(`${name}: removed; a run that was killed had left it`);
     }
@@ -91,24 +88,6 @@ async function numberOrRemove(
     await remove();
     throw error;
   }
-}
-
-async function removeVolume(name: string, about: Surroundings): Promise<void> {
-  for (let tries = 1; ; tries++) {
-    try {
-      await runLvm(about, ['lvremove', '-qq', '-f', '-y', name]);
-      return;
-    } catch (error) {
-      if (tries === REMOVE_TRIES || !(error instanceof CommandError && /in use/i.test(error.stderr)))
-        throw error;
-    }
-    await sleep(PAUSE_MS);
-  }
-}
-
-async function runLvm(about: Surroundings, argv: readonly [string, ...string[]]): Promise<void> {
-  const { status, stderr } = await about.spawner.run(argv);
-  if (status !== 0) throw new CommandError(argv, status, stderr, 'LVM refused');
 }
 
 /** The sign, in the state directory, that a run of this host made a snapshot and needs it: locked while it lives. */

@@ -1,0 +1,80 @@
+import { stat } from 'node:fs/promises';
+import { CommandError } from '../errors.js';
+import { deviceNumberOf, readDeviceFacts, type DeviceNumber } from '../device/device-facts.js';
+import type { Spawner } from '../host/spawner.js';
+import { DeviceMapper } from './device-mapper.js';
+import { whileBusy } from './run-lvm.js';
+
+const SECTOR = 512;
+
+/** How full a snapshot's store is, as the kernel says. */
+export type SnapshotFill =
+  | { readonly is: 'valid'; readonly usedBytes: number; readonly totalBytes: number }
+  | { readonly is: 'invalid' | 'merging' | 'other' };
+
+/** What a snapshot device shall be made of. */
+export interface MappedSnapshotWish {
+  readonly name: string;
+  readonly uuid: string;
+  readonly origin: DeviceNumber;
+  readonly store: DeviceNumber;
+  /** Bytes. */
+  readonly chunkSize: number;
+}
+
+/** Makes a writable snapshot device of a store over an origin that nobody may write. Throws CommandError. */
+export async function mapSnapshot(spawner: Spawner, wish: MappedSnapshotWish): Promise<void> {
+  const { name, uuid, origin, store, chunkSize } = wish;
+  const sectors = (await readDeviceFacts(origin)).size / SECTOR;
+  const table = `0 ${sectors} snapshot ${origin} ${store} P ${chunkSize / SECTOR}`;
+  await run(spawner, ['dmsetup', 'create', name, '--uuid', uuid, '--table', table]);
+}
+
+/** Removes a device-mapper device by its UUID, if it is there. Throws CommandError. */
+export async function unmapSnapshot(spawner: Spawner, uuid: string): Promise<void> {
+  if ((await findMapped(spawner, uuid)) === null) return;
+  await whileBusy(() => run(spawner, ['dmsetup', 'remove', '--uuid', uuid]));
+}
+
+/** The number of the device-mapper device with a UUID; null where there is none. Throws CommandError. */
+export async function findMapped(spawner: Spawner, uuid: string): Promise<DeviceNumber | null> {
+  const argv = ['dmsetup', 'info', '-c', '--noheadings', '-o', 'major,minor', '--uuid', uuid] as const;
+  const { status, stdout, stderr } = await spawner.run(argv);
+  const [, major, minor] = /^(\d+):(\d+)$/m.exec(stdout.trim()) ?? [];
+  if (status === 0 && major !== undefined) return `${Number(major)}:${Number(minor)}`;
+  if (/does not exist|not found/i.test(stderr + stdout)) return null;
+  throw new CommandError(argv, status, stderr, 'device-mapper does not say');
+}
+
+/** Whether a name is taken in device-mapper. */
+export async function isMappedName(name: string): Promise<boolean> {
+  return await stat(`/dev/mapper/${name}`).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** How full the store of a snapshot device is. Throws CommandError. */
+export async function readFill(spawner: Spawner, number: DeviceNumber): Promise<SnapshotFill> {
+  const [target] = await new DeviceMapper(spawner).status(number);
+  if (target?.type === 'snapshot-merge' || target?.type === 'error') return { is: 'merging' };
+  if (target?.type !== 'snapshot') return { is: 'other' };
+  const [, used, total] = /^(\d+)\/(\d+) \d+$/.exec(target.words.join(' ')) ?? [];
+  if (used === undefined) return { is: 'invalid' };
+  return { is: 'valid', usedBytes: Number(used) * SECTOR, totalBytes: Number(total) * SECTOR };
+}
+
+/** Allows or refuses writes to a device, whoever has not opened it yet. Throws CommandError. */
+export async function setReadOnly(spawner: Spawner, path: string, isReadOnly: boolean): Promise<void> {
+  await run(spawner, ['blockdev', isReadOnly ? '--setro' : '--setrw', path]);
+}
+
+/** The device number of a node. Throws where there is none. */
+export async function numberOf(path: string): Promise<DeviceNumber> {
+  return deviceNumberOf(await stat(path));
+}
+
+async function run(spawner: Spawner, argv: readonly [string, ...string[]]): Promise<void> {
+  const { status, stderr } = await spawner.run(argv);
+  if (status !== 0) throw new CommandError(argv, status, stderr, 'it failed');
+}

@@ -1,0 +1,116 @@
+import { CommandError } from '../errors.js';
+import type { DeviceNumber } from '../device/device-facts.js';
+import type { Spawner } from '../host/spawner.js';
+import { DeviceMapper } from './device-mapper.js';
+import { listVolumes } from './lvs.js';
+import { removeVolume, runLvm, whileBusy } from './run-lvm.js';
+
+/** What marks a volume that holds a store of ours, or is the snapshot made of it. */
+const TAG = 'lvmsync.view';
+
+/** What LVM says of a volume that shall get a snapshot. */
+export interface OriginVolume {
+  /** `vg/lv`. */
+  readonly fullName: string;
+  readonly group: string;
+  readonly isThin: boolean;
+  /** Whether it is a classic snapshot itself. */
+  readonly isSnapshot: boolean;
+  /** Whether a snapshot is being merged into it, or shall be when it is next activated. */
+  readonly isMerging: boolean;
+  /** Its snapshots, `vg/lv`, those that we made too. */
+  readonly snapshots: readonly string[];
+}
+
+/** Finds the logical volume that a device is; null where it is none of LVM's. Throws CommandError. */
+export async function findOriginVolume(spawner: Spawner, number: DeviceNumber): Promise<OriginVolume | null> {
+  const { uuid, name } = await new DeviceMapper(spawner).info(number);
+  if (!uuid.startsWith('LVM-')) return null;
+  const columns = ['lv_full_name', 'vg_name', 'lv_role', 'lv_layout', 'lv_merging', 'lv_name'] as const;
+  const [row] = (await listVolumes(spawner, columns, ['--', `/dev/mapper/${name}`])) ?? [];
+  if (row === undefined) return null;
+  const below = ['--select', `origin=${row.lv_name}`, '--', row.vg_name];
+  const snapshots = (await listVolumes(spawner, ['lv_full_name'], ['-a', ...below])) ?? [];
+  return {
+    fullName: row.lv_full_name,
+    group: row.vg_name,
+    isThin: row.lv_layout.split(',').includes('thin'),
+    isSnapshot: row.lv_role.split(',').includes('thicksnapshot'),
+    isMerging: row.lv_merging !== '',
+    snapshots: snapshots.map((each) => each.lv_full_name),
+  };
+}
+
+/** What has become of a volume that we made for a store. */
+export interface StoreVolume {
+  /** The store alone; the snapshot that it became; or that, on its way back into its origin. */
+  readonly is: 'store' | 'snapshot' | 'merging';
+  readonly isOurs: boolean;
+}
+
+/** Looks for a volume `vg/lv`, hidden ones too; null where LVM has none of that name. Throws CommandError. */
+export async function findStoreVolume(spawner: Spawner, fullName: string): Promise<StoreVolume | null> {
+  const columns = ['lv_role', 'lv_merging', 'lv_tags'] as const;
+  const [row] = (await listVolumes(spawner, columns, ['-a', '--', fullName])) ?? [];
+  if (row === undefined) return null;
+  const isSnapshot = row.lv_role.split(',').includes('thicksnapshot');
+  return {
+    is: row.lv_merging !== '' ? 'merging' : isSnapshot ? 'snapshot' : 'store',
+    isOurs: row.lv_tags.split(',').includes(TAG),
+  };
+}
+
+/** Makes a volume for a store, with whatever lay on its extents before. Throws CommandError where LVM refuses. */
+export async function createStoreVolume(
+  spawner: Spawner,
+  { group, name, bytes }: { readonly group: string; readonly name: string; readonly bytes: number },
+): Promise<void> {
+  // Neither zeroed nor wiped: the store is written over it, its header last.
+  const how = ['-Wn', '-Zn', '--addtag', TAG, '-n', name, '-L', `${bytes}b`];
+  await runLvm(spawner, ['lvcreate', '-qq', '-y', ...how, group]);
+}
+
+/** Makes a finished store a snapshot of a volume: from then on, the volume's writes are copied into it first. */
+export async function attachStore(
+  spawner: Spawner,
+  origin: string,
+  store: string,
+  chunkSize: number,
+): Promise<void> {
+  const how = ['--type', 'snapshot', '-Zn', '-c', `${chunkSize / 1024}k`];
+  // udev may still look into the volume that was just written and closed.
+  await whileBusy(() => runLvm(spawner, ['lvconvert', '-qq', '-y', ...how, origin, store]));
+}
+
+/** Begins to merge a snapshot into its origin, and returns at once; false where LVM put it off. Throws CommandError. */
+export async function beginMerge(spawner: Spawner, origin: DeviceNumber, snapshot: string): Promise<boolean> {
+  await whileBusy(() => runLvm(spawner, ['lvconvert', '-qq', '-y', '--background', '--merge', snapshot]));
+  return await isMerging(spawner, origin);
+}
+
+/** Has a merge that was put off begin, if nobody has the origin open by now; false where someone has. */
+export async function retryMerge(
+  spawner: Spawner,
+  origin: DeviceNumber,
+  originName: string,
+): Promise<boolean> {
+  await runLvm(spawner, ['lvchange', '-qq', '--refresh', '--poll', 'y', originName]);
+  return await isMerging(spawner, origin);
+}
+
+/** Whether the kernel merges into a volume, or has done so and LVM tidied up. */
+async function isMerging(spawner: Spawner, origin: DeviceNumber): Promise<boolean> {
+  const [target] = await new DeviceMapper(spawner).table(origin);
+  return target?.type !== 'snapshot-origin';
+}
+
+/** Removes a volume that we made, whatever it has become. Throws CommandError, also where it is not ours. */
+export async function removeStoreVolume(spawner: Spawner, fullName: string): Promise<void> {
+  const found = await findStoreVolume(spawner, fullName);
+  if (found === null) return;
+  if (!found.isOurs) {
+    const problem = `lvmsync did not make this volume (it lacks the tag ${TAG}): it stays`;
+    throw new CommandError(['lvremove', fullName], null, '', problem);
+  }
+  await removeVolume(spawner, fullName);
+}
