@@ -12,7 +12,7 @@ const floors = [
   ['index.ts'],
   ['cli'],
   ['jobs'],
-  ['session', 'snapback'],
+  ['session', 'snapback', 'view'],
   ['target'],
   ['block-reader.ts', 'changes', 'stream', 'transport', 'lvm'],
   ['host', 'device', 'codec'],

@@ -11,6 +11,7 @@ import { recoverCommand } from '../src/cli/commands/recover.js';
 import { sendCommand } from '../src/cli/commands/send.js';
 import { transferCommand } from '../src/cli/commands/transfer.js';
 import { verifyCommand } from '../src/cli/commands/verify.js';
+import { viewCommand } from '../src/cli/commands/view.js';
 import { COMMANDS, commandNamed, type CommandName } from '../src/cli/commands/words.js';
 import { processContext } from '../src/cli/context.js';
 import { exitCodeOf } from '../src/cli/exit-code.js';
@@ -46,6 +47,7 @@ const commands = {
   recover: recoverCommand(context),
   send: sendCommand(context, () => undefined),
   verify: verifyCommand(context),
+  view: viewCommand(context),
   doctor: doctorCommand(context, () => undefined),
 } satisfies Record<CommandName, object>;
 const optionsOf = (name: CommandName | null): string[] => {

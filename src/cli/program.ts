@@ -55,6 +55,8 @@ async function choose(
       return (await import('./commands/send.js')).sendCommand(context, exitWith);
     case 'verify':
       return (await import('./commands/verify.js')).verifyCommand(context);
+    case 'view':
+      return (await import('./commands/view.js')).viewCommand(context);
     case 'recover':
       return (await import('./commands/recover.js')).recoverCommand(context);
     case 'doctor':

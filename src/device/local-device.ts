@@ -10,6 +10,7 @@ import type { BlockDevice } from './block-device.js';
 import { dataExtentsOf } from './data-extents.js';
 import { deallocate, zeroLeftOvers } from './deallocate.js';
 import { deviceNumberOf, readDeviceFacts, type DeviceNumber } from './device-facts.js';
+import { isErrno, openError, refuseReadOnly } from './open-error.js';
 
 /** How far apart a file's direct reads may start: no common disk has larger sectors. */
 const FILE_ALIGNMENT = 4096;
@@ -39,6 +40,7 @@ export async function openLocalDevice(path: string, options: OpenOptions): Promi
     if (options.writable === true) throw new UnsafeTargetError(path, problem);
     throw new DeviceError(path, 'open', null, problem);
   }
+  if (options.writable === true) await refuseReadOnly(path, stats);
   const io = options.io ?? 'auto';
   const direct = io === 'direct' || (io === 'auto' && stats.isBlockDevice());
   const handle = await openHandle(path, stats, direct, options);
@@ -58,23 +60,15 @@ async function openHandle(path: string, stats: Stats, direct: boolean, options: 
     try {
       return { file: await open(path, flags | constants.O_DIRECT), direct };
     } catch (error) {
-      if (!isErrno(error, 'EINVAL') || options.io === 'direct') throw openError(path, error, options);
+      if (!isErrno(error, 'EINVAL') || options.io === 'direct')
+        throw openError(path, error, options.writable === true);
     }
   }
   try {
     return { file: await open(path, flags), direct: false };
   } catch (error) {
-    throw openError(path, error, options);
+    throw openError(path, error, options.writable === true);
   }
-}
-
-function openError(path: string, error: unknown, options: OpenOptions): Error {
-  if (options.writable === true && isErrno(error, 'EBUSY')) {
-    return new UnsafeTargetError(path, 'in use: mounted, or held by another program or device', {
-      cause: error,
-    });
-  }
-  return new DeviceError(path, 'open', null, error);
 }
 
 async function describe(path: string, file: FileHandle, direct: boolean, options: OpenOptions) {
@@ -349,8 +343,4 @@ async function attempt<T>(
   } catch (error) {
     throw new DeviceError(path, operation, null, error);
   }
-}
-
-function isErrno(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code;
 }

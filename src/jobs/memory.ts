@@ -4,3 +4,6 @@ export const SEND_MEMORY = 24 * 1024 * 1024;
 export const RECEIVE_MEMORY = 24 * 1024 * 1024;
 /** What the reads of a verify may take on each side. Bytes. */
 export const VERIFY_MEMORY = 12 * 1024 * 1024;
+/** What the blocks of archives that are read may take, and the windows of a store that is written from them. Bytes. */
+export const ARCHIVE_MEMORY = 12 * 1024 * 1024;
+export const STORE_MEMORY = 8 * 1024 * 1024;

@@ -1,4 +1,4 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { CommandError } from '../errors.js';
 import type { Spawner } from '../host/spawner.js';
 import { whileBusy } from './run-lvm.js';
@@ -46,8 +46,6 @@ export async function detachLoop(spawner: Spawner, path: string, file: string): 
 /** The file that a loop device shows, as the kernel names it; null where it shows none. */
 export async function backingFileOf(path: string): Promise<string | null> {
   const name = path.replace(/^\/dev\//, '');
-  const known = await readdir('/sys/block').catch(() => []);
-  if (!known.includes(name)) return null;
   const text = await readFile(`/sys/block/${name}/loop/backing_file`, 'utf8').catch(() => null);
   return text === null ? null : text.replace(/\n$/, '');
 }

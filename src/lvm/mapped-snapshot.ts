@@ -7,6 +7,9 @@ import { whileBusy } from './run-lvm.js';
 
 const SECTOR = 512;
 
+/** How the UUID of each view that we made begins: by it anyone can tell what it is. */
+export const VIEW_UUID_PREFIX = 'LVMSYNC-VIEW-';
+
 /** How full a snapshot's store is, as the kernel says. */
 export type SnapshotFill =
   | { readonly is: 'valid'; readonly usedBytes: number; readonly totalBytes: number }
@@ -32,8 +35,11 @@ export async function mapSnapshot(spawner: Spawner, wish: MappedSnapshotWish): P
 
 /** Removes a device-mapper device by its UUID, if it is there. Throws CommandError. */
 export async function unmapSnapshot(spawner: Spawner, uuid: string): Promise<void> {
-  if ((await findMapped(spawner, uuid)) === null) return;
-  await whileBusy(() => run(spawner, ['dmsetup', 'remove', '--uuid', uuid]));
+  const number = await findMapped(spawner, uuid);
+  if (number === null) return;
+  // By its name, as without udev nobody else removes its node.
+  const { name } = await new DeviceMapper(spawner).info(number);
+  await whileBusy(() => run(spawner, ['dmsetup', 'remove', name]));
 }
 
 /** The number of the device-mapper device with a UUID; null where there is none. Throws CommandError. */

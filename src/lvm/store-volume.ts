@@ -1,5 +1,5 @@
 import { CommandError } from '../errors.js';
-import type { DeviceNumber } from '../device/device-facts.js';
+import { readDeviceFacts, type DeviceNumber } from '../device/device-facts.js';
 import type { Spawner } from '../host/spawner.js';
 import { DeviceMapper } from './device-mapper.js';
 import { listVolumes } from './lvs.js';
@@ -24,6 +24,7 @@ export interface OriginVolume {
 
 /** Finds the logical volume that a device is; null where it is none of LVM's. Throws CommandError. */
 export async function findOriginVolume(spawner: Spawner, number: DeviceNumber): Promise<OriginVolume | null> {
+  if (!(await readDeviceFacts(number)).kernelName.startsWith('dm-')) return null;
   const { uuid, name } = await new DeviceMapper(spawner).info(number);
   if (!uuid.startsWith('LVM-')) return null;
   const columns = ['lv_full_name', 'vg_name', 'lv_role', 'lv_layout', 'lv_merging', 'lv_name'] as const;
@@ -45,7 +46,7 @@ export async function findOriginVolume(spawner: Spawner, number: DeviceNumber): 
 export interface StoreVolume {
   /** The store alone; the snapshot that it became; or that, on its way back into its origin. */
   readonly is: 'store' | 'snapshot' | 'merging';
-  readonly isOurs: boolean;
+  readonly tags: readonly string[];
 }
 
 /** Looks for a volume `vg/lv`, hidden ones too; null where LVM has none of that name. Throws CommandError. */
@@ -56,17 +57,18 @@ export async function findStoreVolume(spawner: Spawner, fullName: string): Promi
   const isSnapshot = row.lv_role.split(',').includes('thicksnapshot');
   return {
     is: row.lv_merging !== '' ? 'merging' : isSnapshot ? 'snapshot' : 'store',
-    isOurs: row.lv_tags.split(',').includes(TAG),
+    tags: row.lv_tags.split(','),
   };
 }
 
 /** Makes a volume for a store, with whatever lay on its extents before. Throws CommandError where LVM refuses. */
 export async function createStoreVolume(
   spawner: Spawner,
-  { group, name, bytes }: { readonly group: string; readonly name: string; readonly bytes: number },
+  wish: { readonly group: string; readonly name: string; readonly tag: string; readonly bytes: number },
 ): Promise<void> {
+  const { group, name, tag, bytes } = wish;
   // Neither zeroed nor wiped: the store is written over it, its header last.
-  const how = ['-Wn', '-Zn', '--addtag', TAG, '-n', name, '-L', `${bytes}b`];
+  const how = ['-Wn', '-Zn', '--addtag', TAG, '--addtag', tag, '-n', name, '-L', `${bytes}b`];
   await runLvm(spawner, ['lvcreate', '-qq', '-y', ...how, group]);
 }
 
@@ -104,12 +106,12 @@ async function isMerging(spawner: Spawner, origin: DeviceNumber): Promise<boolea
   return target?.type !== 'snapshot-origin';
 }
 
-/** Removes a volume that we made, whatever it has become. Throws CommandError, also where it is not ours. */
-export async function removeStoreVolume(spawner: Spawner, fullName: string): Promise<void> {
+/** Removes the volume that we gave a tag, whatever it has become. Throws CommandError, also where another has its name. */
+export async function removeStoreVolume(spawner: Spawner, fullName: string, tag: string): Promise<void> {
   const found = await findStoreVolume(spawner, fullName);
   if (found === null) return;
-  if (!found.isOurs) {
-    const problem = `lvmsync did not make this volume (it lacks the tag ${TAG}): it stays`;
+  if (!found.tags.includes(tag)) {
+    const problem = `this volume is not the one that lvmsync made (it lacks the tag ${tag}): it stays`;
     throw new CommandError(['lvremove', fullName], null, '', problem);
   }
   await removeVolume(spawner, fullName);

@@ -10,6 +10,9 @@ const HALF_COPIED = 'it holds a part of a copy that was cut short: run "lvmsync 
 /** In what a volume is counted for users. Bytes. */
 const BLOCK = 4096;
 
+/** From which state what leads where. */
+export type StateChange = Pick<StreamHeader, 'kind' | 'base' | 'result'>;
+
 /** How many blocks were looked at, and how many of them were not as the stream's base says. */
 export interface LookResult {
   readonly looked: number;
@@ -35,8 +38,8 @@ export const NOTHING_SAMPLED: SampleResult = {
  * volume.
  */
 export function checkBase(
-  target: BlockDevice,
-  header: StreamHeader,
+  target: Pick<BlockDevice, 'path'>,
+  header: StateChange,
   state: TargetState | null,
   sample: SampleResult,
 ): void {
@@ -55,7 +58,7 @@ export function checkUnnamedBase(target: BlockDevice, state: TargetState | null)
     throw new BaseMismatchError(target.path, null, `${HALF_COPIED}; nothing was written`);
 }
 
-function findStateMismatch(header: StreamHeader, state: TargetState | null): string | null {
+function findStateMismatch(header: StateChange, state: TargetState | null): string | null {
   const { base, result, kind } = header;
   if (state?.is === 'copying') return kind === 'full' ? null : HALF_COPIED;
   if (state === null || base === null || state.identity === base) return null;
@@ -69,7 +72,7 @@ function findStateMismatch(header: StreamHeader, state: TargetState | null): str
 }
 
 function findSampleMismatch(
-  header: StreamHeader,
+  header: StateChange,
   state: TargetState | null,
   sample: SampleResult,
 ): string | null {

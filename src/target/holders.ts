@@ -2,7 +2,15 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { deviceNumberOf, type DeviceNumber } from '../device/device-facts.js';
 import { CommandError } from '../errors.js';
 import type { Spawner } from '../host/spawner.js';
-import { isSameFile, linkedDevices, readAttribute, type FileIdentity } from './device-tree.js';
+import { isDeviceNumber } from '../lvm/device-node.js';
+import { VIEW_UUID_PREFIX } from '../lvm/mapped-snapshot.js';
+import {
+  isSameFile,
+  linkedDevices,
+  readAttribute,
+  type FileIdentity,
+  type NamedDevice,
+} from './device-tree.js';
 import { readMountTables, unescapeOctal } from './mount-tables.js';
 
 /** Where the mount of a device shows, in words after "it is"; null where none does. */
@@ -39,10 +47,23 @@ export async function findSwap(target: DeviceNumber | FileIdentity): Promise<str
 export async function findHolder(number: DeviceNumber): Promise<string | null> {
   const holders = await linkedDevices(number, 'holders');
   if (holders.length === 0) return null;
+  const view = await findView(holders);
+  if (view !== null) return view;
   const names = holders.map(({ dmName, kernelName }) =>
     dmName === null ? `/dev/${kernelName}` : `/dev/mapper/${dmName}`,
   );
   return `part of ${names.join(', ')}: name that instead, or take it apart first`;
+}
+
+/** Which view of ours is among the devices that sit on a target, in words after "it is"; null where none is. */
+async function findView(holders: readonly NamedDevice[]): Promise<string | null> {
+  for (const { number, dmName } of holders) {
+    const uuid = await readAttribute(`/sys/dev/block/${number}/dm/uuid`);
+    if (uuid?.startsWith(VIEW_UUID_PREFIX) !== true) continue;
+    const name = dmName ?? '';
+    return `what the view ${name} is laid over, which a write would spoil: lvmsync view close ${name} first`;
+  }
+  return null;
 }
 
 /** Which loop device shows it, in words after "it is". */
@@ -56,13 +77,16 @@ export async function findLoop(
     const path = await readAttribute(`/sys/block/${loop}/loop/backing_file`);
     if (path === null) continue;
     bound.push(loop);
-    if (await isTarget(path, target)) return inUse(loop);
+    if (await isTarget(path, target)) return await inUse(loop);
   }
   if (typeof target === 'string' || bound.length === 0) return null;
   const loop = await findLoopByInode(spawner, target);
-  return loop === null ? null : inUse(loop);
+  return loop === null ? null : await inUse(loop);
 
-  function inUse(loop: string): string {
+  async function inUse(loop: string): Promise<string> {
+    const number = (await readAttribute(`/sys/block/${loop}/dev`)) ?? '';
+    const view = isDeviceNumber(number) ? await findView(await linkedDevices(number, 'holders')) : null;
+    if (view !== null) return view;
     return `shown by the loop device /dev/${loop}: detach it first (losetup -d /dev/${loop})`;
   }
 }

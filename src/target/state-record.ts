@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import type { DeviceNumber } from '../device/device-facts.js';
 import { readIfThere, removeDurably, writeDurably } from '../host/durable-file.js';
-import { writeStampOf } from './write-stamp.js';
+import { writeStampOf, type CountedWrites } from './write-stamp.js';
 
 /**
  * What a target is known to hold: exactly the state `identity`; or the state `identity` plus some of the
@@ -46,6 +46,8 @@ const recordSchema = v.object({
   stamp: v.string(),
   run: v.nullish(v.string(), null),
   copied: v.exactOptional(v.object({ token: v.pipe(v.string(), v.base64()), changedBytes: v.number() })),
+  /** Whether the stamp is of the volume alone, as a merge writes below it. */
+  merging: v.nullish(v.boolean(), false),
 });
 
 /** The identity of a state that no snapshot froze: of an origin that nobody had open. */
@@ -81,12 +83,15 @@ export class StateRecord {
     this.lastRead = await readIfThere(this.path);
     const record = v.safeParse(recordSchema, parseJson(this.lastRead ?? ''));
     if (!record.success) return UNKNOWN;
-    const { is, identity, from, stamp, run, copied } = record.output;
-    const now = await this.stamp();
+    const { is, identity, from, stamp, run, copied, merging } = record.output;
+    const now = await this.stamp(merging ? 'its own' : 'all');
     if (is === 'copying') {
       const place = stamp === now && copied !== undefined ? { copied: placeOf(copied) } : {};
       return { holds: { is, identity, from }, isStale: false, run, ...place };
     }
+    // Where nothing lies below any more, the two are the same: the merge is over, and another one will show.
+    if (merging && stamp === now && stamp === (await this.stamp()))
+      await this.write({ is, identity, from }, run);
     // An apply that was under way has written since by itself.
     if (is === 'applying from' || stamp === now)
       return { holds: { is, identity, from }, isStale: false, run };
@@ -127,10 +132,29 @@ export class StateRecord {
     await removeDurably(this.path);
   }
 
+  /** Records what the target holds while LVM merges the rest of that in below it: those writes are nobody else's. */
+  async writeWhileMerging(state: TargetState): Promise<void> {
+    const record = { ...state, stamp: await this.stamp('its own'), run: null, merging: true };
+    await writeDurably(this.path, `${JSON.stringify(record)}\n`);
+  }
+
+  /**
+   * Does some work that leaves what the target holds as it is, but not its stamp, such as what gives it a snapshot:
+   * what was known before is known afterwards, unless someone wrote to it meanwhile.
+   */
+  async keepThrough<T>(work: () => Promise<T>): Promise<T> {
+    const { holds, run } = await this.read();
+    const before = await this.stamp('its own');
+    const result = await work();
+    const isKnown = holds?.is === 'exactly' || holds?.is === 'since';
+    if (isKnown && (await this.stamp('its own')) === before) await this.write(holds, run);
+    return result;
+  }
+
   /** Changes whenever someone writes, also when the count of writes starts anew. */
-  async stamp(): Promise<string> {
+  async stamp(writes: CountedWrites = 'all'): Promise<string> {
     const { number, path } = this.target;
-    if (number !== null) return await writeStampOf(number);
+    if (number !== null) return await writeStampOf(number, writes);
     const { mtimeNs, ctimeNs, ino } = await stat(path, { bigint: true });
     return `file ${ino} ${mtimeNs} ${ctimeNs}`;
   }

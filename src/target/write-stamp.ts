@@ -2,13 +2,16 @@ import { readFile } from 'node:fs/promises';
 import { readWriteCount, type DeviceNumber } from '../device/device-facts.js';
 import { linkedDevices, readAttribute } from './device-tree.js';
 
+/** Which writes to a device count: also those past a volume that has snapshots, or just its own. */
+export type CountedWrites = 'all' | 'its own';
+
 /**
  * A text that is another one after each write to a block device: how many there were, of which of the devices that
  * had this number, since which start of the kernel. Throws DeviceError.
  */
-export async function writeStampOf(number: DeviceNumber): Promise<string> {
+export async function writeStampOf(number: DeviceNumber, writes: CountedWrites = 'all'): Promise<string> {
   const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'latin1')).trim();
-  const below = await linkedDevices(number, 'slaves');
+  const below = writes === 'its own' ? [] : await linkedDevices(number, 'slaves');
   // An LVM merge writes past a volume that has snapshots, to the device underneath that all of them share.
   const shared = below.filter(({ dmName }) => dmName?.endsWith('-real') === true);
   const counts = await Promise.all([number, ...shared.map((each) => each.number)].map(countWrites));

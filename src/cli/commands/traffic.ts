@@ -2,6 +2,7 @@ import { InvalidArgumentError, Option } from '@commander-js/extra-typings';
 import { CODEC_LEVELS, CODECS_BY_SPEED } from '../../codec/codec.js';
 import { UsageError } from '../../errors.js';
 import { NO_COMPRESSION, type CompressionWish } from '../../session/choose-packer.js';
+import { parseSize } from './size.js';
 
 /** How much goes over the line, and how fast, as parsed. */
 export interface TrafficOptions {
@@ -60,26 +61,11 @@ function parseCodec(value: string): CodecWish {
   throw new InvalidArgumentError(`the levels of ${name} are ${least} to ${most}.`);
 }
 
-/** What a letter stands for, with and without the `i`: what rsync and pv make of it, which agree on these. */
-const UNITS: Readonly<Record<string, number>> = { k: 1, m: 2, g: 3, t: 4 };
 const SLOWEST = 1024;
 
-/**
- * Bytes a second; 20M and 20MiB are binary, 20MB is decimal, as in rsync. A number without a unit is refused: it
- * means KiB to rsync and bytes to pv. So are `Mb` and `Mbit`, which may be bits.
- */
+/** Bytes a second, as `parseSize` takes them. */
 function parseRate(value: string): number {
-  const [, number = '', letter = '', bytes = ''] =
-    /^(\d+(?:\.\d+)?)([kmgt]?)(iB|B|)(?:\/s)?$/i.exec(value) ?? [];
-  const power = letter === '' && bytes === 'B' ? 0 : UNITS[letter.toLowerCase()];
-  if (power === undefined || bytes.includes('b')) {
-    throw new InvalidArgumentError(
-      'write the unit: 500K, 20M and 1.5G are powers of 1024 a second, 20MB is 20,000,000 bytes.',
-    );
-  }
-  const rate = Math.floor(Number(number) * (bytes === 'B' ? 1000 : 1024) ** power);
-  if (rate < SLOWEST || !Number.isSafeInteger(rate)) {
-    throw new InvalidArgumentError('at least 1K a second.');
-  }
+  const rate = parseSize(value.replace(/\/s$/i, ''));
+  if (rate < SLOWEST) throw new InvalidArgumentError('at least 1K a second.');
   return rate;
 }

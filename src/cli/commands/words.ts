@@ -10,13 +10,14 @@ export const COMMANDS = [
   'recover',
   'send',
   'verify',
+  'view',
   'doctor',
 ] as const;
 export type CommandName = (typeof COMMANDS)[number];
 
 /** Names that later versions use: a transfer must not take them for something else meanwhile. */
 const RESERVED_NAMES = [
-  ...['snapback', 'combine', 'restore', 'archive', 'view'],
+  ...['snapback', 'combine', 'restore', 'archive'],
   ...['replicate', 'status', 'promote', 'reverse', 'migrate', 'config', 'timer'],
 ];
 

@@ -25,6 +25,7 @@ function testFilesBelow(folder: string): string[] {
 /** Seconds of the long ones in an otherwise idle guest, roughly: so that guests end at about the same time. */
 export const LONG_FILES: Readonly<Record<string, number>> = {
   'interrupted.test.ts': 140,
+  'view.test.ts': 60,
   'verify.test.ts': 110,
   'cut-short.test.ts': 110,
   'ssh.test.ts': 80,

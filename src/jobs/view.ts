@@ -1,0 +1,195 @@
+import { randomBytes } from 'node:crypto';
+import { rm } from 'node:fs/promises';
+import { BufferPool } from '../device/aligned-memory.js';
+import { openLocalDevice } from '../device/local-device.js';
+import { UnsafeTargetError } from '../errors.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { openArchive, type ArchiveWish } from '../snapback/archive.js';
+import { closeView, type ClosedView } from '../view/close-view.js';
+import { planCombination, type Combination } from '../snapback/combination.js';
+import { openView, type OpenedView } from '../view/open-view.js';
+import { readCombination } from '../snapback/read-combination.js';
+import { listViews, type ListedView } from '../view/list-views.js';
+import { rollBack } from '../view/roll-back.js';
+import { planStore, sizeForAll, type StorePlan } from '../snapback/store-plan.js';
+import { writeStore } from '../snapback/store-writer.js';
+import type { OldState } from '../view/view-making.js';
+import { makeSparseFile } from '../view/view-of-device.js';
+import { ViewEntry } from '../view/view-record.js';
+import { openTarget } from '../target/open-target.js';
+import { ARCHIVE_MEMORY, STORE_MEMORY } from './memory.js';
+
+/** How archives shall be looked at. */
+export interface ViewOptions {
+  /** Null: the usual one. */
+  readonly stateDir: string | null;
+  readonly proto3: ArchiveWish['proto3'];
+  readonly forceBase: boolean;
+}
+
+/** What opening a view needs to know besides. */
+export interface OpenViewOptions extends ViewOptions {
+  /** Bytes; null: the usual. */
+  readonly spareBytes: number | null;
+  /** Where a store in a file lies; null: in the state directory. */
+  readonly storeFolder: string | null;
+}
+
+/** A view that was opened, or a store that was written. */
+export type ViewSummary = OpenedView & { readonly seconds: number };
+
+/** Opens a view of what a target was, by archives in the order in which they would be applied to it. */
+export async function viewOpen(
+  name: string,
+  targetName: string,
+  archives: readonly string[],
+  options: OpenViewOptions,
+  about: Surroundings,
+): Promise<ViewSummary> {
+  const started = about.clock();
+  const combination = await combine(archives, options, about);
+  const { spareBytes, storeFolder, forceBase } = options;
+  const wish = { targetName, spareBytes, storeFolder, forceBase, purpose: 'view' } as const;
+  const opened = await withTarget(targetName, name, `view open ${name}`, options, about, (target, entry) =>
+    openView(target, oldStateOf(combination, about), wish, entry, lendForStore(), about),
+  );
+  return { ...opened, seconds: (about.clock() - started) / 1000 };
+}
+
+/** Closes a view, and removes what is left of one. */
+export async function viewClose(
+  name: string,
+  stateDir: string | null,
+  about: Surroundings,
+): Promise<ClosedView> {
+  const folder = stateDir ?? about.stateDir;
+  const entry = await ViewEntry.take(name, `view close ${name}`, folder, about);
+  return await closeView(entry, folder, about).finally(() => entry.release());
+}
+
+/** All views, and how full their stores are. Throws as `listViews`. */
+export function viewList(stateDir: string | null, about: Surroundings): Promise<ListedView[]> {
+  return listViews(stateDir ?? about.stateDir, about);
+}
+
+/** Takes a logical volume of this host back by a merge: at once. Throws as `rollBack`. */
+export async function restoreInstantly(
+  targetName: string,
+  combination: Combination,
+  options: Omit<ViewOptions, 'proto3'>,
+  about: Surroundings,
+): Promise<ViewSummary> {
+  const started = about.clock();
+  const name = `lvmsync-rollback-${randomBytes(4).toString('hex')}`;
+  const { forceBase } = options;
+  const opened = await withTarget(
+    targetName,
+    name,
+    `restore ${targetName}`,
+    options,
+    about,
+    (target, entry) =>
+      rollBack(
+        target,
+        oldStateOf(combination, about),
+        { targetName, forceBase },
+        entry,
+        lendForStore(),
+        about,
+      ),
+  );
+  return { ...opened, seconds: (about.clock() - started) / 1000 };
+}
+
+/**
+ * Writes a store into a new file, with room for every chunk of the volume unless told otherwise. `targetName` is only
+ * read: for the rest of chunks that the archives have in part; null where there is none. Throws DeviceError where the
+ * file exists.
+ */
+export async function viewStore(
+  path: string,
+  archives: readonly string[],
+  { targetName, spareBytes, ...options }: StoreOptions,
+  about: Surroundings,
+): Promise<StorePlan> {
+  const combination = await combine(archives, options, about);
+  const target = targetName === null ? null : await openLocalDevice(targetName, { spawner: about.spawner });
+  try {
+    const volumeSize = target?.size ?? combination.volumeSize;
+    if (combination.volumeSize > volumeSize) {
+      const problem = `too small: it has ${volumeSize} bytes, the archives' volume ${combination.volumeSize}`;
+      throw new UnsafeTargetError(targetName ?? path, problem);
+    }
+    const old = oldStateOf(combination, about);
+    const plan = planStore(old.extents(), volumeSize, target !== null);
+    const most = sizeForAll(plan);
+    await makeSparseFile(path, spareBytes === null ? most : Math.min(most, plan.usedBytes + spareBytes));
+    try {
+      const store = await openLocalDevice(path, { writable: true, spawner: about.spawner });
+      await writeStore(store, { plan, old, target }, lendForStore(), about).finally(() => store.close());
+    } catch (error) {
+      await rm(path, { force: true });
+      throw error;
+    }
+    return plan;
+  } finally {
+    await target?.close();
+  }
+}
+
+export interface StoreOptions extends Omit<ViewOptions, 'stateDir' | 'forceBase'> {
+  readonly targetName: string | null;
+  readonly spareBytes: number | null;
+}
+
+async function combine(
+  paths: readonly string[],
+  { proto3, forceBase = false }: { readonly proto3: ArchiveWish['proto3']; readonly forceBase?: boolean },
+  about: Surroundings,
+): Promise<Combination> {
+  const archives = [];
+  for (const path of paths) archives.push(await openArchive(path, { proto3 }));
+  const combination = planCombination(archives, { forceBase });
+  for (const line of combination.believed) about.notice(line);
+  return combination;
+}
+
+function oldStateOf(combination: Combination, { signal }: Surroundings): OldState {
+  const { volumeSize, base, result, extents } = combination;
+  return {
+    ...{ volumeSize, base, result },
+    extents: () => extents,
+    blocks: () => readCombination(combination, { lend: new BufferPool(ARCHIVE_MEMORY).lend, signal }),
+  };
+}
+
+function lendForStore() {
+  return new BufferPool(STORE_MEMORY).lend;
+}
+
+type TargetWork<T> = (target: Awaited<ReturnType<typeof openTarget>>, entry: ViewEntry) => Promise<T>;
+
+/** Does some work while a target and a view's name are ours alone. */
+async function withTarget<T>(
+  targetName: string,
+  name: string,
+  what: string,
+  options: { readonly stateDir: string | null },
+  about: Surroundings,
+  work: TargetWork<T>,
+): Promise<T> {
+  const stateDir = options.stateDir ?? about.stateDir;
+  const entry = await ViewEntry.take(name, what, stateDir, about);
+  try {
+    await entry.refuseSecond();
+    const opening = { stateDir, what, sources: [], allowed: null };
+    const target = await openTarget(targetName, opening, about);
+    try {
+      return await work(target, entry);
+    } finally {
+      await target.close();
+    }
+  } finally {
+    await entry.release();
+  }
+}

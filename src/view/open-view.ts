@@ -1,0 +1,145 @@
+import { randomBytes } from 'node:crypto';
+import type { LendBuffer } from '../byte-channel.js';
+import { BaseMismatchError, UnsafeTargetError, UsageError } from '../errors.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { findOriginVolume, findStoreVolume, type OriginVolume } from '../lvm/store-volume.js';
+import { isMappedName, VIEW_UUID_PREFIX } from '../lvm/mapped-snapshot.js';
+import { checkBase, NOTHING_SAMPLED } from '../target/base-check.js';
+import { readNote } from '../target/journal.js';
+import type { OpenTarget } from '../target/open-target.js';
+import { targetKeyOf } from '../target/target-key.js';
+import { takeApart } from './close-view.js';
+import { planStore, type StorePlan } from '../snapback/store-plan.js';
+import type { StoreMaterial } from '../snapback/store-writer.js';
+import type { OldState, ViewMaking, ViewWish } from './view-making.js';
+import { makeDeviceView, planDeviceView } from './view-of-device.js';
+import { makeVolumeView, planVolumeView } from './view-of-volume.js';
+import type { ViewEntry, ViewRecord } from './view-record.js';
+
+/** A view that is open. Sizes in bytes. */
+export interface OpenedView {
+  readonly record: ViewRecord;
+  /** Where it shows. */
+  readonly path: string;
+  readonly plan: StorePlan;
+}
+
+/**
+ * Opens a view: beside the target, which stays as it is, a device that shows what the target was. Of a logical volume
+ * it becomes a snapshot; of anything else a device over the target, which is read-only as long as it is there. The
+ * target is ours alone until the view is in place, and was not written meanwhile. Whatever fails is taken back.
+ *
+ * Throws UsageError, UnsafeTargetError, BaseMismatchError, CommandError, DeviceError, and what the archives throw.
+ */
+export async function openView(
+  target: OpenTarget,
+  old: OldState,
+  wish: ViewWish,
+  entry: ViewEntry,
+  lend: LendBuffer,
+  about: Surroundings,
+): Promise<OpenedView> {
+  await checkStart(target, old, wish, about);
+  const origin = await originOf(target, about);
+  await refuseTakenName(entry.name, origin, about);
+  const plan = planStore(old.extents(), target.device.size, true);
+  const material: StoreMaterial = { plan, old, target: target.device };
+  const record = await draftOf(target, old, wish, entry, origin, about);
+  await entry.write(record);
+  try {
+    const making: ViewMaking = { target, material, wish, entry, lend, about };
+    const { parts } = record;
+    const path =
+      parts.form === 'volume'
+        ? await makeVolumeView(parts, making)
+        : await makeDeviceView(record, parts, making);
+    const made = { ...((await entry.read()) ?? record), step: 'open' as const };
+    await entry.write(made);
+    return { record: made, path, plan };
+  } catch (error) {
+    await takeBack(entry, target, about);
+    throw error;
+  }
+}
+
+/** Whether the target is in the state that the archives start from. Throws BaseMismatchError, UnsafeTargetError. */
+async function checkStart(
+  { device, folder, record }: OpenTarget,
+  old: OldState,
+  { targetName, forceBase }: ViewWish,
+  about: Surroundings,
+): Promise<void> {
+  if (old.volumeSize > device.size) {
+    const problem = `too small: it has ${device.size} bytes, the archives' volume ${old.volumeSize}`;
+    throw new UnsafeTargetError(targetName, problem);
+  }
+  if ((await readNote(folder)) !== null) {
+    const advice = `lvmsync recover ${targetName} first`;
+    throw new BaseMismatchError(targetName, null, `half-written by a run that was cut short: ${advice}`);
+  }
+  if (forceBase) return;
+  const { holds } = await record.read();
+  if (holds?.is === 'applying from' || (holds?.is === 'since' && old.base !== null)) {
+    const problem = `it holds no state exactly (${holds.is} ${holds.identity}): verify and repair it, or --force=base`;
+    throw new BaseMismatchError(targetName, null, problem);
+  }
+  checkBase(device, { ...old, kind: 'undo' }, holds, NOTHING_SAMPLED);
+  if (old.base !== null && holds?.identity === old.base) return;
+  about.notice(
+    `${targetName}: nothing is recorded of its state: it is believed to hold what the archives start from`,
+  );
+}
+
+async function originOf({ device }: OpenTarget, { spawner }: Surroundings): Promise<OriginVolume | null> {
+  if (device.number === null) return null;
+  return await findOriginVolume(spawner, device.number);
+}
+
+async function refuseTakenName(
+  name: string,
+  origin: OriginVolume | null,
+  { spawner }: Surroundings,
+): Promise<void> {
+  if (origin === null) {
+    if (await isMappedName(name))
+      throw new UsageError(`/dev/mapper/${name} exists: give the view another name`);
+    return;
+  }
+  const volume = `${origin.group}/${name}`;
+  if ((await findStoreVolume(spawner, volume)) === null) return;
+  throw new UsageError(`the volume ${volume} exists: give the view another name`);
+}
+
+async function draftOf(
+  target: OpenTarget,
+  old: OldState,
+  { targetName, purpose, storeFolder }: ViewWish,
+  { name, folder }: ViewEntry,
+  origin: OriginVolume | null,
+  about: Surroundings,
+): Promise<ViewRecord> {
+  const { key, realPath } = await targetKeyOf(target.device.path);
+  const mark = randomBytes(4).toString('hex');
+  return {
+    ...{ name, purpose, key, realPath, step: 'opening', target: targetName, state: old.result },
+    openedAt: about.now().toISOString(),
+    parts:
+      origin === null
+        ? planDeviceView(`${VIEW_UUID_PREFIX}${mark}`, storeFolder ?? folder, name)
+        : planVolumeView(origin, name, mark),
+  };
+}
+
+/** What was made goes; what cannot go is named, and stays noted. */
+async function takeBack(entry: ViewEntry, target: OpenTarget, about: Surroundings): Promise<void> {
+  try {
+    const record = await entry.read();
+    if (record !== null) await target.record.keepThrough(() => takeApart(record, about));
+    await entry.remove();
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    about.notice(
+      `${entry.name}: half-made, and could not be taken back (${reason}): lvmsync view close ${entry.name}`,
+    );
+  }
+}

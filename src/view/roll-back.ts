@@ -1,0 +1,91 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { LendBuffer } from '../byte-channel.js';
+import type { DeviceNumber } from '../device/device-facts.js';
+import { UnsafeTargetError } from '../errors.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { beginMerge, findOriginVolume, retryMerge, type OriginVolume } from '../lvm/store-volume.js';
+import type { OpenTarget } from '../target/open-target.js';
+import { openView, type OpenedView } from './open-view.js';
+import type { OldState } from './view-making.js';
+import type { ViewEntry } from './view-record.js';
+
+/** How long someone may look into the volume between our closing it and the merge's beginning: udev does. */
+const PATIENCE_MS = 10_000;
+const PAUSE_MS = 250;
+
+/** Writes that come while the merge runs go to the volume or to chunks that the store has: it needs no room. Bytes. */
+const SPARE_BYTES = 4 * 1024 * 1024;
+
+/**
+ * Takes a logical volume back at once: a store of its old bytes becomes its snapshot, and LVM merges that. From the
+ * moment on at which the merge begins, the volume reads as it was; the kernel copies in the background, and LVM sees
+ * it through a reboot or a crash. Until then nothing is written, and a failure leaves the volume as it was.
+ *
+ * Throws UnsafeTargetError where the volume is no plain logical volume, has snapshots, or someone opened it before
+ * the merge began; else as `openView`.
+ */
+export async function rollBack(
+  target: OpenTarget,
+  old: OldState,
+  { targetName, forceBase }: { readonly targetName: string; readonly forceBase: boolean },
+  entry: ViewEntry,
+  lend: LendBuffer,
+  about: Surroundings,
+): Promise<OpenedView> {
+  const { number } = target.device;
+  const origin = number === null ? null : await findOriginVolume(about.spawner, number);
+  const problem = whyNot(origin);
+  if (number === null || origin === null || problem !== null) {
+    throw new UnsafeTargetError(
+      targetName,
+      `no instant rollback: ${problem ?? ''}; restore without --instant writes the old bytes back`,
+    );
+  }
+  const wish = { purpose: 'rollback', spareBytes: SPARE_BYTES, storeFolder: null } as const;
+  const opened = await openView(target, old, { ...wish, targetName, forceBase }, entry, lend, about);
+  const { base, result } = old;
+  await target.record.write(base === null ? null : { is: 'applying from', identity: base, from: base });
+  // While anyone has the volume open, LVM puts the merge off: so we let go of it, and keep its lock.
+  await target.device.close();
+  await merge(number, origin.fullName, `${origin.group}/${entry.name}`, targetName, about);
+  if (result === null) await target.record.write(null);
+  else await target.record.writeWhileMerging({ is: 'exactly', identity: result, from: base });
+  await entry.remove();
+  return opened;
+}
+
+/** Why a device cannot be taken back by a merge; null where it can. */
+export function whyNot(origin: OriginVolume | null): string | null {
+  if (origin === null) return 'it is no logical volume of LVM';
+  if (origin.isThin) return 'a thin volume, which the kernel merges no store into';
+  if (origin.isSnapshot) return 'it is a snapshot itself';
+  if (origin.isMerging) return 'a snapshot is being merged into it: wait until that is done';
+  if (origin.snapshots.length === 0) return null;
+  const names = origin.snapshots.join(', ');
+  return `it has snapshots (${names}), each of which would have to keep all that the merge overwrites: close or remove them first`;
+}
+
+async function merge(
+  number: DeviceNumber,
+  originName: string,
+  snapshot: string,
+  targetName: string,
+  about: Surroundings,
+): Promise<void> {
+  const { spawner } = about;
+  const deadline = about.clock() + PATIENCE_MS;
+  for (
+    let begun = await beginMerge(spawner, number, snapshot);
+    !begun;
+    begun = await retryMerge(spawner, number, originName)
+  ) {
+    if (about.clock() >= deadline) {
+      const how = `lvchange --refresh ${originName}, or its next activation, once nobody has it open`;
+      throw new UnsafeTargetError(
+        targetName,
+        `opened by someone just before the rollback began: LVM put it off, and begins it with ${how}`,
+      );
+    }
+    await sleep(PAUSE_MS);
+  }
+}

@@ -1,0 +1,90 @@
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isReadOnly } from '../device/device-facts.js';
+import { openLocalDevice } from '../device/local-device.js';
+import { DeviceError, UnsafeTargetError } from '../errors.js';
+import { syncFolderOf } from '../host/durable-file.js';
+import { attachLoop } from '../lvm/loop-device.js';
+import { mapSnapshot, numberOf, setReadOnly } from '../lvm/mapped-snapshot.js';
+import type { ViewMaking } from './view-making.js';
+import { sizeForAll, type StorePlan } from '../snapback/store-plan.js';
+import { writeStore } from '../snapback/store-writer.js';
+import type { DeviceParts, ViewRecord } from './view-record.js';
+
+const SECTOR = 512;
+
+/** What a view of a plain device, or of an image file, will be made of. */
+export function planDeviceView(uuid: string, folder: string, name: string): DeviceParts {
+  const storeFile = join(folder, `${name}.cow`);
+  return { form: 'device', uuid, storeFile, storeLoop: null, targetLoop: null, madeReadOnly: false };
+}
+
+/**
+ * Makes the target read-only, writes the store into a sparse file, and lays the one over the other. Returns where
+ * that shows. Nothing copies the target's old bytes here: a write to it would show in the view.
+ */
+export async function makeDeviceView(
+  record: ViewRecord,
+  planned: DeviceParts,
+  { target, material, wish, entry, lend, about }: ViewMaking,
+): Promise<string> {
+  const { spawner } = about;
+  const { device } = target;
+  if (device.size % SECTOR !== 0) {
+    throw new UnsafeTargetError(
+      wish.targetName,
+      `its size is no multiple of ${SECTOR} bytes: no device can show it`,
+    );
+  }
+  let parts = planned;
+  const note = async (more: Partial<DeviceParts>) => {
+    parts = { ...parts, ...more };
+    await entry.write({ ...record, parts });
+  };
+  const stamp = await target.record.stamp();
+  if (device.number !== null && !(await isReadOnly(device.number))) {
+    await note({ madeReadOnly: true });
+    await setReadOnly(spawner, device.path, true);
+  }
+  await makeSparseFile(parts.storeFile, sizeOf(material.plan, wish.spareBytes));
+  const store = await openLocalDevice(parts.storeFile, { writable: true, spawner });
+  await writeStore(store, material, lend, about).finally(() => store.close());
+  about.signal.throwIfAborted();
+  const storeLoop = await attachLoop(spawner, { file: parts.storeFile, isReadOnly: false }, (path) =>
+    note({ storeLoop: path }),
+  );
+  // Device-mapper claims the target for itself.
+  await device.close();
+  const origin =
+    device.number ??
+    (await numberOf(
+      await attachLoop(spawner, { file: record.realPath, isReadOnly: true }, (path) =>
+        note({ targetLoop: path }),
+      ),
+    ));
+  const { chunkSize } = material.plan.layout;
+  await mapSnapshot(spawner, {
+    ...{ name: record.name, uuid: parts.uuid, origin, chunkSize },
+    store: await numberOf(storeLoop),
+  });
+  if ((await target.record.stamp()) !== stamp) {
+    const problem = 'written by someone while it was read: nothing may write to it until the view is closed';
+    throw new UnsafeTargetError(wish.targetName, problem);
+  }
+  return `/dev/mapper/${record.name}`;
+}
+
+/** A file that only its owner reads, as it holds a volume's bytes; with room for every chunk, as that costs nothing. */
+export async function makeSparseFile(path: string, bytes: number): Promise<void> {
+  try {
+    const file = await open(path, 'wx', 0o600);
+    await file.truncate(bytes).finally(() => file.close());
+  } catch (error) {
+    throw new DeviceError(path, 'write', null, error);
+  }
+  await syncFolderOf(path);
+}
+
+function sizeOf(plan: StorePlan, spareBytes: number | null): number {
+  return spareBytes === null ? sizeForAll(plan) : Math.min(plan.usedBytes + spareBytes, sizeForAll(plan));
+}

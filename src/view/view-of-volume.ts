@@ -1,0 +1,66 @@
+import { openLocalDevice } from '../device/local-device.js';
+import { UnsafeTargetError } from '../errors.js';
+import { findDeviceNumber, nodeOf } from '../lvm/device-node.js';
+import { attachStore, createStoreVolume, type OriginVolume } from '../lvm/store-volume.js';
+import type { ViewMaking } from './view-making.js';
+import { sizeForAll, type StorePlan } from '../snapback/store-plan.js';
+import { writeStore } from '../snapback/store-writer.js';
+import type { VolumeParts } from './view-record.js';
+
+const MEBIBYTE = 1024 * 1024;
+/** Unless the user says otherwise, the store has room for as much again as it holds, and for this much. Bytes. */
+const LEAST_SPARE = 64 * MEBIBYTE;
+
+/** What a view of a logical volume will be made of. Throws UnsafeTargetError where LVM can make no snapshot of it. */
+export function planVolumeView(origin: OriginVolume, name: string, mark: string): VolumeParts {
+  if (origin.isSnapshot) {
+    throw new UnsafeTargetError(origin.fullName, 'a snapshot itself, of which LVM makes no snapshot');
+  }
+  if (origin.isMerging) {
+    throw new UnsafeTargetError(
+      origin.fullName,
+      'a snapshot is being merged into it: wait until that is done',
+    );
+  }
+  return {
+    form: 'volume',
+    origin: origin.fullName,
+    store: `${origin.group}/${name}`,
+    tag: `lvmsync.view.${mark}`,
+  };
+}
+
+/**
+ * Writes the store into a new volume of the group, and makes that a snapshot. A write to the target in between would
+ * show in the view, or as a torn chunk of it: we hold the target exclusively, and its count of writes must not move.
+ * Once the snapshot is there, writes do no harm. Returns where it shows.
+ */
+export async function makeVolumeView(
+  { origin, store, tag }: VolumeParts,
+  { target, material, wish, lend, about }: ViewMaking,
+): Promise<string> {
+  const { spawner } = about;
+  const stamp = await target.record.stamp('its own');
+  const [group = '', name = ''] = store.split('/');
+  await createStoreVolume(spawner, { group, name, tag, bytes: sizeOf(material.plan, wish.spareBytes) });
+  const device = await openLocalDevice(await nodeOf(await findDeviceNumber(spawner, store)), {
+    writable: true,
+    spawner,
+  });
+  await writeStore(device, material, lend, about).finally(() => device.close());
+  about.signal.throwIfAborted();
+  const { chunkSize } = material.plan.layout;
+  await target.record.keepThrough(() => attachStore(spawner, origin, store, chunkSize));
+  if ((await target.record.stamp('its own')) !== stamp) {
+    const problem =
+      'written by someone while it was read: nothing may write to it until this is done; try again';
+    throw new UnsafeTargetError(wish.targetName, problem);
+  }
+  return `/dev/${store}`;
+}
+
+/** LVM makes no snapshot's store larger than all of its origin needs. */
+function sizeOf(plan: StorePlan, spareBytes: number | null): number {
+  const spare = spareBytes ?? Math.max(plan.usedBytes, LEAST_SPARE);
+  return Math.min(plan.usedBytes + spare, sizeForAll(plan));
+}

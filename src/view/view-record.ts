@@ -1,0 +1,134 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import * as v from 'valibot';
+import { DeviceError, FormatError, UsageError } from '../errors.js';
+import { makePrivateFolder, readIfThere, removeDurably, writeDurably } from '../host/durable-file.js';
+import { lockFolder, type RunLock } from '../host/run-lock.js';
+import type { Surroundings } from '../host/surroundings.js';
+
+const text = v.string();
+const nullableText = v.nullable(v.string());
+
+/** What a view of a logical volume is made of. */
+const volumeSchema = v.object({
+  form: v.literal('volume'),
+  /** `vg/lv`, the volume that is looked at. */
+  origin: text,
+  /** `vg/lv`, first the store, then the snapshot that it became. */
+  store: text,
+  /** The LVM tag that only this one has. */
+  tag: text,
+});
+
+/** What a view of any other device, or of an image file, is made of; null what it has not. */
+const deviceSchema = v.object({
+  form: v.literal('device'),
+  /** The UUID of the device-mapper device that shows it. */
+  uuid: text,
+  storeFile: text,
+  storeLoop: nullableText,
+  /** The read-only loop device of an image file. */
+  targetLoop: nullableText,
+  /** Whether we made the target read-only. */
+  madeReadOnly: v.boolean(),
+});
+
+const recordSchema = v.object({
+  name: text,
+  /** Until it is `open` a kill leaves it half-made. */
+  step: v.picklist(['opening', 'open']),
+  purpose: v.picklist(['view', 'rollback']),
+  /** The target, as its user named it and without links, and what names it from one run to the next. */
+  target: text,
+  realPath: text,
+  key: text,
+  /** The identity of the state that it shows, null where that has none. */
+  state: nullableText,
+  openedAt: text,
+  parts: v.variant('form', [volumeSchema, deviceSchema]),
+});
+
+/** Notes of what a view is made of: each part is noted before it is made, so that a killed run's can be removed. */
+export type ViewRecord = v.InferOutput<typeof recordSchema>;
+export type VolumeParts = v.InferOutput<typeof volumeSchema>;
+export type DeviceParts = v.InferOutput<typeof deviceSchema>;
+
+/** A view's place in the state directory, ours alone while it is held. */
+export class ViewEntry {
+  private constructor(
+    readonly name: string,
+    readonly folder: string,
+    private readonly lock: RunLock,
+  ) {}
+
+  /** Takes a name for us. Throws UsageError for a name that cannot be, LockedError, DeviceError. */
+  static async take(name: string, what: string, stateDir: string, about: Surroundings): Promise<ViewEntry> {
+    checkName(name);
+    const folder = join(stateDir, 'views', name);
+    await makePrivateFolder(folder);
+    const holder = { what, pid: process.pid, startedAt: about.now() };
+    return new ViewEntry(name, folder, await lockFolder(folder, `the view ${name}`, holder));
+  }
+
+  /** Throws FormatError where it is damaged, DeviceError. */
+  async read(): Promise<ViewRecord | null> {
+    return await readRecord(this.folder);
+  }
+
+  /** Throws UsageError where there is a view of this name, open or half-made. */
+  async refuseSecond(): Promise<void> {
+    const earlier = await this.read();
+    if (earlier === null) return;
+    const how = earlier.step === 'open' ? 'is open' : 'was being opened when that run was cut short';
+    throw new UsageError(
+      `a view ${this.name} of ${earlier.target} ${how}: lvmsync view close ${this.name} first`,
+    );
+  }
+
+  async write(record: ViewRecord): Promise<void> {
+    await writeDurably(recordPath(this.folder), `${JSON.stringify(record)}\n`);
+  }
+
+  /** Forgets the view. The folder and its lock stay. */
+  async remove(): Promise<void> {
+    await removeDurably(recordPath(this.folder));
+  }
+
+  async release(): Promise<void> {
+    await this.lock.release();
+  }
+}
+
+/** All views that are noted, by name. Throws FormatError, DeviceError. */
+export async function readViews(stateDir: string): Promise<ViewRecord[]> {
+  const folder = join(stateDir, 'views');
+  const names = await readdir(folder).catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+    throw new DeviceError(folder, 'read', null, error);
+  });
+  const records = await Promise.all(names.sort().map((name) => readRecord(join(folder, name))));
+  return records.filter((record) => record !== null);
+}
+
+async function readRecord(folder: string): Promise<ViewRecord | null> {
+  const path = recordPath(folder);
+  const words = await readIfThere(path);
+  if (words === null) return null;
+  try {
+    return v.parse(recordSchema, JSON.parse(words));
+  } catch {
+    throw new FormatError(path, 0, 'record', 'it is not what lvmsync writes');
+  }
+}
+
+function recordPath(folder: string): string {
+  return join(folder, 'view.json');
+}
+
+/** A view's name is that of a device, and of a folder. */
+function checkName(name: string): void {
+  if (/^[A-Za-z0-9_+][A-Za-z0-9_.+-]{0,63}$/.test(name)) return;
+  throw new UsageError(
+    `${name}: a view's name is up to 64 letters, digits and _ . + -, beginning with no . or -`,
+  );
+}

@@ -1,0 +1,143 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { BaseView } from '../../src/changes/base-view.js';
+import { openLocalDevice } from '../../src/device/local-device.js';
+import { ProcessSpawner } from '../../src/host/spawner.js';
+import { archiveBytes, proto3Bytes } from '../snapback/archives.js';
+import { runWords } from '../support/run-program.js';
+
+const SECTOR = 512;
+const SECTORS = 512;
+const spawner = new ProcessSpawner(process.env);
+
+let folder = '';
+const at = (name: string) => join(folder, name);
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'lvmsync-view-'));
+  writeFileSync(at('volume'), Buffer.alloc(SECTORS * SECTOR, 'now '));
+});
+afterEach(() => {
+  rmSync(folder, { recursive: true });
+});
+
+async function view(...words: readonly string[]) {
+  const { status, said, stdout } = await runWords(['view', ...words]);
+  return { status, said: said.join('\n'), stdout: stdout.toString() };
+}
+
+async function writeArchive(name: string, from: number, count: number, fill: number): Promise<string> {
+  const passes = [[{ at: from, count, fill, kind: 'data' as const }]];
+  const header = { kind: 'undo' as const, base: `s${fill}`, result: `s${fill - 1}` };
+  writeFileSync(at(name), await archiveBytes(SECTORS * SECTOR, { indexed: true, header, passes }));
+  return at(name);
+}
+
+/** What a store shows over the volume. */
+async function shownBy(store: string): Promise<Buffer> {
+  const [cow, volume] = [
+    await openLocalDevice(store, { spawner }),
+    await openLocalDevice(at('volume'), { spawner }),
+  ];
+  try {
+    const bytes = Buffer.alloc(volume.size);
+    await new BaseView(cow, volume).readAt(bytes, 0);
+    return bytes;
+  } finally {
+    await cow.close();
+    await volume.close();
+  }
+}
+
+describe('view store', () => {
+  it('writes what the archives lead to, the rest of chunks from the target, and room for the rest of the volume', async () => {
+    const archives = [await writeArchive('a', 3, 10, 2), await writeArchive('b', 8, 2, 1)];
+    const { status, said } = await view('store', at('out'), ...archives, '--target', at('volume'));
+    expect([status, said]).toEqual([
+      0,
+      expect.stringMatching(/out: a store of 2 chunks of 4 KiB \(8 sectors\)/),
+    ]);
+    const shown = await shownBy(at('out'));
+    const expected = Buffer.from(readFileSync(at('volume')));
+    for (let sector = 3; sector < 13; sector++) {
+      const fill = sector === 8 || sector === 9 ? 1 : 2;
+      expected.fill(`sector ${sector} of ${fill} `, sector * SECTOR, (sector + 1) * SECTOR);
+    }
+    expect(shown.equals(expected)).toBe(true);
+    expect(statSync(at('out')).size).toBe((1 + 1 + 64) * 4096);
+    expect(statSync(at('out')).mode & 0o777).toBe(0o600);
+    expect(readFileSync(at('volume')).equals(Buffer.alloc(SECTORS * SECTOR, 'now '))).toBe(true);
+  });
+
+  it('needs no target where the archives have whole chunks, and says so where not', async () => {
+    expect((await view('store', at('out'), await writeArchive('a', 16, 8, 2), '--spare', '4K')).status).toBe(
+      0,
+    );
+    expect(statSync(at('out')).size).toBe(4 * 4096);
+    const part = await view('store', at('other'), await writeArchive('b', 3, 8, 2));
+    expect([part.status, part.said]).toEqual([2, expect.stringMatching(/parts of chunks .*--target/)]);
+    expect(existsSync(at('other'))).toBe(false);
+  });
+
+  it('takes the Ruby tool’s format when told what it is', async () => {
+    writeFileSync(at('old'), await proto3Bytes([{ at: 8, count: 8, fill: 4, kind: 'data' }]));
+    expect((await view('store', at('out'), at('old'))).said).toMatch(/--proto3/);
+    expect((await view('store', at('out'), at('old'), '--proto3', 'undo')).status).toBe(0);
+    expect((await shownBy(at('out'))).toString('latin1', 4096, 4112)).toBe('sector 8 of 4 se');
+  });
+
+  it('never overwrites a file, and leaves none where it fails', async () => {
+    const archive = await writeArchive('a', 16, 8, 2);
+    writeFileSync(at('out'), 'precious');
+    const refused = await view('store', at('out'), archive);
+    expect([refused.status, refused.said]).toEqual([8, expect.stringMatching(/out: .*EEXIST/)]);
+    expect(readFileSync(at('out'), 'utf8')).toBe('precious');
+
+    const damaged = readFileSync(archive);
+    damaged.writeUInt8(damaged.readUInt8(1000) ^ 1, 1000);
+    writeFileSync(archive, damaged);
+    expect((await view('store', at('new'), archive)).status).toBe(6);
+    expect(existsSync(at('new'))).toBe(false);
+  });
+
+  it('refuses a target that is too small, and archives that do not meet', async () => {
+    writeFileSync(at('small'), Buffer.alloc(SECTOR));
+    const archive = await writeArchive('a', 16, 8, 2);
+    expect(await view('store', at('out'), archive, '--target', at('small'))).toMatchObject({ status: 3 });
+    const other = await writeArchive('b', 16, 8, 7);
+    expect(await view('store', at('out'), archive, other)).toMatchObject({ status: 7 });
+  });
+});
+
+describe('words', () => {
+  it.each([
+    [['ajar'], /ajar: open, close, list or store/],
+    [['open', 'name', 'target'], /words are missing/],
+    [['close'], /words are missing/],
+    [['close', 'a', 'b'], /too many words: b/],
+    [['list', 'a'], /too many words: a/],
+    [['store', 'out'], /words are missing/],
+    [['list', '--dir', '/'], /--dir cannot be used with view list/],
+    [['store', 'out', 'a', '--state-dir', '/'], /--state-dir cannot be used with view store/],
+    [['open', 'n', 't', 'a', '--target', 'x'], /--target cannot be used with view open/],
+    [['open', 'n', 't', 'a', '--spare', '5'], /--spare.*write the unit/],
+  ])('%j', async (words, message) => {
+    expect(await view(...words)).toEqual({
+      status: 2,
+      said: expect.stringMatching(message) as string,
+      stdout: '',
+    });
+  });
+
+  it.each(['../x', '.x', '-x', 'a/b', '', 'a b', 'x'.repeat(65)])('refuse the name "%s"', async (name) => {
+    const { status, said } = await view('close', '--state-dir', folder, '--', name);
+    expect([status, said]).toEqual([2, expect.stringMatching(/a view's name is/)]);
+  });
+
+  it('close nothing, and list nothing', async () => {
+    const none = await view('close', 'past', '--state-dir', folder);
+    expect([none.status, none.said]).toEqual([2, expect.stringMatching(/there is no view past/)]);
+    expect((await view('list', '--state-dir', folder, '--json')).stdout).toBe('{"views":[]}\n');
+  });
+});
