@@ -1,8 +1,10 @@
 import { benchCompression } from './compression.js';
+import { benchHugeStore } from './huge-store.js';
 import { benchJournal } from './journal.js';
 import { benchLocalSync } from './local-sync.js';
 import { benchParse } from './parse.js';
 import { Bars, describeMachine } from './report.js';
+import { benchScan } from './scan.js';
 import { benchSmallSync } from './ssh-small.js';
 import { benchSshSync } from './ssh-sync.js';
 import { benchThin } from './thin.js';
@@ -11,6 +13,7 @@ import { cleanUpAtExit } from './workplace.js';
 
 const PARTS = {
   parse: benchParse,
+  huge: benchHugeStore,
   thin: benchThin,
   local: benchLocalSync,
   journal: benchJournal,
@@ -18,6 +21,7 @@ const PARTS = {
   small: benchSmallSync,
   compression: benchCompression,
   verify: benchVerify,
+  scan: benchScan,
 };
 
 const wanted = process.argv.slice(2);
