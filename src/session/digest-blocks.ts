@@ -8,7 +8,7 @@ import type { Query } from '../stream/query-format.js';
 
 /** Up to here a digest is sooner taken than handed to another thread. Bytes. */
 const AT_ONCE = 16_384;
-/** Bytes that wait for their digest at once, copied out of the memory that was lent. */
+/** Bytes that wait for their digest at once: Web Crypto's copies. */
 const MOST_WAITING = 8 * 1024 * 1024;
 
 /**
@@ -43,10 +43,6 @@ export async function digestBlocks(
 /** Needs the bytes no longer once it has returned. */
 function digestOf(bytes: Buffer): Promise<Uint8Array> {
   if (bytes.length <= AT_ONCE) return Promise.resolve(hash('sha256', bytes, 'buffer'));
-  // Web Crypto refuses shared memory, which lent buffers are, but takes its own copy before it returns.
-  const copy = scratch.subarray(0, bytes.length);
-  copy.set(bytes);
-  return webcrypto.subtle.digest('SHA-256', copy).then((digest) => new Uint8Array(digest));
+  // Web Crypto takes its own copy before it returns. It refuses shared memory, which lent buffers are not.
+  return webcrypto.subtle.digest('SHA-256', bytes).then((digest) => new Uint8Array(digest));
 }
-
-const scratch = Buffer.alloc(MAX_BLOCK_LENGTH);
