@@ -11,6 +11,8 @@ export interface SummaryOptions {
   readonly json?: true | undefined;
   readonly quiet?: true | undefined;
   readonly dryRun?: true | undefined;
+  /** That the origin is in use is meant. */
+  readonly live?: true | undefined;
 }
 
 /** What found the blocks that went out: changes that were tracked, a comparison, or nothing, as all went. */
@@ -46,13 +48,14 @@ export function sayTransferred(
       `${formatBytes(sentBytes)} sent in ${formatDuration(summary.seconds)}${foundBy === 'copy' ? sayResumed(summary) : compareWithFullCopy(summary)}`,
   );
   sayMismatches(mismatches, target, context);
-  if (!consistent) {
+  if (!consistent && options.live !== true) {
     const [inUse, advice] =
       foundBy === 'changes'
         ? ['its origin was', 'a second snapshot as --data-source gives one']
         : ['it was', 'a snapshot of it has one'];
     context.say(
-      `warning: ${source}: ${inUse} in use, so the target holds no single moment's state; ${advice}`,
+      `warning: ${source}: ${inUse} in use, so the target holds no single moment's state; ${advice} ` +
+        '(--live says that this is meant)',
     );
   }
 }

@@ -61,6 +61,7 @@ async function startSender(
   const options = [
     ...(dataSource === null ? [] : ['--data-source', dataSource]),
     ...(how.proofs ? [] : ['--whole-chunks']),
+    ...(how.blockSize === undefined ? [] : ['--block-size', `${how.blockSize}`]),
     ...(how.dryRun ? ['--dry-run'] : []),
     ...trafficWords(how),
   ];

@@ -1,16 +1,18 @@
 import { BufferPool } from '../device/aligned-memory.js';
 import { FormatError } from '../errors.js';
+import type { Extent } from '../extent.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { StreamItem } from '../stream/block.js';
 import type { IncomingStream } from '../stream/incoming-stream.js';
+import type { StreamHeader } from '../stream/stream-header.js';
 import { Applier } from '../target/applier.js';
 import { isOverwriting, keepsOldBytes, type ApplyPolicy } from '../target/apply-policy.js';
 import { Journal } from '../target/journal.js';
 import type { OpenTarget } from '../target/open-target.js';
 import type { CopiedPlace, TargetState } from '../target/state-record.js';
-import type { StreamHeader } from '../stream/stream-header.js';
 import type { ResumableApply } from '../target/unfinished-apply.js';
 import { undoHeader } from '../target/undo-log.js';
+import { Wants } from '../target/wants.js';
 import type { IncomingItems } from './incoming-items.js';
 
 /** What the old bytes of a batch may take, beside the new ones. */
@@ -35,8 +37,10 @@ export interface ApplyOptions {
   readonly policy: ApplyPolicy;
   /** Whether the sender hears what we say; a pipe's does not, so that the first failed proof must stop. */
   readonly isSession: boolean;
-  /** Told when all up to this frame is on stable storage. */
-  readonly durable?: (frame: number) => Promise<void>;
+  /** Asks the sender for an extent whole, where it hears what we say. */
+  readonly want?: (extent: Extent) => Promise<void>;
+  /** Told when all up to this frame is on stable storage, and whether another session can go on there. */
+  readonly durable?: (frame: number, isPlace: boolean) => Promise<void>;
 }
 
 /** An apply under way: the blocks, the journal that takes them back, the record of the state. */
@@ -50,6 +54,7 @@ export class Apply {
     private readonly options: ApplyOptions,
     private readonly journal: Journal | null,
     private readonly applier: Applier,
+    private readonly wants: Wants | null,
     private readonly about: Surroundings,
     /** What an earlier session brought. */
     private readonly broughtBefore = 0,
@@ -65,7 +70,8 @@ export class Apply {
       ? await Journal.begin(folder, undoHeader(incoming.header, device, makerOf(about)), policy.snapback)
       : null;
     await record.write(stateDuring(incoming.header, (await record.read()).holds));
-    return new Apply(incoming, options, journal, makeApplier(options, journal, 0), about);
+    const wants = wantsOf(incoming.header, options);
+    return new Apply(incoming, options, journal, makeApplier(options, journal, wants, 0), wants, about);
   }
 
   /** Goes on where an earlier session's apply stood. */
@@ -75,8 +81,9 @@ export class Apply {
     { journal, point }: ResumableApply,
     about: Surroundings,
   ): Apply {
-    const applier = makeApplier(options, journal, point.mismatches);
-    return new Apply(incoming, options, journal, applier, about, point.changedBytes);
+    const wants = wantsOf(incoming.header, options);
+    const applier = makeApplier(options, journal, wants, point.mismatches);
+    return new Apply(incoming, options, journal, applier, wants, about, point.changedBytes);
   }
 
   /** Goes on with a full copy, whose journal is the record alone. */
@@ -86,8 +93,9 @@ export class Apply {
     copied: CopiedPlace,
     about: Surroundings,
   ): Apply {
-    const applier = makeApplier(options, null, 0);
-    const apply = new Apply(incoming, options, null, applier, about, copied.changedBytes);
+    const wants = wantsOf(incoming.header, options);
+    const applier = makeApplier(options, null, wants, 0);
+    const apply = new Apply(incoming, options, null, applier, wants, about, copied.changedBytes);
     apply.copied = copied;
     return apply;
   }
@@ -96,6 +104,11 @@ export class Apply {
     this.about.progress.advance(this.broughtBefore);
     for (let item = await items.next(); item !== null; item = await items.next()) await this.take(item);
     await this.applier.finish();
+    const missing = this.wants?.findMissing() ?? null;
+    if (missing !== null) {
+      const problem = `the ${missing.length} bytes from ${missing.offset} were wanted whole, and never came`;
+      throw new FormatError('stream', 0, 'section', problem);
+    }
     await this.journal?.commit();
     await this.recordResult();
     return summaryOf(this.incoming, this.applier, this.changedBytes, this.options.target.device.size);
@@ -135,10 +148,12 @@ export class Apply {
 
   private async take(item: StreamItem): Promise<void> {
     if (item.kind === 'proof') this.applier.expect(item);
+    else if (item.kind === 'section') await this.applier.openSection(item);
     else if (item.kind === 'checkpoint') await this.makeDurable(item);
     else if (item.kind === 'resume') throw unexpectedResume(item);
-    // A new pass needs nothing here: the applier orders what overlaps by itself.
-    else if (item.kind !== 'next-pass') {
+    // Nothing else is needed of a new pass: the applier orders what overlaps by itself.
+    else if (item.kind === 'next-pass') this.applier.closeSection();
+    else {
       const { length } = item;
       await this.applier.apply(item);
       this.changedBytes += length;
@@ -147,14 +162,21 @@ export class Apply {
   }
 
   private async makeDurable({ frame, token }: Extract<StreamItem, { kind: 'checkpoint' }>): Promise<void> {
+    this.applier.closeSection();
     // A pipe's writer hears nothing, so that nothing can ever be taken up.
     if (this.options.durable === undefined) return;
+    // One without a token is no place to go on from: it asks for what is wanted whole, and for no more.
+    if (token.length === 0) await this.applier.finish();
+    else await this.makePlace(token);
+    await this.options.durable(frame, token.length > 0);
+  }
+
+  private async makePlace(token: Buffer): Promise<void> {
     await this.applier.checkpoint({ token, changedBytes: this.changedBytes });
-    if (this.journal === null && isOverwriting(this.incoming.header)) {
-      this.copied = { token, changedBytes: this.changedBytes };
-      await this.recordCopied();
-    }
-    await this.options.durable(frame);
+    // What was wanted whole lies below, and has not come.
+    if (this.journal !== null || !isOverwriting(this.incoming.header) || this.wants?.hasAny === true) return;
+    this.copied = { token, changedBytes: this.changedBytes };
+    await this.recordCopied();
   }
 
   private async recordCopied(): Promise<void> {
@@ -180,14 +202,21 @@ export class Apply {
 function makeApplier(
   { target, policy, isSession }: ApplyOptions,
   journal: Journal | null,
+  wants: Wants | null,
   mismatchesBefore: number,
 ): Applier {
   return new Applier(target.device, {
     ...(journal === null ? {} : { log: journal.log }),
+    ...(wants === null ? {} : { wants }),
     lendOld: new BufferPool(OLD_BYTES_MEMORY).lend,
     stopOnMismatch: (policy.stopOnMismatch || !isSession) && !policy.forceBase,
     mismatchesBefore,
   });
+}
+
+/** What a sender that hears us can be asked for. */
+function wantsOf(header: StreamHeader | null, { want }: ApplyOptions): Wants | null {
+  return header === null || want === undefined ? null : new Wants(header.volumeSize, want, header.unit);
 }
 
 /** An R frame that nobody here can do anything with. */

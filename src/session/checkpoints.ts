@@ -28,11 +28,11 @@ export class Checkpoints {
     this.lastAt = clock();
   }
 
-  /** Takes note of a block that went out and ends at `offset`. */
-  async afterBlock(offset: number): Promise<void> {
+  /** Takes note that all up to `offset` went out: `sent` bytes in blocks. */
+  async afterBlock(offset: number, sent: number): Promise<void> {
     // A receiver whose disk is slow gets no second one before it is done with the first.
     if (this.clock() - this.lastAt < EVERY_MS || !this.line.isAnswered) return;
-    await this.line.checkpoint(makeToken(this.key, this.changes, offset));
+    await this.line.checkpoint(makeToken(this.key, this.changes, offset, sent));
     this.lastAt = this.clock();
   }
 }

@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { CODECS_BY_SPEED } from '../codec/codec.js';
 import { FormatError, type ErrorCode } from '../errors.js';
+import type { Extent } from '../extent.js';
 import { encodeFrame } from '../stream/frame-format.js';
 
 /**
@@ -10,6 +11,8 @@ import { encodeFrame } from '../stream/frame-format.js';
 export const HELLO = 'h';
 export const RESULT = 'r';
 export const DURABLE = 'a';
+/** The proof of an extent failed of which only parts came: it is wanted whole. */
+export const WANT = 'w';
 /** Optional: the receiver is still there. */
 export const ALIVE = 'k';
 
@@ -42,11 +45,13 @@ const helloSchema = v.object({
   stale: v.optional(v.boolean(), false),
   // A receiver that says nothing of them decompresses nothing.
   codecs: v.optional(v.pipe(v.array(text), v.maxLength(32)), []),
+  sections: v.optional(v.boolean(), false),
   resume: v.nullish(v.pipe(text, v.base64()), null),
   heartbeat: v.nullish(v.pipe(size, v.minValue(1), v.maxValue(3600)), null),
 });
 const failureSchema = v.object({ ok: v.literal(false), code: v.picklist(ERROR_CODES), message: text });
 const durableSchema = v.object({ frame: size });
+const wantSchema = v.object({ offset: size, length: v.pipe(size, v.minValue(1)) });
 const resultSchema = v.variant('ok', [
   v.object({ ok: v.literal(true), blocks: size, mismatches: v.optional(size, 0) }),
   failureSchema,
@@ -61,8 +66,8 @@ const lastWordSchema = v.variant('ok', [sentSchema, failureSchema]);
 
 /**
  * The receiver is ready: its version, its target's size in bytes, the state that it is known to hold, whether
- * someone may have written to it since that was recorded, and the names of the codecs that it can decompress; the
- * token, in base64, of the place up to which it holds this stream; how many seconds there are between its signs of
+ * someone may have written to it since that was recorded, and the names of the codecs that it can decompress;
+ * whether it understands sections; the token, in base64, of the place up to which it holds this stream; how many seconds there are between its signs of
  * life.
  */
 export type HelloMessage = v.InferOutput<typeof helloSchema>;
@@ -96,6 +101,15 @@ export function encodeDurable(frame: number, number: number): Buffer {
 /** The number of the frame up to which all is on stable storage. Throws FormatError on anything else. */
 export function parseDurable(payload: Uint8Array, what: string, offset: number): number {
   return parse(durableSchema, payload, { what, offset, field: 'acknowledgement' }).frame;
+}
+
+export function encodeWant({ offset, length }: Extent, number: number): Buffer {
+  return encodeFrame(WANT, 0, number, Buffer.from(JSON.stringify({ offset, length })));
+}
+
+/** An extent that is wanted whole. Throws FormatError on anything else. */
+export function parseWant(payload: Uint8Array, what: string, offset: number): Extent {
+  return parse(wantSchema, payload, { what, offset, field: 'want' });
 }
 
 /** Throws FormatError on anything but a hello. */

@@ -42,7 +42,9 @@ export class BlockPacker {
   ) {}
 
   /** The same blocks, made ready to go out some ahead of whoever takes them. */
-  async *makeReady(blocks: AsyncIterable<ReadBlock>): AsyncGenerator<ReadyBlock> {
+  async *makeReady<Given extends ReadBlock>(
+    blocks: AsyncIterable<Given>,
+  ): AsyncGenerator<Given & ReadyBlock> {
     const ready = workAhead(
       blocks,
       BLOCKS_AHEAD,
@@ -74,7 +76,7 @@ export class BlockPacker {
     this.totals.packedBytes += sentBytes;
   }
 
-  private async prepare(block: ReadBlock): Promise<PreparedBlock> {
+  private async prepare<Given extends ReadBlock>(block: Given): Promise<Given & PreparedBlock> {
     const { bytes } = block.data;
     const wasTried = this.judge.wantsPacked;
     if (!wasTried || isZero(bytes)) return { ...block, known: {}, wasTried, room: null };

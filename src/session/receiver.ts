@@ -72,12 +72,13 @@ export async function runReceiver(
         progress.hasBegun = true;
         await replies.hello({
           ...{ version: about.version, targetSize, holds: tellable(holds), stale },
-          codecs: await codecs,
+          ...{ codecs: await codecs, sections: true },
           ...{ heartbeat: HEARTBEAT_SECONDS, resume: resume?.toString('base64') ?? null },
         });
       },
-      durable: async (frame) => {
-        progress.checkpoints += 1;
+      want: (extent) => replies.want(extent),
+      durable: async (frame, isPlace) => {
+        if (isPlace) progress.checkpoints += 1;
         await replies.durable(frame);
       },
     };

@@ -6,10 +6,18 @@ import { FrameReader, type SmallFrame } from '../stream/frame-reader.js';
 import { DIGESTS } from '../stream/query-format.js';
 import { readProtocolLine } from '../stream/incoming-stream.js';
 import { LineSilence, silenceAllowed } from './line-silence.js';
-import { HELLO, parseHello, parseResult, RESULT, type HelloMessage, type ResultMessage } from './messages.js';
+import {
+  HELLO,
+  parseHello,
+  parseResult,
+  RESULT,
+  WANT,
+  type HelloMessage,
+  type ResultMessage,
+} from './messages.js';
 
 /** A flag could change what they mean. */
-const WITHOUT_FLAGS = new Set([HELLO, RESULT, DIGESTS]);
+const WITHOUT_FLAGS = new Set([HELLO, RESULT, DIGESTS, WANT]);
 
 /** What comes back from a receiver, as it comes. */
 export interface Replies {

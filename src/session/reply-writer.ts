@@ -1,11 +1,13 @@
 import type { ByteSink } from '../byte-channel.js';
 import { InterruptedError, LvmsyncError } from '../errors.js';
+import type { Extent } from '../extent.js';
 import { encodeFrame, OPTIONAL, PROTOCOL_LINE } from '../stream/frame-format.js';
 import {
   ALIVE,
   encodeDurable,
   encodeHello,
   encodeResult,
+  encodeWant,
   type FailureMessage,
   type ResultMessage,
 } from './messages.js';
@@ -23,6 +25,10 @@ export class ReplyWriter {
 
   async durable(frame: number): Promise<void> {
     await this.write((number) => encodeDurable(frame, number));
+  }
+
+  async want(extent: Extent): Promise<void> {
+    await this.write((number) => encodeWant(extent, number));
   }
 
   /** A sign of life. */

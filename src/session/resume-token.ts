@@ -2,42 +2,51 @@ import { createHash } from 'node:crypto';
 import * as v from 'valibot';
 import type { ChangeSet } from '../changes/change-set.js';
 import type { ChangeSource } from '../changes/change-source.js';
-import { endOf, type Extent } from '../extent.js';
+import { endOf, sumLengths, type Extent } from '../extent.js';
 import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
 
 const digest = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
-const tokenSchema = v.object({ key: digest, chunks: count, offset: count, check: digest });
+const tokenSchema = v.object({ key: digest, chunks: count, offset: count, sent: count, check: digest });
 
 /** Where the rest of a stream begins, and what it is made of. */
 export interface StreamRest {
   readonly changes: ChangeSet;
   /** Bytes of the volume below this one need not be sent again. */
   readonly offset: number;
+  /** Bytes in blocks that went out for them. */
+  readonly sent: number;
 }
 
 /**
  * A token for the place where a block ends at `offset`, in the first pass of a stream of `changes`.
  *
  * @param key `keyOf` that stream
+ * @param sent bytes that went out in blocks up to there
  */
-export function makeToken(key: string, changes: ChangeSet, offset: number): Buffer {
-  const place = { key, chunks: changes.chunks.count, offset };
+export function makeToken(key: string, changes: ChangeSet, offset: number, sent: number): Buffer {
+  const place = { key, chunks: changes.chunks.count, offset, sent };
   return Buffer.from(JSON.stringify({ ...place, check: sha256(JSON.stringify(place)) }));
 }
 
 /**
  * A digest over all that makes a stream what it is: the old bytes, the new bytes and the extents. Equal keys, equal
  * streams. Null where nothing proves that the bytes stay what they are.
+ *
+ * @param unit in what old and new bytes are compared, null where they are not
  */
-export async function keyOf(source: ChangeSource, changes: ChangeSet): Promise<string | null> {
+export async function keyOf(
+  source: ChangeSource,
+  changes: ChangeSet,
+  unit: number | null,
+): Promise<string | null> {
   const proof = await source.dataProof();
   // A full copy starts from nothing.
   const hasBase = source.base !== null || source.scope === 'full';
   if (proof === null || !hasBase || source.result === null) return null;
   const { granularity, trackedSize, volumeSize } = changes;
   const { base, result } = source;
-  const made = { base, result, proof, granularity, trackedSize, volumeSize, size: source.volumeSize };
+  const made = { base, result, proof, unit, granularity, trackedSize, volumeSize, size: source.volumeSize };
   return sha256(`${JSON.stringify(made)} ${digestOf(changes.extents())}`);
 }
 
@@ -50,15 +59,19 @@ export async function findRest(
   source: ChangeSource,
   now: ChangeSet,
   token: Buffer,
+  unit: number | null,
 ): Promise<StreamRest | null> {
-  const { key, chunks, offset, check } = parse(token) ?? {};
-  if (key === undefined || chunks === undefined || offset === undefined) return null;
-  if (check !== sha256(JSON.stringify({ key, chunks, offset }))) return null;
+  const place = parse(token);
+  if (place === null) return null;
+  const { key, chunks, offset, sent, check } = place;
+  if (check !== sha256(JSON.stringify({ key, chunks, offset, sent }))) return null;
   if (chunks > now.chunks.count) return null;
   // A table that has grown since: what it names more has not changed between the two states.
   const changes = chunks === now.chunks.count ? now : await source.readChanges(chunks);
-  if (changes.chunks.count !== chunks || key !== (await keyOf(source, changes))) return null;
-  return endsBlock(changes, offset) ? { changes, offset } : null;
+  if (changes.chunks.count !== chunks || key !== (await keyOf(source, changes, unit))) return null;
+  const left = sumLengths(behind(changes.extents(), offset));
+  if (sent > changes.changedBytes - left) return null;
+  return endsBlock(changes, offset) ? { changes, offset, sent } : null;
 }
 
 /** The parts of ascending extents that lie at or behind an offset. */

@@ -1,4 +1,5 @@
 import type { LendBuffer } from '../byte-channel.js';
+import type { ReadableVolume } from '../changes/base-view.js';
 import type { ChangeSet } from '../changes/change-set.js';
 import type { ChangeSource } from '../changes/change-source.js';
 import { DeviceError } from '../errors.js';
@@ -11,14 +12,14 @@ import type { CompressionWish } from './choose-packer.js';
 import type { BlockPacker } from './pack-blocks.js';
 import { Checkpoints, type CheckpointLine } from './checkpoints.js';
 import { behind, findRest, keyOf, type StreamRest } from './resume-token.js';
-import { BlockSender } from './send-blocks.js';
+import { BlockSender, type OldBytesSource, type WantLine } from './send-blocks.js';
 import { takeCloserSample, takeSample, type BaseSample } from './base-sample.js';
 
 /** What went out. Sizes in bytes. */
 export interface SendSummary {
   /** What the change set named. */
   readonly tableBytes: number;
-  /** What went out as data or zeroes, now or in a session that this one went on with. */
+  /** What went out as data, zeroes or discards, now or in a session that this one went on with. */
   readonly changedBytes: number;
   /** What of that the target held from such a session. */
   readonly resumedBytes: number;
@@ -33,6 +34,11 @@ export interface SendSummary {
 export interface SendOptions {
   /** Whether to prove the base: by a sample before the first block, and block by block. */
   readonly proofs: boolean;
+  /**
+   * With proofs: in what old and new bytes are compared, so that only what differs goes out. Bytes, a power of two
+   * from 512 to 1 MiB; 4 KiB where nothing is said.
+   */
+  readonly blockSize?: number;
   /** Send the header and the sample, and no block. */
   readonly dryRun: boolean;
   /** Whether to compress blocks; not, where nothing is said. Only a session can find out by itself what is best. */
@@ -43,6 +49,8 @@ export interface SendOptions {
 
 /** What is known once the receiver is ready. */
 export interface Greeting extends KnownState {
+  /** Whether it can check extents of which only parts come. */
+  readonly takesSections: boolean;
   /** Compresses the blocks; null where they go out as they are. */
   readonly packer: BlockPacker | null;
   /** A token of ours, it says, for the place up to which the target holds this stream; an empty one for all of it. */
@@ -58,15 +66,20 @@ export interface StreamReader {
 }
 
 /** What a receiver that answers can be told beside the stream. */
-export interface SendSession extends CheckpointLine {
+export interface SendSession extends CheckpointLine, WantLine {
   readonly header: Pick<StreamHeader, 'heartbeat' | 'run'>;
   /** Says that only what lies behind the place of this token follows. */
   resume(token: Buffer): Promise<void>;
 }
 
+const DEFAULT_BLOCK_SIZE = 4096;
+
 /** A pipe that says nothing. */
 export function silentReader(packer: BlockPacker | null): StreamReader {
-  return { greet: () => Promise.resolve({ ...UNKNOWN, packer, resume: null }), session: null };
+  return {
+    greet: () => Promise.resolve({ ...UNKNOWN, takesSections: true, packer, resume: null }),
+    session: null,
+  };
 }
 
 /**
@@ -103,10 +116,12 @@ async function sendStream(
 ): Promise<SendSummary> {
   const { session } = reader;
   const first = await source.readChanges();
-  const base = options.proofs ? source.baseVolume : null;
-  const unchanged = options.proofs ? (source.baseVolume ?? source.unchangedVolume) : null;
+  const usesOld = options.proofs && writer.carriesProofs;
+  const base = usesOld ? source.baseVolume : null;
+  const unchanged = usesOld ? (source.baseVolume ?? source.unchangedVolume) : null;
   const sample = await takeSample(base, unchanged, first, lend);
-  const header = await headerOf(source, first, sample, about);
+  const unit = base === null ? null : unitOf(options.blockSize ?? DEFAULT_BLOCK_SIZE, first.granularity);
+  const header = await headerOf(source, first, { sample, unit }, about);
   await writer.start({ ...header, ...session?.header });
   for (const proof of [...sample.changed, ...sample.unchanged]) await writer.prove(proof);
   const greeting = await reader.greet();
@@ -116,17 +131,10 @@ async function sendStream(
   if (options.dryRun) return await sendNothing(source, first, writer);
   about.progress.start(first.changedBytes);
   try {
-    const rest = await agreeOnRest(source, first, greeting, session, about);
-    const isProved = greeting.holds?.is === 'exactly' && greeting.holds.identity === source.base;
-    const sender = new BlockSender(
-      source,
-      isProved && source.isBaseReadOnly ? null : base,
-      writer,
-      greeting.packer,
-      lend,
-      about,
-      await planCheckpoints(source, rest.changes, session, about),
-    );
+    const old = base === null ? null : planOldBytes(source, base, unit, greeting);
+    const rest = await agreeOnRest(source, first, old?.unit ?? null, greeting, session, about);
+    const checkpoints = await planCheckpoints(source, rest.changes, old?.unit ?? null, session, about);
+    const sender = new BlockSender(source, old, writer, greeting.packer, lend, about, checkpoints, session);
     const all = await sender.sendPasses(rest);
     const consistent = sender.lastPassSawAll && (await source.isConsistent());
     await writer.finish();
@@ -143,24 +151,43 @@ async function sendStream(
   }
 }
 
+/** What old bytes are used for, with the receiver that there is. */
+function planOldBytes(
+  source: ChangeSource,
+  volume: ReadableVolume,
+  unit: number | null,
+  { holds, takesSections }: Greeting,
+): OldBytesSource {
+  const isKnown = holds?.is === 'exactly' && holds.identity === source.base && source.isBaseReadOnly;
+  return { volume, unit: isKnown || takesSections ? unit : null, proves: !isKnown };
+}
+
+/** What the changes are compared in: a power of two that the unit in which they are tracked is a multiple of. Bytes. */
+function unitOf(blockSize: number, granularity: number): number {
+  let unit = blockSize;
+  while (granularity % unit !== 0) unit /= 2;
+  return unit;
+}
+
 /** What is left to send, which the receiver is told where it is not all. */
 async function agreeOnRest(
   source: ChangeSource,
   first: ChangeSet,
+  unit: number | null,
   { holds, resume }: Greeting,
   session: SendSession | null,
   about: Surroundings,
 ): Promise<StreamRest> {
-  const all = { changes: first, offset: 0 };
+  const all = { changes: first, offset: 0, sent: 0 };
   if (session === null) return all;
   if (resume === null) return all;
   if (resume.length === 0) {
-    if (!(await holdsResult(source, first, holds))) return all;
+    if (!(await holdsResult(source, first, unit, holds))) return all;
     about.notice('the target holds all of it already: only the report of that was lost');
     await session.resume(resume);
-    return { changes: first, offset: source.volumeSize };
+    return { changes: first, offset: source.volumeSize, sent: first.changedBytes };
   }
-  const rest = await findRest(source, first, resume);
+  const rest = await findRest(source, first, resume, unit);
   if (rest === null) {
     about.notice(
       'what an earlier transfer brought cannot be proved to be of the same data: all of it is sent again',
@@ -177,20 +204,22 @@ async function agreeOnRest(
 async function holdsResult(
   source: ChangeSource,
   first: ChangeSet,
+  unit: number | null,
   holds: TargetState | null,
 ): Promise<boolean> {
   const isResult = holds?.is === 'exactly' && holds.identity === source.result && holds.from === source.base;
-  return isResult && (await keyOf(source, first)) !== null;
+  return isResult && (await keyOf(source, first, unit)) !== null;
 }
 
 /** Only what nobody can have changed is worth to be taken up again. */
 async function planCheckpoints(
   source: ChangeSource,
   changes: ChangeSet,
+  unit: number | null,
   session: SendSession | null,
   about: Surroundings,
 ): Promise<Checkpoints | null> {
-  const key = session === null ? null : await keyOf(source, changes);
+  const key = session === null ? null : await keyOf(source, changes, unit);
   return session === null || key === null ? null : new Checkpoints(session, key, changes, about.clock);
 }
 
@@ -216,7 +245,7 @@ async function sendNothing(
 async function headerOf(
   source: ChangeSource,
   changes: ChangeSet,
-  sample: BaseSample,
+  { sample, unit }: { readonly sample: BaseSample; readonly unit: number | null },
   about: Surroundings,
 ): Promise<StreamHeader> {
   // An origin that somebody wrote to since it was opened is in no state that has a name.
@@ -227,6 +256,7 @@ async function headerOf(
     ...(source.scope === 'compared' ? { compared: true } : {}),
     volumeSize: source.volumeSize,
     blockSize: changes.granularity,
+    ...(unit === null ? {} : { unit }),
     base: source.base,
     result: isUnnamed ? null : source.result,
     expectedBytes: changes.changedBytes,

@@ -13,7 +13,8 @@ import { choosePacker, prepareCodec, NO_COMPRESSION, tellPacking } from './choos
 import type { BlockPacker } from './pack-blocks.js';
 import { LineProgress } from './line-progress.js';
 import { HEARTBEAT_SECONDS, keepBeating } from './line-silence.js';
-import { DURABLE, parseDurable, type ResultMessage } from './messages.js';
+import { DURABLE, parseDurable, parseWant, WANT, type ResultMessage } from './messages.js';
+import { WantedPieces } from './wanted-pieces.js';
 import { readReplies, type Replies } from './replies.js';
 import {
   sendChanges,
@@ -76,10 +77,14 @@ export async function runSender(
   const { transport } = far;
   const wish = options.compression ?? NO_COMPRESSION;
   prepareCodec(wish);
-  const acknowledged = new Acknowledgements(run);
-  const replies = readReplies(transport.input, transport.host, (frame) =>
-    acknowledged.take(frame, transport.host),
-  );
+  const acknowledged = new Acknowledgements();
+  let wanted = new WantedPieces();
+  const replies = readReplies(transport.input, transport.host, (frame) => {
+    if (frame.header.type !== WANT) return acknowledged.take(frame, transport.host);
+    const { payload, position } = frame;
+    wanted.take(parseWant(payload, transport.host, position), transport.host, position);
+    return true;
+  });
   const writer = new FrameWriter(pacedSink(transport.output, options, about));
   let packer: BlockPacker | null = null;
   const stopBeating = keepBeating(HEARTBEAT_SECONDS, () => writer.heartbeat());
@@ -88,8 +93,21 @@ export async function runSender(
     resume: (token) => writer.resume(token),
     checkpoint: async (token) => {
       // It may be answered before the write is done.
-      acknowledged.await(writer.frameCount);
+      acknowledged.await(writer.frameCount, () => {
+        run.checkpoints += 1;
+      });
       await writer.checkpoint(token);
+    },
+    host: transport.host,
+    listen: (pieces) => {
+      wanted = pieces;
+    },
+    hearAll: async () => {
+      const answered = new Promise<void>((resolve) => {
+        acknowledged.await(writer.frameCount, resolve);
+      });
+      await writer.checkpoint(Buffer.alloc(0));
+      await unlessAnswered(answered, replies);
     },
     get isAnswered() {
       return acknowledged.isAllTaken;
@@ -99,11 +117,12 @@ export async function runSender(
     const hello = await replies.waitForHello(patience.helloMs);
     run.hasBegun = true;
     packer = await choosePacker(wish, { host: transport.host, ...hello }, about);
-    const { holds, stale: isStale, resume } = hello;
+    const { holds, stale: isStale, resume, sections: takesSections } = hello;
     return {
       holds,
       isStale,
       run: run.id,
+      takesSections,
       packer,
       resume: resume === null ? null : Buffer.from(resume, 'base64'),
     };
@@ -132,29 +151,27 @@ export async function runSender(
   }
 }
 
-/** Which checkpoint a receiver still owes its answer to. */
+/** Which checkpoints a receiver still owes its answers to, the oldest first. */
 class Acknowledgements {
-  private open: number | null = null;
-
-  constructor(private readonly run: SenderRun) {}
+  private readonly open: { readonly frame: number; readonly answered: () => void }[] = [];
 
   get isAllTaken(): boolean {
-    return this.open === null;
+    return this.open.length === 0;
   }
 
-  await(frame: number): void {
-    this.open = frame;
+  await(frame: number, answered: () => void): void {
+    this.open.push({ frame, answered });
   }
 
   /** Takes a reply; false where it is no answer to a checkpoint. Throws FormatError where nobody asked for it. */
   take({ header, payload, position }: SmallFrame, host: string): boolean {
     if (header.type !== DURABLE) return false;
     const frame = parseDurable(payload, host, position);
-    if (frame !== this.open) {
+    const oldest = this.open.shift();
+    if (frame !== oldest?.frame) {
       throw new FormatError(host, position, 'acknowledgement', `of frame ${frame}, which asked for none`);
     }
-    this.open = null;
-    this.run.checkpoints += 1;
+    oldest.answered();
     return true;
   }
 }

@@ -41,6 +41,7 @@ export function planCombination(archives: readonly Archive[], wish: CombinationW
   const [first] = archives;
   const last = archives.at(-1);
   if (first === undefined || last === undefined) throw new UsageError('name at least one archive');
+  archives.forEach(refuseParts);
   const believed: string[] = [];
   archives.slice(1).forEach((archive, index) => {
     const before = archives[index] ?? first;
@@ -60,6 +61,14 @@ export function planCombination(archives: readonly Archive[], wish: CombinationW
     bytes: extents.bytes,
     believed,
   };
+}
+
+/** Parts of chunks are right only behind the checksums of what they are parts of, which no combination has. */
+function refuseParts({ path, header }: Archive): void {
+  if (header?.unit === undefined) return;
+  throw new UsageError(
+    `${path}: it holds only the parts that changed of what its source tracks: write it with --whole-chunks to combine it`,
+  );
 }
 
 function checkWay(first: Archive, archive: Archive): void {

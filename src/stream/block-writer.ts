@@ -1,4 +1,4 @@
-import type { Proof, StreamTotals } from './frame-format.js';
+import type { Proof, Section, StreamTotals } from './frame-format.js';
 import type { StreamHeader } from './stream-header.js';
 
 /** What is known of a block's bytes beforehand. */
@@ -17,6 +17,8 @@ export interface PackedBytes {
 
 /** Writes blocks as a stream of one of the two protocols. Offsets and lengths in bytes. */
 export interface BlockWriter {
+  /** Whether the format has a place for proofs and sections; where it has none, blocks must be whole. */
+  readonly carriesProofs: boolean;
   /** Bytes handed to the sink so far. */
   readonly bytesWritten: number;
   start(header: StreamHeader): Promise<void>;
@@ -26,6 +28,8 @@ export interface BlockWriter {
   discard(offset: number, length: number): Promise<void>;
   /** Says what the target must hold in an extent before it is changed. */
   prove(proof: Proof): Promise<void>;
+  /** Says that of an extent only the parts that differ follow. */
+  openSection(section: Section): Promise<void>;
   /** From here on offsets may start again from 0. */
   nextPass(): Promise<void>;
   /** Writes the end and closes the sink. A writer that never gets here leaves a truncated stream. */

@@ -1,5 +1,5 @@
 import type { LentBuffer } from '../byte-channel.js';
-import type { Proof } from './frame-format.js';
+import type { Proof, Section } from './frame-format.js';
 
 /** New contents for a range of the volume. Whoever takes a data block releases it. Offsets, lengths in bytes. */
 export type Block =
@@ -21,7 +21,11 @@ export type SessionMark =
 
 /** What a stream carries: blocks, what the target must hold before them, and marks between them. */
 export type StreamItem =
-  Block | ({ readonly kind: 'proof' } & Proof) | { readonly kind: 'next-pass' } | SessionMark;
+  | Block
+  | ({ readonly kind: 'proof' } & Proof)
+  | ({ readonly kind: 'section' } & Section)
+  | { readonly kind: 'next-pass' }
+  | SessionMark;
 
 /** The block, or null for anything else. */
 export function asBlock(item: StreamItem): Block | null {

@@ -10,6 +10,7 @@ import { FormatError } from '../errors.js';
  *   H       := JSON                                    D := u64 offset, u32 rawLength, u8 codec, [u32 rawCrc], bytes
  *   Z, U    := u64 offset, u64 length                  N := u32 pass
  *   P       := u64 offset, u32 length, u32 crc         F := u64 writes
+ *   S       := u64 offset, u32 length, u32 oldCrc, u32 newCrc
  *   W       := one or more times (u64 offset, u64 length, u8 zeroes, u32 crc)
  *   E       := u64 frames, dataBytes, zeroBytes, discardBytes, lastIndex, u8[32] chain
  */
@@ -32,6 +33,7 @@ export const ZERO = 'Z';
 export const DISCARD = 'U';
 export const NEXT_PASS = 'N';
 export const PROOF = 'P';
+export const SECTION = 'S';
 export const END = 'E';
 /** A journal's own marks, optional: of writes that are about to be done, and of how many of them are durable. */
 export const ANNOUNCEMENT = 'W';
@@ -146,6 +148,37 @@ export function parseProof(bytes: Buffer, what: string, position: number): Proof
     offset: readNumber(bytes, 0, { what, position, field: 'offset' }),
     length: bytes.readUInt32BE(8),
     crc: bytes.readUInt32BE(12),
+  };
+}
+
+/**
+ * An extent of which only the parts that differ follow. The checksums are those of all of it, before and after: what
+ * came of the parts alone is right only where the rest is what the sender thinks it is.
+ */
+export interface Section {
+  readonly offset: number;
+  readonly length: number;
+  readonly oldCrc: number;
+  readonly newCrc: number;
+}
+
+export const SECTION_LENGTH = 20;
+
+export function encodeSection({ offset, length, oldCrc, newCrc }: Section): Buffer {
+  const bytes = Buffer.allocUnsafe(SECTION_LENGTH);
+  bytes.writeBigUInt64BE(BigInt(offset), 0);
+  bytes.writeUInt32BE(length, 8);
+  bytes.writeUInt32BE(oldCrc, 12);
+  bytes.writeUInt32BE(newCrc, 16);
+  return bytes;
+}
+
+export function parseSection(bytes: Buffer, what: string, position: number): Section {
+  return {
+    offset: readNumber(bytes, 0, { what, position, field: 'offset' }),
+    length: bytes.readUInt32BE(8),
+    oldCrc: bytes.readUInt32BE(12),
+    newCrc: bytes.readUInt32BE(16),
   };
 }
 

@@ -17,6 +17,7 @@ import {
   encodePass,
   encodeProof,
   encodeRange,
+  encodeSection,
   END,
   FLUSHED,
   FrameChain,
@@ -26,9 +27,11 @@ import {
   OPTIONAL,
   PROOF,
   PROTOCOL_LINE,
+  SECTION,
   ZERO,
   type Announcement,
   type Proof,
+  type Section,
   type StreamTotals,
 } from './frame-format.js';
 import { INDEX, IndexWriter, type IndexEntry } from './index-format.js';
@@ -75,6 +78,7 @@ export interface FrameWriterOptions {
 
 /** Writes a PROTO[4] stream. A block out of order is our own bug: it throws a plain Error. */
 export class FrameWriter implements BlockWriter {
+  readonly carriesProofs = true;
   bytesWritten = 0;
   /** Whether the end frame is on its way. */
   isEnding = false;
@@ -155,7 +159,16 @@ export class FrameWriter implements BlockWriter {
   }
 
   async prove(proof: Proof): Promise<void> {
+    this.order.closeSection();
     await this.frame(PROOF, encodeProof(proof));
+  }
+
+  async openSection(section: Section): Promise<void> {
+    const { offset, length } = section;
+    if (length > MAX_BLOCK_LENGTH) throw new Error(`a section of ${length} bytes is too long`);
+    const problem = this.order.openSection(offset, length);
+    if (problem !== null) throw new Error(problem);
+    await this.frame(SECTION, encodeSection(section));
   }
 
   /** For a journal: says that these writes are about to be done. At least one. */
@@ -175,6 +188,7 @@ export class FrameWriter implements BlockWriter {
 
   /** For a session: asks for all before it to be made durable; the token will name this place. */
   async checkpoint(token: Uint8Array): Promise<void> {
+    this.order.closeSection();
     await this.frame(CHECKPOINT, encodeCheckpoint(this.chain.value, token));
   }
 

@@ -18,6 +18,7 @@ const ZEROES = Buffer.alloc(MAX_BLOCK_LENGTH);
 
 /** Writes a PROTO[3] stream: what the header says is lost, zeroes travel as data. */
 export class Proto3Writer implements BlockWriter {
+  readonly carriesProofs = false;
   bytesWritten = 0;
   private frames = 0;
   private dataBytes = 0;
@@ -51,6 +52,10 @@ export class Proto3Writer implements BlockWriter {
   prove(): Promise<void> {
     // It has no place for proofs.
     return Promise.resolve();
+  }
+
+  openSection(): Promise<void> {
+    return Promise.reject(new Error('PROTO[3] has no sections: its blocks are whole'));
   }
 
   nextPass(): Promise<void> {

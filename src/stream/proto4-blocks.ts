@@ -14,11 +14,15 @@ import {
   parseEnd,
   parseProof,
   parseRange,
+  parseSection,
   PROOF,
   PROOF_LENGTH,
   RANGE_LENGTH,
+  SECTION,
+  SECTION_LENGTH,
   ZERO,
   type Proof,
+  type Section,
 } from './frame-format.js';
 import type { DataFrame, FrameReader, SmallFrame } from './frame-reader.js';
 import { CHECKPOINT, parseCheckpoint, RESUME, takeToken } from './mark-format.js';
@@ -74,6 +78,8 @@ function takeSmall(frame: SmallFrame, rules: StreamRules, chainBefore: Buffer): 
       return { kind: 'discard', ...rules.takeRange('discard', frame) };
     case PROOF:
       return { kind: 'proof', ...rules.takeProof(frame) };
+    case SECTION:
+      return { kind: 'section', ...rules.takeSection(frame) };
     case NEXT_PASS:
       rules.startPass(frame);
       return { kind: 'next-pass' };
@@ -88,7 +94,18 @@ function takeSmall(frame: SmallFrame, rules: StreamRules, chainBefore: Buffer): 
 }
 
 /** Never optional, and in this version without flags. */
-const KNOWN_TYPES = new Set([HEADER, DATA, ZERO, DISCARD, PROOF, NEXT_PASS, CHECKPOINT, RESUME, END]);
+const KNOWN_TYPES = new Set([
+  HEADER,
+  DATA,
+  ZERO,
+  DISCARD,
+  PROOF,
+  SECTION,
+  NEXT_PASS,
+  CHECKPOINT,
+  RESUME,
+  END,
+]);
 
 /** What a stream promised, against what it brings. */
 class StreamRules {
@@ -118,6 +135,7 @@ class StreamRules {
 
   takeProof(frame: SmallFrame): Proof {
     this.checkLength(frame, PROOF_LENGTH);
+    this.order.closeSection();
     const proof = parseProof(frame.payload, this.what, frame.position);
     const problem =
       proof.length > MAX_BLOCK_LENGTH
@@ -125,6 +143,18 @@ class StreamRules {
         : this.order.findMisfit(proof.offset, proof.length);
     if (problem !== null) this.fail(frame.position, 'proof', problem);
     return proof;
+  }
+
+  takeSection(frame: SmallFrame): Section {
+    this.checkLength(frame, SECTION_LENGTH);
+    const section = parseSection(frame.payload, this.what, frame.position);
+    const problem =
+      section.length > MAX_BLOCK_LENGTH
+        ? 'longer than a block'
+        : this.order.openSection(section.offset, section.length);
+    if (problem !== null) this.fail(frame.position, 'section', problem);
+    this.hasBegun = true;
+    return section;
   }
 
   /** Within the volume, in whole sectors, behind what came before. */
@@ -150,6 +180,7 @@ class StreamRules {
     if (!chain.equals(chainBefore)) {
       this.fail(frame.position, 'checkpoint', 'its digest is not that of the frames before it');
     }
+    this.order.closeSection();
     this.hasBegun = true;
     return { frame: frame.header.number, token };
   }

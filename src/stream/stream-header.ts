@@ -15,6 +15,7 @@ const headerSchema = v.object({
   kind: v.picklist(['changes', 'undo', 'full']),
   volumeSize: bytes,
   blockSize: v.pipe(bytes, v.minValue(SECTOR), v.multipleOf(SECTOR)),
+  unit: v.exactOptional(v.pipe(bytes, v.minValue(SECTOR), v.multipleOf(SECTOR))),
   base: identity,
   result: identity,
   expectedBytes: bytes,
@@ -31,8 +32,9 @@ const headerSchema = v.object({
 
 /**
  * What a PROTO[4] stream is: sizes in bytes, identities of the states that it leads from (`base`) and to
- * (`result`), or null where a state has none; whether what a full one leaves out was `compared` with the target; in a session, how often its sender gives a sign of life (`heartbeat`,
- * seconds) and which run it belongs to. docs/stream-format.md describes each field.
+ * (`result`), or null where a state has none; whether what a full one leaves out was `compared` with the target; the
+ * granularity of the blocks in sections (`unit`); in a session, how often its sender gives a sign of life
+ * (`heartbeat`, seconds) and which run it belongs to. docs/stream-format.md describes each field.
  */
 export type StreamHeader = v.InferOutput<typeof headerSchema>;
 

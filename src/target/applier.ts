@@ -3,12 +3,12 @@ import pLimit from 'p-limit';
 import type { LendBuffer } from '../byte-channel.js';
 import { loanSize } from '../device/aligned-memory.js';
 import type { BlockDevice } from '../device/block-device.js';
-import { isZero } from '../device/zero-test.js';
-import { BaseMismatchError, UnsafeTargetError } from '../errors.js';
-import { endOf, splitExtents } from '../extent.js';
+import { UnsafeTargetError } from '../errors.js';
+import { endOf, splitExtents, type Extent } from '../extent.js';
 import type { Block } from '../stream/block.js';
-import { MAX_BLOCK_LENGTH, type Announcement, type Proof } from '../stream/frame-format.js';
+import { MAX_BLOCK_LENGTH, type Announcement, type Proof, type Section } from '../stream/frame-format.js';
 import { BlockRun, releaseBlock, type OldBytesOfRun, type OldBytesUse } from './block-run.js';
+import { RunProver, type ProofOptions } from './run-prover.js';
 import { StepsUnderWay } from './steps-under-way.js';
 import type { ResumePoint } from '../stream/mark-format.js';
 import type { UndoLog } from './undo-log.js';
@@ -18,22 +18,22 @@ const WRITES_AHEAD = 4;
 /** How much may wait until its old bytes are saved and flushed: three such batches fit in any receiver's pool. */
 const SAVED_BATCH_BYTES = 8 * 1024 * 1024;
 const BATCH_BYTES = 1024 * 1024;
+/** Runs whose old bytes are read, or wait for memory to be read into: sections may come without a block. */
+const READS_AHEAD = 16;
+/** Runs of a batch: those of sections that need nothing take no memory of blocks, but some. */
+const BATCH_RUNS = 4096;
 const CHECKPOINT_BYTES = 128 * 1024 * 1024;
 
 /** What an applier does beside writing. */
-export interface ApplierOptions {
+export interface ApplierOptions extends ProofOptions {
   /** Saves the old bytes, on stable storage, before they are overwritten. */
   readonly log?: UndoLog;
   /** Lends memory for old bytes, 1 MiB or more: where there is a log, or proofs come. */
   readonly lendOld?: LendBuffer;
-  /** Stop at the first block whose old bytes are not what the stream's proof says. */
-  readonly stopOnMismatch?: boolean;
   /** How much is saved with one flush of the log, and only then written. Bytes. */
   readonly batchBytes?: number;
   /** How much is written between two flushes of the target: past the last one, a crash may tear blocks. Bytes. */
   readonly checkpointBytes?: number;
-  /** What an earlier session of the same apply counted. */
-  readonly mismatchesBefore?: number;
 }
 
 /** Runs that are saved with one flush, and only then written. */
@@ -59,15 +59,17 @@ class Batch {
 export class Applier {
   /** How many blocks came in. */
   blocks = 0;
-  /** How many of them were proved neither old nor new by what the target held. */
-  mismatches: number;
   /** Whether it began to write: before that, the target is as it was. */
   hasWritten = false;
   private batch = new Batch(0);
   private run: BlockRun | null = null;
   private cursor = 0;
   private proof: Proof | null = null;
+  private section: Section | null = null;
+  /** The proving of the last runs whose old bytes were asked for. */
+  private readonly proving: Promise<void>[] = [];
   private unflushedBytes = 0;
+  private readonly prover: RunProver;
   private readonly steps = new StepsUnderWay();
   /** The last of each kind of step. */
   private saved = Promise.resolve();
@@ -82,12 +84,37 @@ export class Applier {
     private readonly target: BlockDevice,
     private readonly options: ApplierOptions = {},
   ) {
-    this.mismatches = options.mismatchesBefore ?? 0;
+    this.prover = new RunProver(target.path, options);
+  }
+
+  /** How many of the blocks were proved neither old nor new by what the target held. */
+  get mismatches(): number {
+    return this.prover.mismatches;
   }
 
   /** Says what the target must hold where the next block goes. */
   expect(proof: Proof): void {
+    this.closeSection();
     this.proof = proof;
+  }
+
+  /**
+   * Says that only the parts of this extent come that differ. They are written only where the target holds the old
+   * bytes in all of it. Throws as `apply`.
+   */
+  async openSection(section: Section): Promise<void> {
+    this.closeSection();
+    this.proof = null;
+    this.checkEnd(section);
+    if (this.options.lendOld === undefined) throw new Error('a section that nobody can prove');
+    if (section.offset < this.cursor) await this.drain();
+    else if (this.isBatchFull) await this.closeBatch();
+    if (this.run?.hasRoomFor(section, 'read') === false) await this.closeRun();
+    this.run ??= this.openRun(section.offset, 'read');
+    this.run.addSection(section);
+    this.section = section;
+    this.cursor = section.offset;
+    this.steps.throwFailure();
   }
 
   /**
@@ -100,18 +127,40 @@ export class Applier {
     const isProved = this.proof?.offset === offset && this.proof.length === length;
     const proof = isProved ? this.proof : null;
     this.proof = null;
-    if (endOf(block) > this.target.size) {
+    try {
+      this.checkEnd(block);
+    } catch (error) {
       releaseBlock(block);
-      throw this.pastEnd(block);
+      throw error;
     }
+    if (this.section !== null && liesWithin(block, this.section)) this.addPart(block, this.section);
+    else await this.addWhole(block, proof);
+    this.steps.throwFailure();
+  }
+
+  private async addWhole(block: Block, proof: Proof | null): Promise<void> {
+    this.closeSection();
+    this.options.wants?.take(block);
     // Only what ascends is known not to overlap what waits or is under way.
-    if (offset < this.cursor) await this.drain();
+    if (block.offset < this.cursor) await this.drain();
     this.cursor = endOf(block);
     for (const piece of this.piecesOf(block)) {
-      this.add(piece, proof);
-      if (this.batch.bytes >= this.batchBytes) await this.closeBatch();
+      await this.add(piece, proof);
+      if (this.isBatchFull) await this.closeBatch();
     }
-    this.steps.throwFailure();
+  }
+
+  /** All parts of a section are of one run: none is written before all of it was looked at. */
+  private addPart(block: Block, section: Section): void {
+    this.cursor = endOf(block);
+    this.run?.add({ block, proof: null, section });
+    this.batch.bytes += loanSize(block.length);
+  }
+
+  /** What comes next is no part of the section, if one is open. */
+  closeSection(): void {
+    if (this.section !== null) this.cursor = Math.max(this.cursor, endOf(this.section));
+    this.section = null;
   }
 
   /** Writes what is left and flushes the target: from here on, all of it is on stable storage. */
@@ -123,11 +172,15 @@ export class Applier {
     await this.target.flush();
   }
 
-  /** As `finish`, in the middle: then the log, if there is one, says for good up to where it is. */
+  /**
+   * As `finish`, in the middle: then the log, if there is one, says for good up to where it is; but not once anything
+   * was wanted whole, as that lies below and has not come.
+   */
   async checkpoint(place: Omit<ResumePoint, 'mismatches'>): Promise<void> {
     await this.finish();
     this.unflushedBytes = 0;
-    const { log } = this.options;
+    const { log, wants } = this.options;
+    if (wants?.hasAny === true) return;
     // Behind what else is still being put in the log.
     this.saved = this.steps.start([this.saved], async () => {
       await log?.markResumePoint({ ...place, mismatches: this.mismatches });
@@ -148,6 +201,10 @@ export class Applier {
     this.batches.clear();
   }
 
+  private get isBatchFull(): boolean {
+    return this.batch.bytes >= this.batchBytes || this.batch.runs.length >= BATCH_RUNS;
+  }
+
   private get batchBytes(): number {
     return this.options.batchBytes ?? (this.options.log === undefined ? BATCH_BYTES : SAVED_BATCH_BYTES);
   }
@@ -159,13 +216,13 @@ export class Applier {
     else for (const extent of splitExtents([block], MAX_BLOCK_LENGTH)) yield { kind: block.kind, ...extent };
   }
 
-  private add(block: Block, proof: Proof | null): void {
+  private async add(block: Block, proof: Proof | null): Promise<void> {
     const { log, lendOld } = this.options;
     const isNeeded = proof !== null || log?.isWhole(block) === true;
     const use: OldBytesUse = isNeeded && lendOld !== undefined ? 'read' : 'ignored';
-    if (this.run?.hasRoomFor(block, use) === false) this.closeRun();
+    if (this.run?.hasRoomFor(block, use) === false) await this.closeRun();
     this.run ??= this.openRun(block.offset, use);
-    this.run.add({ block, proof });
+    this.run.add({ block, proof, section: null });
     this.batch.bytes += loanSize(block.length);
   }
 
@@ -176,7 +233,7 @@ export class Applier {
   }
 
   /** Starts to read what the target holds in a run's place, while earlier ones are still under way. */
-  private closeRun(): void {
+  private async closeRun(): Promise<void> {
     const { run, batch, written } = this;
     if (run === null) return;
     this.run = null;
@@ -185,11 +242,16 @@ export class Applier {
     // Without its own bytes alone, what is read around a run may be what earlier batches are still written to.
     const before = run.use === 'read' ? [this.saved] : [this.saved, written];
     this.saved = this.steps.start(before, () => this.saveAndProve(run, batch));
+    if (run.sections.length === 0) return;
+    this.proving.push(this.saved);
+    // Its failure is met as any step's.
+    if (this.proving.length > READS_AHEAD) await this.proving.shift()?.catch(() => undefined);
   }
 
   /** Sends a batch on its way; waits while two others are under way. */
   private async closeBatch(): Promise<void> {
-    this.closeRun();
+    this.closeSection();
+    await this.closeRun();
     const { batch, durable, written } = this;
     const { log } = this.options;
     if (batch.runs.length === 0) return;
@@ -215,11 +277,9 @@ export class Applier {
 
   private async saveAndProve(run: BlockRun, { blocksBefore }: Batch): Promise<void> {
     const old = await run.oldBytes();
-    const oldCrcs = run.waiting.map(({ block, proof }) =>
-      proof === null || old === null ? undefined : this.checkProof(block, proof, old.of(block), blocksBefore),
-    );
+    const oldCrcs = await this.prover.prove(run, old, blocksBefore);
     const { log } = this.options;
-    if (log !== undefined) await this.save(log, run, old, oldCrcs);
+    if (log !== undefined && run.waiting.length > 0) await this.save(log, run, old, oldCrcs);
     await run.releaseOld();
   }
 
@@ -240,23 +300,6 @@ export class Applier {
     await log.announce(blocks.map(announcementOf));
   }
 
-  /**
-   * What is neither the old bytes nor, after an earlier run, the new ones, is another state of the volume. Returns
-   * the old bytes' checksum.
-   */
-  private checkProof(block: Block, proof: Proof, old: Buffer, blocksBefore: number): number {
-    const crc = crc32(old);
-    if (crc === proof.crc) return crc;
-    if (block.kind === 'data' ? block.data.bytes.equals(old) : isZero(old)) return crc;
-    this.mismatches += 1;
-    if (this.options.stopOnMismatch !== true) return crc;
-    throw new BaseMismatchError(
-      this.target.path,
-      block.offset,
-      `it does not hold what the stream's base holds here (${blocksBefore} blocks were written before)`,
-    );
-  }
-
   private async write(batch: Batch): Promise<void> {
     const limit = pLimit(WRITES_AHEAD);
     const failed = new AbortController();
@@ -265,7 +308,6 @@ export class Applier {
         failed.abort(error);
       });
     };
-    this.hasWritten = true;
     await limit.map(takeWrites(batch), write);
     failed.signal.throwIfAborted();
     this.batches.delete(batch);
@@ -278,6 +320,7 @@ export class Applier {
     if (first === undefined) return;
     try {
       failed.throwIfAborted();
+      this.hasWritten = true;
       if (first.kind === 'zero') await this.target.zero(first.offset, first.length);
       else if (first.kind === 'discard') await this.target.discard(first.offset, first.length);
       else {
@@ -303,11 +346,16 @@ export class Applier {
     });
   }
 
-  private pastEnd({ offset, length }: Block): UnsafeTargetError {
+  private checkEnd({ offset, length }: Extent): void {
     const { path, size } = this.target;
+    if (offset + length <= size) return;
     const problem = `a block of ${length} bytes at byte ${offset} lies past its end (${size} bytes)`;
-    return new UnsafeTargetError(path, problem);
+    throw new UnsafeTargetError(path, problem);
   }
+}
+
+function liesWithin(inner: Extent, outer: Extent): boolean {
+  return inner.offset >= outer.offset && endOf(inner) <= endOf(outer);
 }
 
 function announcementOf(block: Block): Announcement {

@@ -3,7 +3,7 @@ import type { BlockDevice } from '../device/block-device.js';
 import { isZero } from '../device/zero-test.js';
 import { endOf, type Extent } from '../extent.js';
 import type { Block } from '../stream/block.js';
-import { MAX_BLOCK_LENGTH, type Proof } from '../stream/frame-format.js';
+import { MAX_BLOCK_LENGTH, type Proof, type Section } from '../stream/frame-format.js';
 import { joinChecksums } from '../stream/joined-checksum.js';
 import type { KnownBytes } from './undo-log.js';
 
@@ -17,6 +17,8 @@ const SMALL_GAP = 16 * 1024;
 export interface Waiting {
   readonly block: Block;
   readonly proof: Proof | null;
+  /** The section that it is a part of. */
+  readonly section: Section | null;
 }
 
 /** Why what lies in a run's place is read before: to be saved, to be proved. */
@@ -24,7 +26,9 @@ export type OldBytesUse = 'read' | 'ignored';
 
 /** Neighbouring blocks, ascending, at most 1 MiB from end to end unless it is one block. */
 export class BlockRun {
+  /** Blocks, and the sections of which these are parts: some have none. */
   readonly waiting: Waiting[] = [];
+  readonly sections: Section[] = [];
   private old: Promise<LentBuffer> | null = null;
   private end: number;
 
@@ -39,17 +43,22 @@ export class BlockRun {
     return this.end - this.offset;
   }
 
-  /** Whether a block can be the next of this run. */
-  hasRoomFor(block: Block, use: OldBytesUse): boolean {
-    const gap = block.offset - this.end;
-    const isSmall = gap <= Math.max(SMALL_GAP, block.length) && use === 'read';
+  /** Whether a block or a section can be the next of this run. */
+  hasRoomFor(next: Extent, use: OldBytesUse): boolean {
+    const gap = next.offset - this.end;
+    const isSmall = gap <= Math.max(SMALL_GAP, next.length) && use === 'read';
     const isNear = gap === 0 || (gap > 0 && isSmall);
-    return isNear && use === this.use && endOf(block) - this.offset <= MAX_BLOCK_LENGTH;
+    return isNear && use === this.use && endOf(next) - this.offset <= MAX_BLOCK_LENGTH;
+  }
+
+  addSection(section: Section): void {
+    this.sections.push(section);
+    this.end = endOf(section);
   }
 
   add(waiting: Waiting): void {
     this.waiting.push(waiting);
-    this.end = endOf(waiting.block);
+    this.end = Math.max(this.end, endOf(waiting.block));
   }
 
   /** Starts to read what the target holds in the run's place, gaps included. */
@@ -66,6 +75,7 @@ export class BlockRun {
       await read(this).catch(async () => {
         // What is bad may be a gap, of which nothing is needed; else the block that is meant is named.
         for (const { block } of this.waiting) await read(block);
+        for (const section of this.sections) await read(section);
       });
       return lent;
     } catch (error) {
@@ -103,6 +113,16 @@ export class BlockRun {
       }
       yield blocks;
     }
+  }
+
+  /** Gives up the parts of a section. */
+  drop(section: Section): void {
+    const kept: Waiting[] = [];
+    for (const waiting of this.waiting) {
+      if (waiting.section === section) releaseBlock(waiting.block);
+      else kept.push(waiting);
+    }
+    this.waiting.splice(0, this.waiting.length, ...kept);
   }
 
   /** Gives back the memory of the blocks that nobody took. */

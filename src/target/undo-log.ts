@@ -203,13 +203,18 @@ export function undoHeader(
     kind: 'undo',
     volumeSize: applied?.volumeSize ?? target.size,
     // A PROTO[3] stream promises no alignment: whole pages are saved around its blocks.
-    blockSize: Math.min(applied?.blockSize ?? 4096, MAX_BLOCK_LENGTH),
+    blockSize: applied === null ? 4096 : undoUnitOf(applied),
     base: applied?.result ?? null,
     result: applied?.base ?? null,
     expectedBytes: applied?.expectedBytes ?? 0,
     names: { source: target.path },
     ...writer,
   };
+}
+
+/** What is saved as a whole: the parts of sections are smaller than what the changes are tracked in. Bytes. */
+export function undoUnitOf({ unit, blockSize }: Pick<StreamHeader, 'unit' | 'blockSize'>): number {
+  return Math.min(unit ?? blockSize, blockSize, MAX_BLOCK_LENGTH);
 }
 
 function takeKnown(known: KnownBytes | null, { offset, length }: Extent): KnownBytes | null {

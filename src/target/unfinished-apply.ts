@@ -1,12 +1,12 @@
 import { resolve } from 'node:path';
 import { endOf } from '../extent.js';
-import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
 import type { ResumePoint } from '../stream/mark-format.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import type { ApplyPolicy } from './apply-policy.js';
 import { isThere, Journal, readNote, type ApplyNote } from './journal.js';
 import { readJournal, type JournalContents, type ResumePlace } from './journal-reader.js';
 import type { OpenTarget } from './open-target.js';
+import { undoUnitOf } from './undo-log.js';
 import { recoverTarget, takeBackTo, type RecoverOutcome } from './recover.js';
 import { holdsAllBefore } from './written-blocks.js';
 
@@ -66,10 +66,8 @@ function isWanted(note: ApplyNote, { journal, snapback }: ApplyPolicy): boolean 
   return journal && note.snapback === null;
 }
 
-function isSameStream(
-  undo: StreamHeader,
-  { kind, base, result, volumeSize, blockSize }: StreamHeader,
-): boolean {
+function isSameStream(undo: StreamHeader, applied: StreamHeader): boolean {
+  const { kind, base, result, volumeSize } = applied;
   return (
     kind === 'changes' &&
     base !== null &&
@@ -77,7 +75,7 @@ function isSameStream(
     undo.base === result &&
     undo.result === base &&
     undo.volumeSize === volumeSize &&
-    undo.blockSize === Math.min(blockSize, MAX_BLOCK_LENGTH)
+    undo.blockSize === undoUnitOf(applied)
   );
 }
 

@@ -1,4 +1,5 @@
 import { benchCompression } from './compression.js';
+import { benchDelta } from './delta.js';
 import { benchHugeStore } from './huge-store.js';
 import { benchJournal } from './journal.js';
 import { benchLocalSync } from './local-sync.js';
@@ -16,6 +17,7 @@ const PARTS = {
   huge: benchHugeStore,
   thin: benchThin,
   local: benchLocalSync,
+  delta: benchDelta,
   journal: benchJournal,
   ssh: benchSshSync,
   small: benchSmallSync,

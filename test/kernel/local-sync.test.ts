@@ -145,7 +145,9 @@ describe('a snapshot of which there are files only', () => {
     expect(await digestOf(copy)).not.toBe(await digestOf(image));
     const report = await reportOf('--cow', store, '--origin', image, copy);
     expect(report).toMatchObject({
-      changedBytes: 10 * 32_768,
+      tableBytes: 10 * 32_768,
+      // in each of these chunks one block of 4 KiB differs
+      changedBytes: 10 * 4096,
       source: store,
       target: copy,
       consistent: true,
@@ -155,14 +157,14 @@ describe('a snapshot of which there are files only', () => {
 });
 
 describe('chunks of 512 KiB', () => {
-  it('come over whole, whatever little changed in each', async () => {
+  it('come over as what changed in each', async () => {
     const origin = await createVolume(GROUP, 'coarse', '16M');
     await writeRandom(origin, 0, SIZE, 'base');
     const snapshot = await createSnapshot(GROUP, 'coarse', 'of-coarse', { size: '20M', chunkSize: '512k' });
     await resetTarget(snapshot);
     await scatterWrites(origin, { unit: 4096, stride: 1024, count: 4, seed: 'new' });
     const report = await reportOf(snapshot, target);
-    expect(report['tableBytes']).toBe(4 * 512 * KIBIBYTE);
+    expect(report).toMatchObject({ tableBytes: 4 * 512 * KIBIBYTE, changedBytes: 4 * 4096 });
     expect(await digestOf(target)).toBe(await digestOf(origin));
   });
 });
@@ -177,7 +179,8 @@ describe('origins that are more than one piece of disk', () => {
       await run(['lvcreate', '-qq', '-y', '--type', 'thin-pool', '-L', '24M', '-n', 'pool', GROUP]);
     await run(['lvcreate', '-qq', '-y', '-Wn', ...words, GROUP]);
     const origin = `/dev/${GROUP}/made-${kind}`;
-    await writeRandom(origin, 0, 2 << 20, 'base');
+    // all of it: what the legs of an unsynchronised mirror hold of earlier volumes is not the same
+    await writeRandom(origin, 0, SIZE, 'base');
     const snapshot = await createSnapshot(GROUP, `made-${kind}`, `of-${kind}`, { size: '8M' });
     await resetTarget(snapshot);
     await scatterWrites(origin, { unit: 8192, stride: 97, count: 12, seed: kind });

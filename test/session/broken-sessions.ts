@@ -8,6 +8,7 @@ import { ChunkSet } from '../../src/changes/chunk-set.js';
 import { LineError } from '../../src/errors.js';
 import { startLocalReceiver, type LocalFarSide } from '../../src/jobs/local-far-side.js';
 import type { ReceiveOutcome } from '../../src/session/receiver.js';
+import type { SendOptions } from '../../src/session/send-changes.js';
 import { runSender, SenderRun, type SessionSummary } from '../../src/session/sender.js';
 import { DEFAULT_POLICY, type ApplyPolicy } from '../../src/target/apply-policy.js';
 import { recoverTarget, type RecoverOutcome } from '../../src/target/recover.js';
@@ -75,6 +76,7 @@ export interface Trouble {
   readonly tamper?: (replies: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>;
   readonly policy?: Partial<ApplyPolicy>;
   readonly run?: SenderRun;
+  readonly options?: Partial<SendOptions>;
 }
 
 /** How a session ended. */
@@ -104,8 +106,9 @@ export class LastingTarget {
     const open = () => Promise.resolve(openInMemory(this.device, parent, this.folder));
     const { far, outcome } = startLocalReceiver(open, policy, about, pool());
     const line = new BreakingLine(far, trouble);
+    const options = { proofs: true, dryRun: false, ...trouble.options };
     const [sending] = await Promise.allSettled([
-      runSender(line.far, source, { proofs: true, dryRun: false }, about, pool(), trouble.run, {
+      runSender(line.far, source, options, about, pool(), trouble.run, {
         helloMs: 5000,
         farewellMs: 2000,
       }),

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
-import { DURABLE, parseDurable } from '../../src/session/messages.js';
+import { DURABLE, parseDurable, parseWant, WANT } from '../../src/session/messages.js';
+import type { Extent } from '../../src/extent.js';
 import { readReplies } from '../../src/session/replies.js';
 import { ReplyWriter } from '../../src/session/reply-writer.js';
 import { readJournal } from '../../src/target/journal-reader.js';
@@ -20,14 +21,17 @@ const HELLO = { version: '4.0.0', targetSize: 65636, holds: null, resume: 'AHBsY
 
 it.each([1, 7, 100_000])('the golden replies are read, in pieces of %d bytes', async (length) => {
   const durable: number[] = [];
+  const wanted: Extent[] = [];
   const replies = readReplies(feed(golden, length), 'far', ({ header, payload, position }) => {
-    if (header.type !== DURABLE) return false;
+    if (header.type === WANT) wanted.push(parseWant(payload, 'far', position));
+    if (header.type !== DURABLE) return header.type === WANT;
     durable.push(parseDurable(payload, 'far', position));
     return true;
   });
   expect(await replies.waitForHello(1000)).toMatchObject(HELLO);
   expect(await replies.result).toEqual({ ok: true, blocks: 3, mismatches: 1 });
   expect(durable).toEqual([7, 19]);
+  expect(wanted).toEqual([{ offset: 4096, length: 8192 }]);
 });
 
 it('our receiver writes them byte for byte', async () => {
@@ -36,6 +40,7 @@ it('our receiver writes them byte for byte', async () => {
   await replies.alive();
   await replies.hello(HELLO);
   await replies.durable(7);
+  await replies.want({ offset: 4096, length: 8192 });
   await replies.alive();
   await replies.durable(19);
   await replies.result({ ok: true, blocks: 3, mismatches: 1 });

@@ -152,4 +152,13 @@ describe('a chain', () => {
     const b = await make('b', { kind: 'undo', base: 'B', result: 'A' });
     expect(() => planCombination([a, b])).toThrow(UsageError);
   });
+
+  it('with one that holds parts of chunks is refused: it would lose what proves them', async () => {
+    const a = await make('a', { base: 'A', result: 'B' });
+    const b = await make('b', { base: 'B', result: 'C', unit: 512 });
+    for (const all of [[a, b], [b]]) {
+      expect(() => planCombination(all)).toThrow(UsageError);
+      expect(() => planCombination(all)).toThrow(/\/b: .*--whole-chunks/);
+    }
+  });
 });

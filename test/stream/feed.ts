@@ -72,9 +72,16 @@ export function describeItem(item: StreamItem): string {
   if (item.kind === 'resume') return `resume ${item.token.toString('hex')}`;
   if (item.kind === 'checkpoint') return `checkpoint ${item.frame} ${item.token.toString('hex')}`;
   const { kind, offset, length } = item;
-  if (item.kind === 'proof') return `proof ${offset} ${length} ${item.crc.toString(16).padStart(8, '0')}`;
+  if (item.kind === 'proof') return `proof ${offset} ${length} ${hex(item.crc)}`;
+  if (item.kind === 'section') {
+    return `section ${offset} ${length} ${hex(item.oldCrc)} ${hex(item.newCrc)}`;
+  }
   if (kind !== 'data') return `${kind} ${offset} ${length}`;
-  return `data ${offset} ${length} ${crc32(item.data.bytes).toString(16).padStart(8, '0')}`;
+  return `data ${offset} ${length} ${hex(crc32(item.data.bytes))}`;
+}
+
+function hex(crc: number): string {
+  return crc.toString(16).padStart(8, '0');
 }
 
 type SessionMarks = Pick<FrameWriter, 'checkpoint' | 'resume'>;
@@ -89,6 +96,7 @@ export async function copyStream(
   for await (const item of blocks) {
     if (item.kind === 'next-pass') await writer.nextPass();
     else if (item.kind === 'proof') await writer.prove(item);
+    else if (item.kind === 'section') await writer.openSection(item);
     else if (item.kind === 'resume') await writer.resume?.(item.token);
     else if (item.kind === 'checkpoint') await writer.checkpoint?.(item.token);
     else if (item.kind === 'data') await writer.data(item.offset, item.data.bytes);

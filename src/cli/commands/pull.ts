@@ -22,7 +22,7 @@ import {
   rshOption,
   sudoOption,
 } from './reach.js';
-import { dataSourceOption, wholeChunksOption } from './source.js';
+import { blockSizeOption, dataSourceOption, liveOption, oldBytesOf, wholeChunksOption } from './source.js';
 import { debugOption, jsonOption, quietOption, verboseOption, verbosityOf } from './talk.js';
 import { bwlimitOption, codecOption, compressOption, trafficOf } from './traffic.js';
 
@@ -56,7 +56,9 @@ export function pullCommand(context: Context) {
     .addOption(codecOption())
     .addOption(bwlimitOption())
     .addOption(retryOption())
+    .addOption(blockSizeOption())
     .addOption(wholeChunksOption())
+    .addOption(liveOption())
     .addOption(forceOption())
     .addOption(onBaseMismatchOption())
     .addOption(noJournalOption())
@@ -76,7 +78,7 @@ export function pullCommand(context: Context) {
         policyOf(options),
         reachOf(options, context),
         {
-          proofs: options.wholeChunks !== true,
+          ...oldBytesOf(options),
           dryRun: options.dryRun === true,
           ...trafficOf(options, false),
         },

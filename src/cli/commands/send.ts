@@ -5,7 +5,7 @@ import type { Context } from '../context.js';
 import { exitCodeOf, SUCCESS } from '../exit-code.js';
 import { dryRunOption } from './policy.js';
 import { bwlimitOption, codecOption, trafficOf } from './traffic.js';
-import { dataSourceOption, wholeChunksOption } from './source.js';
+import { blockSizeOption, dataSourceOption, oldBytesOf, wholeChunksOption } from './source.js';
 
 /** The far side of a pull, which the receiver starts: the stream out on stdout, replies in on stdin. */
 export function sendCommand(context: Context, exitWith: (status: number) => void) {
@@ -14,17 +14,19 @@ export function sendCommand(context: Context, exitWith: (status: number) => void
     .usage('[options] SNAPSHOT')
     .argument('<SNAPSHOT>', 'the snapshot whose changes are sent')
     .addOption(dataSourceOption())
+    .addOption(blockSizeOption())
     .addOption(wholeChunksOption())
     .addOption(dryRunOption())
     .addOption(codecOption())
     .addOption(bwlimitOption())
-    .action(async (name, { dataSource, wholeChunks, dryRun, ...traffic }) => {
+    .action(async (name, { dataSource, wholeChunks, blockSize, dryRun, ...traffic }) => {
       const line = {
         input: context.input('the receiver'),
         output: sinkFrom(context.stdout, 'the receiver'),
       };
       const spec = { kind: 'snapshot', name, ...(dataSource === undefined ? {} : { dataSource }) } as const;
-      const how = { proofs: wholeChunks !== true, dryRun: dryRun === true, ...trafficOf(traffic, false) };
+      const old = oldBytesOf({ wholeChunks, blockSize });
+      const how = { ...old, dryRun: dryRun === true, ...trafficOf(traffic, false) };
       const { error, told } = await sendPulled(line, spec, how, context.surroundings('normal'));
       // The receiver, once told, says it to its user; saying it here as well would show it twice.
       if (error !== null && !told) throw error;

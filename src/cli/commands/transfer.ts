@@ -27,7 +27,15 @@ import {
   sudoOption,
   type ReachOptions,
 } from './reach.js';
-import { dataSourceOption, wholeChunksOption } from './source.js';
+import {
+  blockSizeOption,
+  dataSourceOption,
+  givenOldBytes,
+  liveOption,
+  oldBytesOf,
+  wholeChunksOption,
+  type OldBytesOptions,
+} from './source.js';
 import {
   debugOption,
   jsonOption,
@@ -106,7 +114,9 @@ export function transferCommand(context: Context) {
     .addOption(
       new Option('--protocol <n>', 'stream format; 3 is the Ruby tool’s').choices(['3', '4']).default('4'),
     )
+    .addOption(blockSizeOption())
     .addOption(wholeChunksOption())
+    .addOption(liveOption())
     .addOption(forceOption())
     .addOption(onBaseMismatchOption())
     .addOption(noJournalOption())
@@ -127,10 +137,10 @@ export function transferCommand(context: Context) {
 }
 
 /** The options as parsed; both forms share them. */
-interface TransferOptions extends PolicyOptions, ReachOptions, TalkOptions, TrafficOptions {
+interface TransferOptions extends PolicyOptions, ReachOptions, TalkOptions, TrafficOptions, OldBytesOptions {
   readonly apply?: string | undefined;
   readonly server?: true | undefined;
-  readonly wholeChunks?: true | undefined;
+  readonly live?: true | undefined;
   readonly dataSource?: string | undefined;
   readonly stdout?: true | undefined;
   readonly cow?: string | undefined;
@@ -141,7 +151,7 @@ interface TransferOptions extends PolicyOptions, ReachOptions, TalkOptions, Traf
 }
 
 async function runApply(words: readonly string[], options: TransferOptions, context: Context): Promise<void> {
-  const { dataSource, stdout, cow, origin, wholeChunks } = options;
+  const { dataSource, stdout, cow, origin, live } = options;
   refuseBeside('--apply', {
     '--data-source': dataSource,
     '--stdout': stdout,
@@ -150,7 +160,8 @@ async function runApply(words: readonly string[], options: TransferOptions, cont
     '--cow': cow,
     '--origin': origin,
     '--scan': options.scan,
-    '--whole-chunks': wholeChunks,
+    ...givenOldBytes(options),
+    '--live': live,
   });
   const [target, ...more] = words;
   if (target === undefined) throw new UsageError('--apply needs a TARGET: a block device or an image file');
@@ -174,14 +185,16 @@ async function runTransfer(
   const { spec, rest } = takeSource(words, options);
   const protocol: Protocol = options.protocol === '3' ? 3 : 4;
   const destination = destinationOf(rest, options, context);
-  if (protocol === 3) refuseBeside('--protocol 3', givenCompression(options));
+  if (protocol === 3) {
+    refuseBeside('--protocol 3', { ...givenCompression(options), '--block-size': options.blockSize });
+  }
   const summary = await transfer(
     spec,
     destination,
     protocol,
     reachOf(options, context),
     {
-      proofs: options.wholeChunks !== true,
+      ...oldBytesOf(options),
       dryRun: options.dryRun === true,
       ...trafficOf(options, options.stdout === true),
     },
@@ -196,7 +209,7 @@ async function runScan(
   options: TransferOptions,
   context: Context,
 ): Promise<void> {
-  const { dataSource, cow, origin, wholeChunks } = options;
+  const { dataSource, cow, origin } = options;
   if (options.stdout === true) {
     throw new UsageError(
       '--scan asks the target for digests, and a pipe cannot answer: name a [HOST:]TARGET',
@@ -210,7 +223,7 @@ async function runScan(
   refuseBeside('--scan', {
     ...{ '--data-source': dataSource, '--cow': cow, '--origin': origin },
     // It uses no old bytes, and proves that the rest is still equal.
-    '--whole-chunks': wholeChunks,
+    ...givenOldBytes(options),
   });
   const destination = destinationOf(words, options, context);
   if (destination.kind !== 'target') throw new UsageError('name a [HOST:]TARGET');

@@ -148,6 +148,10 @@ class Stream:
         self.items.append(f"proof {offset} {length} {crc:08x}")
         return self.frame("P", u64(offset) + u32(length) + u32(crc), **wrong)
 
+    def section(self, offset, length, old_crc, new_crc, **wrong):
+        self.items.append(f"section {offset} {length} {old_crc:08x} {new_crc:08x}")
+        return self.frame("S", u64(offset) + u32(length) + u32(old_crc) + u32(new_crc), **wrong)
+
     def next_pass(self, number, **wrong):
         self.items.append("next-pass")
         return self.frame("N", u32(number), **wrong)
@@ -277,6 +281,31 @@ ok(
     False,
 )
 ok(
+    "sections",
+    "extents of which only parts follow: several, none, up to the section's end, and blocks behind them",
+    begin().section(0, 4096, 1, 2).data(512, pattern(512)).zero(1024, 512).data(3584, pattern(512))
+    .section(4096, 4096, 3, 3).section(8192, 4096, 4, 5).data(8192, pattern(4096)).data(12288, pattern(512))
+    .section(65024, 612, 6, 7).data(65536, pattern(100)).end(),
+)
+ok(
+    "sections-ended",
+    "a proof, a checkpoint and a pass end a section, each before its extent does",
+    begin().section(0, 8192, 1, 2).data(0, pattern(512)).proof(8192, 512, 3).data(8192, pattern(512))
+    .section(12288, 4096, 1, 2).checkpoint(b"").zero(16384, 512).section(20480, 4096, 1, 2).next_pass(2)
+    .proof(0, 8192, 1).zero(0, 8192).end(),
+)
+ok(
+    "sections-signs-of-life",
+    "frames that are skipped end no section",
+    Stream().head(unit=512).section(0, 4096, 1, 2).zero(0, 512).frame("K", b"", flags=1).frame("q", b"", flags=1).zero(1024, 512).end(),
+    False,
+)
+ok(
+    "section-largest",
+    "a section of 1 MiB",
+    Stream().head(volumeSize=4 * MIB).section(MIB, MIB, 1, 2).data(2 * MIB - 512, pattern(512)).end(),
+)
+ok(
     "journal-marks",
     "announced writes and how many were flushed, which whoever only undoes may skip",
     Stream().head(kind="undo").data(0, pattern(512)).frame("W", u64(0) + u64(512) + u8(0) + u32(9), flags=1)
@@ -387,6 +416,18 @@ bad("proof-long", "a proof of more than a block", Stream().head(volumeSize=4 * M
 bad("proof-sector", "a proof of half a sector", begin().proof(0, 256, 7).end())
 bad("proof-short", "a proof that lacks a byte", begin().frame("P", u64(0) + u32(4096) + u32(0)[:-1]).end())
 bad("proof-optional", "a proof cannot be skipped", begin().proof(0, 512, 7, flags=1).end())
+bad("section-past-end", "a section past the volume's end", begin().section(65536, 512, 1, 2).end())
+bad("section-long", "a section of more than a block", Stream().head(volumeSize=4 * MIB).section(0, MIB + 512, 1, 2).end())
+bad("section-sector", "a section of half a sector", begin().section(0, 256, 1, 2).end())
+bad("section-no-bytes", "a section of no bytes", begin().section(0, 0, 1, 2).end())
+bad("section-short", "a section that lacks a byte", begin().frame("S", u64(0) + u32(4096) + u32(1) + u32(2)[:-1]).end())
+bad("section-optional", "a section cannot be skipped", begin().section(0, 512, 1, 2, flags=1).end())
+bad("section-left", "a block that reaches out of its section", begin().section(0, 4096, 1, 2).zero(3584, 1024).end())
+bad("section-descending", "a section below a block", begin().zero(4096, 512).section(0, 4096, 1, 2).end())
+bad("section-overlap", "a section that overlaps the one before", begin().section(0, 4096, 1, 2).section(3584, 512, 1, 2).end())
+bad("section-again", "a block in a section that a proof has ended", begin().section(0, 4096, 1, 2).proof(0, 512, 3).zero(0, 512).end())
+bad("section-behind", "a block below the end of a section that one behind it has ended", begin().section(0, 4096, 1, 2).zero(8192, 512).zero(512, 512).end())
+bad("section-resumed", "resumed behind a section", begin().section(0, 4096, 1, 2).resume(b"t").end())
 bad("checkpoint-chain", "a checkpoint after other frames", begin().zero(0, 512).checkpoint(b"t", chain=bytes(32)).end())
 bad("checkpoint-short", "a checkpoint without a whole chain", begin().frame("C", bytes(31)).end())
 bad("checkpoint-long", "a token of over 1 KiB", begin().checkpoint(bytes(1025)).end())
@@ -484,6 +525,8 @@ bad("header-control", "a terminal's escape in a name", Stream().head(names={"sou
 bad("header-host-long", "a host's name of 256 characters", Stream().head(host="h" * 256).end())
 bad("header-time", "no time", Stream().head(time="yesterday").end())
 bad("header-heartbeat", "a sign of life every 0 seconds", Stream().head(heartbeat=0).end())
+bad("header-unit", "parts of no whole sectors", Stream().head(unit=1000).end())
+bad("header-unit-0", "parts of no bytes", Stream().head(unit=0).end())
 bad("header-run", "a run of 65 characters", Stream().head(run="r" * 65).end())
 bad("header-no-writer", "a field is missing", Stream().head(json.dumps({k: v for k, v in HEADER.items() if k != "writer"}).encode()).end())
 
@@ -499,7 +542,7 @@ with open(os.path.join(HERE, "index.jsonl"), "w", encoding="utf-8") as out:
 HELLO = {"version": "4.0.0", "targetSize": 65636, "holds": None, "resume": "AHBsYWNlIDE=", "heartbeat": 5}
 REPLIES = Stream()
 REPLIES.frame("k", b"", flags=1).frame("h", json.dumps(HELLO, separators=(",", ":")).encode())
-REPLIES.frame("a", b'{"frame":7}').frame("k", b"", flags=1).frame("a", b'{"frame":19}')
+REPLIES.frame("a", b'{"frame":7}').frame("w", b'{"offset":4096,"length":8192}').frame("k", b"", flags=1).frame("a", b'{"frame":19}')
 REPLIES.frame("r", b'{"ok":true,"blocks":3,"mismatches":1}')
 with open(os.path.join(HERE, "replies.jsonl"), "w", encoding="utf-8") as out:
     for comment, data in REPLIES.parts:

@@ -1,0 +1,87 @@
+import { crc32 } from 'node:zlib';
+import { isZero } from '../device/zero-test.js';
+import { BaseMismatchError } from '../errors.js';
+import type { Block } from '../stream/block.js';
+import type { Proof, Section } from '../stream/frame-format.js';
+import type { BlockRun, OldBytesOfRun } from './block-run.js';
+import type { Wants } from './wants.js';
+
+/** What to do where a target does not hold what it should. */
+export interface ProofOptions {
+  /** Stop at the first block whose old bytes are not what the stream's proof says. */
+  readonly stopOnMismatch?: boolean;
+  /** Asks for sections whole whose proof fails; without it, the first of them stops. */
+  readonly wants?: Wants;
+  /** What an earlier session of the same apply counted. */
+  readonly mismatchesBefore?: number;
+}
+
+/** Holds what a target holds in the place of runs against their proofs, before anything is written there. */
+export class RunProver {
+  /** How many blocks were neither old nor new: those that are whole, and so right all the same. */
+  mismatches: number;
+
+  constructor(
+    /** The target's. */
+    private readonly path: string,
+    private readonly options: ProofOptions,
+  ) {
+    this.mismatches = options.mismatchesBefore ?? 0;
+  }
+
+  /**
+   * Takes out of a run the parts of sections that are not needed, or of no use; returns the checksums of the old bytes
+   * of the blocks that are left, as far as they are known.
+   *
+   * @param blocksBefore how many blocks came in before the run's batch
+   * @throws BaseMismatchError where it is told to stop at a mismatch, or there is nobody to ask
+   */
+  async prove(
+    run: BlockRun,
+    old: OldBytesOfRun | null,
+    blocksBefore: number,
+  ): Promise<(number | undefined)[]> {
+    for (const section of run.sections) await this.proveSection(section, run, old, blocksBefore);
+    return run.waiting.map(({ block, proof }) =>
+      proof === null || old === null ? undefined : this.checkProof(block, proof, old.of(block), blocksBefore),
+    );
+  }
+
+  private async proveSection(
+    section: Section,
+    run: BlockRun,
+    old: OldBytesOfRun | null,
+    blocksBefore: number,
+  ): Promise<void> {
+    const crc = old === null ? null : crc32(old.of(section));
+    if (crc === section.oldCrc) return;
+    run.drop(section);
+    // After an earlier run they may be there already.
+    if (crc === section.newCrc) return;
+    const { wants, stopOnMismatch } = this.options;
+    if (wants !== undefined && stopOnMismatch !== true) await wants.ask(section);
+    else {
+      const wayOut = 'only the parts that changed came; with --whole-chunks all of it does';
+      throw this.mismatch(section.offset, blocksBefore, wayOut);
+    }
+  }
+
+  /**
+   * What is neither the old bytes nor, after an earlier run, the new ones, is another state of the volume. Returns
+   * the old bytes' checksum.
+   */
+  private checkProof(block: Block, proof: Proof, old: Buffer, blocksBefore: number): number {
+    const crc = crc32(old);
+    if (crc === proof.crc) return crc;
+    if (block.kind === 'data' ? block.data.bytes.equals(old) : isZero(old)) return crc;
+    this.mismatches += 1;
+    if (this.options.stopOnMismatch !== true) return crc;
+    throw this.mismatch(block.offset, blocksBefore);
+  }
+
+  private mismatch(offset: number, blocksBefore: number, wayOut?: string): BaseMismatchError {
+    const before = `(${blocksBefore} blocks were written before)`;
+    const problem = `it does not hold what the stream's base holds here ${before}`;
+    return new BaseMismatchError(this.path, offset, wayOut === undefined ? problem : `${problem}: ${wayOut}`);
+  }
+}

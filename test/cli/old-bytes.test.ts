@@ -1,0 +1,123 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Command } from '@commander-js/extra-typings';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { blockSizeOption, oldBytesOf, wholeChunksOption } from '../../src/cli/commands/source.js';
+import { UsageError } from '../../src/errors.js';
+import { runWords } from '../support/run-program.js';
+import { makeStore } from '../support/synthetic-store.js';
+
+function oldBytesOfWords(...words: readonly string[]) {
+  const command = new Command('test')
+    .addOption(blockSizeOption())
+    .addOption(wholeChunksOption())
+    .exitOverride()
+    .configureOutput({ writeErr: () => undefined });
+  return oldBytesOf(command.parse(words, { from: 'user' }).opts());
+}
+
+describe('--block-size', () => {
+  it.each([
+    ['512', 512],
+    ['4096', 4096],
+    ['4K', 4096],
+    ['64k', 65_536],
+    ['1M', 1_048_576],
+  ])('%s is %d bytes', (word, bytes) => {
+    expect(oldBytesOfWords('--block-size', word)).toEqual({ proofs: true, blockSize: bytes });
+  });
+
+  it.each(['0', '256', '1000', '3K', '2M', '4KiB', '-4K', '4.0K', 'K', ''])('%s is refused', (word) => {
+    expect(() => oldBytesOfWords('--block-size', word)).toThrow(/power of two from 512 to 1M/);
+  });
+
+  it('makes no sense where nothing is compared', () => {
+    expect(() => oldBytesOfWords('--block-size', '4K', '--whole-chunks')).toThrow(UsageError);
+    expect(oldBytesOfWords('--whole-chunks')).toEqual({ proofs: false });
+    expect(oldBytesOfWords()).toEqual({ proofs: true });
+  });
+});
+
+describe('in the words of a transfer', () => {
+  const CHUNK = 65_536;
+  const base = Buffer.alloc(4 * CHUNK, 'what was there before; ');
+  const origin = Buffer.from(base).fill('new! ', 2 * CHUNK + 8192, 2 * CHUNK + 12_288);
+  let folder = '';
+  const at = (name: string) => join(folder, name);
+  const sources = () => ['--cow', at('cow'), '--origin', at('origin')];
+  const run = (...words: readonly string[]) => runWords([...words, '--state-dir', at('state')]);
+  const target = () => readFileSync(at('target'));
+
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'lvmsync-old-bytes-'));
+    // chunk 1 was rewritten as it was
+    const exceptions = [{ oldChunk: 2 }, { oldChunk: 1 }];
+    writeFileSync(at('cow'), makeStore({ chunkSectors: CHUNK / 512, exceptions, base }));
+    writeFileSync(at('origin'), origin);
+  });
+  beforeEach(() => {
+    rmSync(at('state'), { recursive: true, force: true });
+    writeFileSync(at('target'), base);
+  });
+  afterAll(() => {
+    rmSync(folder, { recursive: true });
+  });
+
+  it('only what differs goes out, and what a block size makes of it', async () => {
+    const { status, stdout } = await run('--json', ...sources(), at('target'));
+    expect(status).toBe(0);
+    const counts = { tableBytes: 2 * CHUNK, changedBytes: 4096, blocks: 1, mismatches: 0 };
+    expect(JSON.parse(stdout.toString())).toMatchObject(counts);
+    expect(target().equals(origin)).toBe(true);
+    writeFileSync(at('target'), base);
+    const coarse = await run('--json', '--block-size', '16K', ...sources(), at('target'));
+    expect(JSON.parse(coarse.stdout.toString())).toMatchObject({ changedBytes: 16_384 });
+    expect(target().equals(origin)).toBe(true);
+  });
+
+  it('all that is named goes out with --whole-chunks, and to a Ruby lvmsync', async () => {
+    const { stdout } = await run('--json', '--whole-chunks', ...sources(), at('target'));
+    expect(JSON.parse(stdout.toString())).toMatchObject({ changedBytes: 2 * CHUNK });
+    expect(target().equals(origin)).toBe(true);
+    const ruby = await runWords([...sources(), '--stdout', '--protocol', '3']);
+    expect(ruby.stdout.length).toBeGreaterThan(2 * CHUNK);
+    expect(ruby.stdout.includes(origin.subarray(CHUNK, 3 * CHUNK))).toBe(true);
+  });
+
+  it('a target that holds something else gets all of the piece, if someone can ask for it', async () => {
+    const other = Buffer.from(base).fill('someone', 2 * CHUNK, 2 * CHUNK + 512);
+    const stream = (await runWords([...sources(), '--stdout'])).stdout;
+    const apply = ['--apply', '-', at('target'), '--state-dir', at('state')];
+    for (const words of [[], ['--force', 'base']]) {
+      writeFileSync(at('target'), other);
+      const piped = await runWords([...apply, ...words], stream);
+      expect(piped.status).toBe(7);
+      expect(piped.said.join('\n')).toMatch(new RegExp(`at byte ${CHUNK}: .*--whole-chunks`));
+      expect(target().equals(other)).toBe(true);
+    }
+    const stopped = await run('--on-base-mismatch', 'stop', ...sources(), at('target'));
+    expect(stopped.status).toBe(7);
+    expect(target().equals(other)).toBe(true);
+    const asked = await run('--json', ...sources(), at('target'));
+    expect(JSON.parse(asked.stdout.toString())).toMatchObject({ mismatches: 1, blocks: 2 });
+    expect(target().equals(origin)).toBe(true);
+    // and a second time it is all there already
+    expect(await runWords(apply, stream)).toMatchObject({ status: 0 });
+    expect(target().equals(origin)).toBe(true);
+  });
+
+  it.each([
+    [['--apply', '-', '/dev/x', '--block-size', '4K'], /--block-size cannot be used with --apply/],
+    [['--apply', '-', '/dev/x', '--live'], /--live cannot be used with --apply/],
+    [
+      ['vg/s', '--stdout', '--protocol', '3', '--block-size', '4K'],
+      /--block-size cannot be used with --protocol 3/,
+    ],
+    [['--scan', '/dev/y', '/dev/x', '--block-size', '4K'], /--block-size cannot be used with --scan/],
+  ])('%j is refused', async (words, message) => {
+    const { status, said } = await runWords(words);
+    expect(status).toBe(2);
+    expect(said.join('\n')).toMatch(message);
+  });
+});
