@@ -102,11 +102,13 @@ async function openMade(
       return number === null ? await moveRecord(target, place.path, options) : target.record;
     },
     close: async () => {
+      const isUnused = made.isNew && !fresh.hasWritten && !isFinished;
+      if (isUnused) await target.record.remove();
+      // While it is locked: the next receiver of this run shall find it, or not.
+      if (isUnused && number === null) await made.remove();
       await target.close();
-      if (made.isNew && !fresh.hasWritten && !isFinished) {
-        await target.record.remove();
-        await made.remove();
-      }
+      // What is open cannot be removed: by us until now, or by that receiver from now on.
+      if (isUnused && number !== null) await made.remove().catch(() => undefined);
     },
   };
 }
