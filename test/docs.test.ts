@@ -2,13 +2,17 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it, test } from 'vitest';
 import { ExceptionBatch, parseCowHeader, parseExceptions, StoreLayout } from '../src/changes/cow-format.js';
+import { archiveCommand } from '../src/cli/commands/archive.js';
+import { combineCommand } from '../src/cli/commands/combine.js';
 import { doctorCommand } from '../src/cli/commands/doctor.js';
 import { copyCommand } from '../src/cli/commands/copy.js';
 import { inspectCommand } from '../src/cli/commands/inspect.js';
 import { pullCommand } from '../src/cli/commands/pull.js';
 import { receiveCommand } from '../src/cli/commands/receive.js';
 import { recoverCommand } from '../src/cli/commands/recover.js';
+import { restoreCommand } from '../src/cli/commands/restore.js';
 import { sendCommand } from '../src/cli/commands/send.js';
+import { snapbackCommand } from '../src/cli/commands/snapback.js';
 import { transferCommand } from '../src/cli/commands/transfer.js';
 import { verifyCommand } from '../src/cli/commands/verify.js';
 import { viewCommand } from '../src/cli/commands/view.js';
@@ -49,6 +53,10 @@ const commands = {
   verify: verifyCommand(context),
   view: viewCommand(context),
   doctor: doctorCommand(context, () => undefined),
+  combine: combineCommand(context),
+  snapback: snapbackCommand(context),
+  archive: archiveCommand(context, () => undefined),
+  restore: restoreCommand(context),
 } satisfies Record<CommandName, object>;
 const optionsOf = (name: CommandName | null): string[] => {
   const command = name === null ? transferCommand(context) : commands[name];

@@ -61,6 +61,14 @@ async function choose(
       return (await import('./commands/recover.js')).recoverCommand(context);
     case 'doctor':
       return (await import('./commands/doctor.js')).doctorCommand(context, exitWith);
+    case 'combine':
+      return (await import('./commands/combine.js')).combineCommand(context);
+    case 'snapback':
+      return (await import('./commands/snapback.js')).snapbackCommand(context);
+    case 'archive':
+      return (await import('./commands/archive.js')).archiveCommand(context, exitWith);
+    case 'restore':
+      return (await import('./commands/restore.js')).restoreCommand(context);
     case null:
       return (await import('./commands/transfer.js')).transferCommand(context);
   }

@@ -25,7 +25,7 @@ export interface RandomFile {
 }
 
 /** An end frame that was found right, as far as that can be told without what is before it. */
-interface FoundEnd {
+export interface FoundEnd {
   readonly totals: StreamTotals;
   readonly lastIndex: number;
   readonly position: number;
@@ -68,7 +68,8 @@ function misplaced(position: number, indexPosition: number, before: ExtentTable)
   return position > last && position < indexPosition ? null : `a frame at ${position}, out of its turn`;
 }
 
-async function readEnd(random: RandomFile): Promise<FoundEnd | null> {
+/** A file's end frame; null where it ends in none: it is cut short, or damaged. Throws FormatError, DeviceError. */
+export async function readEnd(random: RandomFile): Promise<FoundEnd | null> {
   const length = FRAME_HEADER_LENGTH + END_LENGTH + CHECKSUM_LENGTH;
   const position = random.size - length;
   if (position <= 0) return null;

@@ -88,12 +88,16 @@ function unknownKind(path: string): string {
   );
 }
 
-/** Of each byte the block that counts: the last one, or the first. */
-function withoutOverlaps(blocks: ExtentTable, firstWins: boolean): ExtentTable {
+/** Of each byte the extent that counts: the last one that has it, or the first. */
+export function withoutOverlaps(
+  blocks: ExtentTable,
+  firstWins: boolean,
+  sourceOf: (layer: number, source: number) => number = () => 0,
+): ExtentTable {
   const layers = ascendingRuns(blocks);
   if (layers.length <= 1) return blocks;
   if (firstWins) layers.reverse();
-  return overlay(layers, () => 0);
+  return overlay(layers, sourceOf);
 }
 
 function ascendingRuns(blocks: ExtentTable): Layer[] {

@@ -14,7 +14,10 @@ export interface Layer {
  *
  * @param sourceOf what the extents of a layer are to say of their source
  */
-export function overlay(layers: readonly Layer[], sourceOf: (layer: number) => number): ExtentTable {
+export function overlay(
+  layers: readonly Layer[],
+  sourceOf: (layer: number, source: number) => number,
+): ExtentTable {
   const seen = new ExtentTable();
   const stack = new Stack(layers);
   for (;;) {
@@ -23,7 +26,7 @@ export function overlay(layers: readonly Layer[], sourceOf: (layer: number) => n
     const { layer, index, offset, end } = piece;
     const extent = layers[layer]?.table.at(index);
     if (extent === undefined) throw new Error(`there is no layer ${layer}`);
-    seen.add(offset, end - offset, extent.position, extent.blockOffset, sourceOf(layer));
+    seen.add(offset, end - offset, extent.position, extent.blockOffset, sourceOf(layer, extent.source));
   }
 }
 

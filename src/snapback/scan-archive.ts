@@ -11,7 +11,7 @@ import {
   MAX_PAYLOAD_LENGTH,
   RANGE_LENGTH,
 } from '../stream/frame-format.js';
-import { FrameReader } from '../stream/frame-reader.js';
+import { FrameReader, type SmallFrame } from '../stream/frame-reader.js';
 import { readProtocolLine } from '../stream/incoming-stream.js';
 import { readProto3Blocks } from '../stream/proto3.js';
 import { readProto4Blocks } from '../stream/proto4-blocks.js';
@@ -30,7 +30,9 @@ export interface ArchiveStart {
 /** What a scan looks at beside the blocks' places. */
 export interface ScanWatcher {
   /** Each item in its turn; data is valid until the call returns. */
-  readonly item?: (item: PackedItem) => Promise<void> | void;
+  readonly item?: (item: PackedItem) => void;
+  /** Each frame that a reader may skip. */
+  readonly skipped?: (frame: SmallFrame) => void;
 }
 
 /** Reads an archive's first line and header. Throws TruncatedStreamError, FormatError, DeviceError. */
@@ -45,16 +47,13 @@ export async function readStart(random: RandomFile): Promise<ArchiveStart> {
  *
  * Throws TruncatedStreamError where it has no end; FormatError, which says where, where it is damaged; DeviceError.
  */
-export async function scanArchive(
-  random: RandomFile,
-  { item: watch }: ScanWatcher = {},
-): Promise<ExtentTable> {
+export async function scanArchive(random: RandomFile, watcher: ScanWatcher = {}): Promise<ExtentTable> {
   const { reader, protocol, header, frames } = await begin(random);
   const blocks = new ExtentTable();
   const items: AsyncIterable<PackedItem> =
     frames === null
       ? readProto3Blocks(reader, oneBuffer(), random.path)
-      : readProto4Blocks(reader, frames, header, oneBuffer(), random.path);
+      : readProto4Blocks(reader, frames, header, oneBuffer(), random.path, watcher.skipped);
   for await (const item of items) {
     // Nothing is read ahead here: the reader stands right behind the item.
     const { offset: end } = reader;
@@ -62,7 +61,7 @@ export async function scanArchive(
       const problem = 'it is the rest of a session whose beginning is not here';
       throw new FormatError(random.path, end, 'R frame', problem);
     }
-    await watch?.(item);
+    watcher.item?.(item);
     const size = protocol === 3 ? proto3Size(item) : frameSize(item);
     if (size !== null && 'offset' in item) blocks.add(item.offset, item.length, end - size, item.offset, 0);
   }

@@ -89,19 +89,17 @@ export function encodeChecksum(crc: number): Buffer {
   return bytes;
 }
 
-export function encodeDataPrefix(offset: number, rawLength: number): Buffer {
+export function encodeDataPrefix(offset: number, rawLength: number, codec = RAW): Buffer {
   const bytes = Buffer.allocUnsafe(DATA_PREFIX_LENGTH);
   bytes.writeBigUInt64BE(BigInt(offset), 0);
   bytes.writeUInt32BE(rawLength, 8);
-  bytes.writeUInt8(RAW, 12);
+  bytes.writeUInt8(codec, 12);
   return bytes;
 }
 
 /** What precedes the bytes of a codec. */
 export function encodePackedPrefix(offset: number, rawLength: number, codec: number, rawCrc: number): Buffer {
-  const prefix = encodeDataPrefix(offset, rawLength);
-  prefix.writeUInt8(codec, 12);
-  return Buffer.concat([prefix, encodeChecksum(rawCrc)]);
+  return Buffer.concat([encodeDataPrefix(offset, rawLength, codec), encodeChecksum(rawCrc)]);
 }
 
 export function parseDataPrefix(bytes: Buffer, what: string, position: number) {

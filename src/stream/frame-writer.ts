@@ -142,6 +142,16 @@ export class FrameWriter implements BlockWriter {
     await this.enter(entry);
   }
 
+  /** A block as a data frame of another stream had it: `stored` is its own checksum, then the bytes of a codec. */
+  async stored(offset: number, length: number, codec: number, stored: Uint8Array): Promise<void> {
+    this.take(offset, length);
+    this.dataBytes += length;
+    const prefix = encodeDataPrefix(offset, length, codec);
+    const position = this.bytesWritten;
+    await this.frame(DATA, prefix, { bytes: stored, crc: crc32(stored) });
+    await this.enter({ offset, length, position });
+  }
+
   async zero(offset: number, length: number): Promise<void> {
     this.take(offset, length);
     this.zeroBytes += length;

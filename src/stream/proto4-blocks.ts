@@ -30,13 +30,18 @@ import type { StreamItem } from './block.js';
 import type { PackedItem } from './unpack-blocks.js';
 import type { StreamHeader } from './stream-header.js';
 
-/** Reads what follows the header, up to the end frame and the end of file after it, checking all that was promised. */
+/**
+ * Reads what follows the header, up to the end frame and the end of file after it, checking all that was promised.
+ *
+ * @param skipped is shown each frame that may be skipped, and is
+ */
 export async function* readProto4Blocks(
   reader: ByteReader,
   frames: FrameReader,
   header: StreamHeader,
   lend: LendBuffer,
   what: string,
+  skipped: (frame: SmallFrame) => void = () => undefined,
 ): AsyncGenerator<PackedItem> {
   const rules = new StreamRules(header.volumeSize, what);
   for (;;) {
@@ -51,7 +56,8 @@ export async function* readProto4Blocks(
       return;
     } else {
       const item = takeSmall(frame, rules, frames.chainBefore);
-      if (item !== null) yield item;
+      if (item === null) skipped(frame);
+      else yield item;
     }
   }
 }

@@ -1,3 +1,4 @@
+import { benchCombine } from './combine.js';
 import { benchCompression } from './compression.js';
 import { benchDelta } from './delta.js';
 import { benchHugeStore } from './huge-store.js';
@@ -24,6 +25,7 @@ const PARTS = {
   compression: benchCompression,
   verify: benchVerify,
   scan: benchScan,
+  combine: benchCombine,
 };
 
 const wanted = process.argv.slice(2);

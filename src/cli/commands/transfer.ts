@@ -80,6 +80,10 @@ Commands (lvmsync COMMAND --help):
   send      be the far side of a pull; pull starts it over ssh by itself
   verify    compare two volumes by digests; repair where they differ
   doctor    look whether this host, and another, can do a transfer
+  snapback  save the old bytes of what changed, without a look at any target
+  combine   make one archive of several snapbacks, or streams in files
+  archive   list, check and prune a folder of snapbacks
+  restore   take TARGET back to an earlier time, by a folder of snapbacks
 
 Examples:
   lvmsync vg/vm-snap backup:/dev/vg/vm           what changed since vm-snap

@@ -12,12 +12,15 @@ export const COMMANDS = [
   'verify',
   'view',
   'doctor',
+  'combine',
+  'snapback',
+  'archive',
+  'restore',
 ] as const;
 export type CommandName = (typeof COMMANDS)[number];
 
 /** Names that later versions use: a transfer must not take them for something else meanwhile. */
 const RESERVED_NAMES = [
-  ...['snapback', 'combine', 'restore', 'archive'],
   ...['replicate', 'status', 'promote', 'reverse', 'migrate', 'config', 'timer'],
 ];
 

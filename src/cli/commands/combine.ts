@@ -1,0 +1,44 @@
+import { Command } from '@commander-js/extra-typings';
+import { combine } from '../../jobs/combine.js';
+import type { Context } from '../context.js';
+import { formatBytes, formatDuration } from '../terminal.js';
+import { forceOneOption, proto3Option } from './archives.js';
+import { jsonOption } from './talk.js';
+import { codecOption } from './traffic.js';
+
+const HELP_AFTER = `
+Words:
+  FILE  snapbacks, or streams in files, in the order in which they would be
+        applied: of snapbacks the newest first
+
+Example:
+  lvmsync combine -o week.undo sun.undo sat.undo fri.undo`;
+
+/** Makes one archive of several. */
+export function combineCommand(context: Context) {
+  return new Command('combine')
+    .description('Make one archive of several: to apply it has the effect of applying them one by one.')
+    .usage('[options] -o OUT FILE...')
+    .argument('<file...>')
+    .requiredOption('-o, --out <file>', 'the new archive; it never overwrites a file')
+    .addOption(codecOption())
+    .addOption(proto3Option())
+    .addOption(forceOneOption('base', 'the archives do not seem to follow each other'))
+    .addOption(jsonOption())
+    .addHelpText('after', HELP_AFTER)
+    .action(async (files, { out, codec, proto3, force, json }) => {
+      const options = { codec: codec ?? null, proto3: proto3 ?? null, forceBase: force.includes('base') };
+      const summary = await combine(out, files, options, context.surroundings('normal'));
+      const { plan, size, seconds } = summary;
+      const { kind, base, result, bytes, volumeSize } = plan;
+      if (json === true) {
+        const figures = { files: files.length, changedBytes: bytes, size, seconds };
+        context.stdout.write(`${JSON.stringify({ out, kind, base, result, volumeSize, ...figures })}\n`);
+        return;
+      }
+      context.say(
+        `${out}: ${files.length} archives as one (${kind}): ${formatBytes(bytes)} of the volume ` +
+          `in a file of ${formatBytes(size)}, in ${formatDuration(seconds)}`,
+      );
+    });
+}

@@ -1,0 +1,52 @@
+import { Command } from '@commander-js/extra-typings';
+import { makeSnapback } from '../../jobs/snapback.js';
+import type { Context } from '../context.js';
+import { formatBytes, formatDuration } from '../terminal.js';
+import { forceOneOption } from './archives.js';
+import { dataSourceOption } from './source.js';
+import { jsonOption } from './talk.js';
+import { codecOption } from './traffic.js';
+import { refuseMore, takeSource } from './words.js';
+
+const USAGE = `[options] SNAPSHOT -o FILE
+       lvmsync snapback [options] --cow FILE --origin FILE -o FILE`;
+
+const HELP_AFTER = `
+Words:
+  SNAPSHOT  a read-only snapshot, made before the changes
+  FILE      takes a target that holds what DEVICE holds back to SNAPSHOT:
+            lvmsync --apply FILE TARGET
+
+Example:
+  lvmsync snapback vg/vm-base -o vm.undo --data-source vg/vm-new`;
+
+/** Makes an undo from the snapshot's own old bytes. */
+export function snapbackCommand(context: Context) {
+  return new Command('snapback')
+    .description('Save the old bytes of what changed since a snapshot, without a look at any target.')
+    .usage(USAGE)
+    .argument('[words...]')
+    .requiredOption('-o, --out <file>', 'the new archive; it never overwrites a file')
+    .addOption(dataSourceOption())
+    .option('--cow <file>', 'the exception store of the snapshot, as a file or device (with --origin)')
+    .option('--origin <file>', 'the volume, as a file or device (with --cow)')
+    .addOption(codecOption())
+    .addOption(forceOneOption('writable', 'nobody wrote to SNAPSHOT or DEVICE, though they could'))
+    .addOption(jsonOption())
+    .addHelpText('after', HELP_AFTER)
+    .action(async (words, { out, codec, force, json, ...sourceOptions }) => {
+      const { spec, rest } = takeSource(words, sourceOptions);
+      refuseMore(rest);
+      const options = { codec: codec ?? null, forceWritable: force.includes('writable') };
+      const summary = await makeSnapback(spec, out, options, context.surroundings('normal'));
+      const { tableBytes, savedBytes, size, seconds } = summary;
+      if (json === true) {
+        context.stdout.write(`${JSON.stringify({ out, ...summary })}\n`);
+        return;
+      }
+      context.say(
+        `${out}: ${formatBytes(savedBytes)} of old bytes (of ${formatBytes(tableBytes)} that the snapshot names) ` +
+          `in a file of ${formatBytes(size)}, in ${formatDuration(seconds)}`,
+      );
+    });
+}

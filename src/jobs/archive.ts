@@ -1,0 +1,99 @@
+import { join } from 'node:path';
+import { FormatError, LvmsyncError, TruncatedStreamError } from '../errors.js';
+import { removeDurably } from '../host/durable-file.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { openArchive } from '../snapback/archive.js';
+import { listArchives, type ListedArchive } from '../snapback/archive-folder.js';
+import { checkArchive } from '../snapback/check-archive.js';
+import { planCombination } from '../snapback/combination.js';
+import type { KeepRules } from '../snapback/keep-rules.js';
+import { planPruning, type PrunePlan, type UnprunedUndos } from '../snapback/pruning.js';
+import { undosOf, type Undo } from '../snapback/states.js';
+import { isThere } from '../target/journal.js';
+import { saveCombination } from './combine.js';
+
+export { listArchives, type ListedArchive } from '../snapback/archive-folder.js';
+
+/** An archive that was read to its last byte, and what is wrong with it, if anything. */
+export interface CheckedArchive {
+  readonly archive: ListedArchive;
+  readonly problem: LvmsyncError | null;
+}
+
+/** Reads every byte of every archive in a folder; tells of each in its turn. Throws DeviceError, InterruptedError. */
+export async function* checkArchives(folder: string, about: Surroundings): AsyncGenerator<CheckedArchive> {
+  for (const archive of await listArchives(folder)) {
+    yield { archive, problem: await problemOf(archive.path, about) };
+  }
+}
+
+async function problemOf(path: string, { signal }: Surroundings): Promise<LvmsyncError | null> {
+  try {
+    await checkArchive(path, signal);
+    return null;
+  } catch (error) {
+    if (error instanceof TruncatedStreamError || error instanceof FormatError) return error;
+    throw error;
+  }
+}
+
+export interface PruneOptions {
+  readonly rules: KeepRules;
+  readonly dryRun: boolean;
+}
+
+/** What was pruned, or would be. */
+export interface PruneSummary {
+  readonly plans: readonly PrunePlan[];
+  readonly unpruned: readonly UnprunedUndos[];
+  /** What the new files take and the removed ones took. Bytes. */
+  readonly madeBytes: number;
+  readonly freedBytes: number;
+}
+
+/**
+ * Drops states of the volumes whose undos lie in a folder. Undos that a dropped state lies between become one, which
+ * is read and checked, on stable storage and in its place before those are removed: cut short anywhere, all states
+ * that are kept can be reached, and a next run finishes. Throws what reading and writing archives throws.
+ */
+export async function pruneArchives(
+  folder: string,
+  { rules, dryRun }: PruneOptions,
+  about: Surroundings,
+): Promise<PruneSummary> {
+  const { plans, unpruned } = planPruning(undosOf(await listArchives(folder)), rules);
+  let madeBytes = 0;
+  for (const { combinations } of dryRun ? [] : plans) {
+    for (const { name, undos } of combinations) madeBytes += await combineUndos(folder, name, undos, about);
+  }
+  const removed = plans.flatMap((plan) => plan.removed);
+  for (const { archive } of dryRun ? [] : removed) {
+    about.signal.throwIfAborted();
+    await removeDurably(archive.path);
+  }
+  const freedBytes = removed.reduce((sum, { archive }) => sum + archive.size, 0);
+  return { plans, unpruned, madeBytes, freedBytes };
+}
+
+async function combineUndos(
+  folder: string,
+  name: string,
+  undos: readonly Undo[],
+  about: Surroundings,
+): Promise<number> {
+  const out = await freeName(folder, name);
+  const archives = [];
+  for (const { archive } of undos) archives.push(await openArchive(archive.path));
+  const size = await saveCombination(out, planCombination(archives), null, about);
+  // What it is made of goes: a fault of ours, or of the disk, must show before that.
+  await checkArchive(out, about.signal);
+  return size;
+}
+
+/** Never a file that is there: a damaged one may have the name. */
+async function freeName(folder: string, name: string): Promise<string> {
+  for (let count = 0; ; count++) {
+    const path = join(folder, count === 0 ? name : `${count}-${name}`);
+    if (!(await isThere(path))) return path;
+  }
+}

@@ -1,0 +1,79 @@
+import { BufferPool } from '../device/aligned-memory.js';
+import { UsageError } from '../errors.js';
+import { loadCodec } from '../codec/load-codec.js';
+import type { Surroundings } from '../host/surroundings.js';
+import type { CompressionWish } from '../session/choose-packer.js';
+import { openArchive, type Archive, type ArchiveWish } from '../snapback/archive.js';
+import { planCombination, type Combination, type CombinationWish } from '../snapback/combination.js';
+import { writeArchive } from '../snapback/new-archive.js';
+import type { Packing } from '../snapback/pack-archive.js';
+import { headerOfCombination, makerOf, writeCombination } from '../snapback/write-combination.js';
+
+/** What the blocks under way may take. Bytes. */
+export const ARCHIVE_MEMORY = 16 * 1024 * 1024;
+
+/** A codec by name, or none at all. */
+export type CodecWish = Exclude<CompressionWish, { kind: 'auto' }>;
+
+export interface CombineOptions extends CombinationWish, ArchiveWish {
+  /** Null leaves each block as its archive has it. */
+  readonly codec: CodecWish | null;
+}
+
+/** What was combined. Bytes and seconds. */
+export interface CombineSummary {
+  readonly plan: Combination;
+  readonly size: number;
+  readonly seconds: number;
+}
+
+/**
+ * Combines archives, in the order in which they would be applied, into a new one. Throws as `openArchive`,
+ * `planCombination` and `writeArchive`; there is then no new file.
+ */
+export async function combine(
+  out: string,
+  paths: readonly string[],
+  options: CombineOptions,
+  about: Surroundings,
+): Promise<CombineSummary> {
+  const started = about.clock();
+  const archives: Archive[] = [];
+  for (const path of paths) {
+    about.signal.throwIfAborted();
+    archives.push(await openArchive(path, options));
+  }
+  const plan = planCombination(archives, options);
+  for (const line of plan.believed) about.notice(line);
+  const size = await saveCombination(out, plan, options.codec, about);
+  return { plan, size, seconds: (about.clock() - started) / 1000 };
+}
+
+/** Writes a plan down as an archive; its size in bytes. Throws as `writeArchive`. */
+export async function saveCombination(
+  out: string,
+  plan: Combination,
+  codec: CodecWish | null,
+  about: Surroundings,
+): Promise<number> {
+  const packing = codec === null ? null : await packingOf(codec);
+  const { lend } = new BufferPool(ARCHIVE_MEMORY);
+  about.progress.start(plan.bytes);
+  try {
+    const header = headerOfCombination(plan, makerOf(about));
+    const { size } = await writeArchive(out, header, (writer) =>
+      writeCombination(plan, writer, packing, lend, about),
+    );
+    return size;
+  } finally {
+    about.progress.stop();
+  }
+}
+
+/** Throws UsageError where this host lacks the codec. */
+export async function packingOf(wish: CodecWish): Promise<Packing> {
+  if (wish.kind === 'none') return { codec: null, level: null };
+  const codec = await loadCodec(wish.name);
+  if (codec !== null) return { codec, level: wish.level };
+  throw new UsageError(`--codec ${wish.name}: this host lacks it: install libzstd1, or Node 22.15`);
+}

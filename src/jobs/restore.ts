@@ -1,0 +1,193 @@
+import { BufferPool } from '../device/aligned-memory.js';
+import { BaseMismatchError, UnsafeTargetError, UsageError } from '../errors.js';
+import type { Surroundings } from '../host/surroundings.js';
+import type { ReceiveSummary } from '../session/apply-stream.js';
+import { applyIncoming } from '../session/receive-stream.js';
+import { openArchive } from '../snapback/archive.js';
+import { listArchives } from '../snapback/archive-folder.js';
+import { planCombination } from '../snapback/combination.js';
+import { ArchiveProofs } from '../snapback/proofs.js';
+import { streamOf } from '../snapback/restore-stream.js';
+import { States, undosOf, type Undo } from '../snapback/states.js';
+import { headerOfCombination, makerOf } from '../snapback/write-combination.js';
+import type { ApplyPolicy } from '../target/apply-policy.js';
+import { readNote } from '../target/journal.js';
+import type { OpenTarget } from '../target/open-target.js';
+import { describeRecovery, recoverTarget } from '../target/recover.js';
+import { FOR_NO_RUN, openTargetFor } from './apply.js';
+import { RECEIVE_MEMORY } from './memory.js';
+import { isProvedBase } from './prove-state.js';
+
+/** Where to go: the state at a time, or a state by its name, or the beginning of that. */
+export type RestoreGoal =
+  { readonly kind: 'time'; readonly time: Date } | { readonly kind: 'state'; readonly name: string };
+
+/** What a restore did, or would do. */
+export interface RestoreSummary {
+  /** The archives, in the order of their effect: the newest first. */
+  readonly archives: readonly string[];
+  /** The states that the target was in, and is in now. */
+  readonly from: string;
+  readonly to: string;
+  /** Null where there was nothing to do. */
+  readonly applied: ReceiveSummary | null;
+  readonly seconds: number;
+}
+
+/**
+ * Takes a target back to an earlier state: finds the undos that lead there in a folder, reads and checks each of them
+ * whole, and applies them as one, each block once, with the guards, proofs and journal of any apply.
+ *
+ * Throws BaseMismatchError where the target is in no state that the undos lead back from, UsageError where they do
+ * not lead to the goal; what opening a target, reading archives and applying a stream throw.
+ */
+export async function restore(
+  targetPath: string,
+  goal: RestoreGoal,
+  folder: string,
+  policy: ApplyPolicy,
+  about: Surroundings,
+): Promise<RestoreSummary> {
+  const started = about.clock();
+  const states = await readStates(folder, about);
+  const target = await openTargetFor(targetPath, policy, FOR_NO_RUN, about);
+  try {
+    await settleEarlier(target, policy, about);
+    const from = await findState(target, states, goal, folder, policy, about);
+    const to = findGoal(states, from, goal, folder);
+    const way = states.waysFrom(from).get(to) ?? [];
+    tellPlan(targetPath, way, from, to, states, about);
+    const applied = way.length === 0 ? null : await applyWay(target, way, policy, about);
+    const archives = way.map(({ archive }) => archive.path);
+    return { archives, from, to, applied, seconds: (about.clock() - started) / 1000 };
+  } finally {
+    await target.close();
+  }
+}
+
+async function readStates(folder: string, about: Surroundings): Promise<States> {
+  const listed = await listArchives(folder);
+  const undos = undosOf(listed);
+  for (const { problem } of listed) if (problem !== null) about.notice(`passed over: ${problem.message}`);
+  const nameless = listed.filter(
+    ({ header, problem }) => problem === null && header?.kind === 'undo' && !isNamed(header),
+  );
+  for (const { path } of nameless) {
+    about.notice(
+      `passed over: ${path}: it leads from or to a state without a name, so nothing tells its place`,
+    );
+  }
+  return new States(undos);
+}
+
+function isNamed({
+  base,
+  result,
+}: {
+  readonly base: string | null;
+  readonly result: string | null;
+}): boolean {
+  return base !== null && result !== null;
+}
+
+/** An apply that was cut short comes first: until it is taken back, the target is in no state at all. */
+async function settleEarlier(
+  { device, folder, record }: OpenTarget,
+  policy: ApplyPolicy,
+  about: Surroundings,
+): Promise<void> {
+  if ((await readNote(folder)) === null) return;
+  if (policy.dryRun) {
+    const advice = `"lvmsync recover ${device.path}" takes it back; then nothing is in the way of a plan`;
+    throw new UnsafeTargetError(device.path, `half-written by an earlier run: ${advice}`);
+  }
+  about.notice(describeRecovery(device.path, await recoverTarget(folder, device, record)));
+}
+
+/** The state that the target is in: by its record, or else by what it holds. */
+async function findState(
+  { device, record }: OpenTarget,
+  states: States,
+  goal: RestoreGoal,
+  folder: string,
+  policy: ApplyPolicy,
+  about: Surroundings,
+): Promise<string> {
+  const { holds } = await record.read();
+  if (holds?.is === 'exactly') {
+    if (states.has(holds.identity)) return holds.identity;
+    if (goal.kind === 'state' && goal.name === holds.identity) return holds.identity;
+    if (!policy.forceBase) {
+      const problem = `it holds exactly ${holds.identity}, which no archive in ${folder} leads back from`;
+      throw new BaseMismatchError(device.path, null, problem);
+    }
+  }
+  about.notice(
+    `${device.path}: its record does not say in which state it is: compared with what the archives say`,
+  );
+  for (const state of states.bases) {
+    for (const undo of states.undosFrom(state)) {
+      if (await isProvedBase(device, undo, states, about)) return state;
+    }
+  }
+  const [head, ...others] = states.heads;
+  if (policy.forceBase && head !== undefined && others.length === 0) return head;
+  const problem =
+    states.undos.length === 0
+      ? `there is no snapback in ${folder} that names its states`
+      : `it is in no state that an archive in ${folder} leads back from, as far as that can be proved`;
+  const advice = '; if you know that it is in the latest one: --force=base';
+  throw new BaseMismatchError(device.path, null, `${problem}${states.undos.length === 0 ? '' : advice}`);
+}
+
+function findGoal(states: States, from: string, goal: RestoreGoal, folder: string): string {
+  if (goal.kind === 'time') return states.stateAt(goal.time.getTime(), from);
+  const reachable = [...states.waysFrom(from).keys()];
+  if (reachable.includes(goal.name)) return goal.name;
+  const [found, ...others] = reachable.filter((name) => name.startsWith(goal.name));
+  if (found !== undefined && others.length === 0) return found;
+  const problem = found === undefined ? 'no archives lead there' : 'several states begin so';
+  throw new UsageError(
+    `--to ${goal.name}: ${problem} from ${from} ("lvmsync archive list ${folder}" has them all)`,
+  );
+}
+
+function tellPlan(
+  path: string,
+  way: readonly Undo[],
+  from: string,
+  to: string,
+  states: States,
+  about: Surroundings,
+): void {
+  const begin = states.beginOf(to);
+  const since = begin === null ? 'the oldest one known' : `since ${new Date(begin).toISOString()}`;
+  if (way.length === 0) {
+    about.notice(`${path}: it is in state ${from} already (${since}): nothing to do`);
+    return;
+  }
+  about.notice(`${path}: from state ${from} to ${to} (${since}), by ${way.length} archives as one:`);
+  for (const { archive } of way) about.notice(`  ${archive.path}`);
+}
+
+async function applyWay(
+  target: OpenTarget,
+  way: readonly Undo[],
+  policy: ApplyPolicy,
+  about: Surroundings,
+): Promise<ReceiveSummary> {
+  const archives = [];
+  const proofs: ArchiveProofs[] = [];
+  for (const { archive } of way) {
+    about.signal.throwIfAborted();
+    const opened = await openArchive(archive.path);
+    // All of each archive is read and checked before the first write.
+    proofs.push(await ArchiveProofs.read(opened));
+    archives.push(opened);
+  }
+  const plan = planCombination(archives);
+  const header = headerOfCombination(plan, makerOf(about));
+  const { lend } = new BufferPool(RECEIVE_MEMORY);
+  const incoming = streamOf(plan, header, proofs, lend, about.signal);
+  return await applyIncoming(incoming, { what: 'archives', target, policy, isSession: false }, about);
+}

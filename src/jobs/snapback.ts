@@ -1,0 +1,173 @@
+import { stat } from 'node:fs/promises';
+import type { ChangeSet } from '../changes/change-set.js';
+import type { ChangeSource } from '../changes/change-source.js';
+import type { ReadableVolume } from '../changes/base-view.js';
+import { CODECS_BY_SPEED } from '../codec/codec.js';
+import { loadCodec } from '../codec/load-codec.js';
+import { deviceNumberOf, isReadOnly } from '../device/device-facts.js';
+import { BufferPool } from '../device/aligned-memory.js';
+import { DeviceError, SnapshotError } from '../errors.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { writeArchive } from '../snapback/new-archive.js';
+import { COMPARED_UNIT, oldBlocks } from '../snapback/old-blocks.js';
+import { packBlocks, type ArchiveBlock, type Packing } from '../snapback/pack-archive.js';
+import { makerOf } from '../snapback/write-combination.js';
+import type { StreamHeader } from '../stream/stream-header.js';
+import { packingOf, type CodecWish } from './combine.js';
+import { openSource, type SourceSpec } from './open-source.js';
+
+/** Old and new bytes that are read ahead, and blocks that are compressed. Bytes. */
+const MEMORY = 32 * 1024 * 1024;
+
+export interface SnapbackOptions {
+  /** Null for the fastest codec of this host. */
+  readonly codec: CodecWish | null;
+  /** The user's word that nobody wrote to the snapshot, nor to the data source since it was sent. */
+  readonly forceWritable: boolean;
+}
+
+/** What was saved. Bytes and seconds. */
+export interface SnapbackSummary {
+  /** What the change set named. */
+  readonly tableBytes: number;
+  /** What of that differs. */
+  readonly savedBytes: number;
+  readonly volumeSize: number;
+  readonly base: string | null;
+  readonly result: string | null;
+  /** Of the file. */
+  readonly size: number;
+  readonly seconds: number;
+}
+
+/**
+ * Makes an undo at the sender: the old bytes of what changed since a snapshot, from the snapshot itself, so without a
+ * look at any target. To apply it takes a target that holds the data source's state back to the snapshot's.
+ *
+ * Throws SnapshotError where nothing proves that the snapshot still holds what it froze, or the new bytes are no
+ * single moment's; UsageError where the file exists; what opening and reading a source throws.
+ */
+export async function makeSnapback(
+  spec: SourceSpec,
+  out: string,
+  options: SnapbackOptions,
+  about: Surroundings,
+): Promise<SnapbackSummary> {
+  const started = about.clock();
+  const source = await openSource(about, spec);
+  try {
+    const base = await checkFrozen(source, options.forceWritable);
+    const changes = await source.readChanges();
+    const packing = options.codec === null ? await fastestPacking() : await packingOf(options.codec);
+    const { lend } = new BufferPool(MEMORY);
+    const header = headerOf(source, changes, about);
+    about.progress.start(changes.trackedBytes);
+    const { size, result: savedBytes } = await writeArchive(out, header, async (writer) => {
+      const blocks = oldBlocks(base, source.data, () => changes.trackedExtents(), lend);
+      let saved = 0;
+      for await (const block of packBlocks(watched(blocks, about), packing)) {
+        await block.write(writer);
+        saved += block.length;
+      }
+      await checkStill(source, changes);
+      return saved;
+    }).catch(async (error: unknown) => {
+      // A snapshot that overflows gives read errors from then on: the overflow is what its user must hear of.
+      if (error instanceof DeviceError && error.operation === 'read') await source.checkValid();
+      throw error;
+    });
+    const { base: from, result: to, volumeSize } = header;
+    const seconds = (about.clock() - started) / 1000;
+    return {
+      tableBytes: changes.trackedBytes,
+      savedBytes,
+      volumeSize,
+      base: from,
+      result: to,
+      size,
+      seconds,
+    };
+  } finally {
+    about.progress.stop();
+    await source.close();
+  }
+}
+
+/**
+ * The volume as it was. Whoever writes to a snapshot makes its old bytes others than the target's: mounting it is
+ * enough, read-only too, as a journal is replayed.
+ */
+async function checkFrozen(source: ChangeSource, isForced: boolean): Promise<ReadableVolume> {
+  if (source.baseVolume === null) {
+    throw new SnapshotError(source.name, 'its old bytes cannot be read while it is inactive: activate it');
+  }
+  if (isForced) return source.baseVolume;
+  if (!source.isBaseReadOnly) {
+    const problem = 'it is writable, so its old bytes may not be those that a target has';
+    throw new SnapshotError(
+      source.name,
+      `${problem}; make snapshots read-only, or vouch for it: --force=writable`,
+    );
+  }
+  if ((await source.dataProof()) === null && !(await isReadOnlyDevice(source.data.path))) {
+    const problem = `nothing proves that ${source.data.path}, where the new bytes are, stays as it is`;
+    throw new SnapshotError(
+      source.name,
+      `${problem}: name a read-only later snapshot (--data-source), or vouch for it: --force=writable`,
+    );
+  }
+  return source.baseVolume;
+}
+
+async function isReadOnlyDevice(path: string): Promise<boolean> {
+  const stats = await stat(path);
+  return stats.isBlockDevice() && (await isReadOnly(deviceNumberOf(stats)));
+}
+
+/** After the last read: the new bytes must have been one moment's, and the changes all there were. */
+async function checkStill(source: ChangeSource, changes: ChangeSet): Promise<void> {
+  await source.checkValid();
+  const isStill =
+    !source.live ||
+    ((await source.readChanges()).since(changes).chunks.count === 0 && (await source.isConsistent()));
+  if (isStill) return;
+  throw new SnapshotError(
+    source.name,
+    `${source.origin} was written to meanwhile: name a later snapshot as --data-source`,
+  );
+}
+
+function headerOf(source: ChangeSource, changes: ChangeSet, about: Surroundings): StreamHeader {
+  return {
+    kind: 'undo',
+    volumeSize: source.volumeSize,
+    blockSize: Math.min(COMPARED_UNIT, changes.granularity),
+    base: source.result,
+    result: source.base,
+    expectedBytes: changes.trackedBytes,
+    names: { source: source.name, origin: source.origin },
+    ...makerOf(about),
+  };
+}
+
+async function fastestPacking(): Promise<Packing> {
+  for (const name of CODECS_BY_SPEED) {
+    const codec = await loadCodec(name);
+    if (codec !== null) return { codec, level: null };
+  }
+  return { codec: null, level: null };
+}
+
+async function* watched(
+  blocks: AsyncIterable<ArchiveBlock>,
+  { signal, progress }: Surroundings,
+): AsyncGenerator<ArchiveBlock> {
+  for await (const block of blocks) {
+    if (signal.aborted) {
+      if (block.kind === 'data') block.data.release();
+      throw signal.reason;
+    }
+    progress.advance(block.length);
+    yield block;
+  }
+}

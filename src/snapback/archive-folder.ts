@@ -1,0 +1,80 @@
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DeviceError, LvmsyncError, TruncatedStreamError } from '../errors.js';
+import type { StreamHeader } from '../stream/stream-header.js';
+import { withFile } from './archive.js';
+import { readEnd, type RandomFile } from './archive-index.js';
+import { UNFINISHED } from './new-archive.js';
+import { readStart } from './scan-archive.js';
+
+const MAGIC = 'lvmsync PROTO[';
+
+/** A stream's file in a folder, as far as a short look tells. Sizes in bytes. */
+export interface ListedArchive {
+  readonly path: string;
+  readonly name: string;
+  /** Of the file. */
+  readonly size: number;
+  /** When the file was written last. */
+  readonly modified: Date;
+  readonly protocol: 3 | 4 | null;
+  /** Null in PROTO[3], and where it cannot be read. */
+  readonly header: StreamHeader | null;
+  /** What its blocks cover; null where that takes reading all of it. */
+  readonly bytes: number | null;
+  /** Why it cannot be used, or null. */
+  readonly problem: LvmsyncError | null;
+}
+
+/**
+ * The archives in a folder, the latest first: every file that begins as one, but for those that are not finished. Only
+ * beginnings and ends are looked at. Throws DeviceError where the folder cannot be read.
+ */
+export async function listArchives(folder: string): Promise<ListedArchive[]> {
+  const names = await readdir(folder).catch((error: unknown) => {
+    throw new DeviceError(folder, 'read', null, error);
+  });
+  const listed: ListedArchive[] = [];
+  for (const name of names.sort()) {
+    if (UNFINISHED.test(name) || name.endsWith('.partial')) continue;
+    const found = await look(join(folder, name), name);
+    if (found !== null) listed.push(found);
+  }
+  const timeOf = ({ header, modified }: ListedArchive) =>
+    Date.parse(header?.time ?? '') || modified.getTime();
+  return listed.sort((a, b) => timeOf(b) - timeOf(a) || (a.name < b.name ? -1 : 1));
+}
+
+async function look(path: string, name: string): Promise<ListedArchive | null> {
+  const stats = await stat(path).catch(() => null);
+  if (stats?.isFile() !== true) return null;
+  const facts = { path, name, size: stats.size, modified: stats.mtime };
+  const unknown = { protocol: null, header: null, bytes: null, problem: null };
+  try {
+    return await withFile(path, async (random) => {
+      if (!(await beginsAsStream(random))) return null;
+      return { ...facts, ...unknown, ...(await describe(random)) };
+    });
+  } catch (error) {
+    if (!(error instanceof LvmsyncError)) throw error;
+    return { ...facts, ...unknown, problem: error };
+  }
+}
+
+async function beginsAsStream({ file }: RandomFile): Promise<boolean> {
+  const start = Buffer.alloc(MAGIC.length);
+  await file.read(start, 0, start.length, 0);
+  return start.toString('latin1') === MAGIC;
+}
+
+async function describe(random: RandomFile): Promise<Partial<ListedArchive>> {
+  const { protocol, header } = await readStart(random);
+  if (header === null) return { protocol };
+  const end = await readEnd(random);
+  if (end === null) {
+    const problem = new TruncatedStreamError(random.path, random.size, 'its end frame expected');
+    return { protocol, header, problem };
+  }
+  const { dataBytes, zeroBytes, discardBytes } = end.totals;
+  return { protocol, header, bytes: dataBytes + zeroBytes + discardBytes };
+}

@@ -1,0 +1,55 @@
+/** How many states to keep: the last ones, and of each of the last hours, days, weeks and months the last one. */
+export interface KeepRules {
+  readonly last: number;
+  readonly hourly: number;
+  readonly daily: number;
+  readonly weekly: number;
+  readonly monthly: number;
+}
+
+/** A state and when it came to be. */
+export interface TimedState {
+  readonly name: string;
+  readonly begin: Date;
+}
+
+/** The names of the states to keep, of states that are given with the latest first. */
+export function keptStates(states: readonly TimedState[], rules: KeepRules): Set<string> {
+  const kept = new Set(states.slice(0, rules.last).map(({ name }) => name));
+  for (const [count, periodOf] of [
+    [rules.hourly, hourOf],
+    [rules.daily, dayOf],
+    [rules.weekly, weekOf],
+    [rules.monthly, monthOf],
+  ] as const) {
+    const periods = new Set<string>();
+    for (const { name, begin } of states) {
+      const period = periodOf(begin);
+      if (periods.has(period)) continue;
+      if (periods.size === count) break;
+      periods.add(period);
+      kept.add(name);
+    }
+  }
+  return kept;
+}
+
+// In this host's time, as its users count their days.
+function monthOf(time: Date): string {
+  return `${time.getFullYear()}-${time.getMonth()}`;
+}
+
+function dayOf(time: Date): string {
+  return `${monthOf(time)}-${time.getDate()}`;
+}
+
+function hourOf(time: Date): string {
+  // The hour that is there twice when summer ends is two.
+  return `${dayOf(time)}-${time.getHours()} ${time.getTimezoneOffset()}`;
+}
+
+/** By the Monday that it begins with. */
+function weekOf(time: Date): string {
+  const monday = new Date(time.getFullYear(), time.getMonth(), time.getDate() - ((time.getDay() + 6) % 7));
+  return dayOf(monday);
+}

@@ -1,0 +1,96 @@
+import { crc32 } from 'node:zlib';
+import { endOf, type Extent } from '../extent.js';
+import { ANNOUNCEMENT, MAX_BLOCK_LENGTH, parseAnnouncements, type Proof } from '../stream/frame-format.js';
+import { joinChecksums } from '../stream/joined-checksum.js';
+import { withFile, withoutOverlaps, type Archive } from './archive.js';
+import { ExtentTable } from './extent-table.js';
+import { scanArchive } from './scan-archive.js';
+
+const zeroes = Buffer.alloc(MAX_BLOCK_LENGTH);
+
+/**
+ * What an archive says of the state that it starts from: the checksums of extents. A snapback that was made as its
+ * target was written says it of what was written; others by proofs.
+ */
+export class ArchiveProofs {
+  private constructor(
+    /** Ascending; `position` is the checksum, `source` the length that it is of. */
+    private readonly table: ExtentTable,
+  ) {}
+
+  /**
+   * Reads and checks a whole archive, and gathers its proofs. Throws TruncatedStreamError, FormatError, DeviceError.
+   */
+  static async read({ path }: Pick<Archive, 'path'>): Promise<ArchiveProofs> {
+    const said = new ExtentTable();
+    const add = ({ offset, length, crc }: Proof) => {
+      said.add(offset, length, crc, offset, length);
+    };
+    await withFile(path, (random) =>
+      scanArchive(random, {
+        item: (item) => {
+          if (item.kind === 'proof') add(item);
+        },
+        skipped: ({ header, payload, position }) => {
+          if (header.type !== ANNOUNCEMENT) return;
+          for (const write of parseAnnouncements(payload, path, position)) {
+            if (write.length <= 0 || write.length > MAX_BLOCK_LENGTH) continue;
+            const crc = write.zeroes ? crc32(zeroes.subarray(0, write.length)) : write.crc;
+            add({ offset: write.offset, length: write.length, crc });
+          }
+        },
+      }),
+    );
+    // What was said of an extent later counts; what is left of an earlier one in parts proves nothing.
+    return new ArchiveProofs(withoutOverlaps(said, false, (_layer, source) => source));
+  }
+
+  /** The proof of just this extent, perhaps of several proofs that adjoin; null where there is none. */
+  of({ offset, length }: Extent): Proof | null {
+    const end = offset + length;
+    let crc = 0;
+    let at = offset;
+    for (let index = this.firstEndingBehind(offset); at < end; index++) {
+      const proof = this.at(index);
+      if (proof?.offset !== at || endOf(proof) > end) return null;
+      crc = at === offset ? proof.crc : joinChecksums(crc, proof.crc, proof.length);
+      at = endOf(proof);
+    }
+    return { offset, length, crc };
+  }
+
+  /** All of them, ascending. */
+  *[Symbol.iterator](): Generator<Proof> {
+    for (let index = 0; index < this.table.count; index++) {
+      const proof = this.at(index);
+      if (proof !== null) yield proof;
+    }
+  }
+
+  private at(index: number): Proof | null {
+    if (index >= this.table.count) return null;
+    const { offset, length, position: crc, blockOffset, source } = this.table.at(index);
+    return offset === blockOffset && length === source ? { offset, length, crc } : null;
+  }
+
+  private firstEndingBehind(offset: number): number {
+    return firstEndingBehind(this.table, offset);
+  }
+}
+
+/** The index of a table's first extent that ends behind an offset; the count where none does. */
+export function firstEndingBehind(table: ExtentTable, offset: number): number {
+  let low = 0;
+  let high = table.count;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (table.endAt(middle) > offset) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+/** Whether any extent of a table lies in this one. */
+export function touches(table: ExtentTable, extent: Extent): boolean {
+  return table.offsetAt(firstEndingBehind(table, extent.offset)) < endOf(extent);
+}

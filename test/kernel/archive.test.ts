@@ -1,0 +1,220 @@
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { targetKeyOf } from '../../src/target/target-key.js';
+import { copyDevice, scatterWrites } from './support/devices.js';
+import {
+  createSnapshot,
+  createVolume,
+  createVolumeGroup,
+  digestOf,
+  lvmsync,
+  lvmsyncCommand,
+  removeVolumeGroup,
+  run,
+  writeRandom,
+} from './support/lab.js';
+import { expectFailure, reportOf, runLvmsync } from './support/outcomes.js';
+import { reach, start } from './support/random-moments.js';
+
+const GROUP = 'vg-archive';
+const MIB = 1024 * 1024;
+const STATE = '/run/archive-state';
+/** Undos that the receiver made as it applied, and those that the sender made by itself. */
+const RECEIVED = '/run/archive-received';
+const SENT = '/run/archive-sent';
+const CLOCK = '/run/archive-clock.mjs';
+/** When each generation was brought to the target. */
+const TIMES = [
+  '2026-01-10T12:00:00Z',
+  '2026-02-10T12:00:00Z',
+  '2026-02-20T12:00:00Z',
+  '2026-03-05T12:00:00Z',
+];
+const LAST = TIMES.length;
+
+let origin = '';
+let target = '';
+/** Of each state of the volume: what it holds, and its identity. */
+const digests: string[] = [];
+const states: string[] = [];
+
+const snapshotOf = (generation: number) => `${GROUP}/s${generation}`;
+
+async function freeze(generation: number): Promise<void> {
+  await createSnapshot(GROUP, 'origin', `s${generation}`, { size: '28M', permission: 'r' });
+  digests.push(await digestOf(`/dev/${snapshotOf(generation)}`));
+  states.push(
+    (await run(['dmsetup', 'info', '-c', '--noheadings', '-o', 'uuid', `vg--archive-s${generation}`])).trim(),
+  );
+}
+
+async function change(generation: number): Promise<void> {
+  await scatterWrites(origin, { unit: 4096, stride: 37, count: 60, seed: `generation ${generation}` });
+  await writeRandom(origin, generation * 3 * MIB + 512, 300 * 1024, `more of ${generation}`);
+  // more than one batch of the journal
+  if (generation === 3) await writeRandom(origin, 12 * MIB, 11 * MIB, 'much');
+  await run(['blkdiscard', '-z', '-o', String((2 + generation) * MIB), '-l', '65536', origin]);
+}
+
+beforeAll(async () => {
+  for (const folder of [RECEIVED, SENT]) mkdirSync(folder, { recursive: true });
+  const clock = `const now = Date.parse(process.env.FAKE_NOW); const Real = Date;
+globalThis.Date = class extends Real { constructor(...a) { a.length === 0 ? super(now) : super(...a); } static now() { return now; } };`;
+  writeFileSync(CLOCK, clock);
+  await createVolumeGroup(GROUP);
+  origin = await createVolume(GROUP, 'origin', '24M');
+  target = await createVolume(GROUP, 'target', '24M');
+  await writeRandom(origin, 0, 20 * MIB, 'base');
+  await freeze(0);
+  await copyDevice(`/dev/${snapshotOf(0)}`, target);
+  for (const [index, time] of TIMES.entries()) {
+    const generation = index + 1;
+    await change(generation);
+    await freeze(generation);
+    const environment = { NODE_OPTIONS: `--import ${CLOCK}`, FAKE_NOW: time };
+    const [before, after] = [snapshotOf(index), snapshotOf(generation)];
+    const words = [
+      before,
+      target,
+      '-r',
+      after,
+      '--state-dir',
+      STATE,
+      '-b',
+      join(RECEIVED, `${generation}.undo`),
+    ];
+    await run(lvmsyncCommand(...words), { environment });
+    await run(lvmsyncCommand('snapback', before, '-r', after, '-o', join(SENT, `${generation}.undo`)), {
+      environment,
+    });
+    await run(['lvremove', '-qq', '-y', before]);
+  }
+  expect(await digestOf(target)).toBe(digests[LAST]);
+});
+afterAll(async () => {
+  await removeVolumeGroup(GROUP);
+  for (const folder of [RECEIVED, SENT, STATE]) rmSync(folder, { recursive: true, force: true });
+});
+
+async function restore(to: string | undefined, from: string, ...more: readonly string[]) {
+  return await reportOf('restore', target, '--to', to ?? '', '--from', from, '--state-dir', STATE, ...more);
+}
+
+describe('a folder of snapbacks', () => {
+  it('is listed, with the states that they lead from and to, and found whole', async () => {
+    const { archives } = (await reportOf('archive', 'list', RECEIVED)) as { archives: readonly object[] };
+    expect(archives).toMatchObject(
+      TIMES.map((time, index) => ({
+        time: new Date(time).toISOString(),
+        base: states[index + 1],
+        result: states[index],
+        problem: null,
+      })).reverse(),
+    );
+    await runLvmsync('archive', 'check', RECEIVED);
+    await runLvmsync('archive', 'check', SENT);
+  });
+
+  it('takes the target back to any state by one pass, and forth again by its own snapback', async () => {
+    for (const generation of [2, 0]) {
+      const redo = `/run/archive-redo-${generation}`;
+      const report = await restore(states[generation], RECEIVED, '-b', redo);
+      expect(report['archives']).toHaveLength(LAST - generation);
+      expect(await digestOf(target)).toBe(digests[generation]);
+      await runLvmsync('--apply', redo, '--state-dir', STATE, target);
+      expect(await digestOf(target)).toBe(digests[LAST]);
+      rmSync(redo);
+    }
+  });
+
+  it('takes it back to what it was at a time, as the plan said', async () => {
+    const plan = await restore('2026-02-15', RECEIVED, '--dry-run');
+    expect(await digestOf(target)).toBe(digests[LAST]);
+    expect(plan).toMatchObject({ from: states[4], to: states[2] });
+    expect(await restore('2026-02-15', RECEIVED)).toMatchObject({
+      to: plan['to'],
+      changedBytes: plan['changedBytes'],
+    });
+    expect(await digestOf(target)).toBe(digests[2]);
+    // from there, further back
+    await restore(states[1], RECEIVED);
+    expect(await digestOf(target)).toBe(digests[1]);
+  });
+});
+
+describe('snapbacks that the sender made', () => {
+  it('take a target back, whose state is found by what it holds, to each earlier one', async () => {
+    for (const generation of [3, 1, 0]) {
+      await copyDevice(`/dev/${snapshotOf(LAST)}`, target);
+      expect(await restore(states[generation], SENT)).toMatchObject({ from: states[LAST] });
+      expect(await digestOf(target)).toBe(digests[generation]);
+    }
+  });
+
+  it('are refused where they would be of a snapshot that can be written', async () => {
+    await createSnapshot(GROUP, 'origin', 'writable', { size: '8M' });
+    const words = ['snapback', `${GROUP}/writable`, '-o', join(SENT, 'no')];
+    await expectFailure(words, 4, /writable: it is writable, so its old bytes may not be those/);
+    expect(readdirSync(SENT)).not.toContain('no');
+    await runLvmsync(...words, '--force', 'writable');
+    rmSync(join(SENT, 'no'));
+    await run(['lvremove', '-qq', '-y', `${GROUP}/writable`]);
+  });
+
+  it('are refused by a target that is in none of their states, before anything is written', async () => {
+    await copyDevice(`/dev/${snapshotOf(LAST)}`, target);
+    await writeRandom(target, 4096 * 37, 4096, 'behind its back');
+    const before = await digestOf(target);
+    const words = ['restore', target, '--to', states[0] ?? '', '--from', SENT, '--state-dir', STATE];
+    await expectFailure(words, 7, /it is in no state that an archive in .* leads back from/);
+    expect(await digestOf(target)).toBe(before);
+  });
+});
+
+describe('a restore that is killed in the middle', () => {
+  it('is taken back by recover, and then done by the same command', async () => {
+    await copyDevice(`/dev/${snapshotOf(LAST)}`, target);
+    const note = join(STATE, 'targets', (await targetKeyOf(target)).key, 'apply.json');
+    const words = ['restore', target, '--to', states[0] ?? '', '--from', RECEIVED, '--state-dir', STATE];
+    for (let tries = 1; ; tries++) {
+      const running = start(lvmsyncCommand(...words));
+      await reach({ file: note, writes: 1, milliseconds: 0 }, target, running);
+      if (!running.isOver()) process.kill(running.pid, 'SIGKILL');
+      await running.finished;
+      const { stderr } = await lvmsync(['recover', target, '--state-dir', STATE]);
+      const holds = await digestOf(target);
+      expect([digests[0], digests[LAST]]).toContain(holds);
+      if (stderr.includes('taken back to what it held before')) {
+        expect(holds).toBe(digests[LAST]);
+        break;
+      }
+      // it was done before the signal came
+      expect(tries).toBeLessThan(10);
+      await copyDevice(`/dev/${snapshotOf(LAST)}`, target);
+    }
+    await runLvmsync(...words);
+    expect(await digestOf(target)).toBe(digests[0]);
+  });
+});
+
+describe('a folder that is pruned', () => {
+  it('still leads to every state that was kept, and names no other', async () => {
+    const dry = await reportOf('archive', 'prune', '--keep-monthly', '2', '--dry-run', RECEIVED);
+    expect(readdirSync(RECEIVED)).toHaveLength(LAST);
+    const report = await reportOf('archive', 'prune', '--keep-monthly', '2', RECEIVED);
+    expect(report).toMatchObject({ ...dry, madeBytes: report['madeBytes'] });
+    expect(report).toMatchObject({
+      kept: [states[3], states[1]],
+      dropped: [states[2], states[0]],
+      unpruned: [],
+    });
+    expect(readdirSync(RECEIVED).sort()).toEqual([expect.stringMatching(/-combined-/), '4.undo']);
+    await runLvmsync('archive', 'check', RECEIVED);
+    for (const generation of [3, 1]) {
+      await copyDevice(`/dev/${snapshotOf(LAST)}`, target);
+      await restore(states[generation], RECEIVED);
+      expect(await digestOf(target)).toBe(digests[generation]);
+    }
+  });
+});
