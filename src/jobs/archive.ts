@@ -2,12 +2,14 @@ import { join } from 'node:path';
 import { FormatError, LvmsyncError, TruncatedStreamError } from '../errors.js';
 import { removeDurably } from '../host/durable-file.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { openArchive } from '../snapback/archive.js';
+import { openArchive, type Archive } from '../snapback/archive.js';
 import { listArchives, type ListedArchive } from '../snapback/archive-folder.js';
 import { checkArchive } from '../snapback/check-archive.js';
 import { planCombination } from '../snapback/combination.js';
 import type { KeepRules } from '../snapback/keep-rules.js';
 import { planPruning, type PrunePlan, type UnprunedUndos } from '../snapback/pruning.js';
+import { forgetPruneIntent, readPruneIntent, writePruneIntent } from '../snapback/prune-intent.js';
+import { ArchiveProofs } from '../snapback/proofs.js';
 import { undosOf, type Undo } from '../snapback/states.js';
 import { isThere } from '../target/journal.js';
 import { saveCombination } from './combine.js';
@@ -61,18 +63,32 @@ export async function pruneArchives(
   { rules, dryRun }: PruneOptions,
   about: Surroundings,
 ): Promise<PruneSummary> {
-  const { plans, unpruned } = planPruning(undosOf(await listArchives(folder)), rules);
+  const undos = undosOf(await listArchives(folder));
+  const leftOver = new Set(await readPruneIntent(folder, undos));
+  const { plans, unpruned } = planPruning(
+    undos.filter((undo) => !leftOver.has(undo)),
+    rules,
+  );
+  const removed = [...leftOver, ...plans.flatMap((plan) => plan.removed)];
+  const freedBytes = removed.reduce((sum, { archive }) => sum + archive.size, 0);
+  if (dryRun) return { plans, unpruned, madeBytes: 0, freedBytes };
   let madeBytes = 0;
-  for (const { combinations } of dryRun ? [] : plans) {
-    for (const { name, undos } of combinations) madeBytes += await combineUndos(folder, name, undos, about);
+  for (const { combinations } of plans) {
+    for (const each of combinations) madeBytes += await combineUndos(folder, each.name, each.undos, about);
   }
-  const removed = plans.flatMap((plan) => plan.removed);
-  for (const { archive } of dryRun ? [] : removed) {
+  await removeAll(folder, removed, about);
+  return { plans, unpruned, madeBytes, freedBytes };
+}
+
+/** All that replaces them is in its place. */
+async function removeAll(folder: string, undos: readonly Undo[], about: Surroundings): Promise<void> {
+  if (undos.length === 0) return;
+  await writePruneIntent(folder, undos);
+  for (const { archive } of undos) {
     about.signal.throwIfAborted();
     await removeDurably(archive.path);
   }
-  const freedBytes = removed.reduce((sum, { archive }) => sum + archive.size, 0);
-  return { plans, unpruned, madeBytes, freedBytes };
+  await forgetPruneIntent(folder);
 }
 
 async function combineUndos(
@@ -82,9 +98,15 @@ async function combineUndos(
   about: Surroundings,
 ): Promise<number> {
   const out = await freeName(folder, name);
-  const archives = [];
-  for (const { archive } of undos) archives.push(await openArchive(archive.path));
-  const size = await saveCombination(out, planCombination(archives), null, about);
+  const archives: Archive[] = [];
+  const proofs: ArchiveProofs[] = [];
+  for (const { archive } of undos) {
+    const opened = await openArchive(archive.path);
+    archives.push(opened);
+    proofs.push(await ArchiveProofs.read(opened));
+  }
+  const kept = ArchiveProofs.join(archives, proofs);
+  const size = await saveCombination(out, planCombination(archives), null, kept, about);
   // What it is made of goes: a fault of ours, or of the disk, must show before that.
   await checkArchive(out, about.signal);
   return size;

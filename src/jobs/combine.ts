@@ -6,6 +6,7 @@ import type { CompressionWish } from '../session/choose-packer.js';
 import { openArchive, type Archive, type ArchiveWish } from '../snapback/archive.js';
 import { planCombination, type Combination, type CombinationWish } from '../snapback/combination.js';
 import { writeArchive } from '../snapback/new-archive.js';
+import type { ArchiveProofs } from '../snapback/proofs.js';
 import type { Packing } from '../snapback/pack-archive.js';
 import { headerOfCombination, makerOf, writeCombination } from '../snapback/write-combination.js';
 
@@ -45,15 +46,16 @@ export async function combine(
   }
   const plan = planCombination(archives, options);
   for (const line of plan.believed) about.notice(line);
-  const size = await saveCombination(out, plan, options.codec, about);
+  const size = await saveCombination(out, plan, options.codec, null, about);
   return { plan, size, seconds: (about.clock() - started) / 1000 };
 }
 
-/** Writes a plan down as an archive; its size in bytes. Throws as `writeArchive`. */
+/** Writes a plan down as an archive, with the proofs of its base if there are any to be kept; its size in bytes. Throws as `writeArchive`. */
 export async function saveCombination(
   out: string,
   plan: Combination,
   codec: CodecWish | null,
+  proofs: ArchiveProofs | null,
   about: Surroundings,
 ): Promise<number> {
   const packing = codec === null ? null : await packingOf(codec);
@@ -62,7 +64,7 @@ export async function saveCombination(
   try {
     const header = headerOfCombination(plan, makerOf(about));
     const { size } = await writeArchive(out, header, (writer) =>
-      writeCombination(plan, writer, packing, lend, about),
+      writeCombination(plan, writer, packing, proofs, lend, about),
     );
     return size;
   } finally {

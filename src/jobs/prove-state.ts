@@ -6,19 +6,38 @@ import type { States, Undo } from '../snapback/states.js';
 import { holdsProof } from '../target/base-check.js';
 
 /**
- * Whether a target holds all that an undo says of its base, which must be something, and what the undos after it say
- * of the states before that, where nothing has changed since: else blocks that only came and went could make one state
- * pass for another. Reads all of them. Throws what reading archives throws, DeviceError.
+ * Finds the state that a target is in by what the undos say of the states that they lead from: the latest one of which
+ * all holds. The latest, since what an undo says is also true of every later state that did not touch it. So nothing
+ * is found in a chain behind an undo that says nothing. Null where none is found. Reads all the undos that it looks at.
+ *
+ * Throws what reading archives throws, DeviceError.
  */
-export async function isProvedBase(
+export async function findProvedState(
   target: BlockDevice,
-  head: Undo,
   states: States,
   about: Surroundings,
-): Promise<boolean> {
+): Promise<string | null> {
+  for (const head of states.heads) {
+    for (const state of states.waysFrom(head).keys()) {
+      const verdicts = new Set<Verdict>();
+      for (const undo of states.undosFrom(state)) verdicts.add(await judge(target, undo, states, about));
+      if (verdicts.has('holds')) return state;
+      if (verdicts.has('unknown') && !verdicts.has('differs')) break;
+    }
+  }
+  return null;
+}
+
+type Verdict = 'holds' | 'differs' | 'unknown';
+
+/**
+ * Whether a target holds all that an undo says of its base, and what the undos behind it say of the states before
+ * that, where nothing has changed since: else blocks that only came and went could make one state pass for another.
+ */
+async function judge(target: BlockDevice, head: Undo, states: States, about: Surroundings): Promise<Verdict> {
   const later: Archive[] = [];
   const seen = new Set<string>();
-  let proved = 0;
+  let isHeadProved = false;
   for (let undo: Undo | undefined = head; undo !== undefined; undo = states.undosFrom(undo.result)[0]) {
     if (seen.has(undo.base)) break;
     seen.add(undo.base);
@@ -26,12 +45,10 @@ export async function isProvedBase(
     for (const proof of await ArchiveProofs.read(archive)) {
       about.signal.throwIfAborted();
       if (later.some(({ extents }) => touches(extents, proof))) continue;
-      if (proof.offset + proof.length > target.size || !(await holdsProof(target, proof))) return false;
-      proved += 1;
+      if (proof.offset + proof.length > target.size || !(await holdsProof(target, proof))) return 'differs';
+      if (undo === head) isHeadProved = true;
     }
-    // Of the undo itself nothing could be told.
-    if (proved === 0) return false;
     later.push(archive);
   }
-  return true;
+  return isHeadProved ? 'holds' : 'unknown';
 }

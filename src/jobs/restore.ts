@@ -3,7 +3,7 @@ import { BaseMismatchError, UnsafeTargetError, UsageError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { ReceiveSummary } from '../session/apply-stream.js';
 import { applyIncoming } from '../session/receive-stream.js';
-import { openArchive } from '../snapback/archive.js';
+import { openArchive, type Archive } from '../snapback/archive.js';
 import { listArchives } from '../snapback/archive-folder.js';
 import { planCombination } from '../snapback/combination.js';
 import { ArchiveProofs } from '../snapback/proofs.js';
@@ -16,7 +16,7 @@ import type { OpenTarget } from '../target/open-target.js';
 import { describeRecovery, recoverTarget } from '../target/recover.js';
 import { FOR_NO_RUN, openTargetFor } from './apply.js';
 import { RECEIVE_MEMORY } from './memory.js';
-import { isProvedBase } from './prove-state.js';
+import { findProvedState } from './prove-state.js';
 
 /** Where to go: the state at a time, or a state by its name, or the beginning of that. */
 export type RestoreGoal =
@@ -125,11 +125,8 @@ async function findState(
   about.notice(
     `${device.path}: its record does not say in which state it is: compared with what the archives say`,
   );
-  for (const state of states.bases) {
-    for (const undo of states.undosFrom(state)) {
-      if (await isProvedBase(device, undo, states, about)) return state;
-    }
-  }
+  const proved = await findProvedState(device, states, about);
+  if (proved !== null) return proved;
   const [head, ...others] = states.heads;
   if (policy.forceBase && head !== undefined && others.length === 0) return head;
   const problem =
@@ -176,7 +173,7 @@ async function applyWay(
   policy: ApplyPolicy,
   about: Surroundings,
 ): Promise<ReceiveSummary> {
-  const archives = [];
+  const archives: Archive[] = [];
   const proofs: ArchiveProofs[] = [];
   for (const { archive } of way) {
     about.signal.throwIfAborted();
@@ -188,6 +185,6 @@ async function applyWay(
   const plan = planCombination(archives);
   const header = headerOfCombination(plan, makerOf(about));
   const { lend } = new BufferPool(RECEIVE_MEMORY);
-  const incoming = streamOf(plan, header, proofs, lend, about.signal);
+  const incoming = streamOf(plan, header, ArchiveProofs.join(archives, proofs), lend, about.signal);
   return await applyIncoming(incoming, { what: 'archives', target, policy, isSession: false }, about);
 }

@@ -10,7 +10,8 @@ export interface KeepRules {
 /** A state and when it came to be. */
 export interface TimedState {
   readonly name: string;
-  readonly begin: Date;
+  /** Null of the oldest one, of which that is not known. */
+  readonly begin: Date | null;
 }
 
 /** The names of the states to keep, of states that are given with the latest first. */
@@ -24,7 +25,8 @@ export function keptStates(states: readonly TimedState[], rules: KeepRules): Set
   ] as const) {
     const periods = new Set<string>();
     for (const { name, begin } of states) {
-      const period = periodOf(begin);
+      // Taken for one of its own: else each prune would take the oldest state for one of the next one's time.
+      const period = begin === null ? 'before' : periodOf(begin);
       if (periods.has(period)) continue;
       if (periods.size === count) break;
       periods.add(period);

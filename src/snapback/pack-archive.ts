@@ -2,6 +2,7 @@ import { crc32 } from 'node:zlib';
 import { CODEC_IDS, CODEC_LEVELS, type Codec } from '../codec/codec.js';
 import { workAhead } from '../codec/work-ahead.js';
 import { isZero } from '../device/zero-test.js';
+import type { Extent } from '../extent.js';
 import type { Block } from '../stream/block.js';
 import type { KnownOfBytes } from '../stream/block-writer.js';
 import type { FrameWriter } from '../stream/frame-writer.js';
@@ -23,8 +24,7 @@ export interface Packing {
 export type ArchiveBlock = Block & { readonly proof?: Proof };
 
 /** A block that is ready to be written; `write` releases it. */
-export interface PackedBlock {
-  readonly length: number;
+export interface PackedBlock extends Extent {
   write(writer: FrameWriter): Promise<void>;
 }
 
@@ -58,7 +58,7 @@ async function pack(block: ArchiveBlock, packing: Packing): Promise<PackedBlock 
       await prove(writer);
       await writer[kind](offset, length);
     };
-    return { length, release, write };
+    return { offset, length, release, write };
   }
   const { bytes } = block.data;
   const known = await compress(bytes, packing).catch((error: unknown) => {
@@ -73,7 +73,7 @@ async function pack(block: ArchiveBlock, packing: Packing): Promise<PackedBlock 
       release();
     }
   };
-  return { length, release, write };
+  return { offset, length, release, write };
 }
 
 async function compress(bytes: Buffer, { codec, level }: Packing): Promise<KnownOfBytes> {

@@ -1,5 +1,6 @@
 import { crc32 } from 'node:zlib';
 import { endOf, type Extent } from '../extent.js';
+import { ExtentOrder } from '../stream/extent-order.js';
 import { ANNOUNCEMENT, MAX_BLOCK_LENGTH, parseAnnouncements, type Proof } from '../stream/frame-format.js';
 import { joinChecksums } from '../stream/joined-checksum.js';
 import { withFile, withoutOverlaps, type Archive } from './archive.js';
@@ -21,10 +22,14 @@ export class ArchiveProofs {
   /**
    * Reads and checks a whole archive, and gathers its proofs. Throws TruncatedStreamError, FormatError, DeviceError.
    */
-  static async read({ path }: Pick<Archive, 'path'>): Promise<ArchiveProofs> {
+  static async read({ path, volumeSize }: Archive): Promise<ArchiveProofs> {
     const said = new ExtentTable();
+    const order = new ExtentOrder(volumeSize);
     const add = ({ offset, length, crc }: Proof) => {
-      said.add(offset, length, crc, offset, length);
+      // What came in the Ruby tool's format may lie anywhere, and cannot be kept as a proof.
+      if (length <= MAX_BLOCK_LENGTH && order.findMisfit(offset, length) === null) {
+        said.add(offset, length, crc, offset, length);
+      }
     };
     await withFile(path, (random) =>
       scanArchive(random, {
@@ -34,7 +39,6 @@ export class ArchiveProofs {
         skipped: ({ header, payload, position }) => {
           if (header.type !== ANNOUNCEMENT) return;
           for (const write of parseAnnouncements(payload, path, position)) {
-            if (write.length <= 0 || write.length > MAX_BLOCK_LENGTH) continue;
             const crc = write.zeroes ? crc32(zeroes.subarray(0, write.length)) : write.crc;
             add({ offset: write.offset, length: write.length, crc });
           }
@@ -43,6 +47,24 @@ export class ArchiveProofs {
     );
     // What was said of an extent later counts; what is left of an earlier one in parts proves nothing.
     return new ArchiveProofs(withoutOverlaps(said, false, (_layer, source) => source));
+  }
+
+  /**
+   * What archives that are applied one after another say of the state before the first of them: of each, what none
+   * before it changes.
+   *
+   * @param proofs those of each archive, in the same order
+   */
+  static join(archives: readonly Archive[], proofs: readonly ArchiveProofs[]): ArchiveProofs {
+    const said = new ExtentTable();
+    for (const [index, each] of proofs.entries()) {
+      const before = archives.slice(0, index);
+      for (const proof of each) {
+        if (before.some(({ extents }) => touches(extents, proof))) continue;
+        said.add(proof.offset, proof.length, proof.crc, proof.offset, proof.length);
+      }
+    }
+    return new ArchiveProofs(withoutOverlaps(said, true, (_layer, source) => source));
   }
 
   /** The proof of just this extent, perhaps of several proofs that adjoin; null where there is none. */

@@ -40,11 +40,11 @@ export function planPruning(
 }
 
 function planOne(chain: readonly Undo[], undos: readonly Undo[], rules: KeepRules): PrunePlan {
-  // A state came to be when the undo that leads on from it was made; of the oldest one only what is later is known.
-  const states = chain.map(({ result, time }, index) => ({
-    name: result,
-    begin: new Date(chain[index + 1]?.time ?? time),
-  }));
+  // A state came to be when the undo that leads on from it was made.
+  const states = chain.map(({ result }, index) => {
+    const next = chain[index + 1];
+    return { name: result, begin: next === undefined ? null : new Date(next.time) };
+  });
   const kept = keptStates(states, rules);
   const needed = new Set<Undo>();
   const combinations: { name: string; undos: readonly Undo[] }[] = [];

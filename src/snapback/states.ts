@@ -42,14 +42,9 @@ export class States {
     return [...new Set([...this.from.keys(), ...this.results])];
   }
 
-  /** States that something leads back from, the latest first. */
-  get bases(): string[] {
-    return [...this.from.keys()].sort((a, b) => (this.beginOf(b) ?? 0) - (this.beginOf(a) ?? 0));
-  }
-
   /** Those that nothing leads to: the latest of each volume. */
   get heads(): string[] {
-    return this.bases.filter((state) => !this.results.has(state));
+    return [...this.from.keys()].filter((state) => !this.results.has(state));
   }
 
   undosFrom(state: string): readonly Undo[] {

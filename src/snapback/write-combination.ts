@@ -3,10 +3,13 @@ import type { LendBuffer } from '../byte-channel.js';
 import { CODEC_IDS } from '../codec/codec.js';
 import { isZero } from '../device/zero-test.js';
 import type { Surroundings } from '../host/surroundings.js';
+import { endOf, type Extent } from '../extent.js';
+import type { Proof } from '../stream/frame-format.js';
 import type { FrameWriter } from '../stream/frame-writer.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import type { Combination } from './combination.js';
 import { packBlocks, type Packing } from './pack-archive.js';
+import type { ArchiveProofs } from './proofs.js';
 import { readCombination, readCombinedItems, type CombinedItem } from './read-combination.js';
 
 /** What made an archive, for its header. */
@@ -31,25 +34,30 @@ export function headerOfCombination(plan: Combination, maker: ReturnType<typeof 
 
 /**
  * Writes the blocks of a combination, compressed ones as they are unless a packing is given: all are then packed anew.
- * Proofs are left out: a combination's blocks are no longer those that were proved.
+ *
+ * @param proofs of the plan's base, to be kept; null leaves them out
  */
 export async function writeCombination(
   plan: Combination,
   writer: FrameWriter,
   packing: Packing | null,
+  proofs: ArchiveProofs | null,
   lend: LendBuffer,
   about: Pick<Surroundings, 'signal' | 'progress'>,
 ): Promise<void> {
   const { signal, progress } = about;
   const options = { lend, signal };
+  const kept = new KeptProofs(proofs, writer);
   if (packing === null) {
     for await (const item of readCombinedItems(plan, options)) {
+      await kept.writeUpTo(item);
       await writeItem(item, writer);
       progress.advance(item.length);
     }
     return;
   }
   for await (const block of packBlocks(readCombination(plan, options), packing)) {
+    await kept.writeUpTo(block);
     await block.write(writer);
     progress.advance(block.length);
   }
@@ -68,5 +76,33 @@ async function writeItem(item: CombinedItem, writer: FrameWriter): Promise<void>
     else await writer.data(offset, bytes, { crc: item.crc ?? crc32(bytes) });
   } finally {
     item.data.release();
+  }
+}
+
+/** Proofs, ascending, among the blocks: that of a block stands right before it. */
+class KeptProofs {
+  private readonly proofs: Iterator<Proof, undefined> | null;
+  private next: Proof | undefined;
+
+  constructor(
+    private readonly all: ArchiveProofs | null,
+    private readonly writer: FrameWriter,
+  ) {
+    this.proofs = all === null ? null : all[Symbol.iterator]();
+    this.next = this.proofs?.next().value;
+  }
+
+  /** Those of all extents that begin before the block's end. */
+  async writeUpTo(block: Extent): Promise<void> {
+    for (
+      ;
+      this.next !== undefined && this.next.offset < endOf(block);
+      this.next = this.proofs?.next().value
+    ) {
+      await this.writer.prove(this.next);
+    }
+    // Of a block that several proofs cover one more is made, which whoever applies it looks at.
+    const own = this.all?.of(block);
+    if (own !== null && own !== undefined) await this.writer.prove(own);
   }
 }

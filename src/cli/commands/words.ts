@@ -20,9 +20,7 @@ export const COMMANDS = [
 export type CommandName = (typeof COMMANDS)[number];
 
 /** Names that later versions use: a transfer must not take them for something else meanwhile. */
-const RESERVED_NAMES = [
-  ...['replicate', 'status', 'promote', 'reverse', 'migrate', 'config', 'timer'],
-];
+const RESERVED_NAMES = [...['replicate', 'status', 'promote', 'reverse', 'migrate', 'config', 'timer']];
 
 /** The command that the first word selects, or null for a transfer. Throws UsageError for one not built yet. */
 export function commandNamed(word: string | undefined): CommandName | null {

@@ -1,0 +1,45 @@
+import { join } from 'node:path';
+import * as v from 'valibot';
+import { readIfThere, removeDurably, writeDurably } from '../host/durable-file.js';
+import type { Undo } from './states.js';
+
+const NAME = '.lvmsync-prune.json';
+
+const intentSchema = v.object({
+  /** Undos that were to go when all that replaces them was in its place. */
+  removing: v.array(v.object({ name: v.string(), base: v.string(), result: v.string() })),
+});
+
+type Removing = v.InferOutput<typeof intentSchema>['removing'];
+
+/**
+ * What a prune of a folder had begun to remove when it was cut short, of the undos that are there: what is left of them
+ * no longer shows by itself that it is of no use. Throws DeviceError.
+ */
+export async function readPruneIntent(folder: string, undos: readonly Undo[]): Promise<Undo[]> {
+  const intent = v.safeParse(intentSchema, parseJson((await readIfThere(join(folder, NAME))) ?? ''));
+  const removing: Removing = intent.success ? intent.output.removing : [];
+  // By their states as well: another file may have the name by now.
+  return undos.filter(({ archive, base, result }) =>
+    removing.some((each) => each.name === archive.name && each.base === base && each.result === result),
+  );
+}
+
+/** Notes, for good, which undos go from now on. Throws DeviceError. */
+export async function writePruneIntent(folder: string, undos: readonly Undo[]): Promise<void> {
+  const removing: Removing = undos.map(({ archive, base, result }) => ({ name: archive.name, base, result }));
+  await writeDurably(join(folder, NAME), `${JSON.stringify({ removing })}\n`);
+}
+
+/** All of them are gone. Throws DeviceError. */
+export async function forgetPruneIntent(folder: string): Promise<void> {
+  await removeDurably(join(folder, NAME));
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
