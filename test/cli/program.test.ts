@@ -195,7 +195,7 @@ describe('what goes wrong', () => {
     [['verify', 'a', 'b', '--audit', '100.5'], /--audit 100\.5: .*at most 100/],
     [['verify', 'a', 'b', '--audit', '1e1'], /--audit 1e1: a share/],
     [['receive', '--read-only', '-b', 'x', 'y'], /--snapback cannot be used with --read-only/],
-    [['restore', 'a', 'b'], /restore: this command is not part of this version/],
+    [['replicate', 'a', 'b'], /replicate: this command is not part of this version/],
     [['--stdout', 'vg/s', '-b', 'x'], /--snapback cannot be used with --stdout/],
     [['--stdout', 'vg/s', '--json'], /--json cannot be used with --stdout/],
     [['--apply', 'x', '-r', 'y', 'z'], /--data-source cannot be used with --apply/],

@@ -42,7 +42,7 @@ const states: string[] = [];
 const snapshotOf = (generation: number) => `${GROUP}/s${generation}`;
 
 async function freeze(generation: number): Promise<void> {
-  await createSnapshot(GROUP, 'origin', `s${generation}`, { size: '28M', permission: 'r' });
+  await createSnapshot(GROUP, 'origin', `s${generation}`, { size: '20M', permission: 'r' });
   digests.push(await digestOf(`/dev/${snapshotOf(generation)}`));
   states.push(
     (await run(['dmsetup', 'info', '-c', '--noheadings', '-o', 'uuid', `vg--archive-s${generation}`])).trim(),
@@ -51,9 +51,9 @@ async function freeze(generation: number): Promise<void> {
 
 async function change(generation: number): Promise<void> {
   await scatterWrites(origin, { unit: 4096, stride: 37, count: 60, seed: `generation ${generation}` });
-  await writeRandom(origin, generation * 3 * MIB + 512, 300 * 1024, `more of ${generation}`);
+  await writeRandom(origin, generation * 2 * MIB + 512, 300 * 1024, `more of ${generation}`);
   // more than one batch of the journal
-  if (generation === 3) await writeRandom(origin, 12 * MIB, 11 * MIB, 'much');
+  if (generation === 3) await writeRandom(origin, 6 * MIB, 9 * MIB, 'much');
   await run(['blkdiscard', '-z', '-o', String((2 + generation) * MIB), '-l', '65536', origin]);
 }
 
@@ -63,9 +63,9 @@ beforeAll(async () => {
 globalThis.Date = class extends Real { constructor(...a) { a.length === 0 ? super(now) : super(...a); } static now() { return now; } };`;
   writeFileSync(CLOCK, clock);
   await createVolumeGroup(GROUP);
-  origin = await createVolume(GROUP, 'origin', '24M');
-  target = await createVolume(GROUP, 'target', '24M');
-  await writeRandom(origin, 0, 20 * MIB, 'base');
+  origin = await createVolume(GROUP, 'origin', '16M');
+  target = await createVolume(GROUP, 'target', '16M');
+  await writeRandom(origin, 0, 14 * MIB, 'base');
   await freeze(0);
   await copyDevice(`/dev/${snapshotOf(0)}`, target);
   for (const [index, time] of TIMES.entries()) {
@@ -116,16 +116,14 @@ describe('a folder of snapbacks', () => {
     await runLvmsync('archive', 'check', SENT);
   });
 
-  it('takes the target back to any state by one pass, and forth again by its own snapback', async () => {
-    for (const generation of [2, 0]) {
-      const redo = `/run/archive-redo-${generation}`;
-      const report = await restore(states[generation], RECEIVED, '-b', redo);
-      expect(report['archives']).toHaveLength(LAST - generation);
-      expect(await digestOf(target)).toBe(digests[generation]);
-      await runLvmsync('--apply', redo, '--state-dir', STATE, target);
-      expect(await digestOf(target)).toBe(digests[LAST]);
-      rmSync(redo);
-    }
+  it('takes the target back to the first state by one pass, and forth again by its own snapback', async () => {
+    const redo = '/run/archive-redo';
+    const report = await restore(states[0], RECEIVED, '-b', redo);
+    expect(report['archives']).toHaveLength(LAST);
+    expect(await digestOf(target)).toBe(digests[0]);
+    await runLvmsync('--apply', redo, '--state-dir', STATE, target);
+    expect(await digestOf(target)).toBe(digests[LAST]);
+    rmSync(redo);
   });
 
   it('takes it back to what it was at a time, as the plan said', async () => {
@@ -145,7 +143,7 @@ describe('a folder of snapbacks', () => {
 
 describe('snapbacks that the sender made', () => {
   it('take a target back, whose state is found by what it holds, to each earlier one', async () => {
-    for (const generation of [3, 1, 0]) {
+    for (const generation of [3, 0]) {
       await copyDevice(`/dev/${snapshotOf(LAST)}`, target);
       expect(await restore(states[generation], SENT)).toMatchObject({ from: states[LAST] });
       expect(await digestOf(target)).toBe(digests[generation]);
