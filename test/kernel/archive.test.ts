@@ -1,7 +1,12 @@
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openSource } from '../../src/jobs/open-source.js';
+import { sendToLocalTarget } from '../../src/jobs/send-locally.js';
+import { makeSnapback } from '../../src/jobs/snapback.js';
+import { DEFAULT_POLICY } from '../../src/target/apply-policy.js';
 import { targetKeyOf } from '../../src/target/target-key.js';
+import { quietSurroundings } from '../support/surroundings.js';
 import { copyDevice, scatterWrites } from './support/devices.js';
 import {
   createSnapshot,
@@ -23,7 +28,6 @@ const STATE = '/run/archive-state';
 /** Undos that the receiver made as it applied, and those that the sender made by itself. */
 const RECEIVED = '/run/archive-received';
 const SENT = '/run/archive-sent';
-const CLOCK = '/run/archive-clock.mjs';
 /** When each generation was brought to the target. */
 const TIMES = [
   '2026-01-10T12:00:00Z',
@@ -59,9 +63,6 @@ async function change(generation: number): Promise<void> {
 
 beforeAll(async () => {
   for (const folder of [RECEIVED, SENT]) mkdirSync(folder, { recursive: true });
-  const clock = `const now = Date.parse(process.env.FAKE_NOW); const Real = Date;
-globalThis.Date = class extends Real { constructor(...a) { a.length === 0 ? super(now) : super(...a); } static now() { return now; } };`;
-  writeFileSync(CLOCK, clock);
   await createVolumeGroup(GROUP);
   origin = await createVolume(GROUP, 'origin', '16M');
   target = await createVolume(GROUP, 'target', '16M');
@@ -72,26 +73,20 @@ globalThis.Date = class extends Real { constructor(...a) { a.length === 0 ? supe
     const generation = index + 1;
     await change(generation);
     await freeze(generation);
-    const environment = { NODE_OPTIONS: `--import ${CLOCK}`, FAKE_NOW: time };
     const [before, after] = [snapshotOf(index), snapshotOf(generation)];
-    const words = [
-      before,
-      target,
-      '-r',
-      after,
-      '--state-dir',
-      STATE,
-      '-b',
-      join(RECEIVED, `${generation}.undo`),
-    ];
-    await run(lvmsyncCommand(...words), { environment });
-    await run(lvmsyncCommand('snapback', before, '-r', after, '-o', join(SENT, `${generation}.undo`)), {
-      environment,
-    });
+    const about = { ...quietSurroundings(), now: () => new Date(time) };
+    const source = { kind: 'snapshot', name: before, dataSource: after } as const;
+    const policy = { ...DEFAULT_POLICY, stateDir: STATE, snapback: join(RECEIVED, `${generation}.undo`) };
+    // in this process: in the guest it takes seconds to start another
+    const opened = await openSource(about, source);
+    await sendToLocalTarget(opened, target, policy, { proofs: true, dryRun: false }, about);
+    await opened.close();
+    const options = { codec: null, forceWritable: false };
+    await makeSnapback(source, join(SENT, `${generation}.undo`), options, about);
     await run(['lvremove', '-qq', '-y', before]);
   }
   expect(await digestOf(target)).toBe(digests[LAST]);
-});
+}, 300_000);
 afterAll(async () => {
   await removeVolumeGroup(GROUP);
   for (const folder of [RECEIVED, SENT, STATE]) rmSync(folder, { recursive: true, force: true });
