@@ -17,6 +17,7 @@ import { describeRecovery, recoverTarget } from '../target/recover.js';
 import { FOR_NO_RUN, openTargetFor } from './apply.js';
 import { RECEIVE_MEMORY } from './memory.js';
 import { findProvedState } from './prove-state.js';
+import { checkRollBack, rollBackOpen } from './roll-back.js';
 
 /** Where to go: the state at a time, or a state by its name, or the beginning of that. */
 export type RestoreGoal =
@@ -30,7 +31,7 @@ export interface RestoreSummary {
   readonly from: string;
   readonly to: string;
   /** Null where there was nothing to do. */
-  readonly applied: ReceiveSummary | null;
+  readonly applied: Pick<ReceiveSummary, 'changedBytes' | 'blocks'> | null;
   readonly seconds: number;
 }
 
@@ -41,23 +42,56 @@ export interface RestoreSummary {
  * Throws BaseMismatchError where the target is in no state that the undos lead back from, UsageError where they do
  * not lead to the goal; what opening a target, reading archives and applying a stream throw.
  */
-export async function restore(
+export function restore(
   targetPath: string,
   goal: RestoreGoal,
   folder: string,
   policy: ApplyPolicy,
   about: Surroundings,
 ): Promise<RestoreSummary> {
+  return restoreBy(applyWay, { targetPath, goal, folder, policy }, about);
+}
+
+/**
+ * The same at once, for a logical volume that nobody has open: by a merge, which LVM goes on with in the background.
+ * Throws as `restore`, and UnsafeTargetError, with the reason, of anything else.
+ */
+export function restoreInstantly(
+  targetPath: string,
+  goal: RestoreGoal,
+  folder: string,
+  policy: ApplyPolicy,
+  about: Surroundings,
+): Promise<RestoreSummary> {
+  return restoreBy(mergeWay, { targetPath, goal, folder, policy }, about, async (target) => {
+    await checkRollBack(target, targetPath, about);
+  });
+}
+
+interface RestoreWish {
+  readonly targetPath: string;
+  readonly goal: RestoreGoal;
+  readonly folder: string;
+  readonly policy: ApplyPolicy;
+}
+
+async function restoreBy(
+  go: typeof applyWay | typeof mergeWay,
+  { targetPath, goal, folder, policy }: RestoreWish,
+  about: Surroundings,
+  check: (target: OpenTarget) => Promise<void> = () => Promise.resolve(),
+): Promise<RestoreSummary> {
   const started = about.clock();
   const states = await readStates(folder, about);
   const target = await openTargetFor(targetPath, policy, FOR_NO_RUN, about);
   try {
+    await check(target);
     await settleEarlier(target, policy, about);
     const from = await findState(target, states, goal, folder, policy, about);
     const to = findGoal(states, from, goal, folder);
     const way = states.waysFrom(from).get(to) ?? [];
     tellPlan(targetPath, way, from, to, states, about);
-    const applied = way.length === 0 ? null : await applyWay(target, way, policy, about);
+    const applied = way.length === 0 ? null : await go(target, way, policy, about);
     const archives = way.map(({ archive }) => archive.path);
     return { archives, from, to, applied, seconds: (about.clock() - started) / 1000 };
   } finally {
@@ -187,4 +221,22 @@ async function applyWay(
   const { lend } = new BufferPool(RECEIVE_MEMORY);
   const incoming = streamOf(plan, header, ArchiveProofs.join(archives, proofs), lend, about.signal);
   return await applyIncoming(incoming, { what: 'archives', target, policy, isSession: false }, about);
+}
+
+/** Nothing is written before all blocks of all archives have been read and checked, and are in the store. */
+async function mergeWay(
+  target: OpenTarget,
+  way: readonly Undo[],
+  policy: ApplyPolicy,
+  about: Surroundings,
+): Promise<Pick<ReceiveSummary, 'changedBytes' | 'blocks'>> {
+  const targetName = target.device.path;
+  const archives: Archive[] = [];
+  for (const { archive } of way) archives.push(await openArchive(archive.path));
+  const plan = planCombination(archives);
+  if (!policy.dryRun) {
+    const stateDir = policy.stateDir ?? about.stateDir;
+    await rollBackOpen(target, plan, { targetName, stateDir, isProved: true }, about);
+  }
+  return { changedBytes: plan.bytes, blocks: plan.extents.count };
 }

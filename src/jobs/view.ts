@@ -1,6 +1,4 @@
-import { randomBytes } from 'node:crypto';
 import { rm } from 'node:fs/promises';
-import { BufferPool } from '../device/aligned-memory.js';
 import { openLocalDevice } from '../device/local-device.js';
 import { UnsafeTargetError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
@@ -8,16 +6,13 @@ import { openArchive, type ArchiveWish } from '../snapback/archive.js';
 import { closeView, type ClosedView } from '../view/close-view.js';
 import { planCombination, type Combination } from '../snapback/combination.js';
 import { openView, type OpenedView } from '../view/open-view.js';
-import { readCombination } from '../snapback/read-combination.js';
 import { listViews, type ListedView } from '../view/list-views.js';
-import { rollBack } from '../view/roll-back.js';
 import { planStore, sizeForAll, type StorePlan } from '../snapback/store-plan.js';
 import { writeStore } from '../snapback/store-writer.js';
-import type { OldState } from '../view/view-making.js';
 import { makeSparseFile } from '../view/view-of-device.js';
 import { ViewEntry } from '../view/view-record.js';
 import { openTarget } from '../target/open-target.js';
-import { ARCHIVE_MEMORY, STORE_MEMORY } from './memory.js';
+import { lendForStore, oldStateOf } from './old-state.js';
 
 /** How archives shall be looked at. */
 export interface ViewOptions {
@@ -72,35 +67,6 @@ export function viewList(stateDir: string | null, about: Surroundings): Promise<
   return listViews(stateDir ?? about.stateDir, about);
 }
 
-/** Takes a logical volume of this host back by a merge: at once. Throws as `rollBack`. */
-export async function restoreInstantly(
-  targetName: string,
-  combination: Combination,
-  options: Omit<ViewOptions, 'proto3'>,
-  about: Surroundings,
-): Promise<ViewSummary> {
-  const started = about.clock();
-  const name = `lvmsync-rollback-${randomBytes(4).toString('hex')}`;
-  const { forceBase } = options;
-  const opened = await withTarget(
-    targetName,
-    name,
-    `restore ${targetName}`,
-    options,
-    about,
-    (target, entry) =>
-      rollBack(
-        target,
-        oldStateOf(combination, about),
-        { targetName, forceBase },
-        entry,
-        lendForStore(),
-        about,
-      ),
-  );
-  return { ...opened, seconds: (about.clock() - started) / 1000 };
-}
-
 /**
  * Writes a store into a new file, with room for every chunk of the volume unless told otherwise. `targetName` is only
  * read: for the rest of chunks that the archives have in part; null where there is none. Throws DeviceError where the
@@ -152,19 +118,6 @@ async function combine(
   const combination = planCombination(archives, { forceBase });
   for (const line of combination.believed) about.notice(line);
   return combination;
-}
-
-function oldStateOf(combination: Combination, { signal }: Surroundings): OldState {
-  const { volumeSize, base, result, extents } = combination;
-  return {
-    ...{ volumeSize, base, result },
-    extents: () => extents,
-    blocks: () => readCombination(combination, { lend: new BufferPool(ARCHIVE_MEMORY).lend, signal }),
-  };
-}
-
-function lendForStore() {
-  return new BufferPool(STORE_MEMORY).lend;
 }
 
 type TargetWork<T> = (target: Awaited<ReturnType<typeof openTarget>>, entry: ViewEntry) => Promise<T>;

@@ -32,15 +32,7 @@ export async function rollBack(
   lend: LendBuffer,
   about: Surroundings,
 ): Promise<OpenedView> {
-  const { number } = target.device;
-  const origin = number === null ? null : await findOriginVolume(about.spawner, number);
-  const problem = whyNot(origin);
-  if (number === null || origin === null || problem !== null) {
-    throw new UnsafeTargetError(
-      targetName,
-      `no instant rollback: ${problem ?? ''}; restore without --instant writes the old bytes back`,
-    );
-  }
+  const { number, origin } = await checkRollBack(target, targetName, about);
   const wish = { purpose: 'rollback', spareBytes: SPARE_BYTES, storeFolder: null } as const;
   const opened = await openView(target, old, { ...wish, targetName, forceBase }, entry, lend, about);
   const { base, result } = old;
@@ -54,8 +46,21 @@ export async function rollBack(
   return opened;
 }
 
+/** Finds the volume that a target is. Throws UnsafeTargetError, with the reason, where no merge can take it back. */
+export async function checkRollBack(
+  { device: { number } }: OpenTarget,
+  targetName: string,
+  { spawner }: Surroundings,
+): Promise<{ readonly number: DeviceNumber; readonly origin: OriginVolume }> {
+  const origin = number === null ? null : await findOriginVolume(spawner, number);
+  const problem = whyNot(origin);
+  if (number !== null && origin !== null && problem === null) return { number, origin };
+  const advice = 'restore without --instant writes the old bytes back';
+  throw new UnsafeTargetError(targetName, `no instant rollback: ${problem ?? 'it is no device'}; ${advice}`);
+}
+
 /** Why a device cannot be taken back by a merge; null where it can. */
-export function whyNot(origin: OriginVolume | null): string | null {
+function whyNot(origin: OriginVolume | null): string | null {
   if (origin === null) return 'it is no logical volume of LVM';
   if (origin.isThin) return 'a thin volume, which the kernel merges no store into';
   if (origin.isSnapshot) return 'it is a snapshot itself';

@@ -1,6 +1,6 @@
 import { Command } from '@commander-js/extra-typings';
 import { UsageError } from '../../errors.js';
-import { restore, type RestoreGoal } from '../../jobs/restore.js';
+import { restore, restoreInstantly, type RestoreGoal } from '../../jobs/restore.js';
 import type { Context } from '../context.js';
 import { formatBytes, formatDuration } from '../terminal.js';
 import { forceOneOption } from './archives.js';
@@ -25,6 +25,7 @@ export function restoreCommand(context: Context) {
     .argument('<target>')
     .requiredOption('--to <goal>', 'the time, or the state, to go back to')
     .requiredOption('--from <dir>', 'the folder with the snapbacks')
+    .option('--instant', 'of a logical volume that nobody has open: by a merge, which LVM goes on with')
     .addOption(dryRunOption())
     .addOption(snapbackOption())
     .addOption(forceOneOption('base', 'TARGET is not in the state that the archives lead back from'))
@@ -32,9 +33,13 @@ export function restoreCommand(context: Context) {
     .addOption(stateDirOption())
     .addOption(jsonOption())
     .addHelpText('after', HELP_AFTER)
-    .action(async (target, { to, from, ...options }) => {
+    .action(async (target, { to, from, instant, ...options }) => {
       const policy = policyOf({ ...options, onBaseMismatch: 'stop' });
-      const summary = await restore(target, parseGoal(to), from, policy, context.surroundings('normal'));
+      if (instant === true && (options.snapback !== undefined || !options.journal)) {
+        throw new UsageError('--instant keeps and overwrites no old bytes: no --snapback, no --no-journal');
+      }
+      const go = instant === true ? restoreInstantly : restore;
+      const summary = await go(target, parseGoal(to), from, policy, context.surroundings('normal'));
       const { applied, seconds } = summary;
       const changedBytes = applied?.changedBytes ?? 0;
       if (options.json === true) {
@@ -45,6 +50,11 @@ export function restoreCommand(context: Context) {
       } else if (applied !== null && options.dryRun === true) {
         context.say(
           `dry run: ${formatBytes(changedBytes)} would be written to ${target}; nothing was written`,
+        );
+      } else if (applied !== null && instant === true) {
+        const merge = 'LVM merges the old bytes in the background, also after a reboot (lvs shows how far)';
+        context.say(
+          `${target}: shows ${summary.to} from now on, after ${formatDuration(seconds)}: ${formatBytes(changedBytes)} differ; ${merge}`,
         );
       } else if (applied !== null) {
         context.say(

@@ -1,0 +1,40 @@
+import { randomBytes } from 'node:crypto';
+import type { Surroundings } from '../host/surroundings.js';
+import type { Combination } from '../snapback/combination.js';
+import type { OpenTarget } from '../target/open-target.js';
+import type { OpenedView } from '../view/open-view.js';
+import { rollBack } from '../view/roll-back.js';
+import { ViewEntry } from '../view/view-record.js';
+import { lendForStore, oldStateOf } from './old-state.js';
+
+/** What is known of a target that is taken back. */
+export interface RollBackOptions {
+  /** The target, as its user named it. */
+  readonly targetName: string;
+  /** Where views are noted: what a rollback begins as. */
+  readonly stateDir: string;
+  /** Whether the target is known to be in the state that the archives start from. */
+  readonly isProved: boolean;
+}
+
+/**
+ * Takes an open target, a logical volume, back at once by a merge: see `rollBack`. It is closed when the merge has
+ * begun, and stays locked. A run that is killed before leaves a view, which `view list` shows. Throws as `rollBack`.
+ */
+export async function rollBackOpen(
+  target: OpenTarget,
+  combination: Combination,
+  { targetName, stateDir, isProved }: RollBackOptions,
+  about: Surroundings,
+): Promise<OpenedView> {
+  const name = `lvmsync-rollback-${randomBytes(4).toString('hex')}`;
+  const entry = await ViewEntry.take(name, `restore ${targetName}`, stateDir, about);
+  const wish = { targetName, forceBase: isProved };
+  try {
+    return await rollBack(target, oldStateOf(combination, about), wish, entry, lendForStore(), about);
+  } finally {
+    await entry.release();
+  }
+}
+
+export { checkRollBack } from '../view/roll-back.js';
