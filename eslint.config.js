@@ -16,7 +16,7 @@ const floors = [
   ['target'],
   ['block-reader.ts', 'changes', 'stream', 'transport', 'lvm'],
   ['host', 'device', 'codec'],
-  ['extent.ts', 'errors.ts', 'byte-channel.ts'],
+  ['differing-runs.ts', 'extent.ts', 'errors.ts', 'byte-channel.ts'],
 ];
 
 const floorZones = floors.flatMap((rooms, floor) => {

@@ -1,6 +1,7 @@
 import { crc32 } from 'node:zlib';
 import type { ReadBlock } from '../block-reader.js';
 import type { LentBuffer } from '../byte-channel.js';
+import { findDifferingRuns } from '../differing-runs.js';
 import type { Extent } from '../extent.js';
 import type { Proof, Section } from '../stream/frame-format.js';
 
@@ -66,7 +67,7 @@ function wholeOf(piece: Extent, crc: number | null): Outgoing {
 }
 
 function compare(piece: Extent, old: Buffer, now: Buffer, { unit, proves }: Comparison): Outgoing {
-  const runs = unit === null ? [piece] : findDifferences(old, now, unit, piece.offset);
+  const runs = unit === null ? [piece] : findDifferingRuns(old, now, unit, piece.offset);
   const isWhole = runs[0]?.length === piece.length;
   if (!proves) return isWhole ? wholeOf(piece, null) : { proof: null, section: null, runs };
   const oldCrc = crc32(old);
@@ -114,27 +115,4 @@ function once(release: () => void): () => void {
     isHeld = false;
     release();
   };
-}
-
-/**
- * Where two states of the same bytes differ, in whole units counted from their first byte: ascending, neighbours as
- * one. `start` is added to the offsets.
- */
-export function findDifferences(old: Buffer, now: Buffer, unit: number, start = 0): Extent[] {
-  const found: { offset: number; length: number }[] = [];
-  const search = (from: number, to: number): void => {
-    if (now.compare(old, from, to, from, to) === 0) return;
-    if (to - from > unit) {
-      // By halves: what is equal is mostly so in long stretches, and is then looked at in few calls.
-      const middle = from + Math.ceil((to - from) / unit / 2) * unit;
-      search(from, middle);
-      search(middle, to);
-      return;
-    }
-    const last = found.at(-1);
-    if (last !== undefined && last.offset + last.length === start + from) last.length += to - from;
-    else found.push({ offset: start + from, length: to - from });
-  };
-  if (now.length > 0) search(0, now.length);
-  return found;
 }

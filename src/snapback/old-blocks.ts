@@ -2,6 +2,7 @@ import { crc32 } from 'node:zlib';
 import { readBlocks, type ReadBlock } from '../block-reader.js';
 import type { LendBuffer, LentBuffer } from '../byte-channel.js';
 import type { ReadableVolume } from '../changes/base-view.js';
+import { findDifferingRuns } from '../differing-runs.js';
 import type { Extent } from '../extent.js';
 import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
 import type { ArchiveBlock } from './pack-archive.js';
@@ -47,7 +48,7 @@ async function takeNext(blocks: AsyncGenerator<ReadBlock>, offset: number): Prom
 /** The parts of a block that differ; they share its memory. */
 function differences({ offset, data }: ReadBlock, now: ReadBlock): ArchiveBlock[] {
   try {
-    const runs = [...differingRuns(data.bytes, now.data.bytes, offset)];
+    const runs = findDifferingRuns(data.bytes, now.data.bytes, COMPARED_UNIT, offset);
     const share = sharedBy(data, runs.length);
     return runs.map(({ offset: at, length }) => {
       const part = (bytes: Buffer) => bytes.subarray(at - offset, at - offset + length);
@@ -71,20 +72,4 @@ function sharedBy(data: LentBuffer, count: number): () => () => void {
       if (held === 0) data.release();
     };
   };
-}
-
-/** Where two pieces of a volume that begin at `offset` differ, in whole units of the volume. */
-export function* differingRuns(left: Buffer, right: Buffer, offset: number): Generator<Extent> {
-  let start = -1;
-  for (let at = 0; at < left.length;) {
-    const end = Math.min(at + COMPARED_UNIT - ((offset + at) % COMPARED_UNIT), left.length);
-    const isEqual = left.compare(right, at, end, at, end) === 0;
-    if (!isEqual && start < 0) start = at;
-    if (isEqual && start >= 0) {
-      yield { offset: offset + start, length: at - start };
-      start = -1;
-    }
-    at = end;
-  }
-  if (start >= 0) yield { offset: offset + start, length: left.length - start };
 }

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { endOf } from '../../src/extent.js';
 import { receiveStream } from '../../src/session/receive-stream.js';
-import { findDifferences } from '../../src/session/compare-blocks.js';
+import { findDifferingRuns } from '../../src/differing-runs.js';
 import { sendChanges } from '../../src/session/send-changes.js';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
 import { DEFAULT_POLICY } from '../../src/target/apply-policy.js';
@@ -31,7 +31,7 @@ describe('what differs between two states', () => {
       fc.property(state, state, fc.constantFrom(1, 2, 4, 8), (one, other, unit) => {
         const length = Math.min(one.length, other.length);
         const [old, now] = [Buffer.from(one.subarray(0, length)), Buffer.from(other.subarray(0, length))];
-        const runs = findDifferences(old, now, unit, 100);
+        const runs = findDifferingRuns(old, now, unit, 100);
         const inRun = (at: number) => runs.some((run) => run.offset - 100 <= at && at < endOf(run) - 100);
         for (let from = 0; from < length; from += unit) {
           const to = Math.min(from + unit, length);

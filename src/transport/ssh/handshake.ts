@@ -5,7 +5,7 @@ import type { Line } from './channel.js';
 import type { HostConfig } from './host-config.js';
 import { orderAlgorithms, type HostsOnFile } from './host-key.js';
 import type { KeyFiles } from './keys.js';
-import type { RawLine } from './line.js';
+import type { RawLine } from './raw-line.js';
 import { watchLiveness } from './liveness.js';
 import { prepareLogin, type Login } from './login.js';
 import { Patience } from './patience.js';

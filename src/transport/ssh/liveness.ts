@@ -1,4 +1,4 @@
-import type { RawLine } from './line.js';
+import type { RawLine } from './raw-line.js';
 
 /**
  * Watches that bytes keep coming over a line where the far side answers regular probes. Any byte is a sign of life:
