@@ -13,7 +13,11 @@ export function dataBlock(offset: number, length: number, byte: number, released
 
 /** Bytes of which no sector is like its neighbours, and none is zero. */
 export function patterned(size: number): Buffer {
-  return Buffer.from(Array.from({ length: size }, (_, i) => ((i >> 9) % 255) + 1));
+  const bytes = Buffer.alloc(size);
+  for (let sector = 0; sector * 512 < size; sector++) {
+    bytes.subarray(sector * 512, (sector + 1) * 512).fill((sector % 255) + 1);
+  }
+  return bytes;
 }
 
 /** The header of an undo of changes from A to B. */

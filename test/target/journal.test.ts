@@ -161,7 +161,7 @@ describe('a journal', () => {
   it(
     'that is damaged in the middle is not taken for one with a torn tail',
     async () => {
-      const device = new MemoryDevice(Buffer.alloc(48 * 1024 * 1024, 'old'));
+      const device = new MemoryDevice(patterned(48 * 1024 * 1024));
       const target = openInMemory(device, parent);
       const journal = await Journal.begin(target.folder, undoFor(device.size, 4096), null);
       const applier = new Applier(device, { log: journal.log, lendOld: pool() });
