@@ -179,7 +179,9 @@ describe('a run that is cut short', () => {
     expect(ended.status).toBe(status);
     expectPlainLines(ended.stderr);
     expect(ended.stderr.match(/half-written; "lvmsync recover \S+" takes it back/g)).toHaveLength(1);
-    expect(ended.stderr.trim().split('\n')).toHaveLength(2);
+    // beside the warning that the snapshot's own store is nearly full
+    const said = ended.stderr.trim().split('\n');
+    expect(said.filter((line) => !/: warning: .* % full/.test(line))).toHaveLength(2);
     await recoverToBase(slow);
   });
 
