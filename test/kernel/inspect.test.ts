@@ -163,7 +163,7 @@ describe('a snapshot whose store filled up', () => {
 
 describe('a stream in a file', () => {
   it('is told with its header and counts, and whether it is whole', async () => {
-    const { stdoutBytes } = await lvmsync([SNAPSHOT, '--stdout']);
+    const { stdoutBytes } = await lvmsync([SNAPSHOT, '--stdout', '--whole-chunks']);
     writeFileSync('/run/stream', stdoutBytes);
     const { changedBytes } = await reportOf('inspect', SNAPSHOT);
     const whole = await reportOf('inspect', '/run/stream');
