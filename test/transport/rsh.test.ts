@@ -1,8 +1,8 @@
-import { mkdtemp, readFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { CommandError, TransportError } from '../../src/errors.js';
 import { ProcessSpawner } from '../../src/host/spawner.js';
 import { startRsh } from '../../src/transport/rsh.js';
@@ -50,7 +50,9 @@ describe('a remote shell', () => {
     [HOST, ['web1']],
     [{ user: 'u', host: '::1', port: 2222 }, ['-p', '2222', 'u@::1']],
   ])('is started with its words, the host, and one string: %o', async (destination, words) => {
-    const log = join(await mkdtemp(join(tmpdir(), 'lvmsync-rsh-')), 'words');
+    const folder = await mkdtemp(join(tmpdir(), 'lvmsync-rsh-'));
+    onTestFinished(() => rm(folder, { recursive: true }));
+    const log = join(folder, 'words');
     const { transport } = await start(['true', 'a b'], { destination, log });
     await transport.exit;
     expect(await readFile(log, 'utf8')).toBe([...words, "'true' 'a b'", ''].join('\n'));
