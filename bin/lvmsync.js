@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import('../dist/cli/main.js').catch((error) => {
+import('../dist/program/main.js').catch((error) => {
   const hint =
     error?.code === 'ERR_MODULE_NOT_FOUND'
       ? 'not built yet: run `npm install && npm run build` first'

@@ -18,8 +18,7 @@ export function ensureInstalled() {
 
 /** Builds dist/ unless it is newer than all that it is made of. Throws where the sources do not compile. */
 export function ensureBuilt() {
-  // A build with errors must leave nothing that looks like a build.
-  if (!isBuilt()) runNpm('build', ['run', '--silent', 'build', '--', '--noEmitOnError']);
+  if (!isBuilt()) runNpm('build', ['run', '--silent', 'build']);
 }
 
 /** Runs a TypeScript file of the checkout to its end; tells its exit status. */
@@ -41,7 +40,7 @@ function isInstalled() {
 }
 
 function isBuilt() {
-  const built = modifiedAt('dist/cli/main.js');
+  const built = modifiedAt('dist/program/main.js');
   const sources = readdirSync(join(CHECKOUT, 'src'), { recursive: true }).map((name) => join('src', name));
   const made = ['package-lock.json', 'tsconfig.json', 'tsconfig.build.json', 'src', ...sources];
   return built !== null && made.every((name) => (modifiedAt(name) ?? 0) <= built);
