@@ -6,6 +6,7 @@ import { ByteReader } from '../stream/byte-reader.js';
 import { FrameReader } from '../stream/frame-reader.js';
 import { readProtocolLine } from '../stream/incoming-stream.js';
 import {
+  BY_BLAKE3,
   DIGEST_LENGTH,
   DIGESTS,
   encodeDigests,
@@ -13,6 +14,7 @@ import {
   QUERY,
   type Query,
 } from '../stream/query-format.js';
+import { listFastDigests, loadDigest, type TakeDigest } from './digest.js';
 import { digestBlocks } from './digest-blocks.js';
 import type { ReceiverLine } from './receiver.js';
 import { failureOf, ReplyWriter } from './reply-writer.js';
@@ -61,14 +63,15 @@ async function answerAll(
     throw new FormatError(WHAT, 0, 'protocol', 'only PROTO[4] knows questions');
   }
   await target.refresh();
-  await replies.hello({ version, targetSize: target.size, holds: null, stale: false });
+  const digests = await listFastDigests();
+  await replies.hello({ version, targetSize: target.size, holds: null, stale: false, digests });
   const frames = new FrameReader(reader, WHAT);
   let blocks = 0;
   while (!(await reader.atEnd())) {
-    const { number, query } = await nextQuery(frames, target.size, lend);
-    const digests = await digestBlocks(target, query, lend);
-    blocks += digests.length / DIGEST_LENGTH;
-    await replies.frame(DIGESTS, encodeDigests(number, digests));
+    const { number, query, takeDigest } = await nextQuery(frames, target.size, lend);
+    const taken = await digestBlocks(target, query, takeDigest, lend);
+    blocks += taken.length / DIGEST_LENGTH;
+    await replies.frame(DIGESTS, encodeDigests(number, taken));
   }
   return blocks;
 }
@@ -77,12 +80,14 @@ async function nextQuery(
   frames: FrameReader,
   size: number,
   lend: LendBuffer,
-): Promise<{ readonly number: number; readonly query: Query }> {
+): Promise<{ readonly number: number; readonly query: Query; readonly takeDigest: TakeDigest }> {
   const frame = await frames.next(lend);
   if ('data' in frame) frame.data.release();
-  else if (frame.header.type === QUERY && frame.header.flags === 0) {
+  else if (frame.header.type === QUERY && (frame.header.flags & ~BY_BLAKE3) === 0) {
     const query = parseQuery(frame.payload, size, WHAT, frame.position);
-    return { number: frame.header.number, query };
+    const takeDigest = await loadDigest(frame.header.flags === BY_BLAKE3 ? 'blake3' : 'sha256');
+    if (takeDigest !== null) return { number: frame.header.number, query, takeDigest };
+    throw new FormatError(WHAT, frame.position, 'question', 'of digests that this host cannot take');
   }
   throw new FormatError(WHAT, frame.position, 'frame', 'no question, and nothing else is taken read-only');
 }

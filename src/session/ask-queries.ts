@@ -2,6 +2,7 @@ import type { ByteSink } from '../byte-channel.js';
 import { encodeFrame, PROTOCOL_LINE } from '../stream/frame-format.js';
 import type { SmallFrame } from '../stream/frame-reader.js';
 import {
+  BY_BLAKE3,
   countBlocks,
   DIGESTS,
   encodeQuery,
@@ -9,6 +10,7 @@ import {
   QUERY,
   type Query,
 } from '../stream/query-format.js';
+import type { DigestName } from './digest.js';
 
 interface Asked {
   readonly question: number;
@@ -32,11 +34,11 @@ export class Questioner {
     this.written.catch(() => undefined);
   }
 
-  /** Resolves to the digests, one behind the other. Rejects where the question cannot be sent. */
-  ask(query: Query): Promise<Buffer> {
+  /** Resolves to the blocks' digests, one behind the other. Rejects where the question cannot be sent. */
+  ask(query: Query, digest: DigestName): Promise<Buffer> {
     const question = this.number++;
     const blocks = query.extents.reduce((sum, extent) => sum + countBlocks(extent, query.blockLength), 0);
-    const frame = encodeFrame(QUERY, 0, question, encodeQuery(query));
+    const frame = encodeFrame(QUERY, digest === 'blake3' ? BY_BLAKE3 : 0, question, encodeQuery(query));
     // Not awaited: the far side reads the next question when it has answered this one.
     this.written = this.written.then(() => this.output.write(frame));
     const answer = new Promise<Buffer>((resolve, reject) => {

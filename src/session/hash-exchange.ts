@@ -13,6 +13,7 @@ import {
   type Query,
 } from '../stream/query-format.js';
 import { Questioner } from './ask-queries.js';
+import { chooseDigest, loadDigest, type Digest } from './digest.js';
 import { digestBlocks } from './digest-blocks.js';
 import type { ResultMessage } from './messages.js';
 import { readReplies } from './replies.js';
@@ -59,9 +60,12 @@ export async function runHashExchange(
   const questioner = new Questioner(transport.output, transport.host);
   const replies = readReplies(transport.input, transport.host, questioner.take);
   try {
-    const { targetSize } = await replies.waitForHello(patience.helloMs);
+    // While the far side starts.
+    const blake3 = await loadDigest('blake3');
+    const { targetSize, digests } = await replies.waitForHello(patience.helloMs);
     comparison.checkFarSize(targetSize);
-    const exchange = new HashExchange(comparison.near, questioner, about.progress, lend);
+    const digest = chooseDigest(blake3, digests);
+    const exchange = new HashExchange(comparison.near, questioner, digest, about.progress, lend);
     const result = await unlessAnswered(compareTwice(exchange, comparison), replies);
     await questioner.end();
     checkResult(await replies.result, questioner.answeredBlocks, transport.host);
@@ -91,6 +95,7 @@ class HashExchange {
   constructor(
     private readonly near: BlockDevice,
     private readonly questioner: Questioner,
+    private readonly digest: Digest,
     private readonly progress: Progress,
     private readonly lend: LendBuffer,
   ) {}
@@ -106,11 +111,11 @@ class HashExchange {
       while (ahead.length < QUESTIONS_AHEAD) {
         const next = queries.next();
         if (next.done === true) break;
-        ahead.push({ query: next.value, answer: this.questioner.ask(next.value) });
+        ahead.push({ query: next.value, answer: this.questioner.ask(next.value, this.digest.name) });
       }
       const first = ahead.shift();
       if (first === undefined) break;
-      const near = digestBlocks(this.near, first.query, this.lend, (read) => {
+      const near = digestBlocks(this.near, first.query, this.digest.take, this.lend, (read) => {
         this.progress.advance(read);
       });
       noteDifferences(first.query, ...(await Promise.all([near, first.answer])), differing);

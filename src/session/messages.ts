@@ -46,6 +46,7 @@ const helloSchema = v.object({
   // A receiver that says nothing of them decompresses nothing.
   codecs: v.optional(v.pipe(v.array(text), v.maxLength(32)), []),
   sections: v.optional(v.boolean(), false),
+  digests: v.optional(v.pipe(v.array(text), v.maxLength(32)), []),
   resume: v.nullish(v.pipe(text, v.base64()), null),
   heartbeat: v.nullish(v.pipe(size, v.minValue(1), v.maxValue(3600)), null),
 });
@@ -67,7 +68,7 @@ const lastWordSchema = v.variant('ok', [sentSchema, failureSchema]);
 /**
  * The receiver is ready: its version, its target's size in bytes, the state that it is known to hold, whether
  * someone may have written to it since that was recorded, and the names of the codecs that it can decompress;
- * whether it understands sections; the token, in base64, of the place up to which it holds this stream; how many seconds there are between its signs of
+ * whether it understands sections; by what else than SHA-256 it can compare; the token, in base64, of the place up to which it holds this stream; how many seconds there are between its signs of
  * life.
  */
 export type HelloMessage = v.InferOutput<typeof helloSchema>;

@@ -6,9 +6,11 @@ import { encodeRange, parseRange, RANGE_LENGTH } from './frame-format.js';
  * The byte layout of a verify's questions and answers (docs/stream-format.md, "Read-only session"):
  *
  *   Q := u32 blockLength, then 1 to 4,096 times (u64 offset, u64 length)
- *   d := u64 number of the question's frame, u8[32] sha256 of each block
+ *   d := u64 number of the question's frame, u8[32] digest of each block
  */
 export const QUERY = 'Q';
+/** The flag of a question that asks for BLAKE3 digests; without it, SHA-256. */
+export const BY_BLAKE3 = 2;
 export const DIGESTS = 'd';
 export const DIGEST_LENGTH = 32;
 /** Extents of a query, and blocks that it makes. */

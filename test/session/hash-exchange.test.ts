@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
@@ -11,6 +12,7 @@ import {
 import { coalesceExtents, type Extent } from '../../src/extent.js';
 import { startLocalFarSide } from '../../src/jobs/local-far-side.js';
 import { answerQueries } from '../../src/session/answer-queries.js';
+import { loadDigest } from '../../src/session/digest.js';
 import { runHashExchange } from '../../src/session/hash-exchange.js';
 import { encodeHello, encodeResult } from '../../src/session/messages.js';
 import type { FarSide } from '../../src/session/sender.js';
@@ -168,18 +170,21 @@ async function recordAnswers(target: MemoryDevice, questions: Uint8Array) {
   return { outcome, said: output.bytes() };
 }
 
-const oneQuestion = encodeFrame(
-  'Q',
-  0,
-  0,
-  encodeQuery({ blockLength: 256 * 1024, extents: [{ offset: 0, length: 2 * CHUNK }] }),
-);
+const questionWith = (flags: number) =>
+  encodeFrame(
+    'Q',
+    flags,
+    0,
+    encodeQuery({ blockLength: 256 * 1024, extents: [{ offset: 0, length: 2 * CHUNK }] }),
+  );
+const oneQuestion = questionWith(0);
+const byBlake3 = questionWith(2);
 
 describe('answers', () => {
   const near = volumeOf(2, 1);
 
   it('that are cut anywhere, or have any bit flipped, are never taken for equality', async () => {
-    const { said } = await recordAnswers(volumeOf(2, 1), oneQuestion);
+    const { said } = await recordAnswers(volumeOf(2, 1), byBlake3);
     await expect(compare(scripted(said, 0), { near })).resolves.toMatchObject({ comparedBytes: 2 * CHUNK });
     for (let length = 0; length < said.length; length++) {
       await expect(compare(scripted(said.subarray(0, length), 0), { near })).rejects.toThrow();
@@ -212,13 +217,45 @@ describe('answers', () => {
   });
 });
 
+describe('digests', () => {
+  it('are BLAKE3 by its own test vectors, of memory for direct I/O too', async () => {
+    const take = await loadDigest('blake3');
+    const hexOf = async (bytes: Buffer) => Buffer.from((await take?.(bytes)) ?? []).toString('hex');
+    // The first 32 bytes for inputs of 0 and 1 bytes of 0, 1, 2, …: test_vectors.json of the BLAKE3 reference.
+    expect(await hexOf(Buffer.alloc(0))).toBe(
+      'af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262',
+    );
+    const { bytes } = await pool()(1);
+    expect(await hexOf(bytes.fill(0))).toBe(
+      '2d3adedff11b61f14c886e35afa036736dcd87a74d27b5c1510225d0f592e213',
+    );
+  });
+
+  it('are SHA-256 for who asks without the flag', async () => {
+    const target = volumeOf(2, 1);
+    const { said } = await recordAnswers(target, oneQuestion);
+    expect(said.includes(createHash('sha256').update(target.bytes).digest())).toBe(true);
+  });
+
+  it('are asked by SHA-256 of a far side that tells of nothing else', async () => {
+    const near = volumeOf(2, 1);
+    const hello = encodeHello({ version: '1', targetSize: SIZE, holds: null, stale: false }, 0);
+    const digest = createHash('sha256').update(near.bytes).digest();
+    const answer = encodeFrame('d', 0, 1, Buffer.concat([Buffer.alloc(8), digest]));
+    const says = [line, hello, answer, encodeResult({ ok: true, blocks: 1, mismatches: 0 }, 2)];
+    const { differing } = await compare(scripted(Buffer.concat(says), 0), { near });
+    expect(differing.chunks.count).toBe(0);
+  });
+});
+
 describe('a read-only far side', () => {
   const past = { blockLength: 4096, extents: [{ offset: CHUNK, length: SIZE }] };
   it.each([
     ['the header of a stream', encodeFrame('H', 0, 0, Buffer.from('{}')), 'FORMAT'],
     ['zeroes', encodeFrame('Z', 0, 0, encodeRange(0, 4096)), 'FORMAT'],
     ['data', encodeFrame('D', 0, 0, Buffer.alloc(13 + 512).fill(2, 10, 11)), 'FORMAT'],
-    ['a question with a flag', encodeFrame('Q', 1, 0, oneQuestion.subarray(14, -4)), 'FORMAT'],
+    ['a question with another flag', questionWith(1), 'FORMAT'],
+    ['one with a flag too many', questionWith(6), 'FORMAT'],
     ['a question past its end', encodeFrame('Q', 0, 0, encodeQuery(past)), 'FORMAT'],
     ['a cut question', oneQuestion.subarray(0, -1), 'TRUNCATED'],
     ['a damaged question', Buffer.from(oneQuestion).fill(1, 20, 21), 'FORMAT'],
