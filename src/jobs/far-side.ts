@@ -3,7 +3,7 @@ import type { FarSide } from '../session/sender.js';
 import { explainFarExit, judgeFarExit, LastLines, type SilentEnd } from '../transport/far-exit.js';
 import { buildFarCommand, type FarCommand } from '../transport/remote-command.js';
 import { startRsh } from '../transport/rsh.js';
-import { connectSsh, type SshSettings } from '../transport/ssh/index.js';
+import { connectSsh, prepareSsh, type SshSettings } from '../transport/ssh/index.js';
 import type { LineListener } from '../transport/stderr-lines.js';
 import type { Destination } from '../transport/target-spec.js';
 import type { FarExit, Transport } from '../transport/transport.js';
@@ -21,6 +21,11 @@ export interface Reach {
   readonly command: FarCommand;
   /** How often a transfer replaces a line that broke. */
   readonly retries: number;
+}
+
+/** Begins to load what `startFarSide` will use, while the source is still being opened: in a move that is downtime. */
+export function prepareFarSide({ rsh }: Reach): void {
+  if (rsh === null) prepareSsh();
 }
 
 /**

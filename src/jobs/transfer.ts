@@ -11,7 +11,7 @@ import { Proto3Writer } from '../stream/proto3.js';
 import { policyWords, type ApplyPolicy } from '../target/apply-policy.js';
 import { applyWords, receiveWords } from '../transport/remote-command.js';
 import type { TargetSpec } from '../transport/target-spec.js';
-import { startFarSide, type Reach } from './far-side.js';
+import { prepareFarSide, startFarSide, type Reach } from './far-side.js';
 import { SEND_MEMORY } from './memory.js';
 import { withRetries } from './retry.js';
 import { openSource, type SourceSpec } from './open-source.js';
@@ -42,6 +42,7 @@ export async function transfer(
   about: Surroundings,
 ): Promise<TransferSummary> {
   const started = about.clock();
+  if (destination.kind === 'target' && destination.spec.kind === 'remote') prepareFarSide(reach);
   const source = await openSource(about, spec);
   about.detail(
     `${source.name}: changes of ${source.origin} (${source.volumeSize} bytes); new bytes are read from ` +

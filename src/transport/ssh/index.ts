@@ -8,9 +8,15 @@ import type { SshSettings } from './settings.js';
 export type { Prompter } from './prompter.js';
 export { defaultSshSettings, type SshSettings } from './settings.js';
 
+/** Begins to load what a connection needs, while its caller still waits for something else. */
+export function prepareSsh(): void {
+  // Whoever connects hears of a failure.
+  import('./connect.js').catch(() => undefined);
+}
+
 /**
  * Logs in over ssh, as the user's ssh configuration has it, and starts a command, whose words are quoted for the
- * far shell. ssh2 is loaded only here, when a connection is really made: a local run must not pay for it.
+ * far shell. ssh2 is loaded only where a connection is really made: a local run must not pay for it.
  *
  * @throws TransportError when no connection comes about: one sentence says why and what to do.
  */
