@@ -4,14 +4,14 @@ import { EMPTY, failure, tallyVitest, type Tally } from './tally.js';
 
 const CHECKOUT = path.resolve(import.meta.dirname, '../../..');
 
-/** A check that passes or fails as a whole: a program of node_modules/.bin and its arguments. */
+/** A check that passes or fails as a whole: a program of node_modules/.bin, or npm, and its arguments. */
 export interface Step {
   readonly name: string;
   readonly program: string;
   readonly words: readonly string[];
 }
 
-export const BUILD: Step = { name: 'build', program: 'tsc', words: ['-p', 'tsconfig.build.json'] };
+export const BUILD: Step = { name: 'build', program: 'npm', words: ['run', '--silent', 'build'] };
 
 export const STATIC_CHECKS: readonly Step[] = [
   { name: 'format', program: 'prettier', words: ['--check', '--log-level=warn', '.'] },
@@ -44,8 +44,10 @@ async function runProgram(
   output: 'shown' | 'collected',
 ): Promise<{ status: number | null; output: string }> {
   const destination = output === 'shown' ? 'inherit' : 'pipe';
-  const child = spawn(path.join(CHECKOUT, 'node_modules/.bin', program), words, {
+  const ours = path.join(CHECKOUT, 'node_modules/.bin');
+  const child = spawn(program, words, {
     cwd: CHECKOUT,
+    env: { ...process.env, PATH: `${ours}:${process.env['PATH'] ?? ''}` },
     stdio: ['ignore', destination, destination],
   });
   const pieces: Buffer[] = [];
