@@ -1,6 +1,7 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { copyDevice } from './support/devices.js';
+import type { Extent } from '../../src/extent.js';
+import { copyDevice, readDirectly } from './support/devices.js';
 import {
   createSnapshot,
   createVolume,
@@ -131,4 +132,43 @@ describe('what --scan makes of its source', () => {
     expect(await targetStart()).toBe(await digestOf(origin));
     await run(['lvremove', '-qq', '-f', `${GROUP}/tiny`]);
   });
+
+  it('of a partition: another one of the same disk takes it, and nothing beside it', async () => {
+    const image = '/run/partitioned.img';
+    writePartitionTable(
+      image,
+      32 * MIB,
+      [1, 2].map((number) => ({ offset: number * 8 * MIB, length: 6 * MIB })),
+    );
+    const disk = (await run(['losetup', '--find', '--show', '--partscan', image])).trim();
+    try {
+      const [from, to] = [`${disk}p1`, `${disk}p2`];
+      await writeRandom(from, 0, 6 * MIB, 'first');
+      await copyDevice(from, to);
+      await writeRandom(from, 3 * MIB, 8192, 'changed');
+      expect(await reportOf('--scan', from, to)).toMatchObject({ changedBytes: 8192, consistent: true });
+      expect(await digestOf(to)).toBe(await digestOf(from));
+      expect(await reportOf('--scan', from, to)).toMatchObject({ changedBytes: 0 });
+      const outside = await readDirectly(disk, 8 * MIB + 6 * MIB, 2 * MIB);
+      expect(outside.equals(Buffer.alloc(outside.length))).toBe(true);
+    } finally {
+      await run(['losetup', '--detach', disk]);
+      rmSync(image);
+    }
+  });
 });
+
+/** An image file of zeroes with a DOS partition table. Bytes, in whole sectors. */
+function writePartitionTable(image: string, size: number, partitions: readonly Extent[]): void {
+  const boot = Buffer.alloc(512);
+  for (const [index, { offset, length }] of partitions.entries()) {
+    const entry = 446 + index * 16;
+    // type 0x83, then first sector and their number: cylinders, heads and the like are long ignored
+    boot.writeUInt8(0x83, entry + 4);
+    boot.writeUInt32LE(offset / 512, entry + 8);
+    boot.writeUInt32LE(length / 512, entry + 12);
+  }
+  boot.writeUInt16BE(0x55aa, 510);
+  writeFileSync(image, boot);
+  truncateSync(image, size);
+}
