@@ -23,7 +23,7 @@ export async function benchSmallSync(bars: Bars): Promise<void> {
       line('SKIPPED', place);
       return;
     }
-    const sshd = await startSshd(place.folder);
+    const sshd = await startSshd(place.folder, false);
     try {
       if (typeof sshd === 'string') line('SKIPPED', sshd);
       else await benchVolume(sshd, place, bits, bars).finally(() => sshd.stop());

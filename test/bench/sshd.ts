@@ -1,6 +1,14 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { accessSync, chmodSync, constants, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  chmodSync,
+  constants,
+  mkdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,13 +23,17 @@ export interface Sshd {
   readonly commands: string;
   /** The words of OpenSSH's client that reach it, but for the command. */
   readonly client: readonly [string, ...string[]];
-  /** Where the far lvmsync writes its peak of memory. */
+  /** Where the far lvmsync writes its peak of memory, if it is recorded. */
   readonly receiverMemory: string;
   stop(): Promise<void>;
 }
 
-/** Starts sshd with all that belongs to it in `folder`. Resolves to the reason where that cannot be. */
-export async function startSshd(folder: string): Promise<Sshd | string> {
+/**
+ * Starts sshd with all that belongs to it in `folder`. Resolves to the reason where that cannot be.
+ *
+ * @param recorded whether the far lvmsync tells its memory, for which it starts a little later
+ */
+export async function startSshd(folder: string, recorded = true): Promise<Sshd | string> {
   const program = findProgram('sshd');
   if (program === null) return 'no sshd on this machine: install openssh-server';
   const ssh = path.join(folder, 'home/.ssh');
@@ -36,7 +48,7 @@ export async function startSshd(folder: string): Promise<Sshd | string> {
   writeFileSync(knownHosts, `[127.0.0.1]:${port} ${type ?? ''} ${blob ?? ''}\n`);
   writeSshStandIn(path.join(folder, 'near-bin'), ssh);
   const receiverMemory = path.join(folder, 'receiver-memory');
-  const commands = writeFarCommand(folder, receiverMemory);
+  const commands = writeFarCommand(folder, recorded ? receiverMemory : null);
   const configuration = path.join(folder, 'sshd_config');
   writeFileSync(
     configuration,
@@ -71,14 +83,17 @@ export async function startSshd(folder: string): Promise<Sshd | string> {
   };
 }
 
-/** `lvmsync` as the far side finds it, telling its memory. */
-function writeFarCommand(folder: string, memoryFile: string): string {
+/** `lvmsync` as the far side finds it. */
+function writeFarCommand(folder: string, memoryFile: string | null): string {
   const commands = path.join(folder, 'bin');
   const command = path.join(commands, 'lvmsync');
   mkdirSync(commands);
-  const words = recordedNode(LVMSYNC).map((word) => `'${word}'`);
-  writeFileSync(command, `#!/bin/sh\nBENCH_MEMORY_FILE='${memoryFile}' exec ${words.join(' ')} "$@"\n`);
-  chmodSync(command, 0o755);
+  if (memoryFile === null) symlinkSync(LVMSYNC, command);
+  else {
+    const words = recordedNode(LVMSYNC).map((word) => `'${word}'`);
+    writeFileSync(command, `#!/bin/sh\nBENCH_MEMORY_FILE='${memoryFile}' exec ${words.join(' ')} "$@"\n`);
+    chmodSync(command, 0o755);
+  }
   return commands;
 }
 
