@@ -1,9 +1,10 @@
 import { constants } from 'node:fs';
 import { access, mkdir, open, type FileHandle } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DeviceError, LockedError } from '../errors.js';
 import { askToGiveWay, forgetAsking } from './succession.js';
-import { tryToLock } from './system-calls.js';
+import { tryToLock, type LockKind } from './system-calls.js';
 
 /** How long a receiver of the same run may take to notice that it shall give way, and to leave. Milliseconds. */
 const GIVING_WAY_MS = 45_000;
@@ -14,6 +15,9 @@ const MOST_WORDS = 4096;
 /** How long a lock may outlive its holder: a command that it was just starting has its files open for a moment. */
 const PATIENCE_MS = 2000;
 const PAUSE_MS = 25;
+
+/** Who holds a lock that it has not signed yet. */
+const JUST_BEGUN = 'another lvmsync that has just begun';
 
 /** Who works on something, for the message to whoever comes second. */
 export interface LockHolder {
@@ -31,21 +35,35 @@ export interface RunLock {
 }
 
 /**
- * Locks what has its state in a folder, by the file `lock` in it; both are made where they are missing. The file
- * stays: to remove it would let two runs hold two files of one name. A receiver of the same run of a sender is asked
- * to give way, and waited for.
- *
- * @param subject what is locked, in words, for the message to whoever comes second
- *
- * Throws LockedError where another run holds it, DeviceError where the folder or its file system does not allow it.
+ * Locks what has its state in a folder, by the file `lock` in it; both are made where they are missing. Throws as
+ * `lockFile`.
  */
 export async function lockFolder(stateFolder: string, subject: string, holder: LockHolder): Promise<RunLock> {
   const path = `${stateFolder}/lock`;
-  const file = await attempt(path, 'open', () => openLockFile(stateFolder, path));
+  await attempt(path, 'open', () => mkdir(stateFolder, { recursive: true, mode: 0o700 }));
+  return await lockFile(path, subject, holder);
+}
+
+/**
+ * Locks by a file, which is made where it is missing. It stays: to remove it would let two runs hold two files of one
+ * name. A receiver of the same run of a sender is asked to give way, and waited for.
+ *
+ * @param subject what is locked, in words, for the message to whoever comes second
+ * @param nameless who holds it where the file names nobody
+ *
+ * Throws LockedError where another run holds it, DeviceError where the folder or its file system does not allow it.
+ */
+export async function lockFile(
+  path: string,
+  subject: string,
+  holder: LockHolder,
+  nameless = JUST_BEGUN,
+): Promise<RunLock> {
+  const file = await attempt(path, 'open', () => openLockFile(path));
   try {
-    const lock = () => attempt(path, 'lock', () => lockUnlessHeld(file));
-    if (!(await lock()) && !(await succeed(stateFolder, file, holder.run ?? null, lock))) {
-      throw new LockedError(subject, await readHolder(file), `wait until it has ended (${path})`);
+    const lock = () => attempt(path, 'lock', () => lockUnlessHeld(file, 'exclusive'));
+    if (!(await lock()) && !(await succeed(dirname(path), file, holder.run ?? null, lock))) {
+      throw lockedBy(subject, (await readHolder(file)) || nameless, path);
     }
     await attempt(path, 'write', () => writeHolder(file, holder));
   } catch (error) {
@@ -64,9 +82,34 @@ export async function lockFolder(stateFolder: string, subject: string, holder: L
   };
 }
 
+/**
+ * Holds a file of `lockFile` together with others who only look: whoever wants it alone is refused meanwhile. They
+ * have no names there. Null where it cannot be held: who only looks may be in a folder where nothing can be written.
+ *
+ * Throws LockedError where another run has it alone.
+ */
+export async function shareLockFile(path: string, subject: string): Promise<RunLock | null> {
+  const file = await openLockFile(path).catch(() => null);
+  if (file === null) return null;
+  const isShared = await lockUnlessHeld(file, 'shared').catch(() => null);
+  if (isShared === true) {
+    // What a killed run left would be taken for our name.
+    await file.truncate(0).catch(() => undefined);
+    return { release: () => attempt(path, 'close', () => file.close()) };
+  }
+  const holder = await readHolder(file).catch(() => '');
+  await file.close();
+  if (isShared === null) return null;
+  throw lockedBy(subject, holder || JUST_BEGUN, path);
+}
+
+function lockedBy(subject: string, holder: string, path: string): LockedError {
+  return new LockedError(subject, holder, `wait until it has ended (${path})`);
+}
+
 /** False where another holds it, and lives. */
-async function lockUnlessHeld(file: FileHandle): Promise<boolean> {
-  for (let waited = 0; !(await tryToLock(file.fd)); waited += PAUSE_MS) {
+async function lockUnlessHeld(file: FileHandle, kind: LockKind): Promise<boolean> {
+  for (let waited = 0; !(await tryToLock(file.fd, kind)); waited += PAUSE_MS) {
     if (waited >= PATIENCE_MS || !(await isLeftBehind(file))) return false;
     await sleep(PAUSE_MS);
   }
@@ -108,8 +151,7 @@ function wordsOf(run: string): string {
   return `, run ${run}`;
 }
 
-async function openLockFile(folder: string, path: string): Promise<FileHandle> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+async function openLockFile(path: string): Promise<FileHandle> {
   // No link is followed: whatever it points to would be emptied.
   return await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
 }
@@ -124,12 +166,11 @@ async function writeHolder(
   await file.write(words, 0);
 }
 
+/** Empty where nobody is named: also for the moment between taking the lock and signing it. */
 async function readHolder(file: FileHandle): Promise<string> {
   const bytes = Buffer.alloc(MOST_WORDS);
   const { bytesRead } = await file.read(bytes, 0, MOST_WORDS, 0);
-  const words = bytes.toString('utf8', 0, bytesRead).trim();
-  // Empty for the moment between taking the lock and signing it.
-  return words === '' ? 'another lvmsync that has just begun' : words;
+  return bytes.toString('utf8', 0, bytesRead).trim();
 }
 
 async function attempt<T>(

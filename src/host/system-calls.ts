@@ -2,7 +2,8 @@ import { constants } from 'node:os';
 import { getSystemErrorMap } from 'node:util';
 import type { LibraryHandle } from 'koffi';
 
-/** flock(2): exclusively, and without waiting. */
+/** flock(2): together with others, or exclusively; without waiting. */
+const LOCK_SH = 1;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 /** fcntl(2), on Linux. */
@@ -27,13 +28,17 @@ interface SystemCalls {
 
 let calls: Promise<SystemCalls> | undefined;
 
+/** A lock that only one holds, or one that many may hold as long as nobody has it exclusively. */
+export type LockKind = 'exclusive' | 'shared';
+
 /**
- * Takes the exclusive lock of an open file, which lasts until its last descriptor is closed, or its process ends.
- * False where another holds it. Throws Error with the errno's name where it cannot be locked at all.
+ * Takes the lock of an open file, which lasts until its last descriptor is closed, or its process ends. False where
+ * another holds it. Throws Error with the errno's name where it cannot be locked at all.
  */
-export async function tryToLock(fd: number): Promise<boolean> {
+export async function tryToLock(fd: number, kind: LockKind): Promise<boolean> {
   const { flock, errno } = await (calls ??= loadSystemCalls());
-  if (flock(fd, LOCK_EX | LOCK_NB) === 0) return true;
+  const operation = kind === 'exclusive' ? LOCK_EX : LOCK_SH;
+  if (flock(fd, operation | LOCK_NB) === 0) return true;
   const number = errno();
   if (number === constants.errno.EWOULDBLOCK) return false;
   const [name, meaning] = getSystemErrorMap().get(-number) ?? [`errno ${number}`, 'unknown'];

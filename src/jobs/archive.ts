@@ -1,13 +1,16 @@
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FormatError, LvmsyncError, TruncatedStreamError } from '../errors.js';
 import { removeDurably } from '../host/durable-file.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { openArchive, type Archive } from '../snapback/archive.js';
 import { listArchives, type ListedArchive } from '../snapback/archive-folder.js';
+import { lockArchives } from '../snapback/folder-lock.js';
 import { checkArchive } from '../snapback/check-archive.js';
 import { planCombination } from '../snapback/combination.js';
 import type { KeepRules } from '../snapback/keep-rules.js';
-import { planPruning, type PrunePlan, type UnprunedUndos } from '../snapback/pruning.js';
+import { UNFINISHED } from '../snapback/new-archive.js';
+import { COMBINATION, planPruning, type PrunePlan, type UnprunedUndos } from '../snapback/pruning.js';
 import { forgetPruneIntent, readPruneIntent, writePruneIntent } from '../snapback/prune-intent.js';
 import { ArchiveProofs } from '../snapback/proofs.js';
 import { undosOf, type Undo } from '../snapback/states.js';
@@ -56,13 +59,35 @@ export interface PruneSummary {
 /**
  * Drops states of the volumes whose undos lie in a folder. Undos that a dropped state lies between become one, which
  * is read and checked, on stable storage and in its place before those are removed: cut short anywhere, all states
- * that are kept can be reached, and a next run finishes. Throws what reading and writing archives throws.
+ * that are kept can be reached, and a next run finishes. Throws LockedError where another run prunes the folder or
+ * goes back by it; what reading and writing archives throws.
  */
 export async function pruneArchives(
   folder: string,
   { rules, dryRun }: PruneOptions,
   about: Surroundings,
 ): Promise<PruneSummary> {
+  if (dryRun) return (await planPrune(folder, rules)).summary;
+  const lock = await lockArchives(folder, `archive prune ${folder}`, about);
+  try {
+    // What is there is looked at under the lock: another run may just have removed some of it.
+    const { summary, removed } = await planPrune(folder, rules);
+    await removeUnfinished(folder);
+    let madeBytes = 0;
+    for (const { combinations } of summary.plans) {
+      for (const { name, undos } of combinations) madeBytes += await combineUndos(folder, name, undos, about);
+    }
+    await removeAll(folder, removed, about);
+    return { ...summary, madeBytes };
+  } finally {
+    await lock.release();
+  }
+}
+
+async function planPrune(
+  folder: string,
+  rules: KeepRules,
+): Promise<{ readonly summary: PruneSummary; readonly removed: readonly Undo[] }> {
   const undos = undosOf(await listArchives(folder));
   const leftOver = new Set(await readPruneIntent(folder, undos));
   const { plans, unpruned } = planPruning(
@@ -71,13 +96,14 @@ export async function pruneArchives(
   );
   const removed = [...leftOver, ...plans.flatMap((plan) => plan.removed)];
   const freedBytes = removed.reduce((sum, { archive }) => sum + archive.size, 0);
-  if (dryRun) return { plans, unpruned, madeBytes: 0, freedBytes };
-  let madeBytes = 0;
-  for (const { combinations } of plans) {
-    for (const each of combinations) madeBytes += await combineUndos(folder, each.name, each.undos, about);
+  return { summary: { plans, unpruned, madeBytes: 0, freedBytes }, removed };
+}
+
+/** What a prune that was killed was just writing, which nobody but us writes. */
+async function removeUnfinished(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    if (UNFINISHED.test(name) && COMBINATION.test(name)) await removeDurably(join(folder, name));
   }
-  await removeAll(folder, removed, about);
-  return { plans, unpruned, madeBytes, freedBytes };
 }
 
 /** All that replaces them is in its place. */

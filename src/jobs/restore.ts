@@ -6,6 +6,7 @@ import { applyIncoming } from '../session/receive-stream.js';
 import { openArchive, type Archive } from '../snapback/archive.js';
 import { listArchives } from '../snapback/archive-folder.js';
 import { planCombination } from '../snapback/combination.js';
+import { keepingArchives } from '../snapback/folder-lock.js';
 import { ArchiveProofs } from '../snapback/proofs.js';
 import { streamOf } from '../snapback/restore-stream.js';
 import { States, undosOf, type Undo } from '../snapback/states.js';
@@ -40,7 +41,8 @@ export interface RestoreSummary {
  * whole, and applies them as one, each block once, with the guards, proofs and journal of any apply.
  *
  * Throws BaseMismatchError where the target is in no state that the undos lead back from, UsageError where they do
- * not lead to the goal; what opening a target, reading archives and applying a stream throw.
+ * not lead to the goal, LockedError where the folder is being pruned; what opening a target, reading archives and
+ * applying a stream throw.
  */
 export function restore(
   targetPath: string,
@@ -49,7 +51,7 @@ export function restore(
   policy: ApplyPolicy,
   about: Surroundings,
 ): Promise<RestoreSummary> {
-  return restoreBy(applyWay, { targetPath, goal, folder, policy }, about);
+  return keepingArchives(folder, () => restoreBy(applyWay, { targetPath, goal, folder, policy }, about));
 }
 
 /**
@@ -63,9 +65,10 @@ export function restoreInstantly(
   policy: ApplyPolicy,
   about: Surroundings,
 ): Promise<RestoreSummary> {
-  return restoreBy(mergeWay, { targetPath, goal, folder, policy }, about, async (target) => {
-    await checkRollBack(target, targetPath, about);
-  });
+  const check = (target: OpenTarget) => checkRollBack(target, targetPath, about);
+  return keepingArchives(folder, () =>
+    restoreBy(mergeWay, { targetPath, goal, folder, policy }, about, check),
+  );
 }
 
 interface RestoreWish {
@@ -79,7 +82,7 @@ async function restoreBy(
   go: typeof applyWay | typeof mergeWay,
   { targetPath, goal, folder, policy }: RestoreWish,
   about: Surroundings,
-  check: (target: OpenTarget) => Promise<void> = () => Promise.resolve(),
+  check: (target: OpenTarget) => Promise<unknown> = () => Promise.resolve(),
 ): Promise<RestoreSummary> {
   const started = about.clock();
   const states = await readStates(folder, about);

@@ -66,6 +66,9 @@ function planOne(chain: readonly Undo[], undos: readonly Undo[], rules: KeepRule
   };
 }
 
+/** In the name of what a prune makes. */
+export const COMBINATION = /-combined-[0-9a-f]{12}\.undo/;
+
 /** The same in each run, so that one that was cut short is found again. */
 function nameOfCombination(undos: readonly Undo[]): string {
   const [first] = undos;

@@ -192,9 +192,14 @@ describe('a restore that is killed in the middle', () => {
 });
 
 describe('a folder that is pruned', () => {
+  const undoFiles = () =>
+    readdirSync(RECEIVED)
+      .filter((name) => name.endsWith('.undo'))
+      .sort();
+
   it('still leads to every state that was kept, and names no other', async () => {
     const dry = await reportOf('archive', 'prune', '--keep-monthly', '2', '--dry-run', RECEIVED);
-    expect(readdirSync(RECEIVED)).toHaveLength(LAST);
+    expect(undoFiles()).toHaveLength(LAST);
     const report = await reportOf('archive', 'prune', '--keep-monthly', '2', RECEIVED);
     expect(report).toMatchObject({ ...dry, madeBytes: report['madeBytes'] });
     expect(report).toMatchObject({
@@ -202,7 +207,7 @@ describe('a folder that is pruned', () => {
       dropped: [states[2], states[0]],
       unpruned: [],
     });
-    expect(readdirSync(RECEIVED).sort()).toEqual([expect.stringMatching(/-combined-/), '4.undo']);
+    expect(undoFiles()).toEqual([expect.stringMatching(/-combined-/), '4.undo']);
     await runLvmsync('archive', 'check', RECEIVED);
     for (const generation of [3, 1]) {
       await copyDevice(`/dev/${snapshotOf(LAST)}`, target);

@@ -1,0 +1,124 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { LockedError } from '../../src/errors.js';
+import { pruneArchives } from '../../src/jobs/archive.js';
+import { keepingArchives, lockArchives } from '../../src/snapback/folder-lock.js';
+import { runWords } from '../support/run-program.js';
+import { quietSurroundings } from '../support/surroundings.js';
+import { archiveBytes } from './archives.js';
+
+const RULES = { last: 2, hourly: 0, daily: 0, weekly: 0, monthly: 0 };
+const UNDOS = 4;
+/** What a prune makes of the undos above: from the latest state to the one before it, and no further. */
+const LEFT = ['4.undo', '3.undo'];
+
+let folder = '';
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'lvmsync-prune-lock-'));
+  for (let index = 1; index <= UNDOS; index++) {
+    const header = { kind: 'undo', base: `S${index}`, result: `S${index - 1}` } as const;
+    const passes = [[{ at: index, count: 1, kind: 'data', fill: index }]] as const;
+    const time = `2026-01-0${index}T12:00:00Z`;
+    const bytes = await archiveBytes(16 * 512, { passes, indexed: true, header: { ...header, time } });
+    writeFileSync(join(folder, `${index}.undo`), bytes);
+  }
+});
+afterEach(() => {
+  rmSync(folder, { recursive: true });
+});
+
+function prune() {
+  return pruneArchives(folder, { rules: RULES, dryRun: false }, quietSurroundings());
+}
+
+function archives(): string[] {
+  return readdirSync(folder).filter((name) => name.endsWith('.undo'));
+}
+
+it('of two prunes at once one is refused, and what is kept is there', async () => {
+  const outcomes = await Promise.allSettled([prune(), prune()]);
+  const refusals = outcomes.flatMap((each) => (each.status === 'rejected' ? [each.reason as unknown] : []));
+  expect(refusals).toEqual([expect.any(LockedError)]);
+  expect(archives().sort()).toEqual([...LEFT].sort());
+});
+
+it('a prune that comes second names the first, touches nothing, and may still be planned', async () => {
+  const lock = await lockArchives(folder, 'archive prune it', quietSurroundings());
+  const words = ['archive', 'prune', '--keep-last', '2', folder];
+  const { status, said } = await runWords(words);
+  expect([status, said.join()]).toEqual([
+    13,
+    expect.stringMatching(/what is in .* is locked by process \d+ \(archive prune it\), since .*: wait/),
+  ]);
+  expect(archives()).toHaveLength(UNDOS);
+  expect((await runWords([...words, '--dry-run'])).status).toBe(0);
+  await lock.release();
+  expect((await runWords(words)).status).toBe(0);
+  expect(archives()).toHaveLength(LEFT.length);
+});
+
+it('a restore waits for no prune and meets none: neither begins beside the other', async () => {
+  const target = join(folder, 'target');
+  writeFileSync(target, Buffer.alloc(16 * 512));
+  const lock = await lockArchives(folder, 'archive prune it', quietSurroundings());
+  const words = ['restore', target, '--to', 'S1', '--from', folder, '--force=base'];
+  const refused = await runWords([...words, '--state-dir', join(folder, 'state')]);
+  expect([refused.status, refused.said.join()]).toEqual([13, expect.stringMatching(/archive prune it/)]);
+  await lock.release();
+
+  await keepingArchives(folder, async () => {
+    // two restores are no trouble for each other
+    await keepingArchives(folder, () => Promise.resolve());
+    await expect(prune()).rejects.toThrow(/is locked by a restore that reads them, or a prune that has/);
+  });
+  expect(archives()).toHaveLength(UNDOS);
+  await prune();
+  expect(archives()).toHaveLength(LEFT.length);
+});
+
+it('a prune that was killed blocks nobody, and the next one removes what it was writing', async () => {
+  const module = pathToFileURL(resolve(import.meta.dirname, '../../src/snapback/folder-lock.ts')).href;
+  const script = `
+    const { lockArchives } = await import('${module}');
+    await lockArchives(${JSON.stringify(folder)}, 'archive prune it', { now: () => new Date() });
+    console.log('locked');
+    setInterval(() => undefined, 1000);`;
+  const argv = ['--import', 'tsx', '--input-type=module', '-e', script];
+  const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'inherit'] });
+  await once(child.stdout, 'data');
+  await expect(prune()).rejects.toThrow(new RegExp(`process ${child.pid ?? 0} `));
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+
+  const unfinished = '.20260102T120000Z-combined-0123456789ab.undo.0123456789abcdef.new';
+  const another = '.mine.undo.0123456789abcdef.new';
+  for (const name of [unfinished, another]) writeFileSync(join(folder, name), 'half');
+  await keepingArchives(folder, () => Promise.resolve());
+  await prune();
+  expect(archives()).toHaveLength(LEFT.length);
+  // somebody may be writing that one
+  expect(readdirSync(folder)).toContain(another);
+  expect(readdirSync(folder)).not.toContain(unfinished);
+});
+
+it('where the lock is a link, a prune is refused, and a restore goes on without', async () => {
+  const precious = join(folder, 'precious');
+  writeFileSync(precious, 'precious');
+  symlinkSync(precious, join(folder, '.lvmsync-prune.lock'));
+  await expect(prune()).rejects.toThrow(/open failed: ELOOP/);
+  expect(await keepingArchives(folder, () => Promise.resolve('done'))).toBe('done');
+  expect(readFileSync(precious, 'utf8')).toBe('precious');
+});
+
+it('of a folder that is not there none is made', async () => {
+  await expect(
+    pruneArchives(join(folder, 'no'), { rules: RULES, dryRun: false }, quietSurroundings()),
+  ).rejects.toThrow(/no\/\.lvmsync-prune\.lock: open failed: ENOENT/);
+  await expect(keepingArchives(join(folder, 'no'), () => Promise.resolve('done'))).resolves.toBe('done');
+  expect(readdirSync(folder)).not.toContain('no');
+});
