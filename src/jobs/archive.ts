@@ -73,6 +73,9 @@ export async function pruneArchives(
     // What is there is looked at under the lock: another run may just have removed some of it.
     const { summary, removed } = await planPrune(folder, rules);
     await removeUnfinished(folder);
+    for (const { substitutes } of summary.plans) {
+      for (const { archive } of substitutes) await checkArchive(archive.path, about.signal);
+    }
     let madeBytes = 0;
     for (const { combinations } of summary.plans) {
       for (const { name, undos } of combinations) madeBytes += await combineUndos(folder, name, undos, about);
@@ -95,7 +98,7 @@ async function planPrune(
     rules,
   );
   const removed = [...leftOver, ...plans.flatMap((plan) => plan.removed)];
-  const freedBytes = removed.reduce((sum, { archive }) => sum + archive.size, 0);
+  const freedBytes = removed.reduce((sum, { archive }) => sum + (archive.isLink ? 0 : archive.size), 0);
   return { summary: { plans, unpruned, madeBytes: 0, freedBytes }, removed };
 }
 

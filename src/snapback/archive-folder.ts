@@ -1,4 +1,4 @@
-import { readdir, stat } from 'node:fs/promises';
+import { readdir, readlink, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DeviceError, LvmsyncError, TruncatedStreamError } from '../errors.js';
 import type { StreamHeader } from '../stream/stream-header.js';
@@ -13,6 +13,8 @@ const MAGIC = 'lvmsync PROTO[';
 export interface ListedArchive {
   readonly path: string;
   readonly name: string;
+  /** Whether the name is a symbolic link to the file. */
+  readonly isLink: boolean;
   /** Of the file. */
   readonly size: number;
   /** When the file was written last. */
@@ -40,15 +42,22 @@ export async function listArchives(folder: string): Promise<ListedArchive[]> {
     const found = await look(join(folder, name), name);
     if (found !== null) listed.push(found);
   }
-  const timeOf = ({ header, modified }: ListedArchive) =>
-    Date.parse(header?.time ?? '') || modified.getTime();
   return listed.sort((a, b) => timeOf(b) - timeOf(a) || (a.name < b.name ? -1 : 1));
+}
+
+/** When an archive was made, by its header; where that names no time that there is, when it was written. Milliseconds. */
+export function timeOf({ header, modified }: Pick<ListedArchive, 'header' | 'modified'>): number {
+  return Date.parse(header?.time ?? '') || modified.getTime();
 }
 
 async function look(path: string, name: string): Promise<ListedArchive | null> {
   const stats = await stat(path).catch(() => null);
   if (stats?.isFile() !== true) return null;
-  const facts = { path, name, size: stats.size, modified: stats.mtime };
+  const isLink = await readlink(path).then(
+    () => true,
+    () => false,
+  );
+  const facts = { path, name, isLink, size: stats.size, modified: stats.mtime };
   const unknown = { protocol: null, header: null, bytes: null, problem: null };
   try {
     return await withFile(path, async (random) => {

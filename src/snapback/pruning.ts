@@ -9,6 +9,8 @@ export interface PrunePlan {
   readonly dropped: readonly string[];
   /** Undos that become one, in the order of their effect. */
   readonly combinations: readonly { readonly name: string; readonly undos: readonly Undo[] }[];
+  /** Undos that stay and stand for others that go, which they must be whole for. */
+  readonly substitutes: readonly Undo[];
   /** Undos that nothing needs any more, once the combinations are there. */
   readonly removed: readonly Undo[];
 }
@@ -48,13 +50,19 @@ function planOne(chain: readonly Undo[], undos: readonly Undo[], rules: KeepRule
   const kept = keptStates(states, rules);
   const needed = new Set<Undo>();
   const combinations: { name: string; undos: readonly Undo[] }[] = [];
+  const substitutes: Undo[] = [];
   let open: Undo[] = [];
   for (const undo of chain) {
     open.push(undo);
     if (!kept.has(undo.result)) continue;
-    const whole = undos.find(({ base, result }) => base === open[0]?.base && result === undo.result);
-    if (whole !== undefined) needed.add(whole);
-    else combinations.push({ name: nameOfCombination(open), undos: open });
+    const whole = undos.filter(({ base, result }) => base === open[0]?.base && result === undo.result);
+    // A link may lead to one of the others: then the file must not go for it.
+    const staying = whole.find(({ archive }) => !archive.isLink) ?? whole[0];
+    if (staying === undefined) combinations.push({ name: nameOfCombination(open), undos: open });
+    else {
+      needed.add(staying);
+      if (open.length > 1 || whole.length > 1) substitutes.push(staying);
+    }
     open = [];
   }
   const names = states.map(({ name }) => name);
@@ -62,6 +70,7 @@ function planOne(chain: readonly Undo[], undos: readonly Undo[], rules: KeepRule
     kept: names.filter((name) => kept.has(name)),
     dropped: names.filter((name) => !kept.has(name)),
     combinations,
+    substitutes,
     removed: undos.filter((undo) => !needed.has(undo)),
   };
 }

@@ -1,4 +1,4 @@
-import type { ListedArchive } from './archive-folder.js';
+import { timeOf, type ListedArchive } from './archive-folder.js';
 
 /** An undo that leads from one state that has a name to another. */
 export interface Undo {
@@ -14,8 +14,8 @@ export function undosOf(archives: readonly ListedArchive[]): Undo[] {
   return archives.flatMap((archive) => {
     const { header, problem } = archive;
     if (problem !== null || header?.kind !== 'undo') return [];
-    const { base, result, time } = header;
-    return base === null || result === null ? [] : [{ archive, base, result, time: Date.parse(time) }];
+    const { base, result } = header;
+    return base === null || result === null ? [] : [{ archive, base, result, time: timeOf(archive) }];
   });
 }
 

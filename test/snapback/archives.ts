@@ -99,3 +99,14 @@ export async function landOn(volume: Buffer, plan: Combination): Promise<void> {
   }
   if (bytes !== plan.bytes) throw new Error(`${bytes} bytes instead of ${plan.bytes}`);
 }
+
+/** Writes `1.undo` and so on into a folder: each leads from the state `S1`, … back to the one before it, a day earlier. */
+export async function writeChain(folder: string, count: number): Promise<void> {
+  for (let index = 1; index <= count; index++) {
+    const header = { kind: 'undo', base: `S${index}`, result: `S${index - 1}` } as const;
+    const passes = [[{ at: index, count: 1, kind: 'data', fill: index }]] as const;
+    const time = `2026-01-0${index}T12:00:00Z`;
+    const bytes = await archiveBytes(16 * SECTOR, { passes, indexed: true, header: { ...header, time } });
+    writeFileSync(join(folder, `${index}.undo`), bytes);
+  }
+}

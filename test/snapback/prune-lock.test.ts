@@ -10,7 +10,7 @@ import { pruneArchives } from '../../src/jobs/archive.js';
 import { keepingArchives, lockArchives } from '../../src/snapback/folder-lock.js';
 import { runWords } from '../support/run-program.js';
 import { quietSurroundings } from '../support/surroundings.js';
-import { archiveBytes } from './archives.js';
+import { SECTOR, writeChain } from './archives.js';
 
 const RULES = { last: 2, hourly: 0, daily: 0, weekly: 0, monthly: 0 };
 const UNDOS = 4;
@@ -20,13 +20,7 @@ const LEFT = ['4.undo', '3.undo'];
 let folder = '';
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'lvmsync-prune-lock-'));
-  for (let index = 1; index <= UNDOS; index++) {
-    const header = { kind: 'undo', base: `S${index}`, result: `S${index - 1}` } as const;
-    const passes = [[{ at: index, count: 1, kind: 'data', fill: index }]] as const;
-    const time = `2026-01-0${index}T12:00:00Z`;
-    const bytes = await archiveBytes(16 * 512, { passes, indexed: true, header: { ...header, time } });
-    writeFileSync(join(folder, `${index}.undo`), bytes);
-  }
+  await writeChain(folder, UNDOS);
 });
 afterEach(() => {
   rmSync(folder, { recursive: true });
@@ -64,7 +58,7 @@ it('a prune that comes second names the first, touches nothing, and may still be
 
 it('a restore waits for no prune and meets none: neither begins beside the other', async () => {
   const target = join(folder, 'target');
-  writeFileSync(target, Buffer.alloc(16 * 512));
+  writeFileSync(target, Buffer.alloc(16 * SECTOR));
   const lock = await lockArchives(folder, 'archive prune it', quietSurroundings());
   const words = ['restore', target, '--to', 'S1', '--from', folder, '--force=base'];
   const refused = await runWords([...words, '--state-dir', join(folder, 'state')]);

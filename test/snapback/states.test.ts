@@ -9,7 +9,7 @@ const NO_RULES: KeepRules = { last: 0, hourly: 0, daily: 0, weekly: 0, monthly: 
 function undo(base: string, result: string, time: number): Undo {
   const name = `${base}${result}`;
   const archive: ListedArchive = {
-    ...{ path: `/undo/${name}`, name, size: 1, modified: new Date(0) },
+    ...{ path: `/undo/${name}`, name, isLink: false, size: 1, modified: new Date(0) },
     ...{ protocol: 4, header: null, bytes: 0, problem: null },
   };
   return { archive, base, result, time };
