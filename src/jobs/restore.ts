@@ -5,6 +5,7 @@ import type { ReceiveSummary } from '../session/apply-stream.js';
 import { applyIncoming } from '../session/receive-stream.js';
 import { openArchive, type Archive } from '../snapback/archive.js';
 import { listArchives } from '../snapback/archive-folder.js';
+import { checkArchive } from '../snapback/check-archive.js';
 import { planCombination } from '../snapback/combination.js';
 import { keepingArchives } from '../snapback/folder-lock.js';
 import { ArchiveProofs } from '../snapback/proofs.js';
@@ -235,7 +236,11 @@ async function mergeWay(
 ): Promise<Pick<ReceiveSummary, 'changedBytes' | 'blocks'>> {
   const targetName = target.device.path;
   const archives: Archive[] = [];
-  for (const { archive } of way) archives.push(await openArchive(archive.path));
+  for (const { archive } of way) {
+    // Without the run that reads what it needs.
+    if (policy.dryRun) await checkArchive(archive.path, about.signal);
+    archives.push(await openArchive(archive.path));
+  }
   const plan = planCombination(archives);
   if (!policy.dryRun) {
     const stateDir = policy.stateDir ?? about.stateDir;

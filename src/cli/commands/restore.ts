@@ -71,6 +71,8 @@ function parseGoal(word: string): RestoreGoal {
   if (!TIME.test(word)) return { kind: 'state', name: word };
   // A date alone would be read as UTC, a date with a time as this host's.
   const time = new Date(word.length === 10 ? `${word}T00:00` : word.replace(' ', 'T'));
-  if (Number.isNaN(time.getTime())) throw new UsageError(`--to ${word}: there is no such time`);
+  // The 30th of February would be taken for a day of March: later than what was asked for.
+  const isDay = new Date(`${word.slice(0, 10)}T00:00Z`).getUTCDate() === Number(word.slice(8, 10));
+  if (!isDay || Number.isNaN(time.getTime())) throw new UsageError(`--to ${word}: there is no such time`);
   return { kind: 'time', time };
 }
