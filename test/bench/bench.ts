@@ -6,6 +6,7 @@ import { benchJournal } from './journal.js';
 import { benchLocalSync } from './local-sync.js';
 import { benchParse } from './parse.js';
 import { Bars, describeMachine } from './report.js';
+import { benchRollback } from './rollback.js';
 import { benchScan } from './scan.js';
 import { benchSmallSync } from './ssh-small.js';
 import { benchSshSync } from './ssh-sync.js';
@@ -26,6 +27,7 @@ const PARTS = {
   verify: benchVerify,
   scan: benchScan,
   combine: benchCombine,
+  rollback: benchRollback,
 };
 
 const wanted = process.argv.slice(2);

@@ -1,12 +1,11 @@
-import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, openSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { randomFillSync } from 'node:crypto';
-import type { ByteSink } from '../../src/byte-channel.js';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
 import { LVMSYNC } from './lvmsync-run.js';
 import { readPeakMemory, recordedNode, runInTurns, speedRatios, spreadOf, timeRun } from './measure.js';
 import { line, megabytes, rate, title, type Bars } from './report.js';
-import { scatter } from './stores.js';
+import { fileSink, scatter } from './stores.js';
 import { findDisk, findMemory, leave, type Workplace } from './workplace.js';
 
 const ROUNDS = 3;
@@ -85,14 +84,4 @@ async function writeArchiveFile(folder: string, index: number): Promise<string> 
   await writer.finish();
   closeSync(handle);
   return file;
-}
-
-function fileSink(handle: number): ByteSink {
-  return {
-    write: (piece) => {
-      writeSync(handle, piece);
-      return Promise.resolve();
-    },
-    end: () => Promise.resolve(),
-  };
 }

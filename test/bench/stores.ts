@@ -1,4 +1,5 @@
 import { closeSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
+import type { ByteSink } from '../../src/byte-channel.js';
 import { COW_MAGIC, encodeCowHeader, encodeExceptions, StoreLayout } from '../../src/changes/cow-format.js';
 
 /** Which of `2 ** bits` chunks a store lists at `index`: each once, in an order that looks like chance. */
@@ -76,4 +77,15 @@ export function compareChunks(
     if (!left.equals(right)) throw new Error(`${ours} and ${theirs} differ in chunk ${number}`);
   }
   files.forEach(closeSync);
+}
+
+/** Writes into an open file, which stays open. */
+export function fileSink(handle: number): ByteSink {
+  return {
+    write: (piece) => {
+      writeSync(handle, piece);
+      return Promise.resolve();
+    },
+    end: () => Promise.resolve(),
+  };
 }
