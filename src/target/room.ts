@@ -3,6 +3,7 @@ import { CommandError, UnsafeTargetError } from '../errors.js';
 import type { Spawner } from '../host/spawner.js';
 import { DeviceMapper, type DmTarget } from '../lvm/device-mapper.js';
 import { holdersOf, isDeviceNumber } from '../lvm/device-node.js';
+import { findLogicalVolume } from '../lvm/logical-volume.js';
 import { linkedDevices, readAttribute } from './device-tree.js';
 import { judgePool, judgeStore, type ExpectedWrites } from './room-needed.js';
 
@@ -15,7 +16,8 @@ export interface RoomTarget {
 
 /**
  * Makes sure that what lies below a target can take a stream in, at the worst: the stores of the target's own
- * snapshots, which keep what is overwritten, and the pool of a thin volume. Either, when full, takes data along.
+ * snapshots, which keep what is overwritten, and the pool of a thin volume. Either, when full, takes data along. Nor may
+ * a snapshot be on its way back into it.
  *
  * Throws UnsafeTargetError, which names what is short of room, by how much, and how to extend it. Without the right
  * to ask device-mapper, nothing is known and nothing refused.
@@ -27,7 +29,7 @@ export async function guardRoom(
 ): Promise<void> {
   if (number === null || expected.bytes === 0) return;
   try {
-    await new RoomCheck(path, expected, new DeviceMapper(spawner)).visit(number);
+    await new RoomCheck(path, expected, spawner).visit(number);
   } catch (error) {
     if (!isWithoutRight(error)) throw error;
   }
@@ -41,12 +43,15 @@ function isWithoutRight(error: unknown): boolean {
 /** Follows a write down the stack of devices. */
 class RoomCheck {
   private readonly seen = new Set<DeviceNumber>();
+  private readonly mapper: DeviceMapper;
 
   constructor(
     private readonly path: string,
     private readonly expected: ExpectedWrites,
-    private readonly mapper: DeviceMapper,
-  ) {}
+    private readonly spawner: Spawner,
+  ) {
+    this.mapper = new DeviceMapper(spawner);
+  }
 
   async visit(number: DeviceNumber): Promise<void> {
     if (this.seen.has(number)) return;
@@ -55,13 +60,27 @@ class RoomCheck {
     for (const target of table) {
       if (target.type === 'snapshot-merge') {
         this.refuse('a snapshot is being merged into it: wait until the merge is done');
-      } else if (target.type === 'snapshot-origin') await this.checkSnapshots(target);
-      else if (target.type === 'snapshot') await this.checkOwnStore(number, target);
+      } else if (target.type === 'snapshot-origin') {
+        await this.refuseBeforeMerge(number);
+        await this.checkSnapshots(target);
+      } else if (target.type === 'snapshot') await this.checkOwnStore(number, target);
       else if (target.type === 'thin') await this.checkPool(target);
     }
     // A snapshot's origin is not written, and a pool's metadata has been looked at.
     if (table.some(({ type }) => type === 'snapshot' || type === 'thin')) return;
     for (const each of await linkedDevices(number, 'slaves')) await this.visit(each.number);
+  }
+
+  /** A merge that LVM has put off would write old bytes over all that comes until it begins. */
+  private async refuseBeforeMerge(number: DeviceNumber): Promise<void> {
+    const { uuid, name } = await this.mapper.info(number);
+    if (!uuid.startsWith('LVM-')) return;
+    const volume = await findLogicalVolume(this.spawner, `/dev/mapper/${name}`);
+    if (volume?.merging !== true) return;
+    const begin = `lvchange --refresh --poll y ${volume.fullName}`;
+    this.refuse(
+      `a snapshot will be merged into it, over what is written until then: have that begin (${begin}), and wait until it is done`,
+    );
   }
 
   /** A write to an origin first copies the old bytes into the store of each of its snapshots. */

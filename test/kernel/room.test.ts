@@ -1,8 +1,9 @@
+import { open } from 'node:fs/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { ProcessSpawner } from '../../src/host/spawner.js';
 import { guardRoom } from '../../src/target/room.js';
 import { targetKeyOf } from '../../src/target/target-key.js';
-import { mapDevice, sectorsOf, unmapDevices } from './support/devices.js';
+import { mapDevice, sectorsOf, unmapDevices, waitUntil } from './support/devices.js';
 import {
   createSnapshot,
   createVolume,
@@ -95,6 +96,24 @@ describe('a target without room below it is refused', () => {
     const merging = await mapDevice('merging', `0 ${sectors} snapshot-merge ${target} /dev/mapper/store P 8`);
     await expect(check(merging, 1)).rejects.toThrow(/a snapshot is being merged into it: wait/);
     await unmapDevices('merging', 'store');
+  });
+
+  it('LVM has put off merging a snapshot into it', async () => {
+    const target = await createTarget();
+    await createSnapshot(GROUP, 'kept', 'goes', { size: '20M' });
+    const held = await open(target, 'r');
+    await run(['lvconvert', '-qq', '-y', '--merge', `${GROUP}/goes`]);
+    await held.close();
+    await expect(check(target, 1)).rejects.toThrow(
+      /a snapshot will be merged into it, .* \(lvchange --refresh --poll y vg-room\/kept\), and wait/,
+    );
+    await run(['lvchange', '--refresh', '--poll', 'y', `${GROUP}/kept`]);
+    await waitUntil('it is merged', () =>
+      check(target, 1).then(
+        () => true,
+        () => false,
+      ),
+    );
   });
 
   it('its thin pool is nearly full, or out of order', async () => {
