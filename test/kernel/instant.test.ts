@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { readViews } from '../../src/view/view-record.js';
@@ -121,6 +121,20 @@ it('shows the old state before the merge ends, and after', async () => {
   expect(await digestOf(target)).toBe(oldDigest);
   expect((await (await record()).read()).holds).toMatchObject({ is: 'exactly', identity: 'old' });
   expect(await readViews(STATE)).toEqual([]);
+});
+
+it('reads the archives in a dry run, all of them, and does nothing', async () => {
+  const archive = `${ARCHIVES}/undo`;
+  const bytes = readFileSync(archive);
+  const plan = () => runWords(['restore', target, ...WORDS, '--dry-run']);
+  expect((await plan()).status).toBe(0);
+  const damaged = Buffer.from(bytes);
+  damaged[100_000] = (damaged[100_000] ?? 0) ^ 1;
+  writeFileSync(archive, damaged);
+  const { status, said } = await plan();
+  writeFileSync(archive, bytes);
+  expect([status, said.at(-1)]).toEqual([6, expect.stringMatching(/undo.*checksum/)]);
+  expect(await volumes()).toEqual(['target']);
 });
 
 it('waits for whoever looks into the volume for a moment', async () => {
