@@ -103,7 +103,7 @@ async function viewWell(...words: readonly string[]): Promise<string> {
   return words.includes('--json') ? stdout : said;
 }
 
-/** Mounts a view and compares its files with those of a state. */
+/** Mounts a view, compares its files with those of a state, and writes one to it. */
 async function expectFilesOf(state: number, device: string): Promise<void> {
   await run(['mount', device, MOUNTED]);
   try {
@@ -115,6 +115,7 @@ async function expectFilesOf(state: number, device: string): Promise<void> {
         .filter((name) => name.startsWith('data'))
         .sort(),
     ).toEqual(kept.sort());
+    writeFileSync(`${MOUNTED}/written`, dataOf(1));
   } finally {
     await run(['umount', MOUNTED]);
   }
@@ -136,15 +137,14 @@ async function leftOvers(): Promise<string[]> {
   ];
 }
 
-it('shows each of ten earlier states of an image file, with its files, and closes without a trace', async () => {
-  const before = await digestOf(IMAGE);
+it('shows each of ten earlier states of a volume, with its files, takes writes, and closes without a trace', async () => {
   for (let state = 0; state < STATES; state++) {
-    await viewWell('open', 'past', IMAGE, ...chain(state));
-    expect(await digestOf('/dev/mapper/past'), `state ${state}`).toBe(digests[state]);
-    await expectFilesOf(state, '/dev/mapper/past');
+    await viewWell('open', 'past', target, ...chain(state));
+    expect(await digestOf(`/dev/${GROUP}/past`), `state ${state}`).toBe(digests[state]);
+    await expectFilesOf(state, `/dev/${GROUP}/past`);
     await viewWell('close', 'past');
   }
-  expect(await digestOf(IMAGE)).toBe(before);
+  expect(await digestOf(target)).toBe(digests[STATES]);
   expect(await leftOvers()).toEqual([]);
 });
 
@@ -208,8 +208,11 @@ it('of a plain device makes it read-only, and lets nothing be applied to it mean
   expect(await leftOvers()).toEqual([]);
 });
 
-it('of an image file refuses applies to it as long as it is open', async () => {
-  await viewWell('open', 'past', IMAGE, ...chain(9));
+it('of an image file shows what it was, refuses applies to it as long as it is open, and closes without a trace', async () => {
+  const before = await digestOf(IMAGE);
+  await viewWell('open', 'past', IMAGE, ...chain(0));
+  expect(await digestOf('/dev/mapper/past')).toBe(digests[0]);
+  await expectFilesOf(0, '/dev/mapper/past');
   const refused = await runWords(['--apply', undo(9), '--state-dir', STATE, IMAGE]);
   expect([refused.status, refused.said.join()]).toEqual([
     3,
@@ -219,6 +222,8 @@ it('of an image file refuses applies to it as long as it is open', async () => {
     /past of \S+ is open: lvmsync view close past/,
   );
   await viewWell('close', 'past');
+  expect(await digestOf(IMAGE)).toBe(before);
+  expect(await leftOvers()).toEqual([]);
 });
 
 it('is refused where the volume is not what the archives start from, or in use, or the archives do not fit', async () => {
