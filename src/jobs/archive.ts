@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { FormatError, LvmsyncError, TruncatedStreamError } from '../errors.js';
 import { removeDurably } from '../host/durable-file.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { openArchive, type Archive } from '../snapback/archive.js';
+import type { Archive } from '../snapback/archive.js';
 import { listArchives, type ListedArchive } from '../snapback/archive-folder.js';
 import { lockArchives } from '../snapback/folder-lock.js';
 import { checkArchive } from '../snapback/check-archive.js';
@@ -13,7 +13,7 @@ import { UNFINISHED } from '../snapback/new-archive.js';
 import { COMBINATION, planPruning, type PrunePlan, type UnprunedUndos } from '../snapback/pruning.js';
 import { forgetPruneIntent, readPruneIntent, writePruneIntent } from '../snapback/prune-intent.js';
 import { ArchiveProofs } from '../snapback/proofs.js';
-import { undosOf, type Undo } from '../snapback/states.js';
+import { openUndo, undosOf, type Undo } from '../snapback/states.js';
 import { isThere } from '../target/journal.js';
 import { saveCombination } from './combine.js';
 
@@ -73,14 +73,20 @@ export async function pruneArchives(
     // What is there is looked at under the lock: another run may just have removed some of it.
     const { summary, removed } = await planPrune(folder, rules);
     await removeUnfinished(folder);
-    for (const { substitutes } of summary.plans) {
-      for (const { archive } of substitutes) await checkArchive(archive.path, about.signal);
+    for (const { archive } of summary.plans.flatMap((plan) => plan.substitutes)) {
+      await checkArchive(archive.path, about.signal);
     }
+    const combinations = summary.plans.flatMap((plan) => plan.combinations);
+    const parts = new Set(combinations.flatMap((each) => each.undos));
+    // First what makes room for the new files, where there may be none left.
+    await removeAll(
+      folder,
+      removed.filter((undo) => !parts.has(undo)),
+      about,
+    );
     let madeBytes = 0;
-    for (const { combinations } of summary.plans) {
-      for (const { name, undos } of combinations) madeBytes += await combineUndos(folder, name, undos, about);
-    }
-    await removeAll(folder, removed, about);
+    for (const { name, undos } of combinations) madeBytes += await combineUndos(folder, name, undos, about);
+    await removeAll(folder, [...parts], about);
     return { ...summary, madeBytes };
   } finally {
     await lock.release();
@@ -129,8 +135,8 @@ async function combineUndos(
   const out = await freeName(folder, name);
   const archives: Archive[] = [];
   const proofs: ArchiveProofs[] = [];
-  for (const { archive } of undos) {
-    const opened = await openArchive(archive.path);
+  for (const undo of undos) {
+    const opened = await openUndo(undo);
     archives.push(opened);
     proofs.push(await ArchiveProofs.read(opened));
   }

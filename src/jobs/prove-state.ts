@@ -1,8 +1,8 @@
 import type { BlockDevice } from '../device/block-device.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { openArchive, type Archive } from '../snapback/archive.js';
+import type { Archive } from '../snapback/archive.js';
 import { ArchiveProofs, touches } from '../snapback/proofs.js';
-import type { States, Undo } from '../snapback/states.js';
+import { openUndo, type States, type Undo } from '../snapback/states.js';
 import { holdsProof } from '../target/base-check.js';
 
 /**
@@ -41,7 +41,7 @@ async function judge(target: BlockDevice, head: Undo, states: States, about: Sur
   for (let undo: Undo | undefined = head; undo !== undefined; undo = states.undosFrom(undo.result)[0]) {
     if (seen.has(undo.base)) break;
     seen.add(undo.base);
-    const archive = await openArchive(undo.archive.path);
+    const archive = await openUndo(undo);
     for (const proof of await ArchiveProofs.read(archive)) {
       about.signal.throwIfAborted();
       if (later.some(({ extents }) => touches(extents, proof))) continue;

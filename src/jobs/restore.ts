@@ -3,14 +3,14 @@ import { BaseMismatchError, UnsafeTargetError, UsageError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { ReceiveSummary } from '../session/apply-stream.js';
 import { applyIncoming } from '../session/receive-stream.js';
-import { openArchive, type Archive } from '../snapback/archive.js';
+import type { Archive } from '../snapback/archive.js';
 import { listArchives } from '../snapback/archive-folder.js';
 import { checkArchive } from '../snapback/check-archive.js';
 import { planCombination } from '../snapback/combination.js';
 import { keepingArchives } from '../snapback/folder-lock.js';
 import { ArchiveProofs } from '../snapback/proofs.js';
 import { streamOf } from '../snapback/restore-stream.js';
-import { States, undosOf, type Undo } from '../snapback/states.js';
+import { openUndo, States, undosOf, type Undo } from '../snapback/states.js';
 import { headerOfCombination, makerOf } from '../snapback/write-combination.js';
 import type { ApplyPolicy } from '../target/apply-policy.js';
 import { readNote } from '../target/journal.js';
@@ -213,9 +213,9 @@ async function applyWay(
 ): Promise<ReceiveSummary> {
   const archives: Archive[] = [];
   const proofs: ArchiveProofs[] = [];
-  for (const { archive } of way) {
+  for (const undo of way) {
     about.signal.throwIfAborted();
-    const opened = await openArchive(archive.path);
+    const opened = await openUndo(undo);
     // All of each archive is read and checked before the first write.
     proofs.push(await ArchiveProofs.read(opened));
     archives.push(opened);
@@ -236,10 +236,10 @@ async function mergeWay(
 ): Promise<Pick<ReceiveSummary, 'changedBytes' | 'blocks'>> {
   const targetName = target.device.path;
   const archives: Archive[] = [];
-  for (const { archive } of way) {
+  for (const undo of way) {
     // Without the run that reads what it needs.
-    if (policy.dryRun) await checkArchive(archive.path, about.signal);
-    archives.push(await openArchive(archive.path));
+    if (policy.dryRun) await checkArchive(undo.archive.path, about.signal);
+    archives.push(await openUndo(undo));
   }
   const plan = planCombination(archives);
   if (!policy.dryRun) {

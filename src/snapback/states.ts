@@ -1,3 +1,5 @@
+import { BaseMismatchError } from '../errors.js';
+import { openArchive, type Archive } from './archive.js';
 import { timeOf, type ListedArchive } from './archive-folder.js';
 
 /** An undo that leads from one state that has a name to another. */
@@ -17,6 +19,17 @@ export function undosOf(archives: readonly ListedArchive[]): Undo[] {
     const { base, result } = header;
     return base === null || result === null ? [] : [{ archive, base, result, time: timeOf(archive) }];
   });
+}
+
+/**
+ * Opens an undo that a plan was made with. Throws BaseMismatchError where another file has its name by now; as
+ * `openArchive`.
+ */
+export async function openUndo({ archive: { path }, base, result }: Undo): Promise<Archive> {
+  const archive = await openArchive(path);
+  if (archive.base === base && archive.result === result) return archive;
+  const now = `it leads from ${archive.base ?? '?'} to ${archive.result ?? '?'}`;
+  throw new BaseMismatchError(path, null, `${now}, and led from ${base} to ${result} just before: try again`);
 }
 
 /** The states of a volume that undos lead from and to. Several undos may lead the same way. */

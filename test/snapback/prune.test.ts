@@ -15,7 +15,7 @@ import { pruneArchives } from '../../src/jobs/archive.js';
 import { combine } from '../../src/jobs/combine.js';
 import { listArchives } from '../../src/snapback/archive-folder.js';
 import type { KeepRules } from '../../src/snapback/keep-rules.js';
-import { undosOf } from '../../src/snapback/states.js';
+import { openUndo, undosOf } from '../../src/snapback/states.js';
 import { quietSurroundings } from '../support/surroundings.js';
 import { archiveBytes, SECTOR, writeChain } from './archives.js';
 
@@ -71,6 +71,30 @@ it('what stands for others that would go is read first: where it is damaged, not
   const { plans } = await prune({ monthly: 2 });
   expect(plans[0]?.kept).toEqual(['S3', 'S0']);
   expect(names()).toEqual([expect.stringMatching(/-combined-/), '4.undo']);
+});
+
+it('frees what it can before it needs room for a new file', async () => {
+  // S1 came to be in December: it stays, as S4 and S3 do, and what leads on from there goes
+  const header = { kind: 'undo', base: 'S1', result: 'S0', time: '2025-12-01T12:00:00Z' } as const;
+  const passes = [[{ at: 1, count: 1, kind: 'data', fill: 1 }]] as const;
+  writeFileSync(inFolder('1.undo'), await archiveBytes(16 * SECTOR, { passes, indexed: true, header }));
+  const seen: string[][] = [];
+  const about = quietSurroundings();
+  const progress = { ...about.progress, start: () => seen.push(names()) };
+  const rules = { last: 0, hourly: 0, daily: 0, weekly: 0, monthly: 2 };
+  await pruneArchives(folder, { rules, dryRun: false }, { ...about, progress });
+  expect(seen).toEqual([['2.undo', '3.undo', '4.undo']]);
+  expect(names()).toEqual([expect.stringMatching(/-combined-/), '4.undo']);
+});
+
+it('takes no other file for the one that it planned with', async () => {
+  const [latest] = undosOf(await listArchives(folder));
+  if (latest === undefined) throw new Error('there is no archive');
+  expect((await openUndo(latest)).base).toBe('S4');
+  copyFileSync(inFolder('3.undo'), inFolder('4.undo'));
+  await expect(openUndo(latest)).rejects.toThrow(
+    /4\.undo: it leads from S3 to S2, and led from S4 to S3 just before: try again/,
+  );
 });
 
 it('an archive whose time is none that there is takes the time of its file', async () => {
