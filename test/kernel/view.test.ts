@@ -27,6 +27,8 @@ const IMAGE = `${FOLDER}/image`;
 const MEBIBYTE = 1024 * 1024;
 const SIZE = 12 * MEBIBYTE;
 const STATES = 10;
+/** Two of them that are looked at at the same time. */
+const AT_ONCE = [0, 6];
 
 let target = '';
 /** What the volume was, by state: 0 is the oldest, the last one what it is now. */
@@ -139,6 +141,8 @@ async function leftOvers(): Promise<string[]> {
 
 it('shows each of ten earlier states of a volume, with its files, takes writes, and closes without a trace', async () => {
   for (let state = 0; state < STATES; state++) {
+    // those are looked at below
+    if (AT_ONCE.includes(state)) continue;
     await viewWell('open', 'past', target, ...chain(state));
     expect(await digestOf(`/dev/${GROUP}/past`), `state ${state}`).toBe(digests[state]);
     await expectFilesOf(state, `/dev/${GROUP}/past`);
@@ -149,15 +153,14 @@ it('shows each of ten earlier states of a volume, with its files, takes writes, 
 });
 
 it('shows several states of a volume at once, each written to, while the volume is written', async () => {
-  const states = [0, 6];
-  for (const state of states) {
+  for (const state of AT_ONCE) {
     const said = await viewWell('open', `s${state}`, target, ...chain(state));
     expect(said).not.toMatch(/believed/);
     expect(await digestOf(`/dev/${GROUP}/s${state}`)).toBe(digests[state]);
   }
   // known by its record as what it is still
   expect((await (await recordOf(target)).read()).holds?.identity).toBe(`s${STATES}`);
-  for (const state of states) await expectFilesOf(state, `/dev/${GROUP}/s${state}`);
+  for (const state of AT_ONCE) await expectFilesOf(state, `/dev/${GROUP}/s${state}`);
   expect(await digestOf(target)).toBe(digests[STATES]);
 
   await writeRandom(`/dev/${GROUP}/s6`, 5 * MEBIBYTE, MEBIBYTE, 'into a view');
@@ -177,7 +180,7 @@ it('shows several states of a volume at once, each written to, while the volume 
     ['s6', 'open'],
   ]);
   expect(views.every(({ usedBytes, totalBytes }) => usedBytes > 0 && usedBytes < totalBytes)).toBe(true);
-  for (const state of states) await viewWell('close', `s${state}`);
+  for (const state of AT_ONCE) await viewWell('close', `s${state}`);
   expect(await leftOvers()).toEqual([]);
   await copyDevice(IMAGE, target);
   expect(await digestOf(target)).toBe(digests[STATES]);
