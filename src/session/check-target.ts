@@ -13,9 +13,12 @@ import {
 import { checkJournalRoom } from '../target/journal.js';
 import type { OpenTarget } from '../target/open-target.js';
 import { guardRoom } from '../target/room.js';
+import type { ExpectedWrites } from '../target/room-needed.js';
 import type { KnownState } from '../target/state-record.js';
 import { checkCloserSample, checkSample } from './check-sample.js';
 import type { IncomingItems } from './incoming-items.js';
+
+const SECTOR = 512;
 
 /** A target that a stream is meant for. */
 export interface TargetOfStream {
@@ -48,20 +51,22 @@ export async function checkTarget(
     checkSize(header, device);
     sample = await checkSample(header, items, device, what);
     if (!policy.forceBase) checkBase(device, header, known.holds, sample);
-    const { expectedBytes: bytes, mappedBytes = bytes, blockSize, volumeSize } = header;
-    await guardRoom(
-      { path: device.path, number: device.number },
-      { bytes, mappedBytes, blockSize, volumeSize },
-      about.spawner,
-    );
-    if (keepsOldBytes(policy, header)) {
-      const toSave = Math.max(0, bytes - savedBefore);
-      await checkJournalRoom(policy.snapback ?? `${folder}/journal`, toSave);
-    }
+  }
+  await guardRoom(device, expectedWrites(header, device.size), about.spawner);
+  if (header !== null && keepsOldBytes(policy, header)) {
+    const toSave = Math.max(0, header.expectedBytes - savedBefore);
+    await checkJournalRoom(policy.snapback ?? `${folder}/journal`, toSave);
   }
   await ready(known);
   if (known.isStale && !isOverwriting(header))
     await checkStale(header, items, sample, { target, policy }, about);
+}
+
+/** What a stream says that it is going to write; of PROTO[3], which does not say, the least that it can be. */
+function expectedWrites(header: StreamHeader | null, targetSize: number): ExpectedWrites {
+  if (header === null) return { bytes: SECTOR, blockSize: SECTOR, volumeSize: targetSize };
+  const { expectedBytes: bytes, mappedBytes = bytes, blockSize, volumeSize } = header;
+  return { bytes, mappedBytes, blockSize, volumeSize };
 }
 
 function checkSize(header: StreamHeader, target: BlockDevice): void {

@@ -19,8 +19,10 @@ import type { ResultMessage } from './messages.js';
 import { readReplies } from './replies.js';
 import { DEFAULT_PATIENCE, explainFailure, unlessAnswered, within, type FarSide } from './sender.js';
 
-/** What is compared first: few digests travel. What differs is looked at again, in units. Bytes. */
+/** What is compared first: few digests travel. What differs is looked at again, in smaller blocks. Bytes. */
 const COARSE = 256 * 1024;
+/** Between that and the units, as a small block's digest costs nearly as much as a large one's. Bytes. */
+const FINER = 32 * 1024;
 /** A question's blocks are about as many bytes; this many questions are under way. */
 const QUERY_BYTES = 256 * 1024 * 1024;
 const QUESTIONS_AHEAD = 3;
@@ -66,7 +68,7 @@ export async function runHashExchange(
     comparison.checkFarSize(targetSize);
     const digest = chooseDigest(blake3, digests);
     const exchange = new HashExchange(comparison.near, questioner, digest, about.progress, lend);
-    const result = await unlessAnswered(compareTwice(exchange, comparison), replies);
+    const result = await unlessAnswered(narrowDown(exchange, comparison), replies);
     await questioner.end();
     checkResult(await replies.result, questioner.answeredBlocks, transport.host);
     // It may have something to say on stderr yet; whatever it is, the result stands.
@@ -81,14 +83,14 @@ export async function runHashExchange(
 }
 
 /** Finds what differs in large blocks, then where in those. */
-async function compareTwice(
-  exchange: HashExchange,
-  { extents, unit }: Comparison,
-): Promise<ComparisonResult> {
+async function narrowDown(exchange: HashExchange, { extents, unit }: Comparison): Promise<ComparisonResult> {
   const comparedBytes = sumLengths(extents());
-  const coarse = await exchange.compare(extents, COARSE);
-  const narrowed = () => intersectExtents(extents(), coarse.extents());
-  return { comparedBytes, differing: await exchange.compare(narrowed, unit) };
+  let differing = await exchange.compare(extents, COARSE);
+  for (const blockLength of unit < FINER ? [FINER, unit] : [unit]) {
+    const suspects = differing;
+    differing = await exchange.compare(() => intersectExtents(extents(), suspects.extents()), blockLength);
+  }
+  return { comparedBytes, differing };
 }
 
 class HashExchange {

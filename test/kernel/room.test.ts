@@ -8,6 +8,7 @@ import {
   createSnapshot,
   createVolume,
   createVolumeGroup,
+  lvmsync,
   mapperName,
   removeVolumeGroup,
   run,
@@ -107,6 +108,11 @@ describe('a target without room below it is refused', () => {
     await expect(check(target, 1)).rejects.toThrow(
       /a snapshot will be merged into it, .* \(lvchange --refresh --poll y vg-room\/kept\), and wait/,
     );
+    // A stream of the Ruby tool does not say how much it will write.
+    const record = Buffer.concat([Buffer.alloc(11), Buffer.from([2]), Buffer.alloc(512, 'x')]);
+    const input = Buffer.concat([Buffer.from('lvmsync PROTO[3]\n'), record]);
+    const { status, stderr } = await lvmsync(['--apply', '-', target], { input });
+    expect([status, stderr]).toEqual([3, expect.stringContaining('a snapshot will be merged into it')]);
     await run(['lvchange', '--refresh', '--poll', 'y', `${GROUP}/kept`]);
     await waitUntil('it is merged', () =>
       check(target, 1).then(
