@@ -6,7 +6,7 @@ import { runProgram } from './program.js';
 
 // The bytes under way count as heap: at its usual limits V8 would look through all of the heap every few megabytes.
 setFlagsFromString('--heap-growing-percent=900');
-// Most runs last a second or two. V8's usual haste to optimize took a third of their processor time, on both sides;
+// Most runs last a second or two. V8's usual haste to optimize took a quarter of their processor time, on both sides;
 // this is what a loop may weigh before it is optimized (V8's own: 67,584), and costs long runs next to nothing.
 setFlagsFromString('--interrupt-budget=300000');
 
