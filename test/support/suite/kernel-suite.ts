@@ -22,48 +22,32 @@ function testFilesBelow(folder: string): string[] {
     .map((name) => path.join(folder, name));
 }
 
-/** Seconds of those that are not as long as most, roughly, beside another guest: so that guests end at about the same time. */
-export const KNOWN_SECONDS: Readonly<Record<string, number>> = {
-  'interrupted.test.ts': 150,
-  'cut-short.test.ts': 130,
-  'verify.test.ts': 120,
-  'scan.test.ts': 100,
-  'snapback.test.ts': 95,
-  'thin.test.ts': 95,
-  'copy.test.ts': 90,
-  'restricted.test.ts': 90,
-  'delta.test.ts': 85,
-  'resume.test.ts': 85,
-  'ssh.test.ts': 85,
-  'ssh-login.test.ts': 85,
-  'local-sync.test.ts': 75,
-  'traps.test.ts': 75,
-  'view.test.ts': 75,
-  'pipe.test.ts': 70,
-  'thin-refused.test.ts': 70,
-  'live-origin.test.ts': 70,
-  'room.test.ts': 60,
+/** Seconds of the long ones in an otherwise idle guest, roughly: so that guests end at about the same time. */
+export const LONG_FILES: Readonly<Record<string, number>> = {
+  'interrupted.test.ts': 140,
+  'view.test.ts': 60,
+  'verify.test.ts': 110,
+  'cut-short.test.ts': 110,
+  'ssh.test.ts': 80,
+  'thin.test.ts': 80,
+  'restricted.test.ts': 75,
+  'local-sync.test.ts': 70,
+  'ssh-login.test.ts': 70,
+  'traps.test.ts': 80,
+  'resume.test.ts': 70,
+  'live-origin.test.ts': 60,
   'far-side.test.ts': 55,
-  'instant.test.ts': 50,
-  'archive.test.ts': 45,
-  'refused-snapshots.test.ts': 40,
-  'guard.test.ts': 10,
-  'lab.test.ts': 5,
-  'state-record.test.ts': 5,
+  'thin-refused.test.ts': 50,
 };
 const USUAL = 30;
-
-/** How long a test file takes, roughly. */
-export function secondsOf(file: string): number {
-  return KNOWN_SECONDS[path.basename(file)] ?? USUAL;
-}
 
 /** Deals the test files to so many guests, each to the one that has least to do, the longest first. */
 export function dealFiles(files: readonly string[], guests: number): string[][] {
   const hands = Array.from({ length: guests }, () => ({ seconds: 0, files: [] as string[] }));
-  for (const file of [...files].sort((a, b) => secondsOf(b) - secondsOf(a))) {
+  const lengthOf = (file: string): number => LONG_FILES[path.basename(file)] ?? USUAL;
+  for (const file of [...files].sort((a, b) => lengthOf(b) - lengthOf(a))) {
     const hand = hands.reduce((least, each) => (each.seconds < least.seconds ? each : least));
-    hand.seconds += secondsOf(file);
+    hand.seconds += lengthOf(file);
     hand.files.push(file);
   }
   return hands.map((hand) => hand.files);
