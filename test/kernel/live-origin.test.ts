@@ -134,7 +134,8 @@ describe('a store that overflows while its changes are sent', () => {
   it('ends the run with its own error, not with a target that lacks changes', async () => {
     await changeNearlyAll();
     const sectors = await sectorsOf(target);
-    const slow = await mapDevice('slow', `0 ${sectors} delay ${target} 0 0 ${target} 0 300`);
+    // a name of its own: what another test's cut run left of a device is known by its name
+    const slow = await mapDevice('slow-crowded', `0 ${sectors} delay ${target} 0 0 ${target} 0 300`);
     try {
       // without a journal it is written before all has come
       const sending = lvmsync([snapshot, slow, '--no-journal']);
@@ -146,9 +147,9 @@ describe('a store that overflows while its changes are sent', () => {
         stderr: expect.stringMatching(/tight: the snapshot is invalid: its store filled up/) as string,
       });
       expectPlainLines(stderr);
-      expect(stderr).toMatch(/slow: half-written/);
+      expect(stderr).toMatch(/slow-crowded: half-written/);
     } finally {
-      await unmapDevices('slow');
+      await unmapDevices('slow-crowded');
     }
   });
 
