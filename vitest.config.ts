@@ -12,6 +12,7 @@ export default defineConfig({
           exclude: ['test/kernel/**', 'test/crash/**', 'test/**/*.exhaustive.test.ts'],
           // none takes long, but a busy machine may be slow
           testTimeout: 60_000,
+          hookTimeout: 60_000,
         },
       },
       {
@@ -19,7 +20,8 @@ export default defineConfig({
         test: {
           name: 'exhaustive',
           include: ['test/**/*.exhaustive.test.ts'],
-          testTimeout: 120_000,
+          testTimeout: 600_000,
+          hookTimeout: 120_000,
         },
       },
       {
@@ -30,8 +32,8 @@ export default defineConfig({
           // the guest has one processor, and processes are dear there
           fileParallelism: false,
           isolate: false,
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
+          testTimeout: 600_000,
+          hookTimeout: 600_000,
         },
       },
       {
@@ -40,8 +42,8 @@ export default defineConfig({
           name: 'crash',
           include: ['test/crash/**/*.test.ts'],
           fileParallelism: false,
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
+          testTimeout: 600_000,
+          hookTimeout: 600_000,
         },
       },
     ],

@@ -34,9 +34,12 @@ describe('a look', () => {
     writeFileSync(name, Buffer.concat([Buffer.from('lvmsync PROTO[4]\n'), Buffer.alloc(8 << 20, 'x')]));
     const report = await inspect({ kind: 'named', name }, about);
     expect(report).toMatchObject({ type: 'stream', blocks: 0, problem: expect.any(FormatError) as object });
-    await vi.waitFor(() => {
-      expect(openFiles(name)).toEqual([]);
-    });
+    await vi.waitFor(
+      () => {
+        expect(openFiles(name)).toEqual([]);
+      },
+      { timeout: 20_000 },
+    );
   });
 
   it('at what is no snapshot finds nothing', async () => {

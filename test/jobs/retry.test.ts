@@ -92,11 +92,14 @@ it('a signal ends the pause at once', async () => {
   const run = new SenderRun();
   run.hasBegun = true;
   const about = { ...quietSurroundings(), signal: stop.signal };
-  const trying = withRetries(9, run, about, () => Promise.reject(broken()));
+  let attempts = 0;
+  const trying = withRetries(9, run, about, () => {
+    attempts += 1;
+    return Promise.reject(broken());
+  });
   setTimeout(() => {
     stop.abort(new InterruptedError('SIGTERM'));
   }, 20);
-  const started = performance.now();
   await expect(trying).rejects.toMatchObject({ code: 'INTERRUPTED' });
-  expect(performance.now() - started).toBeLessThan(900);
+  expect(attempts).toBe(1);
 });

@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { copyDevice } from './support/devices.js';
 import {
@@ -14,6 +15,8 @@ import { lv } from './support/thin-lab.js';
 
 const GROUP = 'vg-filling';
 const MIB = 1024 * 1024;
+/** What a rate is measured over at least is 5 s. */
+const RATE_MS = 6_000;
 
 beforeAll(() => createVolumeGroup(GROUP));
 afterAll(() => removeVolumeGroup(GROUP));
@@ -26,6 +29,7 @@ it('a classic snapshot’s store that is nearly full is warned of, by inspect an
   await writeRandom(origin, 0, 5 * MIB, 'some');
   expect((await lvmsync(['inspect', `${GROUP}/snap`])).stderr).toBe('');
   await writeRandom(origin, 0, 7 * MIB, 'most');
+  await pause(RATE_MS);
   const warning =
     /^lvmsync: warning: vg-filling\/snap: its store is 8\d\.\d % full \(7\.\d of 8\.0 MiB\), filling by \d+\.\d MiB a minute, which leaves \d+ (s|minutes); once it is full the snapshot is lost: extend it in time/;
   expect((await lvmsync(['inspect', `${GROUP}/snap`])).stderr).toMatch(warning);

@@ -51,7 +51,7 @@ function compare(far: FarSide, { near = volumeOf(CHUNKS, 1), extents, unit = CHU
     { near, extents: () => extents ?? whole, unit, checkFarSize },
     quietSurroundings(),
     pool(),
-    { helloMs: 2000, farewellMs: 500 },
+    { helloMs: 20_000, farewellMs: 500 },
   );
 }
 

@@ -39,7 +39,7 @@ export class SshPlace {
       `userknownhostsfile ${this.inSsh('known_hosts')}`,
       'globalknownhostsfile none',
     ];
-    this.settings = { ...defaultSshSettings(home, 'tester', null), connectTimeoutMs: 5_000 };
+    this.settings = { ...defaultSshSettings(home, 'tester', null), connectTimeoutMs: 30_000 };
   }
 
   static async open(options: Partial<SshServerOptions> = {}): Promise<SshPlace> {

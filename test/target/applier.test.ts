@@ -121,9 +121,12 @@ describe('applying with a log', () => {
     // Two batches at most wait for their flush: the third waits to be taken in.
     const waiting = applier.apply(dataBlock(8192 + 3 * SIZE, 4096, 1));
     const reads = ['read 0+8192', `read ${3 * SIZE}+12288`];
-    await vi.waitFor(() => {
-      expect(target.calls).toEqual(reads);
-    });
+    await vi.waitFor(
+      () => {
+        expect(target.calls).toEqual(reads);
+      },
+      { timeout: 20_000 },
+    );
     expect(sync).toHaveBeenCalledTimes(1);
     letGo();
     await waiting;

@@ -70,7 +70,7 @@ describe('a gathering sink', () => {
   it('passes a few bytes on though nothing follows', async () => {
     const inner = slowSink();
     await new GatheringSink(inner).write(Buffer.from('hello'));
-    await expect.poll(() => Buffer.concat(inner.pieces).toString()).toBe('hello');
+    await expect.poll(() => Buffer.concat(inner.pieces).toString(), { timeout: 20_000 }).toBe('hello');
   });
 
   it('fails as its sink does, at a later write and at the end', async () => {

@@ -96,7 +96,7 @@ describe('a remote shell', () => {
     const deaf = 'trap "" TERM; echo ready >&2; while :; do sleep 0.1; done';
     const spawner = new ProcessSpawner(process.env);
     const transport = await startRsh(spawner, ['sh', '-c', deaf], HOST, [], (line) => stderr.push(line));
-    await expect.poll(() => stderr).toEqual(['ready']);
+    await expect.poll(() => stderr, { timeout: 20_000 }).toEqual(['ready']);
     transport.destroy();
     expect(await transport.exit).toEqual({ status: null, signal: 'SIGKILL' });
   });

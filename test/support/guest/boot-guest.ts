@@ -3,6 +3,7 @@ import { closeSync, openSync, readFileSync, readSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { layOutJob, readStatus, type GuestJob, type JobFolder } from './guest-job.js';
 import { findMemoryFolder } from './guest-memory.js';
+import { nextProcessor } from './guest-processor.js';
 
 export type { GuestDisk, GuestJob } from './guest-job.js';
 
@@ -93,7 +94,7 @@ const SUPERVISOR = `
 function startKernel(folder: JobFolder, memoryMiB: number, memoryFolder: string): ChildProcess {
   const console = openSync(path.join(folder.path, 'console'), 'a');
   const kernel = [
-    'linux.uml',
+    ...['taskset', '--cpu-list', String(nextProcessor()), 'linux.uml'],
     `mem=${memoryMiB}M`,
     ...['rootfstype=hostfs', 'rootflags=/', 'rw', `init=${path.join(folder.path, 'guest-init')}`],
     ...folder.diskArguments,

@@ -97,8 +97,8 @@ describe('a command over ssh', () => {
       }
     })();
     const refused = expect(writing).rejects.toBeInstanceOf(TransportError);
+    await expect.poll(() => taken, { timeout: 20_000 }).toBeGreaterThan(1 << 20);
     await new Promise((resolve) => setTimeout(resolve, 400));
-    expect(taken).toBeGreaterThan(1 << 20);
     expect(taken).toBeLessThan(32 << 20);
     transport.destroy();
     await refused;
@@ -157,12 +157,12 @@ describe('a command over ssh', () => {
     await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
     const { port } = proxy.address() as AddressInfo;
     await place.knowHost(hostKey, '', port);
-    place.settings = { ...place.settings, keepaliveIntervalMs: 50 };
+    place.settings = { ...place.settings, keepaliveIntervalMs: 200 };
 
     const transport = await connect(['cat'], port);
     const broken = expect(digestOf(transport.input)).rejects.toThrow(/no sign of life/);
     // Answered probes keep an idle line alive for much longer than unanswered ones would.
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    await new Promise((resolve) => setTimeout(resolve, 2000));
     await transport.output.write(Buffer.from('still there'));
     for (const wire of wires) wire.unpipe().pause();
     await broken;
@@ -191,7 +191,7 @@ describe('a command over ssh', () => {
     const { port } = proxy.address() as AddressInfo;
     await place.knowHost(hostKey, '', port);
     place.configLines.push('serveralivecountmax 2');
-    place.settings = { ...place.settings, keepaliveIntervalMs: 400 };
+    place.settings = { ...place.settings, keepaliveIntervalMs: 600 };
 
     const transport = await connect(['sh', '-c', 'cat >/dev/null'], port);
     for (let count = 0; count < 4; count++) await transport.output.write(Buffer.alloc(1 << 20));
@@ -231,9 +231,8 @@ describe('a server that is none', () => {
   }
 
   it('refuses the connection', async () => {
-    const port = await listen(() => undefined);
-    await new Promise((resolve) => listening?.close(resolve));
-    await expect(connect(['true'], port)).rejects.toThrow(/connection to port \d+ was refused/);
+    // one that nobody listens at: a port that was just given back may be taken by then
+    await expect(connect(['true'], 1)).rejects.toThrow(/connection to port \d+ was refused/);
   });
 
   it('takes the connection and says nothing', async () => {
