@@ -66,6 +66,11 @@ async function attempt<T>(path: string, operation: 'write' | 'flush', work: () =
   }
 }
 
+/** What kept a new file from being made, for the message of a DeviceError. */
+export function describeRefusal(error: unknown): unknown {
+  return isMissing(error) ? 'ENOENT: there is no such folder: make it first' : error;
+}
+
 function isMissing(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'ENOENT';
 }

@@ -38,3 +38,19 @@ export const silentProgress: Progress = {
 
 /** Tells nobody: a far side's last words then come with the error, if there is one. */
 export const silentNotice = (): void => undefined;
+
+/** What made a stream or an archive, and when, for its header. */
+export interface Maker {
+  readonly host: string;
+  readonly time: string;
+  readonly writer: string;
+}
+
+/** This program, here and now. */
+export function makerOf({
+  hostname,
+  now,
+  version,
+}: Pick<Surroundings, 'hostname' | 'now' | 'version'>): Maker {
+  return { host: hostname, time: now().toISOString(), writer: `lvmsync ${version}` };
+}

@@ -5,7 +5,7 @@ import { removeDurably } from '../host/durable-file.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { Archive } from '../snapback/archive.js';
 import { listArchives, type ListedArchive } from '../snapback/archive-folder.js';
-import { lockArchives } from '../snapback/folder-lock.js';
+import { keepingArchives, lockArchives } from '../snapback/folder-lock.js';
 import { checkArchive } from '../snapback/check-archive.js';
 import { planCombination } from '../snapback/combination.js';
 import type { KeepRules } from '../snapback/keep-rules.js';
@@ -25,11 +25,20 @@ export interface CheckedArchive {
   readonly problem: LvmsyncError | null;
 }
 
-/** Reads every byte of every archive in a folder; tells of each in its turn. Throws DeviceError, InterruptedError. */
-export async function* checkArchives(folder: string, about: Surroundings): AsyncGenerator<CheckedArchive> {
-  for (const archive of await listArchives(folder)) {
-    yield { archive, problem: await problemOf(archive.path, about) };
-  }
+/**
+ * Reads every byte of every archive in a folder; tells of each in its turn. Throws LockedError where the folder is being
+ * pruned; DeviceError, InterruptedError.
+ */
+export function checkArchives(
+  folder: string,
+  tell: (checked: CheckedArchive) => void,
+  about: Surroundings,
+): Promise<void> {
+  return keepingArchives(folder, async () => {
+    for (const archive of await listArchives(folder)) {
+      tell({ archive, problem: await problemOf(archive.path, about) });
+    }
+  });
 }
 
 async function problemOf(path: string, { signal }: Surroundings): Promise<LvmsyncError | null> {

@@ -1,14 +1,14 @@
 import { BufferPool } from '../device/aligned-memory.js';
 import { UsageError } from '../errors.js';
 import { loadCodec } from '../codec/load-codec.js';
-import type { Surroundings } from '../host/surroundings.js';
+import { makerOf, type Surroundings } from '../host/surroundings.js';
 import type { CompressionWish } from '../session/choose-packer.js';
 import { openArchive, type Archive, type ArchiveWish } from '../snapback/archive.js';
 import { planCombination, type Combination, type CombinationWish } from '../snapback/combination.js';
 import { writeArchive } from '../snapback/new-archive.js';
 import type { ArchiveProofs } from '../snapback/proofs.js';
 import type { Packing } from '../snapback/pack-archive.js';
-import { headerOfCombination, makerOf, writeCombination } from '../snapback/write-combination.js';
+import { headerOfCombination, writeCombination } from '../snapback/write-combination.js';
 
 /** What the blocks under way may take. Bytes. */
 export const ARCHIVE_MEMORY = 16 * 1024 * 1024;

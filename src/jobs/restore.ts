@@ -1,6 +1,6 @@
 import { BufferPool } from '../device/aligned-memory.js';
 import { BaseMismatchError, UnsafeTargetError, UsageError } from '../errors.js';
-import type { Surroundings } from '../host/surroundings.js';
+import { makerOf, type Surroundings } from '../host/surroundings.js';
 import type { ReceiveSummary } from '../session/apply-stream.js';
 import { applyIncoming } from '../session/receive-stream.js';
 import type { Archive } from '../snapback/archive.js';
@@ -11,7 +11,7 @@ import { keepingArchives } from '../snapback/folder-lock.js';
 import { ArchiveProofs } from '../snapback/proofs.js';
 import { streamOf } from '../snapback/restore-stream.js';
 import { openUndo, States, undosOf, type Undo } from '../snapback/states.js';
-import { headerOfCombination, makerOf } from '../snapback/write-combination.js';
+import { headerOfCombination } from '../snapback/write-combination.js';
 import type { ApplyPolicy } from '../target/apply-policy.js';
 import { readNote } from '../target/journal.js';
 import type { OpenTarget } from '../target/open-target.js';

@@ -1,7 +1,7 @@
 import { BufferPool } from '../device/aligned-memory.js';
 import { FormatError } from '../errors.js';
 import type { Extent } from '../extent.js';
-import type { Surroundings } from '../host/surroundings.js';
+import { makerOf, type Surroundings } from '../host/surroundings.js';
 import type { StreamItem } from '../stream/block.js';
 import type { IncomingStream } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
@@ -238,10 +238,6 @@ function stateDuring(header: StreamHeader | null, before: TargetState | null): T
 function stateAfter(base: string | null, result: string | null): TargetState | null {
   if (result !== null) return { is: 'exactly', identity: result, from: base };
   return base === null ? null : { is: 'since', identity: base, from: base };
-}
-
-function makerOf(about: Surroundings) {
-  return { host: about.hostname, time: about.now().toISOString(), writer: `lvmsync ${about.version}` };
 }
 
 export function summaryOf(

@@ -3,7 +3,7 @@ import type { ReadableVolume } from '../changes/base-view.js';
 import type { ChangeSet } from '../changes/change-set.js';
 import type { ChangeSource } from '../changes/change-source.js';
 import { DeviceError } from '../errors.js';
-import type { Surroundings } from '../host/surroundings.js';
+import { makerOf, type Surroundings } from '../host/surroundings.js';
 import type { BlockWriter } from '../stream/block-writer.js';
 import { sumLengths } from '../extent.js';
 import type { StreamHeader } from '../stream/stream-header.js';
@@ -84,7 +84,6 @@ export function silentReader(packer: BlockPacker | null): StreamReader {
 
 /**
  * Sends a source's changes as a stream: header, sample, blocks with their proofs in one or more passes, end.
- *
  *
  * Throws SnapshotError where the source stopped knowing every change meanwhile: the stream is then left without
  * its end, so that no receiver takes it for whole. Throws DeviceError, and whatever the writer throws.
@@ -263,8 +262,6 @@ async function headerOf(
     ...(mappedBytes < changes.changedBytes ? { mappedBytes } : {}),
     sample: { changed: sample.changed.length, unchanged: sample.unchanged.length },
     names: { source: source.name, origin: source.origin },
-    host: about.hostname,
-    time: about.now().toISOString(),
-    writer: `lvmsync ${about.version}`,
+    ...makerOf(about),
   };
 }

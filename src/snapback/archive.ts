@@ -1,3 +1,4 @@
+import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { DeviceError, UsageError } from '../errors.js';
 import type { StreamHeader } from '../stream/stream-header.js';
@@ -68,14 +69,18 @@ export async function openArchive(
   });
 }
 
-/** Opens a file for reading while some work is done. Throws DeviceError. */
+/** Opens a regular file for reading while some work is done. Throws DeviceError; UsageError of anything else. */
 export async function withFile<T>(path: string, work: (random: RandomFile) => Promise<T>): Promise<T> {
-  const file = await open(path, 'r').catch((error: unknown) => {
+  // A pipe that nobody writes to would be waited for.
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: unknown) => {
     throw new DeviceError(path, 'open', null, error);
   });
   try {
-    const { size } = await file.stat();
-    return await work({ path, file, size });
+    const stats = await file.stat();
+    if (!stats.isFile()) {
+      throw new UsageError(`${path}: no regular file: an archive is read here and there; write it to a file`);
+    }
+    return await work({ path, file, size: stats.size });
   } finally {
     await file.close();
   }

@@ -10,12 +10,12 @@ const NAME = '.lvmsync-prune.lock';
  */
 export async function lockArchives(folder: string, what: string, about: Surroundings): Promise<RunLock> {
   const holder = { what, pid: process.pid, startedAt: about.now() };
-  const nameless = 'a restore that reads them, or a prune that has just begun';
+  const nameless = 'a restore or a check that reads them, or a prune that has just begun';
   return await lockFile(join(folder, NAME), subjectOf(folder), holder, nameless);
 }
 
 /**
- * Does some work that goes back by a folder's archives, which stay meanwhile; beside others who do the same. A folder
+ * Does some work that reads a folder's archives, which stay meanwhile; beside others who do the same. A folder
  * that takes no lock keeps nobody from it. Throws LockedError where it is being pruned; what the work throws.
  */
 export async function keepingArchives<T>(folder: string, work: () => Promise<T>): Promise<T> {

@@ -3,7 +3,7 @@ import { constants } from 'node:fs';
 import { link, open, unlink, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { DeviceError, UsageError } from '../errors.js';
-import { removeDurably, syncFolderOf } from '../host/durable-file.js';
+import { describeRefusal, removeDurably, syncFolderOf } from '../host/durable-file.js';
 import { FrameWriter } from '../stream/frame-writer.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { GatheredFile } from '../target/gathered-file.js';
@@ -36,7 +36,7 @@ export class NewArchive {
     const unfinished = join(dirname(path), name);
     const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
     const file = await open(unfinished, flags, 0o600).catch((error: unknown) => {
-      throw new DeviceError(path, 'open', null, error);
+      throw new DeviceError(path, 'open', null, describeRefusal(error));
     });
     const archive = new NewArchive(path, unfinished, file, new GatheredFile(path, file));
     try {

@@ -2,7 +2,7 @@ import { crc32 } from 'node:zlib';
 import type { LendBuffer } from '../byte-channel.js';
 import { CODEC_IDS } from '../codec/codec.js';
 import { isZero } from '../device/zero-test.js';
-import type { Surroundings } from '../host/surroundings.js';
+import type { Maker, Surroundings } from '../host/surroundings.js';
 import { endOf, type Extent } from '../extent.js';
 import type { Proof } from '../stream/frame-format.js';
 import type { FrameWriter } from '../stream/frame-writer.js';
@@ -12,16 +12,11 @@ import { packBlocks, type Packing } from './pack-archive.js';
 import type { ArchiveProofs } from './proofs.js';
 import { readCombination, readCombinedItems, type CombinedItem } from './read-combination.js';
 
-/** What made an archive, for its header. */
-export function makerOf({ hostname, now, version }: Pick<Surroundings, 'hostname' | 'now' | 'version'>) {
-  return { host: hostname, time: now().toISOString(), writer: `lvmsync ${version}` };
-}
-
 /**
  * The header of a combination as an archive. An undo's time is the one at which its base came to be, as that of the
  * first archive is; that of changes, the one of the last.
  */
-export function headerOfCombination(plan: Combination, maker: ReturnType<typeof makerOf>): StreamHeader {
+export function headerOfCombination(plan: Combination, maker: Maker): StreamHeader {
   const { archives, kind, volumeSize, blockSize, base, result, bytes } = plan;
   const of = (kind === 'undo' ? archives[0] : archives.at(-1))?.header;
   return {

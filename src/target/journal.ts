@@ -3,7 +3,13 @@ import { dirname, join, resolve } from 'node:path';
 import * as v from 'valibot';
 import { DeviceError, FormatError, UnsafeTargetError, UsageError } from '../errors.js';
 import type { StreamHeader } from '../stream/stream-header.js';
-import { readIfThere, removeDurably, renameDurably, writeDurably } from '../host/durable-file.js';
+import {
+  describeRefusal,
+  readIfThere,
+  removeDurably,
+  renameDurably,
+  writeDurably,
+} from '../host/durable-file.js';
 import { UndoLog, type ReadLog } from './undo-log.js';
 
 /** Frames, headers and the file system's own needs, on top of the old bytes. */
@@ -144,7 +150,7 @@ export async function checkJournalRoom(path: string, bytes: number): Promise<voi
   const folder = dirname(path);
   const needed = Math.ceil(bytes * ROOM_MARGIN) + ROOM_LEAST;
   const { bavail, bsize } = await statfs(folder).catch((error: unknown) => {
-    throw new DeviceError(folder, 'stat', null, error);
+    throw new DeviceError(folder, 'stat', null, describeRefusal(error));
   });
   const free = bavail * bsize;
   if (free >= needed) return;

@@ -68,11 +68,21 @@ it('a restore waits for no prune and meets none: neither begins beside the other
   await keepingArchives(folder, async () => {
     // two restores are no trouble for each other
     await keepingArchives(folder, () => Promise.resolve());
-    await expect(prune()).rejects.toThrow(/is locked by a restore that reads them, or a prune that has/);
+    await expect(prune()).rejects.toThrow(
+      /is locked by a restore or a check that reads them, or a prune that has/,
+    );
   });
   expect(archives()).toHaveLength(UNDOS);
   await prune();
   expect(archives()).toHaveLength(LEFT.length);
+});
+
+it('a check reads no folder that is being pruned, in which files may go', async () => {
+  const lock = await lockArchives(folder, 'archive prune it', quietSurroundings());
+  const { status, said } = await runWords(['archive', 'check', folder]);
+  expect([status, said.join()]).toEqual([13, expect.stringMatching(/archive prune it/)]);
+  await lock.release();
+  expect((await runWords(['archive', 'check', folder])).status).toBe(0);
 });
 
 it('a prune that was killed blocks nobody, and the next one removes what it was writing', async () => {

@@ -1,6 +1,6 @@
 import { Command, InvalidArgumentError, Option } from '@commander-js/extra-typings';
 import { UsageError } from '../../errors.js';
-import { checkArchives, listArchives, pruneArchives } from '../../jobs/archive.js';
+import { checkArchives, listArchives, pruneArchives, type CheckedArchive } from '../../jobs/archive.js';
 import type { KeepRules } from '../../snapback/keep-rules.js';
 import { archiveJson, checkJson, describeArchives, describePrune, pruneJson } from '../archive-report.js';
 import type { Context } from '../context.js';
@@ -63,13 +63,14 @@ async function list(dir: string, { json }: ArchiveOptions, context: Context): Pr
 async function check(dir: string, { json }: ArchiveOptions, context: Context): Promise<number> {
   let status = SUCCESS;
   const checked: object[] = [];
-  for await (const each of checkArchives(dir, context.surroundings('normal'))) {
+  const tell = (each: CheckedArchive): void => {
     const { archive, problem } = each;
     if (problem !== null) status = Math.max(status, exitCodeOf(problem));
     checked.push(checkJson(each));
     if (json !== true)
       print(context, problem === null ? `ok  ${archive.name}\n` : `BAD ${problem.message}\n`);
-  }
+  };
+  await checkArchives(dir, tell, context.surroundings('normal'));
   if (json === true) print(context, `${JSON.stringify({ archives: checked })}\n`);
   return status;
 }
