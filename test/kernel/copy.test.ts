@@ -149,7 +149,7 @@ describe('what has no bytes of its own', () => {
 });
 
 describe('a copy that is cut short', () => {
-  const slowly = ['--bwlimit', '1500K', '--codec', 'none', '--state-dir', STATE];
+  const slowly = ['--bwlimit', '800K', '--codec', 'none', '--state-dir', STATE];
 
   it('leaves a volume that cannot pass for whole, and goes on when it is run again', async () => {
     const words = ['copy', BASE, `root@127.0.0.1:/dev/${GROUP}/cut`, '--create', '--state-dir', STATE];

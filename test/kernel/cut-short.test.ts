@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { targetKeyOf } from '../../src/target/target-key.js';
-import { copyDevice, mapDevice, remapDevice, sectorsOf, unmapDevices } from './support/devices.js';
+import { copyDevice, mapDevice, remapDevice, sectorsOf, unmapDevices, waitUntil } from './support/devices.js';
 import {
   createSnapshot,
   createVolume,
@@ -102,7 +102,7 @@ describe('a file system of the journal', () => {
 
   it('that fills up although it had the room stops the run before a block is overwritten unsaved', async () => {
     await run(['mount', '-t', 'tmpfs', '-o', 'size=44m', 'small', SMALL]);
-    const slow = await mapDevice('slow', `0 ${sectors} delay ${target} 0 0 ${target} 0 100`);
+    const slow = await mapDevice('slow-full', `0 ${sectors} delay ${target} 0 0 ${target} 0 500`);
     try {
       const running = start(lvmsyncCommand(SNAPSHOT, '--state-dir', SMALL, slow));
       await reach({ file: await noteOf(slow, SMALL), writes: 1, milliseconds: 0 }, slow, running);
@@ -116,12 +116,12 @@ describe('a file system of the journal', () => {
         },
       });
       expectPlainLines(stderr);
-      expect(stderr).toMatch(/slow: half-written; "lvmsync recover/);
+      expect(stderr).toMatch(/slow-full: half-written; "lvmsync recover/);
       expect(await digestOf(target)).not.toBe(base);
       rmSync(join(SMALL, 'another file'));
       await recoverToBase(slow, SMALL);
     } finally {
-      await unmapDevices('slow');
+      await unmapDevices('slow-full');
     }
   });
 });
@@ -141,10 +141,10 @@ describe('a run that is cut short', () => {
   let slow = '';
   let note = '';
   beforeAll(async () => {
-    slow = await mapDevice('slow', `0 ${sectors} delay ${target} 0 0 ${target} 0 100`);
+    slow = await mapDevice('slow-cut', `0 ${sectors} delay ${target} 0 0 ${target} 0 100`);
     note = await noteOf(slow, STATE);
   });
-  afterAll(() => unmapDevices('slow'));
+  afterAll(() => unmapDevices('slow-cut'));
   beforeEach(() => {
     rmSync(FAR_PID, { force: true });
     installScript(`echo $$ >${FAR_PID}; exec "$LVMSYNC" "$@" 2> >(tee -p /run/cut.err >&2)`);
@@ -161,10 +161,11 @@ describe('a run that is cut short', () => {
 
   async function farEnd(): Promise<string> {
     const far = readFileSync(FAR_PID, 'utf8').trim();
-    for (let i = 0; i < 300 && existsSync(`/proc/${far}`); i++) await new Promise((go) => setTimeout(go, 50));
-    expect(existsSync(`/proc/${far}`)).toBe(false);
+    await waitUntil('the far side ends', () => !existsSync(`/proc/${far}`));
     // its last words go through a tee
-    await new Promise((go) => setTimeout(go, 300));
+    await waitUntil('its last words are there', () =>
+      readFileSync('/run/cut.err', 'utf8').includes('half-written'),
+    );
     return readFileSync('/run/cut.err', 'utf8');
   }
 
@@ -195,7 +196,7 @@ describe('a run that is cut short', () => {
     const ended = await running.finished;
     expect(ended.status).toBe(status);
     expectPlainLines(ended.stderr);
-    expect(await farEnd()).toMatch(/slow: half-written; "lvmsync recover \S+" takes it back/);
+    expect(await farEnd()).toMatch(/slow-cut: half-written; "lvmsync recover \S+" takes it back/);
     await recoverToBase(slow);
   });
 
@@ -203,7 +204,7 @@ describe('a run that is cut short', () => {
     const running = await startMidway(`127.0.0.1:${slow}`);
     process.kill(running.pid, 'SIGKILL');
     await running.finished;
-    expect(await farEnd()).toMatch(/slow: half-written; "lvmsync recover \S+" takes it back/);
+    expect(await farEnd()).toMatch(/slow-cut: half-written; "lvmsync recover \S+" takes it back/);
     await recoverToBase(slow);
   });
 
@@ -218,7 +219,7 @@ describe('a run that is cut short', () => {
       ...{ status: 9, stderr: expect.stringMatching(/127\.0\.0\.1: /) as string },
     });
     expectPlainLines(stderr);
-    expect(await farEnd()).toMatch(/slow: half-written; "lvmsync recover \S+" takes it back/);
+    expect(await farEnd()).toMatch(/slow-cut: half-written; "lvmsync recover \S+" takes it back/);
     await recoverToBase(slow);
   });
 
@@ -228,7 +229,7 @@ describe('a run that is cut short', () => {
     await running.finished;
     writeFileSync(FAR_PID, '');
     const again = await lvmsync([SNAPSHOT, '--state-dir', STATE, `127.0.0.1:${slow}`]);
-    expect(again.stderr).toMatch(/127\.0\.0\.1: .*slow: the earlier apply had not ended: taken back/);
+    expect(again.stderr).toMatch(/127\.0\.0\.1: .*slow-cut: the earlier apply had not ended: taken back/);
     expect(again.status).toBe(0);
     expect(await digestOf(target)).toBe(changed);
   });

@@ -79,7 +79,7 @@ it('lets a good target pass, quickly', async () => {
   await guardRoom({ path: target, number }, expected, spawner);
   const [guard, room] = [guarded - started, performance.now() - guarded].map(Math.round);
   console.log(`a good target passes the guard in ${guard ?? 0} ms, the look for room in ${room ?? 0} ms`);
-  expect(performance.now() - started).toBeLessThan(5000);
+  expect(performance.now() - started).toBeLessThan(20_000);
 });
 
 it('keys a volume by its UUID, a disk by the kernel’s name', async () => {
@@ -207,7 +207,7 @@ describe('a target in use is refused', () => {
     await expectRefused('/dev/ubdb', /its partition ubdb2 is part of \/dev\/mapper\/upper/);
     await expectAllowed('/dev/ubdb1');
     await startSleeper('exec 3<>"$1"; echo open; exec sleep 60', '/dev/ubdb');
-    await expectRefused('/dev/ubdb1', /its disk ubdb is open in process \d+ \(sleep\)/);
+    await expectRefused('/dev/ubdb1', /its disk ubdb is open in process \d+ \((sleep|bash)\)/);
   });
 });
 

@@ -41,7 +41,7 @@ beforeAll(async () => {
   mkdirSync(ARCHIVES, { recursive: true });
   const sectors = (await sectorsOf('/dev/ubda')) - 2048;
   fast = `0 ${sectors} linear /dev/ubda 2048`;
-  slow = `0 ${sectors} delay /dev/ubda 2048 0 /dev/ubda 2048 150`;
+  slow = `0 ${sectors} delay /dev/ubda 2048 0 /dev/ubda 2048 300`;
   await createVolumeGroup(GROUP, await mapDevice('disk', fast));
   target = await createVolume(GROUP, 'target', '8M');
   await writeUndo(`${ARCHIVES}/undo`, old, present, { base: 'new', result: 'old' });

@@ -121,7 +121,7 @@ describe('a snapshot that LVM merges into its origin', () => {
     const origin = await createVolume(SLOW_GROUP, 'origin', '8M');
     await createSnapshot(SLOW_GROUP, 'origin', 'merging', { size: '4M' });
     const base = await digestOf(origin);
-    await scatterWrites(origin, { unit: 4096, stride: 9, count: 60, seed: 'merge' });
+    await scatterWrites(origin, { unit: 4096, stride: 9, count: 200, seed: 'merge' });
     await remapDevice('slow-disk', table(100));
     try {
       await run(['lvconvert', '-qq', '--merge', '--background', '-i', '1', `${SLOW_GROUP}/merging`]);

@@ -49,7 +49,9 @@ describe('over a line between two hosts', () => {
   it('--bwlimit holds within a tenth, as the network card counts it, over any two seconds', async () => {
     const samples: { ms: number; bytes: number }[] = [];
     const sampling = setInterval(() => {
-      samples.push({ ms: performance.now(), bytes: sentOverTheLine() });
+      const [ms, bytes] = [performance.now(), sentOverTheLine()];
+      // a moment that the process lost in between would count as a faster line
+      if (performance.now() - ms < 10) samples.push({ ms, bytes });
     }, 100);
     const limited = ['--bwlimit', '600KB', '--codec', 'none'];
     const report = await reportOf(...limited, SNAPSHOT, `far:${target}`).finally(() => {

@@ -186,7 +186,10 @@ describe('a far side that fails is one clear error', () => {
 
   it('where its receiver is killed in the middle', async () => {
     installScript('echo $$ >/run/far.pid; exec "$LVMSYNC" "$@"');
-    const slow = await mapDevice('slow', `0 ${await sectorsOf(target)} delay ${target} 0 0 ${target} 0 200`);
+    const slow = await mapDevice(
+      'slow-ssh',
+      `0 ${await sectorsOf(target)} delay ${target} 0 0 ${target} 0 200`,
+    );
     try {
       const sending = lvmsync([SNAPSHOT, `127.0.0.1:${slow}`]);
       await waitForWrites(slow);
@@ -199,7 +202,7 @@ describe('a far side that fails is one clear error', () => {
       expectPlainLines(stderr);
       expect(stderr.trim().split('\n')).toHaveLength(1);
     } finally {
-      await unmapDevices('slow');
+      await unmapDevices('slow-ssh');
     }
     // what was half-written is mended by another run
     await runLvmsync(SNAPSHOT, `127.0.0.1:${target}`);

@@ -173,10 +173,10 @@ describe('what fails is one clear error', () => {
 
   it('where the line is cut in the middle', async () => {
     installScript('echo $$ >/run/far.pid; exec "$LVMSYNC" "$@"');
-    const slow = await mapDevice('slow', `0 ${await sectorsOf(target)} delay ${target} 0 400`);
+    const slow = await mapDevice('slow-verify', `0 ${await sectorsOf(target)} delay ${target} 0 400`);
     try {
       const verifying = lvmsync(['verify', origin, `127.0.0.1:${slow}`]);
-      const hasRead = () => readsFrom('slow').then((reads) => reads > 0);
+      const hasRead = () => readsFrom('slow-verify').then((reads) => reads > 0);
       await waitUntil('the far side reads', hasRead);
       process.kill(Number(readFileSync('/run/far.pid', 'utf8')), 'SIGKILL');
       const { status, stdout, stderr } = await verifying;
@@ -186,7 +186,7 @@ describe('what fails is one clear error', () => {
       });
       expectPlainLines(stderr);
     } finally {
-      await unmapDevices('slow');
+      await unmapDevices('slow-verify');
     }
   });
 });

@@ -72,9 +72,9 @@ export async function waitForWrites(device: string, atLeast = 1): Promise<void> 
   await waitUntil(`${device} is written`, () => writes() >= atLeast);
 }
 
-/** Resolves when the condition holds; rejects after a minute: a busy machine is slow. */
+/** Resolves when the condition holds; rejects after five minutes: a busy machine is slow. */
 export async function waitUntil(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (const end = Date.now() + 60_000; Date.now() < end;) {
+  for (const end = Date.now() + 300_000; Date.now() < end;) {
     if (await holds()) return;
     await sleep(20);
   }

@@ -5,6 +5,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { writeCounter } from './devices.js';
 import type { Finished } from './run.js';
 
+/** Kills a process that may just have ended by itself. */
+export function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
 /** Numbers in [0, 1) that are the same for the same seed. */
 export function randomFrom(seed: number): () => number {
   let state = seed >>> 0;

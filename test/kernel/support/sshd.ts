@@ -51,7 +51,7 @@ export async function startSshdAt(place: SshdPlace): Promise<Sshd> {
   let log = '';
   server.stderr.on('data', (piece: Buffer) => (log += piece.toString()));
   for (let attempt = 0; log.split('Server listening').length <= addresses.length; attempt += 1) {
-    if (attempt === 200 || server.exitCode !== null) throw new Error(`sshd does not listen: ${log}`);
+    if (attempt === 2400 || server.exitCode !== null) throw new Error(`sshd does not listen: ${log}`);
     await sleep(25);
   }
   return {

@@ -56,7 +56,7 @@ export function startGuest(job: GuestJob): RunningGuest {
     () => {
       cut('timed out');
     },
-    (job.timeoutSeconds ?? 120) * 1000,
+    (job.timeoutSeconds ?? 600) * 1000,
   );
 
   const finished = new Promise<GuestResult>((resolve, reject) => {

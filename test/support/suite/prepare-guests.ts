@@ -14,6 +14,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   'openssh-client': 'ssh',
   e2fsprogs: 'mkfs.ext4',
   sudo: 'sudo',
+  procps: 'pkill',
 };
 
 /**
@@ -28,7 +29,7 @@ export async function prepareGuests(): Promise<string | null> {
     if (reason !== null) return `Debian packages missing: ${missing.join(' ')} (${reason})`;
   }
   try {
-    const { ended, status, console: lastWords } = await bootGuest({ command: ['true'], timeoutSeconds: 60 });
+    const { ended, status, console: lastWords } = await bootGuest({ command: ['true'], timeoutSeconds: 300 });
     if (status === 0) return null;
     return `a trial guest ${ended}: ${lastWords.trim().split('\n').at(-1) ?? ''}`;
   } catch (error) {
