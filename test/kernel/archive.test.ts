@@ -6,6 +6,7 @@ import { sendToLocalTarget } from '../../src/jobs/send-locally.js';
 import { makeSnapback } from '../../src/jobs/snapback.js';
 import { DEFAULT_POLICY } from '../../src/target/apply-policy.js';
 import { targetKeyOf } from '../../src/target/target-key.js';
+import { runWords } from '../support/run-program.js';
 import { quietSurroundings } from '../support/surroundings.js';
 import { copyDevice, scatterWrites } from './support/devices.js';
 import {
@@ -162,6 +163,38 @@ describe('snapbacks that the sender made', () => {
     const words = ['restore', target, '--to', states[0] ?? '', '--from', SENT, '--state-dir', STATE];
     await expectFailure(words, 7, /it is in no state that an archive in .* leads back from/);
     expect(await digestOf(target)).toBe(before);
+  });
+});
+
+describe('snapbacks of a chain of transfers, whichever side made them', () => {
+  /** In the order of their effect, back to a generation. */
+  const chainTo = (folder: string, generation: number) =>
+    Array.from({ length: LAST - generation }, (_, index) => join(folder, `${LAST - index}.undo`));
+
+  async function runWell(...words: readonly string[]): Promise<void> {
+    const { status, said } = await runWords(words);
+    expect(status, said.join('\n')).toBe(0);
+  }
+
+  it.each([RECEIVED, SENT])('in %s, combined, lead to each earlier state', async (folder) => {
+    const combined = '/run/archive-combined';
+    for (let generation = 0; generation < LAST; generation++) {
+      await copyDevice(`/dev/${snapshotOf(LAST)}`, target);
+      await runWell('combine', '-o', combined, ...chainTo(folder, generation));
+      await runWell('--apply', combined, '--state-dir', STATE, target);
+      expect(await digestOf(target), `generation ${generation}`).toBe(digests[generation]);
+      rmSync(combined);
+    }
+  });
+
+  it.each([RECEIVED, SENT])('in %s, show each earlier state in a view', async (folder) => {
+    await copyDevice(`/dev/${snapshotOf(LAST)}`, target);
+    for (let generation = 0; generation < LAST; generation++) {
+      await runWell('view', 'open', 'past', target, ...chainTo(folder, generation), '--state-dir', STATE);
+      expect(await digestOf(`/dev/${GROUP}/past`), `generation ${generation}`).toBe(digests[generation]);
+      await runWell('view', 'close', 'past', '--state-dir', STATE);
+    }
+    expect(await digestOf(target)).toBe(digests[LAST]);
   });
 });
 
