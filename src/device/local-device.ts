@@ -3,6 +3,7 @@ import { open, readlink, stat, type FileHandle } from 'node:fs/promises';
 import { read, write, writev } from 'node:fs';
 import type { Stats } from 'node:fs';
 import type { Spawner } from '../host/spawner.js';
+import { tryToLock } from '../host/system-calls.js';
 import { CommandError, DeviceError, UnsafeTargetError } from '../errors.js';
 import { endOf, type Extent } from '../extent.js';
 import { allocateAligned, freeAligned, isAligned, roundDown, roundUp } from './aligned-memory.js';
@@ -130,6 +131,11 @@ export class LocalDevice implements BlockDevice {
   /** Where what was opened lies now, without links, whatever its name leads to meanwhile. */
   async realPath(): Promise<string> {
     return await attempt(this.path, 'stat', () => readlink(`/proc/self/fd/${this.file.fd}`));
+  }
+
+  /** Locks it until it is closed, against all who lock it likewise (flock). False where another has it. Throws DeviceError. */
+  async lock(): Promise<boolean> {
+    return await attempt(this.path, 'lock', () => tryToLock(this.file.fd, 'exclusive'));
   }
 
   /** The ranges that have bytes of their own: all of a block device; of a file what is no hole. */

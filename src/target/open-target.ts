@@ -8,7 +8,7 @@ import { findDiscardUnit } from '../lvm/discard-unit.js';
 import { makePrivateFolder } from '../host/durable-file.js';
 import { lockFolder } from '../host/run-lock.js';
 import { notAllowed, type AllowedTargets, type TargetIdentity } from './allowed-targets.js';
-import { guardTarget, type SourceStack } from './guard.js';
+import { guardTarget, holdAlone, type SourceStack } from './guard.js';
 import { StateRecord } from './state-record.js';
 import { targetKeyOf, type TargetKey } from './target-key.js';
 
@@ -67,6 +67,7 @@ export async function openTarget(
     });
     const opened = device;
     await checkOpened(opened, expected, options.allowed);
+    await holdAlone(opened, about.spawner);
     const record = new StateRecord(folder, { path: expected.realPath, number: expected.number });
     return {
       device,

@@ -1,4 +1,7 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { copyDevice } from './support/devices.js';
 import {
@@ -11,6 +14,7 @@ import {
   removeVolumeGroup,
   run,
   seededBytes,
+  tryToRun,
   writeRandom,
 } from './support/lab.js';
 import { expectFailure, expectPlainLines } from './support/outcomes.js';
@@ -46,6 +50,50 @@ async function streamOf(...words: readonly string[]): Promise<Buffer> {
   expectPlainLines(stderr);
   return stdoutBytes;
 }
+
+/** An apply that waits for its standard input, once it has the target for itself. */
+async function startWaiting(path: string, stateDir: string) {
+  const [command, ...words] = lvmsyncCommand('--apply', '-', '--state-dir', stateDir, path);
+  const child = spawn(command, words, { stdio: ['pipe', 'ignore', 'inherit'] });
+  const ended = once(child, 'exit');
+  while ((await tryToRun(['flock', '--nonblock', path, 'true'])).status === 0) await sleep(50);
+  return { stdin: child.stdin, ended };
+}
+
+describe('two that write one target, with state directories of their own', () => {
+  it('are never both let, though one does not see the other’s processes', async () => {
+    const [image, others] = ['/run/pipe-image', '/run/pipe-others'];
+    await copyDevice(`/dev/${SNAPSHOT}`, image);
+    chmodSync(image, 0o666);
+    writeFileSync(STREAM, await streamOf());
+    mkdirSync(others);
+    chownSync(others, 65_534, 65_534);
+    const first = await startWaiting(image, '/run/pipe-state');
+    const asNobody = ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups'] as const;
+    const second = lvmsyncCommand('--apply', STREAM, '--state-dir', others, image);
+    const refused = await tryToRun([...asNobody, ...second]);
+    expect(refused).toMatchObject({
+      status: 13,
+      stderr: expect.stringMatching(
+        /^lvmsync: the target \/run\/pipe-image is locked by another program, most likely/,
+      ) as string,
+    });
+    expect(await digestOf(image)).toBe(base);
+    first.stdin.end(readFileSync(STREAM));
+    expect(await first.ended).toEqual([0, null]);
+    expect(await digestOf(image)).toBe(changed);
+    expect(await tryToRun([...asNobody, ...second])).toMatchObject({ status: 0 });
+  });
+
+  it('nor are they of a volume', async () => {
+    writeFileSync(STREAM, await streamOf());
+    const first = await startWaiting(target, '/run/pipe-state');
+    await expectFailure(['--apply', STREAM, '--state-dir', '/run/pipe-more', target], 3, /open in process/);
+    first.stdin.end(readFileSync(STREAM));
+    expect(await first.ended).toEqual([0, null]);
+    expect(await digestOf(target)).toBe(changed);
+  });
+});
 
 describe('a stream', () => {
   let whole: Buffer;
