@@ -1,6 +1,6 @@
 import { constants } from 'node:fs';
 import { mkdir, open, readFile, rename, unlink } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { DeviceError } from '../errors.js';
 
 /** Replaces a small file as a whole: after a crash it is the old one or the new one. Throws DeviceError. */
@@ -53,9 +53,14 @@ export async function syncFolderOf(path: string): Promise<void> {
   });
 }
 
-/** Makes a folder that only its owner can enter, and those above it. Throws DeviceError. */
+/** Makes a folder that only its owner can enter, and those above it, for good. Throws DeviceError. */
 export async function makePrivateFolder(path: string): Promise<void> {
-  await attempt(path, 'write', () => mkdir(path, { recursive: true, mode: 0o700 }));
+  const folder = resolve(path);
+  const first = await attempt(path, 'write', () => mkdir(folder, { recursive: true, mode: 0o700 }));
+  if (first === undefined) return;
+  const made = [folder];
+  for (let above = folder; above !== first;) made.unshift((above = dirname(above)));
+  for (const each of made) await syncFolderOf(each);
 }
 
 async function attempt<T>(path: string, operation: 'write' | 'flush', work: () => Promise<T>): Promise<T> {

@@ -1,8 +1,9 @@
 import { constants } from 'node:fs';
-import { access, mkdir, open, type FileHandle } from 'node:fs/promises';
+import { access, open, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DeviceError, LockedError } from '../errors.js';
+import { makePrivateFolder } from './durable-file.js';
 import { askToGiveWay, forgetAsking } from './succession.js';
 import { tryToLock, type LockKind } from './system-calls.js';
 
@@ -40,7 +41,7 @@ export interface RunLock {
  */
 export async function lockFolder(stateFolder: string, subject: string, holder: LockHolder): Promise<RunLock> {
   const path = `${stateFolder}/lock`;
-  await attempt(path, 'open', () => mkdir(stateFolder, { recursive: true, mode: 0o700 }));
+  await makePrivateFolder(stateFolder);
   return await lockFile(path, subject, holder);
 }
 

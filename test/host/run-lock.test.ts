@@ -81,7 +81,7 @@ describe('the lock of a run', () => {
     await expect(linked).rejects.toThrow(/LVM-x\/lock: open failed: ELOOP/);
     expect(await readFile(precious, 'utf8')).toBe('precious');
     await expect(lockFolder(path.join(precious, 'state'), 'it', holder)).rejects.toThrow(
-      /open failed: ENOTDIR/,
+      /write failed: ENOTDIR/,
     );
   });
 });

@@ -1,0 +1,64 @@
+import { mkdtempSync, realpathSync, rmSync, statSync } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { DeviceError } from '../../src/errors.js';
+import { makePrivateFolder } from '../../src/host/durable-file.js';
+import { lockFolder } from '../../src/host/run-lock.js';
+
+const synced = vi.hoisted((): string[] => []);
+vi.mock('node:fs/promises', async (importOriginal) => {
+  const real = await importOriginal<typeof import('node:fs/promises')>();
+  const open = async (...words: Parameters<typeof real.open>): Promise<FileHandle> => {
+    const file = await real.open(...words);
+    const sync = file.sync.bind(file);
+    file.sync = async () => {
+      await sync();
+      synced.push(String(words[0]));
+    };
+    return file;
+  };
+  return { ...real, open };
+});
+
+let place = '';
+const at = (name: string) => path.join(place, name);
+beforeEach(() => {
+  place = realpathSync(mkdtempSync(path.join(tmpdir(), 'lvmsync-durable-')));
+  synced.length = 0;
+});
+afterEach(() => {
+  rmSync(place, { recursive: true });
+});
+
+describe('a folder that is made', () => {
+  it('is on stable storage with all that were made above it, each its owner’s own', async () => {
+    await makePrivateFolder(at('state/targets/LVM-x'));
+    expect(synced).toEqual([place, at('state'), at('state/targets')]);
+    const modes = ['state', 'state/targets', 'state/targets/LVM-x'].map((each) => statSync(at(each)).mode);
+    expect(modes.map((mode) => (mode & 0o777).toString(8))).toEqual(['700', '700', '700']);
+    await makePrivateFolder(at('state/targets/LVM-y'));
+    expect(synced.slice(3)).toEqual([at('state/targets')]);
+    await makePrivateFolder(at('state/targets/LVM-y'));
+    expect(synced).toHaveLength(4);
+  });
+
+  it('for a lock is so as well', async () => {
+    const holder = { what: 'a test', pid: process.pid, startedAt: new Date(0) };
+    await (await lockFolder(at('targets/LVM-x'), 'the target', holder)).release();
+    expect(synced).toEqual([place, at('targets')]);
+  });
+
+  it('by a relative name is found by it', async () => {
+    const relative = path.relative(process.cwd(), at('targets/../state/x/'));
+    await makePrivateFolder(relative);
+    expect(synced.map((each) => path.resolve(each))).toEqual([place, at('state')]);
+  });
+
+  it('where it cannot be is an error that names it', async () => {
+    const making = makePrivateFolder('/dev/null/state');
+    await expect(making).rejects.toThrow(DeviceError);
+    await expect(making).rejects.toThrow(/^\/dev\/null\/state: write failed: ENOTDIR/);
+  });
+});
