@@ -38,17 +38,22 @@ export async function pull(
   about: Surroundings,
 ): Promise<TransferSummary> {
   const started = about.clock();
+  const openNow = () => openTargetFor(targetPath, policy, FOR_NO_RUN, about);
   // First of all: a target that must not be written needs nobody's changes.
-  let first: OpenTarget | null = await openTargetFor(targetPath, policy, FOR_NO_RUN, about);
+  const waiting: OpenTarget[] = [await openNow()];
+  const takeTarget = async () => waiting.pop() ?? (await openNow());
   const run = new PullerRun();
-  const summary = await withRetries(reach.retries, run, about, async () => {
-    const target = first ?? (await openTargetFor(targetPath, policy, FOR_NO_RUN, about));
-    first = null;
-    const far = await startSender(spec, reach, how, about, target);
-    const { lend } = new BufferPool(RECEIVE_MEMORY);
-    return await runPuller(far, () => Promise.resolve(target), policy, about, lend, run);
-  });
-  return { ...summary, seconds: (about.clock() - started) / 1000, source: spec.snapshot };
+  try {
+    const summary = await withRetries(reach.retries, run, about, async () => {
+      const far = await startSender(spec, reach, how, about);
+      const { lend } = new BufferPool(RECEIVE_MEMORY);
+      return await runPuller(far, takeTarget, policy, about, lend, run);
+    });
+    return { ...summary, seconds: (about.clock() - started) / 1000, source: spec.snapshot };
+  } finally {
+    // No stream ever began, so nobody took it.
+    await waiting.pop()?.close();
+  }
 }
 
 async function startSender(
@@ -56,7 +61,6 @@ async function startSender(
   reach: Reach,
   how: SendOptions,
   about: Surroundings,
-  target: OpenTarget,
 ): Promise<FarSide> {
   const options = [
     ...(dataSource === null ? [] : ['--data-source', dataSource]),
@@ -65,12 +69,7 @@ async function startSender(
     ...(how.dryRun ? ['--dry-run'] : []),
     ...trafficWords(how),
   ];
-  try {
-    return await orInterrupted(startFarSide(host, reach, sendWords(snapshot, options), about), about.signal);
-  } catch (error) {
-    await target.close();
-    throw error;
-  }
+  return await orInterrupted(startFarSide(host, reach, sendWords(snapshot, options), about), about.signal);
 }
 
 /** How blocks shall travel, in the words of whoever sends them. */
