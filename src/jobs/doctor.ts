@@ -94,9 +94,9 @@ async function examineFar(destination: Destination, reach: Reach, about: Surroun
       startFarSide(destination, reach, ['doctor', '--answer'], about),
       about.signal,
     );
-    return await orInterrupted(converse(far, reach, about), about.signal).finally(() => {
-      far.transport.destroy();
-    });
+    return await orInterrupted(converse(far, reach, about), about.signal).finally(() =>
+      far.transport.destroy(),
+    );
   } catch (error) {
     if (!(error instanceof LvmsyncError) || error.code === 'INTERRUPTED') throw error;
     const advice = 'nothing can be sent there until this is mended';

@@ -9,6 +9,8 @@ export type StartLvmsync = (command: FarCommand, words: readonly string[]) => Pr
 
 /** How long a far side that failed is waited for when it is asked why. */
 const ASK_TIMEOUT_MS = 15_000;
+/** And for its end, where it is started at all by then. Milliseconds. */
+const CUT_MS = 3_000;
 /** An answer is a line or two; whatever sends more is no lvmsync. Bytes. */
 const MOST_ANSWER = 64 * 1024;
 
@@ -52,12 +54,11 @@ async function ask(starting: Promise<Transport>): Promise<string | null> {
   } catch {
     return null;
   } finally {
-    starting.then(
-      (transport) => {
-        transport.destroy();
-      },
+    const cut = starting.then(
+      (transport) => transport.destroy(),
       () => undefined,
     );
+    await within(CUT_MS, cut);
   }
 }
 

@@ -43,6 +43,7 @@ export function startLocalFarSide<Outcome extends { readonly error: Error | null
     }),
     destroy: () => {
       frames.abort(new TransportError('the sender gave up'));
+      return Promise.resolve();
     },
   };
   const explainEnd = async () => (await outcome).error ?? new TransportError('the receiver has ended');

@@ -127,7 +127,7 @@ async function sendToRubyTool(
     await checkExit(far);
     return summary;
   } finally {
-    transport.destroy();
+    await transport.destroy();
   }
 }
 

@@ -78,7 +78,7 @@ export async function runHashExchange(
     throw await explainFailure(error, far, replies, patience);
   } finally {
     about.progress.stop();
-    transport.destroy();
+    await transport.destroy();
   }
 }
 

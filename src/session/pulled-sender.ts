@@ -90,7 +90,7 @@ function farSideOf(input: ByteSource, output: ByteSink): FarSide {
     }
   }
   return {
-    transport: { host: 'the receiver', output, input: untilEnd(), exit, destroy: () => undefined },
+    transport: { host: 'the receiver', output, input: untilEnd(), exit, destroy: () => Promise.resolve() },
     explainEnd: () => Promise.resolve(new TransportError('the receiver hung up before it reported a result')),
   };
 }

@@ -48,7 +48,7 @@ export async function runPuller(
     return { ...sent, mismatches: summary.mismatches, sentBytes };
   } finally {
     run.receivedBytes += pulled.bytesReceived;
-    transport.destroy();
+    await transport.destroy();
   }
 }
 

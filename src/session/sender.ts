@@ -147,7 +147,7 @@ export async function runSender(
   } finally {
     run.sentBytes += writer.bytesWritten;
     stopBeating();
-    transport.destroy();
+    await transport.destroy();
   }
 }
 

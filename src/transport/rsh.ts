@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { CommandError } from '../errors.js';
 import type { RunningCommand, Spawner } from '../host/spawner.js';
 import { quoteWords } from './shell-words.js';
@@ -7,8 +8,9 @@ import { sinkFrom, sourceFrom } from './stream-channel.js';
 import { formatDestination, type Destination } from './target-spec.js';
 import type { FarExit, Transport } from './transport.js';
 
-/** How long a remote shell command may take to end by itself once it was told to. */
-const KILL_GRACE_MS = 2_000;
+/** How long a remote shell command may take to end by itself once it was told to, and by force. */
+const TERM_GRACE_MS = 2_000;
+const KILL_GRACE_MS = 1_000;
 
 /** How long stderr may stay open after the command ended: ssh's ControlPersist master inherits it and lives on. */
 const STDERR_GRACE_MS = 1_000;
@@ -38,10 +40,10 @@ export async function startRsh(
     output: new GatheringSink(sinkFrom(child.stdin, name)),
     input: sourceFrom(child.stdout, name),
     exit: ended,
-    destroy: () => {
+    destroy: async () => {
       child.stdout.destroy();
       child.stdin.destroy();
-      killSoon(child);
+      await end(child);
     },
   };
 }
@@ -76,11 +78,14 @@ async function watchEnd(child: RunningCommand, onStderrLine: LineListener): Prom
   return exit;
 }
 
-function killSoon(child: RunningCommand): void {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  child.kill('SIGTERM');
-  const harder = setTimeout(() => child.kill('SIGKILL'), KILL_GRACE_MS);
-  child.once('exit', () => {
-    clearTimeout(harder);
-  });
+async function end(child: RunningCommand): Promise<void> {
+  for (const [signal, patience] of [
+    ['SIGTERM', TERM_GRACE_MS],
+    ['SIGKILL', KILL_GRACE_MS],
+  ] as const) {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    child.kill(signal);
+    // Of another user's, such as sudo, the kill is refused; it sees its line end.
+    await once(child, 'exit', { signal: AbortSignal.timeout(patience) }).catch(() => undefined);
+  }
 }

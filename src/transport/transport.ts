@@ -23,6 +23,9 @@ export interface Transport {
   readonly input: ByteSource;
   /** Resolves when the far side has ended and its stderr has been passed on; never rejects. */
   readonly exit: Promise<FarExit>;
-  /** Cuts the line at once: the far side sees a broken stream. Safe to call twice. */
-  destroy(): void;
+  /**
+   * Cuts the line at once: the far side sees a broken stream. Resolves when the program that carried it on this host
+   * has ended too, after 3 s at most; never rejects. Safe to call twice.
+   */
+  destroy(): Promise<void>;
 }

@@ -181,7 +181,7 @@ class BreakingLine {
         const part = piece.subarray(0, Math.max(0, left));
         take(part);
         if (part.length > 0) await transport.output.write(part);
-        transport.destroy();
+        await transport.destroy();
         throw new LineError('the line was cut');
       },
       end: () => transport.output.end(),

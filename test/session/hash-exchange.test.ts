@@ -157,6 +157,7 @@ function scripted(says: Uint8Array, status: number | null): FarSide {
       exit: swallow.then(() => ({ status, signal: null })),
       destroy: () => {
         pipe.abort(new TransportError('cut'));
+        return Promise.resolve();
       },
     },
   };

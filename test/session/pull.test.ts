@@ -86,6 +86,7 @@ function startSender(open: () => Promise<ChangeSource>, about = quietSurrounding
       destroy: () => {
         stream.destroy();
         replies.destroy();
+        return Promise.resolve();
       },
     },
   };
@@ -107,6 +108,7 @@ function scriptedSender(says: Uint8Array, status: number | null = 0, ...heard: r
       exit: swallow.then(() => ({ status, signal: null })),
       destroy: () => {
         replies.abort(new TransportError('cut'));
+        return Promise.resolve();
       },
     },
   };

@@ -62,6 +62,7 @@ function scriptedFarSide(says: Uint8Array, status: number | null, lastLine?: str
       exit: swallow.then(() => ({ status, signal: null })),
       destroy: () => {
         pipe.abort(new TransportError('cut'));
+        return Promise.resolve();
       },
     },
   };

@@ -107,6 +107,7 @@ describe('a receiver that is not to be trusted', () => {
       exit: swallow.then(() => ({ status: 0, signal: null })),
       destroy: () => {
         pipe.abort(new TransportError('cut'));
+        return Promise.resolve();
       },
     };
     return { transport, explainEnd: explainEndAfter() };

@@ -83,21 +83,22 @@ describe('a remote shell', () => {
   it('is killed when the line is cut, and says so to the reader', async () => {
     const { transport } = await start(['cat']);
     const reading = readAll(transport);
-    transport.destroy();
-    transport.destroy();
+    const cut = [transport.destroy(), transport.destroy()];
     await expect(reading).rejects.toBeInstanceOf(TransportError);
     const writing = transport.output.write(Buffer.from('x')).then(() => transport.output.end());
     await expect(writing).rejects.toBeInstanceOf(TransportError);
+    await Promise.all(cut);
     expect(await transport.exit).toEqual({ status: null, signal: 'SIGTERM' });
   });
 
-  it('that ignores SIGTERM is killed all the same', async () => {
+  it('that ignores SIGTERM is killed all the same, and is gone then', async () => {
     const stderr: string[] = [];
-    const deaf = 'trap "" TERM; echo ready >&2; while :; do sleep 0.1; done';
+    const deaf = 'trap "" TERM; echo $$ >&2; while :; do sleep 0.1; done';
     const spawner = new ProcessSpawner(process.env);
     const transport = await startRsh(spawner, ['sh', '-c', deaf], HOST, [], (line) => stderr.push(line));
-    await expect.poll(() => stderr, { timeout: 20_000 }).toEqual(['ready']);
-    transport.destroy();
+    await expect.poll(() => stderr, { timeout: 20_000 }).toEqual([expect.stringMatching(/^\d+$/)]);
+    await transport.destroy();
+    expect(() => process.kill(Number(stderr[0]), 0)).toThrow('ESRCH');
     expect(await transport.exit).toEqual({ status: null, signal: 'SIGKILL' });
   });
 

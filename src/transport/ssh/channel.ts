@@ -61,6 +61,7 @@ export function carryChannel(
     destroy: () => {
       problem ??= 'it was cut on this side';
       line.stream.destroy();
+      return Promise.resolve();
     },
   };
 }

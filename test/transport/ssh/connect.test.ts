@@ -66,7 +66,7 @@ describe('a command over ssh', () => {
     await new Promise((resolve) => setTimeout(resolve, 400));
     // The channel's window and the far pipe; not one piece after the other.
     expect(taken).toBeLessThan(8 << 20);
-    transport.destroy();
+    await transport.destroy();
     await refused;
   });
 
@@ -100,7 +100,7 @@ describe('a command over ssh', () => {
     await expect.poll(() => taken, { timeout: 20_000 }).toBeGreaterThan(1 << 20);
     await new Promise((resolve) => setTimeout(resolve, 400));
     expect(taken).toBeLessThan(32 << 20);
-    transport.destroy();
+    await transport.destroy();
     await refused;
     generous.close();
   });
@@ -211,8 +211,8 @@ describe('a command over ssh', () => {
   it('that we cut sees the end of its input, and nobody waits any more', async () => {
     const transport = await connect(['cat']);
     const broken = expect(digestOf(transport.input)).rejects.toThrow(/cut on this side/);
-    transport.destroy();
-    transport.destroy();
+    await transport.destroy();
+    await transport.destroy();
     await broken;
     expect(await transport.exit).toMatchObject({ status: null, problem: 'it was cut on this side' });
   });
