@@ -34,6 +34,10 @@ export interface Outcome {
 export interface How {
   readonly pieceLength?: number;
   readonly journal?: boolean;
+  /** A sender that hears our replies: it may ask for checkpoints, and be asked for what is wanted whole. */
+  readonly isHeard?: boolean;
+  /** What an earlier session brought, before its line broke. */
+  readonly earlier?: Uint8Array;
 }
 
 /** Applies a stream to a target and recovers it; fails where anything but an LvmsyncError is thrown. */
@@ -42,24 +46,26 @@ export async function applyAndRecover(stream: Uint8Array, base: Buffer, how: How
   const target = openInMemory(device, parent);
   const about = quietSurroundings();
   const policy = { ...DEFAULT_POLICY, journal: how.journal ?? true };
-  const code = await receiveStream(
-    sourceOf(stream, how.pieceLength),
-    { what: 'stream', target, policy, isSession: true },
-    about,
-    pool(),
-  ).then(
-    () => 'ok',
-    (error: unknown) => {
-      if (!(error instanceof LvmsyncError)) throw error;
-      return error.code;
-    },
-  );
+  const heard = how.isHeard === true ? { want: ignore, durable: ignore } : {};
+  const options = { what: 'stream', target, policy, isSession: true, ...heard };
+  const apply = (bytes: Uint8Array) =>
+    receiveStream(sourceOf(bytes, how.pieceLength), options, about, pool()).then(
+      () => 'ok',
+      (error: unknown) => {
+        if (!(error instanceof LvmsyncError)) throw error;
+        return error.code;
+      },
+    );
+  if (how.earlier !== undefined) expect(await apply(how.earlier)).toBe('TRUNCATED');
+  const code = await apply(stream);
   const left = Buffer.from(device.bytes);
   await recoverTarget(target.folder, device, target.record);
   expect(readdirSync(target.folder).filter((name) => /journal|apply/.test(name))).toEqual([]);
   rmSync(target.folder, { recursive: true });
   return { code, left, recovered: device.bytes, notices: about.notices };
 }
+
+const ignore = () => Promise.resolve();
 
 /** Several at once: most of each run is waiting for the journal's files. */
 export async function forEach(

@@ -14,7 +14,7 @@ const SIZE = 16 * 512 + 20;
 const BASE = patterned(SIZE);
 const header = (volumeSize: number) => ({ ...someHeader(volumeSize), base: 'A', result: 'B' });
 const SLOW = 60_000;
-/** Every kind of frame, over passes that make the writes begin before the stream ends. */
+/** Every kind of frame that a pipe needs, over passes that make the writes begin before the stream ends. */
 async function smallStream(): Promise<{ stream: Buffer; result: Buffer }> {
   const sink = collectingSink();
   const writer = new FrameWriter(sink);
