@@ -71,6 +71,22 @@ describe('a locked-down receiver', () => {
     expect(asked.reply).toContain('not among the targets');
   });
 
+  it('takes a line break in a name for a part of it, and no line of it for a name or a command', async () => {
+    const broken = 'in/vm\ntouch pwned';
+    // One of its lines is what is allowed.
+    const within = `out/x\n${at('in')}`;
+    mkdirSync(at(within), { recursive: true });
+    for (const name of [broken, `${within}/vm`]) writeFileSync(at(name), base);
+    expect(await serve(`'lvmsync' receive -- '${at(broken)}'`)).toMatchObject({ status: 0, said: [] });
+    expect(readFileSync(at(broken))).toEqual(changed);
+    for (const name of [`${within}/vm`, `in/vm\n${at('out/vm')}`, `out/vm\n`, `\n${at('in/vm')}`]) {
+      const { status, said, reply } = await serve(`'lvmsync' receive -- '${at(name)}'`);
+      expect([status, said]).toEqual([3, []]);
+      expect(reply).toContain('not among the targets that this receiver allows"');
+    }
+    for (const name of ['in/vm', 'out/vm', `${within}/vm`]) expect(readFileSync(at(name))).toEqual(base);
+  });
+
   it('refuses in the session what is not the client’s to say', async () => {
     const { status, reply } = await serve(`'lvmsync' receive --state-dir /tmp -- ${at('in/vm')}`);
     expect(status).toBe(2);

@@ -142,6 +142,18 @@ describe('an image file that it allows', () => {
     await runLvmsync(SNAPSHOT, `far:${file}`);
     expect(await digestOf(file)).toBe(changed);
   });
+
+  it('is written where its name has a line break, of which no line is a name or a command', async () => {
+    const file = `${IMAGES}/vm\ntouch pwned\n`;
+    await copyDevice(`/dev/${SNAPSHOT}`, file);
+    await runLvmsync(SNAPSHOT, `far:${file}`);
+    expect(await digestOf(file)).toBe(changed);
+    const outside = `/run/outside/x\n${IMAGES}`;
+    mkdirSync(outside, { recursive: true });
+    await copyDevice(`/dev/${SNAPSHOT}`, `${outside}/vm`);
+    await expectFailure([SNAPSHOT, `far:${outside}/vm`], 3, NOT_ALLOWED);
+    expect(await digestOf(`${outside}/vm`)).toBe(base);
+  });
 });
 
 describe('what it does not allow', () => {
