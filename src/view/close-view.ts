@@ -89,8 +89,8 @@ async function takeDeviceApart(
   const number = await findMapped(spawner, uuid);
   if (number !== null) await refuseInUse(`/dev/mapper/${name}`, number, about);
   await unmapSnapshot(spawner, uuid);
-  if (storeLoop !== null) await detachLoop(spawner, storeLoop, storeFile);
-  if (targetLoop !== null) await detachLoop(spawner, targetLoop, realPath);
+  if (storeLoop !== null) await detachLoop(spawner, storeLoop);
+  if (targetLoop !== null) await detachLoop(spawner, targetLoop);
   if (madeReadOnly) await makeWritable(realPath, key, about);
   await removeDurably(storeFile);
 }

@@ -3,7 +3,7 @@ import type { LendBuffer } from '../byte-channel.js';
 import { BaseMismatchError, UnsafeTargetError, UsageError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { findOriginVolume, findStoreVolume, type OriginVolume } from '../lvm/store-volume.js';
-import { isMappedName, VIEW_UUID_PREFIX } from '../lvm/mapped-snapshot.js';
+import { isMappedName } from '../lvm/mapped-snapshot.js';
 import { checkBase, NOTHING_SAMPLED } from '../target/base-check.js';
 import { readNote } from '../target/journal.js';
 import type { OpenTarget } from '../target/open-target.js';
@@ -125,7 +125,7 @@ async function draftOf(
     openedAt: about.now().toISOString(),
     parts:
       origin === null
-        ? planDeviceView(`${VIEW_UUID_PREFIX}${mark}`, storeFolder ?? folder, name)
+        ? await planDeviceView(storeFolder ?? folder, name, mark)
         : planVolumeView(origin, name, mark),
   };
 }
