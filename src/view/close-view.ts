@@ -24,7 +24,8 @@ export type ClosedView = 'closed' | 'cleaned up' | 'merging';
 
 /**
  * Closes a view: all that it is made of goes, also what a run that was killed, or a machine that crashed, left of it.
- * The target is as it was. Throws UsageError where there is none; UnsafeTargetError where it is in use; CommandError.
+ * The target is as it was. Throws UsageError where there is none; UnsafeTargetError where it is in use; CommandError,
+ * also while LVM does not see its volume group: it stays noted then.
  */
 export async function closeView(
   entry: ViewEntry,
