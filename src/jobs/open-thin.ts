@@ -95,7 +95,7 @@ export async function openThinSource(
       close,
     };
   } catch (error) {
-    await close();
+    await close().catch(() => undefined);
     throw error;
   }
 }
@@ -151,7 +151,8 @@ async function snapshotData(
       throw new SnapshotError(snapshot.name, 'made, but not found as a thin volume');
     return { volume: { ...volume, active: volume.active }, identity: volume.uuid, watch: null, release };
   } catch (error) {
-    await release();
+    // What went wrong first says more.
+    await release().catch(() => undefined);
     throw error;
   }
 }

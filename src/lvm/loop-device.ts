@@ -1,5 +1,6 @@
-import { readFile } from 'node:fs/promises';
-import { CommandError } from '../errors.js';
+import { stat } from 'node:fs/promises';
+import { deviceNumberOf } from '../device/device-facts.js';
+import { CommandError, DeviceError } from '../errors.js';
 import type { Spawner } from '../host/spawner.js';
 import { whileBusy } from './run-lvm.js';
 
@@ -8,23 +9,30 @@ const TRIES = 10;
 
 /** A file as a loop device shall show it. */
 export interface LoopWish {
-  /** Without links. */
   readonly file: string;
   readonly isReadOnly: boolean;
 }
 
+/** A loop device of ours. Its path may be another's later on: what it shows tells. */
+export interface LoopDevice {
+  readonly path: string;
+  /** The file's inode and file system, whatever its name is by then, and 1 where it is read-only: as losetup says it. */
+  readonly shows: string;
+}
+
 /**
- * Shows a file as a loop device, and returns the device's path. `announce` hears the path before it is taken, so that
- * a run that is killed in between leaves nothing unknown. Throws CommandError.
+ * Shows a file as a loop device, and returns the device's path. `announce` hears of it before it is taken, so that a
+ * run that is killed in between leaves nothing unknown. Throws CommandError, DeviceError.
  */
 export async function attachLoop(
   spawner: Spawner,
   { file, isReadOnly }: LoopWish,
-  announce: (path: string) => Promise<void>,
+  announce: (loop: LoopDevice) => Promise<void>,
 ): Promise<string> {
+  const shows = `${await identify(file)} ${isReadOnly ? 1 : 0}`;
   for (let tries = 1; ; tries++) {
     const path = (await run(spawner, ['losetup', '-f'])).trim();
-    await announce(path);
+    await announce({ path, shows });
     try {
       await run(spawner, ['losetup', ...(isReadOnly ? ['-r'] : []), path, file]);
       return path;
@@ -35,19 +43,24 @@ export async function attachLoop(
   }
 }
 
-/** Detaches a loop device, if it shows this file. Throws CommandError. */
-export async function detachLoop(spawner: Spawner, path: string, file: string): Promise<void> {
-  if ((await backingFileOf(path)) !== file) return;
+/** Detaches a loop device, if it still shows what it was made for. Throws CommandError. */
+export async function detachLoop(spawner: Spawner, { path, shows }: LoopDevice): Promise<void> {
+  const columns = 'NAME,BACK-INO,BACK-MAJ:MIN,RO';
+  const listed = await run(spawner, ['losetup', '--list', '--noheadings', '--output', columns]);
+  const lines = listed.split('\n').map((line) => line.trim().split(/\s+/).join(' '));
+  if (!lines.includes(`${path} ${shows}`)) return;
   await whileBusy(async () => {
     await run(spawner, ['losetup', '-d', path]);
   });
 }
 
-/** The file that a loop device shows, as the kernel names it; null where it shows none. */
-export async function backingFileOf(path: string): Promise<string | null> {
-  const name = path.replace(/^\/dev\//, '');
-  const text = await readFile(`/sys/block/${name}/loop/backing_file`, 'utf8').catch(() => null);
-  return text === null ? null : text.replace(/\n$/, '');
+async function identify(file: string): Promise<string> {
+  try {
+    const { ino, dev } = await stat(file, { bigint: true });
+    return `${ino} ${deviceNumberOf({ rdev: Number(dev) })}`;
+  } catch (error) {
+    throw new DeviceError(file, 'stat', null, error);
+  }
 }
 
 async function run(spawner: Spawner, argv: readonly [string, ...string[]]): Promise<string> {

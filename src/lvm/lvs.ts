@@ -38,6 +38,23 @@ export async function listVolumes<Column extends string>(
   }
 }
 
+/**
+ * Asks for columns of one volume, `vg/lv`, hidden ones too. Null only where its group has none of that name: with its
+ * disks away, a group's volumes are not gone. Throws CommandError as `listVolumes`, and where LVM sees no such group.
+ */
+export async function lookUpVolume<Column extends string>(
+  spawner: Spawner,
+  columns: readonly Column[],
+  fullName: string,
+): Promise<LvsRow<Column> | null> {
+  const [row] = (await listVolumes(spawner, columns, ['-a', '--', fullName])) ?? [];
+  if (row !== undefined) return row;
+  const [group = ''] = fullName.split('/');
+  if ((await listVolumes(spawner, ['vg_name'], ['--', group])) !== null) return null;
+  const problem = `LVM sees no volume group ${group} now, so nothing tells what has become of ${fullName}: bring its disks back, and try again`;
+  throw new CommandError(['lvs', group], null, '', problem);
+}
+
 function pick<Column extends string>(
   row: Readonly<Record<string, string>>,
   columns: readonly Column[],

@@ -6,7 +6,7 @@ import { makePrivateFolder, readIfThere, removeDurably, writeDurably } from '../
 import { lockFolder, type RunLock } from '../host/run-lock.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { DeviceMapper } from './device-mapper.js';
-import { readPoolStatus, type ThinPool } from './thin-pool.js';
+import { readHeldRoot, readPoolStatus, type ThinPool, type ThinPoolStatus } from './thin-pool.js';
 
 /** How long another run that reads the same pool is waited for: it only takes as long as thin_delta does. */
 const PATIENCE_MS = 60_000;
@@ -14,6 +14,7 @@ const PAUSE_MS = 200;
 
 /** What our note says of the metadata snapshot that is held: its root, or null while it is being reserved. */
 const noteSchema = v.object({ root: v.nullable(v.number()) });
+type Note = v.InferOutput<typeof noteSchema>;
 
 /**
  * Does some work while the pool's metadata snapshot is held for it, taken fresh at the beginning and given back at
@@ -69,12 +70,12 @@ class MetadataSnapshot {
 
   /** Gives back what a killed run of ours held. Throws LockedError where what is held is not ours. */
   async settleLeftOver(): Promise<void> {
-    const { heldRoot } = await this.status();
+    const heldRoot = await this.heldRoot();
     const text = await readIfThere(this.path);
+    const note = text === null ? null : parseNote(text);
     if (heldRoot !== null) {
-      const note = text === null ? null : parseNote(text);
-      if (note === null || (note.root !== null && note.root !== heldRoot)) throw this.heldByOthers(heldRoot);
-      await this.mapper.message(this.pool.number, 'release_metadata_snap');
+      if (note === null || !isNoted(note, heldRoot)) throw this.heldByOthers(heldRoot);
+      await this.giveBack();
       this.about.detail(
         `${this.pool.dmName}: gave back the metadata snapshot that a run before this one left`,
       );
@@ -83,23 +84,27 @@ class MetadataSnapshot {
   }
 
   async hold<T>(work: () => Promise<T>): Promise<T> {
-    const root = await this.reserve();
+    // One that is not in order says so before anything is taken of it.
+    await this.checkInOrder();
+    await this.reserve();
+    let note: Note = { root: null };
     let outcome: T;
     try {
+      note = await this.noteHeld();
       outcome = await work();
-      await this.checkHeld(root);
+      await this.checkHeld(note);
     } catch (error) {
       // What went wrong first says more; where this fails too, the note is still there for the next run.
-      await this.release(root).catch(() => undefined);
+      await this.release(note).catch(() => undefined);
       throw error;
     }
-    await this.release(root);
+    await this.release(note);
     return outcome;
   }
 
-  private async reserve(): Promise<number> {
+  private async reserve(): Promise<void> {
     // Before: whoever is killed behind the message, and before it could note the root, leaves a sign of it.
-    await this.note(null);
+    await this.write({ root: null });
     try {
       await this.mapper.message(this.pool.number, 'reserve_metadata_snap');
     } catch (error) {
@@ -107,34 +112,45 @@ class MetadataSnapshot {
       if (error instanceof CommandError) await removeDurably(this.path);
       throw error;
     }
-    const { heldRoot } = await this.status();
-    if (heldRoot === null)
+  }
+
+  private async noteHeld(): Promise<Note> {
+    const root = await this.heldRoot();
+    if (root === null)
       throw new SnapshotError(this.pool.dmName, 'someone else gave back our metadata snapshot');
-    await this.note(heldRoot);
-    return heldRoot;
+    await this.write({ root });
+    return { root };
   }
 
   /** Someone who gives it back while it is read lets the kernel write over what is read. */
-  private async checkHeld(root: number): Promise<void> {
-    const { heldRoot } = await this.status();
-    if (heldRoot === root) return;
+  private async checkHeld(note: Note): Promise<void> {
+    const { heldRoot } = await this.checkInOrder();
+    if (heldRoot === note.root) return;
     const problem =
       'the metadata snapshot was given back by someone else while it was read: run lvmsync again';
     throw new SnapshotError(this.pool.dmName, problem);
   }
 
-  private async release(root: number): Promise<void> {
+  private async release(note: Note): Promise<void> {
     // Another's may be held by now, where someone gave ours back.
-    const { heldRoot } = await this.status();
-    if (heldRoot === root) await this.mapper.message(this.pool.number, 'release_metadata_snap');
+    const heldRoot = await this.heldRoot();
+    if (heldRoot !== null && isNoted(note, heldRoot)) await this.giveBack();
     await removeDurably(this.path);
   }
 
-  private async note(root: number | null): Promise<void> {
-    await writeDurably(this.path, `${JSON.stringify({ root })}\n`);
+  private async giveBack(): Promise<void> {
+    await this.mapper.message(this.pool.number, 'release_metadata_snap');
   }
 
-  private status() {
+  private async write(note: Note): Promise<void> {
+    await writeDurably(this.path, `${JSON.stringify(note)}\n`);
+  }
+
+  private heldRoot(): Promise<number | null> {
+    return readHeldRoot(this.about.spawner, this.pool);
+  }
+
+  private checkInOrder(): Promise<ThinPoolStatus> {
     return readPoolStatus(this.about.spawner, this.pool);
   }
 
@@ -148,7 +164,12 @@ class MetadataSnapshot {
   }
 }
 
-function parseNote(text: string): v.InferOutput<typeof noteSchema> | null {
+/** Whether what is held is what a note tells of, as far as that knows. */
+function isNoted(note: Note, heldRoot: number): boolean {
+  return note.root === null || note.root === heldRoot;
+}
+
+function parseNote(text: string): Note | null {
   try {
     return v.parse(noteSchema, JSON.parse(text));
   } catch {

@@ -2,7 +2,7 @@ import { CommandError } from '../errors.js';
 import { readDeviceFacts, type DeviceNumber } from '../device/device-facts.js';
 import type { Spawner } from '../host/spawner.js';
 import { DeviceMapper } from './device-mapper.js';
-import { listVolumes } from './lvs.js';
+import { listVolumes, lookUpVolume } from './lvs.js';
 import { removeVolume, runLvm, whileBusy } from './run-lvm.js';
 
 /** What marks a volume that holds a store of ours, or is the snapshot made of it. */
@@ -49,11 +49,11 @@ export interface StoreVolume {
   readonly tags: readonly string[];
 }
 
-/** Looks for a volume `vg/lv`, hidden ones too; null where LVM has none of that name. Throws CommandError. */
+/** Looks for a volume `vg/lv`; null where its group has none of that name. Throws as `lookUpVolume`. */
 export async function findStoreVolume(spawner: Spawner, fullName: string): Promise<StoreVolume | null> {
   const columns = ['lv_role', 'lv_merging', 'lv_tags'] as const;
-  const [row] = (await listVolumes(spawner, columns, ['-a', '--', fullName])) ?? [];
-  if (row === undefined) return null;
+  const row = await lookUpVolume(spawner, columns, fullName);
+  if (row === null) return null;
   const isSnapshot = row.lv_role.split(',').includes('thicksnapshot');
   return {
     is: row.lv_merging !== '' ? 'merging' : isSnapshot ? 'snapshot' : 'store',

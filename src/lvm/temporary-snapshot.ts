@@ -7,7 +7,7 @@ import { makePrivateFolder } from '../host/durable-file.js';
 import { lockFolder, type RunLock } from '../host/run-lock.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { findDeviceNumber } from './device-node.js';
-import { listVolumes } from './lvs.js';
+import { listVolumes, lookUpVolume } from './lvs.js';
 import { removeVolume, runLvm } from './run-lvm.js';
 import type { ThinLvmFacts } from './thin-volume.js';
 
@@ -37,21 +37,17 @@ export async function makeTemporarySnapshot(
   const lvName = `${PREFIX}${randomBytes(4).toString('hex')}`;
   const name = `${group}/${lvName}`;
   const claim = await Claim.take(group, lvName, about);
+  const remove = async () => {
+    await removeClaimed(name, claim, about);
+  };
   try {
     // Not activated at boot (-ky), but now (-K).
     const how = ['--snapshot', '-ky', '-K', '-ay', '-pr', '--addtag', TAG, '--name', lvName];
-    await runLvm(about.spawner, ['lvcreate', '-qq', '-y', ...how, fullName]).catch(async (error: unknown) => {
-      // LVM takes back what it could not finish; where it did not, this does.
-      await removeVolume(about.spawner, name).catch(() => undefined);
-      throw error;
-    });
-    const remove = async () => {
-      await removeVolume(about.spawner, name);
-      await claim.end();
-    };
-    return { name, number: await numberOrRemove(name, remove, about), remove };
+    await runLvm(about.spawner, ['lvcreate', '-qq', '-y', ...how, fullName]);
+    return { name, number: await findDeviceNumber(about.spawner, name), remove };
   } catch (error) {
-    await claim.end();
+    // LVM takes back what it could not finish; where it did not, this does. What went wrong first says more.
+    await remove().catch(() => undefined);
     throw error;
   }
 }
@@ -66,28 +62,36 @@ export async function removeLeftOvers(group: string, about: Surroundings): Promi
     const name = `${group}/${lvName}`;
     const claim = await Claim.takeOver(group, lvName, about);
     if (claim === 'unknown') {
+      // Its run may have been there when LVM was asked, and have ended by now.
+      if ((await lookUpVolume(about.spawner, ['lv_name'], name)) === null) continue;
       about.notice(
         `${name}: a temporary snapshot that this host's state directory does not know: remove it if no lvmsync runs (lvremove ${name})`,
       );
-    } else if (claim !== 'in use') {
-      await removeVolume(about.spawner, name);
-      await claim.end();
+    } else if (claim !== 'in use' && (await removeClaimed(name, claim, about))) {
       about.notice(`${name}: removed; a run that was killed had left it`);
     }
   }
 }
 
-async function numberOrRemove(
-  name: string,
-  remove: () => Promise<void>,
-  about: Surroundings,
-): Promise<DeviceNumber> {
-  try {
-    return await findDeviceNumber(about.spawner, name);
-  } catch (error) {
-    await remove();
-    throw error;
-  }
+/**
+ * Removes a snapshot, and says whether it was still there. Its claim ends only when it is gone: by that a later run
+ * knows what this one had to leave.
+ */
+async function removeClaimed(name: string, claim: Claim, about: Surroundings): Promise<boolean> {
+  const wasThere = await removeVolume(about.spawner, name).then(
+    () => true,
+    async (error: unknown) => {
+      const found = await lookUpVolume(about.spawner, ['lv_name'], name).catch(() => undefined);
+      if (found === null) return false;
+      await claim.leave();
+      about.notice(
+        `${name}: this temporary snapshot stays, and takes room in its pool: the next run in its volume group removes it`,
+      );
+      throw error;
+    },
+  );
+  await claim.end();
+  return wasThere;
 }
 
 /** The sign, in the state directory, that a run of this host made a snapshot and needs it: locked while it lives. */
@@ -121,6 +125,11 @@ class Claim {
       if (error instanceof LockedError) return 'in use';
       throw error;
     }
+  }
+
+  /** Leaves it to the next run. */
+  async leave(): Promise<void> {
+    await this.lock.release();
   }
 
   async end(): Promise<void> {

@@ -6,6 +6,7 @@ import { isDeviceNumber } from './device-node.js';
 
 const SECTOR = 512;
 const METADATA_BLOCK = 4096;
+const ROOT = /^(-|\d+)$/;
 
 /** A thin pool: where its volumes' mappings are kept. */
 export interface ThinPool {
@@ -44,16 +45,41 @@ export async function findThinPool(spawner: Spawner, number: DeviceNumber): Prom
 
 /** Asks the kernel how a pool is, now. Throws SnapshotError where its metadata cannot be relied on, or changed. */
 export async function readPoolStatus(spawner: Spawner, pool: ThinPool): Promise<ThinPoolStatus> {
-  const [target] = await new DeviceMapper(spawner).status(pool.number);
-  const words = target?.words ?? [];
-  const problem = target?.type === 'thin-pool' ? findProblem(words) : 'it is no thin pool any more';
-  if (problem !== null) throw new SnapshotError(pool.dmName, `the thin pool is not in order: ${problem}`);
+  const words = await readStatusWords(spawner, pool);
+  if (words === null) throw notInOrder(pool, 'it is no thin pool any more');
+  const problem = findProblem(words);
+  if (problem !== null) throw notInOrder(pool, problem);
   const [, metadata = '', data = '', root = ''] = words;
   return {
-    heldRoot: root === '-' ? null : Number(root),
+    heldRoot: parseRoot(root),
     ...readUsage(data, pool.chunkSize),
     metadata: readUsage(metadata, METADATA_BLOCK),
   };
+}
+
+/**
+ * The root of the metadata snapshot that is held, also while the pool is full, read-only or in need of a check. Throws
+ * SnapshotError where the kernel does not tell.
+ */
+export async function readHeldRoot(spawner: Spawner, pool: ThinPool): Promise<number | null> {
+  const words = await readStatusWords(spawner, pool);
+  const root = words?.[3] ?? '';
+  if (!ROOT.test(root)) throw notInOrder(pool, `the kernel says "${words?.join(' ') ?? ''}" of it`);
+  return parseRoot(root);
+}
+
+/** Null where it is no thin pool any more. */
+async function readStatusWords(spawner: Spawner, pool: ThinPool): Promise<readonly string[] | null> {
+  const [target] = await new DeviceMapper(spawner).status(pool.number);
+  return target?.type === 'thin-pool' ? target.words : null;
+}
+
+function notInOrder({ dmName }: ThinPool, problem: string): SnapshotError {
+  return new SnapshotError(dmName, `the thin pool is not in order: ${problem}`);
+}
+
+function parseRoot(word: string): number | null {
+  return word === '-' ? null : Number(word);
 }
 
 /** `used/total`, in units. */
@@ -71,6 +97,6 @@ function findProblem(words: readonly string[]): string | null {
   const [, , data, root, mode] = words;
   if (mode === 'out_of_data_space') return 'it is out of data space: extend it first (lvextend)';
   if (mode === 'ro') return 'it is read-only: see lvmthin(7) on why and on how to repair it';
-  const isKnown = mode === 'rw' && /^\d+\/\d+$/.test(data ?? '') && /^(-|\d+)$/.test(root ?? '');
+  const isKnown = mode === 'rw' && /^\d+\/\d+$/.test(data ?? '') && ROOT.test(root ?? '');
   return isKnown ? null : `the kernel says "${text}" of it`;
 }

@@ -24,7 +24,8 @@ export type ClosedView = 'closed' | 'cleaned up' | 'merging';
 
 /**
  * Closes a view: all that it is made of goes, also what a run that was killed, or a machine that crashed, left of it.
- * The target is as it was. Throws UsageError where there is none; UnsafeTargetError where it is in use; CommandError.
+ * The target is as it was. Throws UsageError where there is none; UnsafeTargetError where it is in use; CommandError,
+ * also while LVM does not see its volume group: it stays noted then.
  */
 export async function closeView(
   entry: ViewEntry,
@@ -89,8 +90,8 @@ async function takeDeviceApart(
   const number = await findMapped(spawner, uuid);
   if (number !== null) await refuseInUse(`/dev/mapper/${name}`, number, about);
   await unmapSnapshot(spawner, uuid);
-  if (storeLoop !== null) await detachLoop(spawner, storeLoop, storeFile);
-  if (targetLoop !== null) await detachLoop(spawner, targetLoop, realPath);
+  if (storeLoop !== null) await detachLoop(spawner, storeLoop);
+  if (targetLoop !== null) await detachLoop(spawner, targetLoop);
   if (madeReadOnly) await makeWritable(realPath, key, about);
   await removeDurably(storeFile);
 }

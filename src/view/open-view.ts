@@ -3,12 +3,13 @@ import type { LendBuffer } from '../byte-channel.js';
 import { BaseMismatchError, UnsafeTargetError, UsageError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { findOriginVolume, findStoreVolume, type OriginVolume } from '../lvm/store-volume.js';
-import { isMappedName, VIEW_UUID_PREFIX } from '../lvm/mapped-snapshot.js';
+import { isMappedName } from '../lvm/mapped-snapshot.js';
 import { checkBase, NOTHING_SAMPLED } from '../target/base-check.js';
 import { readNote } from '../target/journal.js';
 import type { OpenTarget } from '../target/open-target.js';
+import type { StateRecord } from '../target/state-record.js';
 import { targetKeyOf } from '../target/target-key.js';
-import { takeApart } from './close-view.js';
+import { takeApart, type ClosedView } from './close-view.js';
 import { planStore, type StorePlan } from '../snapback/store-plan.js';
 import type { StoreMaterial } from '../snapback/store-writer.js';
 import type { OldState, ViewMaking, ViewWish } from './view-making.js';
@@ -57,7 +58,7 @@ export async function openView(
     await entry.write(made);
     return { record: made, path, plan };
   } catch (error) {
-    await takeBack(entry, target, about);
+    await takeBack(entry, target.record, about);
     throw error;
   }
 }
@@ -125,21 +126,30 @@ async function draftOf(
     openedAt: about.now().toISOString(),
     parts:
       origin === null
-        ? planDeviceView(`${VIEW_UUID_PREFIX}${mark}`, storeFolder ?? folder, name)
+        ? await planDeviceView(storeFolder ?? folder, name, mark)
         : planVolumeView(origin, name, mark),
   };
 }
 
-/** What was made goes; what cannot go is named, and stays noted. */
-async function takeBack(entry: ViewEntry, target: OpenTarget, about: Surroundings): Promise<void> {
+/**
+ * What was made goes; what cannot go is named, and stays noted. What became of it is returned: null where it stays, or
+ * was never made.
+ */
+export async function takeBack(
+  entry: ViewEntry,
+  ofTarget: StateRecord,
+  about: Surroundings,
+): Promise<ClosedView | null> {
   try {
     const record = await entry.read();
-    if (record !== null) await target.record.keepThrough(() => takeApart(record, about));
+    const outcome = record === null ? null : await ofTarget.keepThrough(() => takeApart(record, about));
     await entry.remove();
+    return outcome;
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     about.notice(
       `${entry.name}: half-made, and could not be taken back (${reason}): lvmsync view close ${entry.name}`,
     );
+    return null;
   }
 }

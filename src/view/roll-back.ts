@@ -3,9 +3,16 @@ import type { LendBuffer } from '../byte-channel.js';
 import type { DeviceNumber } from '../device/device-facts.js';
 import { UnsafeTargetError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { beginMerge, findOriginVolume, retryMerge, type OriginVolume } from '../lvm/store-volume.js';
+import {
+  beginMerge,
+  findOriginVolume,
+  findStoreVolume,
+  retryMerge,
+  type OriginVolume,
+} from '../lvm/store-volume.js';
 import type { OpenTarget } from '../target/open-target.js';
-import { openView, type OpenedView } from './open-view.js';
+import type { KnownState } from '../target/state-record.js';
+import { openView, takeBack, type OpenedView } from './open-view.js';
 import type { OldState } from './view-making.js';
 import type { ViewEntry } from './view-record.js';
 
@@ -36,14 +43,49 @@ export async function rollBack(
   const wish = { purpose: 'rollback', spareBytes: SPARE_BYTES, storeFolder: null } as const;
   const opened = await openView(target, old, { ...wish, targetName, forceBase }, entry, lend, about);
   const { base, result } = old;
-  await target.record.write(base === null ? null : { is: 'applying from', identity: base, from: base });
-  // While anyone has the volume open, LVM puts the merge off: so we let go of it, and keep its lock.
-  await target.device.close();
-  await merge(number, origin.fullName, `${origin.group}/${entry.name}`, targetName, about);
+  const snapshot = `${origin.group}/${entry.name}`;
+  const known = await knowBefore(target);
+  try {
+    about.signal.throwIfAborted();
+    await target.record.write(base === null ? null : { is: 'applying from', identity: base, from: base });
+    // While anyone has the volume open, LVM puts the merge off: so we let go of it, and keep its lock.
+    await target.device.close();
+    await merge(number, origin.fullName, snapshot, targetName, about);
+  } catch (error) {
+    await abandon(snapshot, target, known, entry, about);
+    throw error;
+  }
   if (result === null) await target.record.write(null);
   else await target.record.writeWhileMerging({ is: 'exactly', identity: result, from: base });
   await entry.remove();
   return opened;
+}
+
+/** What is known of a target, and what tells later on that nobody wrote to it. */
+interface KnownBefore {
+  readonly state: KnownState;
+  readonly stamp: string;
+}
+
+async function knowBefore({ record }: OpenTarget): Promise<KnownBefore> {
+  return { state: await record.read(), stamp: await record.stamp('its own') };
+}
+
+/** After a failure: as long as LVM has not taken the merge on, the snapshot goes, and the record is what it was. */
+async function abandon(
+  snapshot: string,
+  { record }: OpenTarget,
+  { state, stamp }: KnownBefore,
+  entry: ViewEntry,
+  about: Surroundings,
+): Promise<void> {
+  const found = await findStoreVolume(about.spawner, snapshot).catch(() => null);
+  const outcome = await takeBack(entry, record, about);
+  if (outcome === 'merging') about.notice(`${snapshot}: LVM has taken its merge on, and sees to it`);
+  if (outcome !== 'closed' || found?.is !== 'snapshot') return;
+  // Where even that fails, the record says less than is known, and what went wrong first says more.
+  if ((await record.stamp('its own')) === stamp)
+    await record.write(state.holds, state.run).catch(() => undefined);
 }
 
 /** Finds the volume that a target is. Throws UnsafeTargetError, with the reason, where no merge can take it back. */

@@ -1,11 +1,11 @@
-import { open } from 'node:fs/promises';
+import { open, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isReadOnly } from '../device/device-facts.js';
 import { openLocalDevice } from '../device/local-device.js';
 import { DeviceError, UnsafeTargetError } from '../errors.js';
-import { syncFolderOf } from '../host/durable-file.js';
+import { describeRefusal, syncFolderOf } from '../host/durable-file.js';
 import { attachLoop } from '../lvm/loop-device.js';
-import { mapSnapshot, numberOf, setReadOnly } from '../lvm/mapped-snapshot.js';
+import { mapSnapshot, numberOf, setReadOnly, VIEW_UUID_PREFIX } from '../lvm/mapped-snapshot.js';
 import type { ViewMaking } from './view-making.js';
 import { sizeForAll, type StorePlan } from '../snapback/store-plan.js';
 import { writeStore } from '../snapback/store-writer.js';
@@ -13,9 +13,16 @@ import type { DeviceParts, ViewRecord } from './view-record.js';
 
 const SECTOR = 512;
 
-/** What a view of a plain device, or of an image file, will be made of. */
-export function planDeviceView(uuid: string, folder: string, name: string): DeviceParts {
-  const storeFile = join(folder, `${name}.cow`);
+/**
+ * What a view of a plain device, or of an image file, will be made of. The mark is in the store's name: whatever goes
+ * wrong, a file of that name is ours to remove. Throws DeviceError where there is no such folder.
+ */
+export async function planDeviceView(folder: string, name: string, mark: string): Promise<DeviceParts> {
+  const realFolder = await realpath(folder).catch((error: unknown) => {
+    throw new DeviceError(folder, 'stat', null, describeRefusal(error));
+  });
+  const storeFile = join(realFolder, `${name}.${mark}.cow`);
+  const uuid = `${VIEW_UUID_PREFIX}${mark}`;
   return { form: 'device', uuid, storeFile, storeLoop: null, targetLoop: null, madeReadOnly: false };
 }
 
@@ -50,16 +57,16 @@ export async function makeDeviceView(
   const store = await openLocalDevice(parts.storeFile, { writable: true, spawner });
   await writeStore(store, material, lend, about).finally(() => store.close());
   about.signal.throwIfAborted();
-  const storeLoop = await attachLoop(spawner, { file: parts.storeFile, isReadOnly: false }, (path) =>
-    note({ storeLoop: path }),
+  const storeLoop = await attachLoop(spawner, { file: parts.storeFile, isReadOnly: false }, (loop) =>
+    note({ storeLoop: loop }),
   );
   // Device-mapper claims the target for itself.
   await device.close();
   const origin =
     device.number ??
     (await numberOf(
-      await attachLoop(spawner, { file: record.realPath, isReadOnly: true }, (path) =>
-        note({ targetLoop: path }),
+      await attachLoop(spawner, { file: record.realPath, isReadOnly: true }, (loop) =>
+        note({ targetLoop: loop }),
       ),
     ));
   const { chunkSize } = material.plan.layout;

@@ -20,15 +20,18 @@ const volumeSchema = v.object({
   tag: text,
 });
 
+const loopSchema = v.nullable(v.object({ path: text, shows: text }));
+
 /** What a view of any other device, or of an image file, is made of; null what it has not. */
 const deviceSchema = v.object({
   form: v.literal('device'),
   /** The UUID of the device-mapper device that shows it. */
   uuid: text,
+  /** By its full path, and with a mark in its name that only this one has. */
   storeFile: text,
-  storeLoop: nullableText,
+  storeLoop: loopSchema,
   /** The read-only loop device of an image file. */
-  targetLoop: nullableText,
+  targetLoop: loopSchema,
   /** Whether we made the target read-only. */
   madeReadOnly: v.boolean(),
 });

@@ -1,4 +1,13 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -107,6 +116,45 @@ describe('view store', () => {
     expect(await view('store', at('out'), archive, '--target', at('small'))).toMatchObject({ status: 3 });
     const other = await writeArchive('b', 16, 8, 7);
     expect(await view('store', at('out'), archive, other)).toMatchObject({ status: 7 });
+  });
+});
+
+describe('view open', () => {
+  const path = process.env['PATH'];
+  /** No loop device can be had here, so each view is taken back. */
+  beforeEach(() => {
+    mkdirSync(at('bin'));
+    for (const [tool, said] of [
+      ['losetup', 'none left'],
+      ['dmsetup', 'Device does not exist.'],
+    ] as const) {
+      writeFileSync(at(`bin/${tool}`), `#!/bin/sh\necho "${said}" >&2\nexit 1\n`, { mode: 0o755 });
+    }
+    process.env['PATH'] = `${at('bin')}:${path ?? ''}`;
+  });
+  afterEach(() => {
+    process.env['PATH'] = path;
+  });
+
+  const open = async (...more: readonly string[]) => {
+    const archive = await writeArchive('a', 16, 8, 2);
+    return await view('open', 'tuesday', at('volume'), archive, '--state-dir', at('state'), ...more);
+  };
+
+  it('that fails takes back its own store, and nobody else’s file', async () => {
+    mkdirSync(at('stores'));
+    writeFileSync(at('stores/tuesday.cow'), 'precious');
+    const failed = await open('--dir', at('stores'));
+    expect([failed.status, failed.said]).toEqual([12, expect.stringMatching(/losetup .*none left/)]);
+    expect(readdirSync(at('stores'))).toEqual(['tuesday.cow']);
+    expect(readFileSync(at('stores/tuesday.cow'), 'utf8')).toBe('precious');
+    expect((await view('list', '--state-dir', at('state'), '--json')).stdout).toBe('{"views":[]}\n');
+  });
+
+  it('with a folder that is not there is refused, and nothing is noted', async () => {
+    const refused = await open('--dir', at('nowhere'));
+    expect([refused.status, refused.said]).toEqual([8, expect.stringMatching(/nowhere: .*make it first/)]);
+    expect((await view('list', '--state-dir', at('state'), '--json')).stdout).toBe('{"views":[]}\n');
   });
 });
 

@@ -78,9 +78,13 @@ async function rollBack(device = target): Promise<{ status: number; said: string
 
 /** Does something at the moment at which the merge is asked for; `"$REAL"` is the program itself. */
 function atMerge(script: string): void {
+  atConvert('*--merge*', script);
+}
+
+function atConvert(words: string, script: string): void {
   const file = '/run/bin/lvconvert';
   const real = `[ -x /usr/sbin/lvconvert ] && REAL=/usr/sbin/lvconvert || REAL=/sbin/lvconvert`;
-  const body = `case "$*" in *--merge*) ${script};; esac\nexec "$REAL" "$@"`;
+  const body = `case "$*" in ${words}) ${script};; esac\nexec "$REAL" "$@"`;
   writeFileSync(file, `#!/bin/bash\n${real}\n${body}\n`);
   chmodSync(file, 0o755);
 }
@@ -143,6 +147,49 @@ it('waits for whoever looks into the volume for a moment', async () => {
   );
   const { status, said } = await rollBack();
   expect(status, said).toBe(0);
+  await waitForMerge();
+  expect(await digestOf(target)).toBe(oldDigest);
+});
+
+it('that LVM refuses takes its snapshot back, and the record is what it was', async () => {
+  atMerge('echo "no such luck" >&2; exit 5');
+  expect(await rollBack()).toEqual({ status: 12, said: expect.stringMatching(/no such luck/) as string });
+  await expectNothingDone();
+});
+
+it('stopped by a signal before the merge begins takes its snapshot back', async () => {
+  atConvert('*--type*', 'kill -TERM $PPID');
+  const stopped = await lvmsync(['restore', target, ...WORDS]);
+  expect(stopped).toMatchObject({
+    status: 143,
+    stderr: expect.stringMatching(/stopped by SIGTERM/) as string,
+  });
+  await expectNothingDone();
+});
+
+async function expectNothingDone(): Promise<void> {
+  expect(await volumes()).toEqual(['target']);
+  expect(await readViews(STATE)).toEqual([]);
+  expect((await (await record()).read()).holds).toEqual({ is: 'exactly', identity: 'new', from: null });
+  rmSync('/run/bin/lvconvert');
+  const again = await rollBack();
+  expect(again.status, again.said).toBe(0);
+  await waitForMerge();
+  expect(await digestOf(target)).toBe(oldDigest);
+}
+
+it('put off by LVM for too long is noted as under way, not as a view', async () => {
+  // someone who opens it for good
+  atMerge(`( exec 7<${target}; sleep 30 ) >/dev/null 2>&1 &\necho $! > ${FOLDER}/holder\nsleep 1`);
+  const { status, said } = await rollBack();
+  expect([status, said]).toEqual([3, expect.stringMatching(/taken its merge on[^]*LVM put it off/)]);
+  expect(await readViews(STATE)).toEqual([]);
+  expect((await (await record()).read()).holds?.is).toBe('applying from');
+  process.kill(Number(readFileSync(`${FOLDER}/holder`, 'utf8')));
+  await waitUntil('the merge begins', async () => {
+    await run(['lvchange', '-qq', '--refresh', '--poll', 'y', `${GROUP}/target`]);
+    return !(await run(['dmsetup', 'table', 'vg--instant-target'])).includes('snapshot-origin');
+  });
   await waitForMerge();
   expect(await digestOf(target)).toBe(oldDigest);
 });

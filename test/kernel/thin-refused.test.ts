@@ -122,6 +122,21 @@ describe('a metadata snapshot that another program holds', () => {
   });
 });
 
+describe('a pool that runs full while its metadata snapshot is held', () => {
+  it('gets it back', async () => {
+    await lv('lvcreate', '--type', 'thin-pool', '-L', '4M', '-c', '64k', '-n', 'brim', GROUP);
+    await lv('lvchange', '--errorwhenfull', 'y', `${GROUP}/brim`);
+    await lv('lvcreate', '--type', 'thin', '-V', '8M', '--thinpool', 'brim', '-n', 'full', GROUP);
+    await lv('lvcreate', '-s', '-n', 'full-snap', `${GROUP}/full`);
+    const fill = `dd if=/dev/zero of=/dev/${GROUP}/full bs=64k count=100 oflag=direct status=none`;
+    await expectFailure([`${GROUP}/full-snap`, target], 12, /no such luck/, {
+      environment: fakeThinDelta(`${fill}; echo "no such luck" >&2; exit 1`),
+    });
+    const status = (await run(['dmsetup', 'status', 'vg--thin-brim-tpool'])).split(' ');
+    expect(status.slice(6, 8)).toEqual(['-', 'out_of_data_space']);
+  });
+});
+
 describe('what cannot be compared', () => {
   it('is refused: devices of two pools, one alone, inactive new bytes, and a pool without room', async () => {
     await expectFailure([`${GROUP}/vol`, target], 4, /a thin volume that is no snapshot/);

@@ -284,7 +284,7 @@ it.each([
   ['lvcreate', '-n', 'a volume'],
   ['lvconvert', '--type', 'a volume'],
   ['blockdev', '--setro', 'a device'],
-  ['losetup', '/p.cow', 'a device'],
+  ['losetup', '.cow', 'a device'],
   ['dmsetup', 'create', 'a device'],
 ])('killed right after its %s %s, is cleaned up by view close', async (tool, word, of) => {
   const loop = of === 'a device' ? (await run(['losetup', '--find', '--show', IMAGE])).trim() : null;

@@ -4,6 +4,7 @@ import { ProcessSpawner, type CommandResult, type Spawner } from '../../src/host
 import { DeviceMapper } from '../../src/lvm/device-mapper.js';
 import { findDeviceNumber } from '../../src/lvm/device-node.js';
 import { findLogicalVolume } from '../../src/lvm/logical-volume.js';
+import { lookUpVolume } from '../../src/lvm/lvs.js';
 import { checkSnapshotStatus, type DmSnapshot } from '../../src/lvm/snapshot.js';
 
 /** Answers every command with one result, in words that real tools printed. */
@@ -109,6 +110,20 @@ describe('asking LVM', () => {
     '  Volume group "nix" not found\n  Cannot process volume group nix',
   ])('knows a volume that does not exist: %s', async (stderr) => {
     expect(await findLogicalVolume(answering({ status: 5, stderr }), 'vg/nix')).toBeNull();
+  });
+
+  it('takes a volume for gone only where its group is there', async () => {
+    const group = { stdout: report({ vg_name: 'vg' }) };
+    const lookUp = (ofGroup: Partial<CommandResult>) => {
+      const noVolume = answering({ status: 5, stderr: '  Failed to find logical volume "vg/view"' });
+      const other = answering(ofGroup);
+      const run: Spawner['run'] = (argv) => (argv.at(-1) === 'vg' ? other : noVolume).run(argv);
+      return lookUpVolume({ ...noVolume, run }, ['lv_tags'], 'vg/view');
+    };
+    expect(await lookUp(group)).toBeNull();
+    const unseen = lookUp({ status: 5, stderr: '  Volume group "vg" not found' });
+    await expect(unseen).rejects.toThrow(CommandError);
+    await expect(unseen).rejects.toThrow(/sees no volume group vg now.*of vg\/view: bring its disks back/);
   });
 
   it.each([

@@ -1,8 +1,9 @@
+import { mkdirSync } from 'node:fs';
 import { mkdtemp, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { CommandError, InterruptedError, LockedError, SnapshotError } from '../../src/errors.js';
+import { CommandError, DeviceError, InterruptedError, LockedError, SnapshotError } from '../../src/errors.js';
 import type { Surroundings } from '../../src/host/surroundings.js';
 import { withMetadataSnapshot } from '../../src/lvm/metadata-snapshot.js';
 import { FakePool, POOL } from '../support/fake-pool.js';
@@ -82,6 +83,44 @@ describe('a pool’s metadata snapshot', () => {
     expect(await work(() => pool.heldRoot)).not.toBe(left);
     expect(pool.messages).toEqual([RELEASE, RESERVE, RELEASE]);
     expect(await notes()).toEqual([]);
+  });
+
+  it.each([
+    ['runs out of space', () => (pool.mode = 'out_of_data_space'), /out of data space/],
+    ['comes to need a check', () => (pool.needsCheck = true), /needs a check/],
+  ])('is given back by a pool that %s meanwhile', async (_, happens, message) => {
+    await expect(work(happens)).rejects.toThrow(message);
+    expect(pool).toMatchObject({ heldRoot: null, messages: [RESERVE, RELEASE] });
+    expect(await notes()).toEqual([]);
+  });
+
+  it('stays noted where a pool that became read-only takes no more messages, and is given back later', async () => {
+    await expect(work(() => (pool.mode = 'ro'))).rejects.toThrow(/it is read-only/);
+    expect([pool.heldRoot, await notes()]).toEqual([48, ['metadata-snapshot.json']]);
+    await expect(work(() => undefined)).rejects.toThrow(CommandError);
+    pool.mode = 'rw';
+    expect(await work(() => pool.heldRoot)).toBe(56);
+    expect([pool.heldRoot, await notes()]).toEqual([null, []]);
+  });
+
+  it('that a killed run left is given back by a pool that is out of space, of which no more is taken', async () => {
+    pool.reserveAnew();
+    await leaveNote('{"root":48}');
+    pool.mode = 'out_of_data_space';
+    await expect(work(() => undefined)).rejects.toThrow(/out of data space/);
+    expect(pool).toMatchObject({ heldRoot: null, messages: [RELEASE] });
+    expect(await notes()).toEqual([]);
+  });
+
+  it('is given back where its root cannot be noted', async () => {
+    const note = path.join(stateDir, 'pools', POOL.key, 'metadata-snapshot.json');
+    // in the way of the second note
+    pool.atReserve = () => {
+      mkdirSync(`${note}.new`);
+    };
+    await expect(work(() => undefined)).rejects.toThrow(DeviceError);
+    expect(pool).toMatchObject({ heldRoot: null, messages: [RESERVE, RELEASE] });
+    expect(await notes()).toEqual(['metadata-snapshot.json.new']);
   });
 
   it('that is no longer held leaves only its note, which goes', async () => {

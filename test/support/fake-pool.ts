@@ -14,6 +14,11 @@ export const POOL: ThinPool = {
 export class FakePool implements Spawner {
   /** The metadata snapshot that is held. */
   heldRoot: number | null = null;
+  /** `rw`, or what it has come to. */
+  mode: 'rw' | 'out_of_data_space' | 'ro' = 'rw';
+  needsCheck = false;
+  /** Happens right after a metadata snapshot was reserved. */
+  atReserve: () => void = () => undefined;
   /** What it was told. */
   readonly messages: string[] = [];
   private nextRoot = 48;
@@ -21,7 +26,7 @@ export class FakePool implements Spawner {
   run(argv: readonly [string, ...string[]]): Promise<CommandResult> {
     if (argv[1] === 'status') {
       const root = this.heldRoot ?? '-';
-      const words = `2 63/512 132/1024 ${root} rw no_discard_passdown queue_if_no_space - 128`;
+      const words = `2 63/512 132/1024 ${root} ${this.mode} no_discard_passdown queue_if_no_space ${this.needsCheck ? 'needs_check' : '-'} 128`;
       return answer(`0 131072 thin-pool ${words} \n`);
     }
     if (argv[1] !== 'message') throw new Error(`${argv.join(' ')}: a pool is not asked that`);
@@ -42,20 +47,23 @@ export class FakePool implements Spawner {
   private take(message: string): Promise<CommandResult> {
     this.messages.push(message);
     const isReserve = message === 'reserve_metadata_snap';
+    if (this.mode === 'ro') return refuse('Operation not supported');
     if (isReserve === (this.heldRoot !== null)) {
-      const reason = isReserve ? 'Device or resource busy' : 'Invalid argument';
-      return Promise.resolve({
-        status: 1,
-        stdout: '',
-        stderr: `device-mapper: message ioctl on vg-pool-tpool  failed: ${reason}\nCommand failed.\n`,
-      });
+      return refuse(isReserve ? 'Device or resource busy' : 'Invalid argument');
     }
-    if (isReserve) this.reserveAnew();
-    else this.heldRoot = null;
+    if (isReserve) {
+      this.reserveAnew();
+      this.atReserve();
+    } else this.heldRoot = null;
     return answer('');
   }
 }
 
 function answer(stdout: string): Promise<CommandResult> {
   return Promise.resolve({ status: 0, stdout, stderr: '' });
+}
+
+function refuse(reason: string): Promise<CommandResult> {
+  const stderr = `device-mapper: message ioctl on vg-pool-tpool  failed: ${reason}\nCommand failed.\n`;
+  return Promise.resolve({ status: 1, stdout: '', stderr });
 }
