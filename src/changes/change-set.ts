@@ -1,4 +1,4 @@
-import { clipExtent, intersectExtents, subtractExtents, sumLengths, type Extent } from '../extent.js';
+import { clipExtent, endOf, intersectExtents, subtractExtents, sumLengths, type Extent } from '../extent.js';
 import { ChunkSet } from './chunk-set.js';
 
 /** Which bytes of a volume changed since a base state. Sizes in bytes. */
@@ -66,6 +66,23 @@ export class ChangeSet {
       this.chunks.without(earlier.chunks),
       this.unmapped,
     );
+  }
+
+  /** Tracked chunks that this set lacks and that have bytes of the given extents. */
+  lacking(extents: Iterable<Extent>): ChunkSet {
+    const touched = new ChunkSet();
+    const end = Math.ceil((this.trackedSize ?? Infinity) / this.granularity);
+    for (const extent of extents) {
+      const to = Math.ceil(endOf(extent) / this.granularity);
+      touched.addRange(Math.floor(extent.offset / this.granularity), Math.min(to, end));
+    }
+    return touched.without(this.chunks);
+  }
+
+  /** This set, with more chunks: of its own size, within what it tracks. */
+  including(more: ChunkSet): ChangeSet {
+    const { granularity, trackedSize, volumeSize } = this;
+    return new ChangeSet(granularity, trackedSize, volumeSize, this.chunks.with(more), this.unmapped);
   }
 
   private *inBytes(chunks: ChunkSet): Generator<Extent> {

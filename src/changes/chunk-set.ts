@@ -73,6 +73,15 @@ export class ChunkSet {
     return rest;
   }
 
+  /** The chunks of either set. */
+  with(other: ChunkSet): ChunkSet {
+    const all = new ChunkSet();
+    for (const set of [this, other]) {
+      for (const { offset, length } of set.runs()) all.addRange(offset, offset + length);
+    }
+    return all;
+  }
+
   /** Neighbouring chunks as runs, ascending: offset and length count chunks here. */
   *runs(): Generator<Extent> {
     const run = new OpenRun();

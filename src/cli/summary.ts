@@ -51,7 +51,7 @@ export function sayTransferred(
   if (!consistent && options.live !== true) {
     const [inUse, advice] =
       foundBy === 'changes'
-        ? ['its origin was', 'a second snapshot as --data-source gives one']
+        ? ['what it is read from was', 'a second snapshot as --data-source gives one, if nobody writes to it']
         : ['it was', 'a snapshot of it has one'];
     context.say(
       `warning: ${source}: ${inUse} in use, so the target holds no single moment's state; ${advice} ` +

@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { FormatError, LvmsyncError, TruncatedStreamError } from '../errors.js';
+import { DeviceError, FormatError, LvmsyncError, TruncatedStreamError } from '../errors.js';
 import { removeDurably } from '../host/durable-file.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { Archive } from '../snapback/archive.js';
@@ -26,8 +26,9 @@ export interface CheckedArchive {
 }
 
 /**
- * Reads every byte of every archive in a folder; tells of each in its turn. Throws LockedError where the folder is being
- * pruned; DeviceError, InterruptedError.
+ * Reads every byte of every archive in a folder; tells of each in its turn, also of one that cannot be read: that a disk
+ * fails is what a check is to find. Throws LockedError where the folder is being pruned; DeviceError where the folder
+ * cannot be read; InterruptedError.
  */
 export function checkArchives(
   folder: string,
@@ -46,7 +47,13 @@ async function problemOf(path: string, { signal }: Surroundings): Promise<Lvmsyn
     await checkArchive(path, signal);
     return null;
   } catch (error) {
-    if (error instanceof TruncatedStreamError || error instanceof FormatError) return error;
+    if (
+      error instanceof TruncatedStreamError ||
+      error instanceof FormatError ||
+      error instanceof DeviceError
+    ) {
+      return error;
+    }
     throw error;
   }
 }

@@ -8,7 +8,7 @@ import { planCombination, type Combination, type CombinationWish } from '../snap
 import { writeArchive } from '../snapback/new-archive.js';
 import type { ArchiveProofs } from '../snapback/proofs.js';
 import type { Packing } from '../snapback/pack-archive.js';
-import { headerOfCombination, writeCombination } from '../snapback/write-combination.js';
+import { headerOfCombination, refuseTornSectors, writeCombination } from '../snapback/write-combination.js';
 
 /** What the blocks under way may take. Bytes. */
 export const ARCHIVE_MEMORY = 16 * 1024 * 1024;
@@ -50,7 +50,7 @@ export async function combine(
   return { plan, size, seconds: (about.clock() - started) / 1000 };
 }
 
-/** Writes a plan down as an archive, with the proofs of its base if there are any to be kept; its size in bytes. Throws as `writeArchive`. */
+/** Writes a plan down as an archive, with the proofs of its base if there are any to be kept; its size in bytes. Throws as `writeArchive`; UsageError as `refuseTornSectors`. */
 export async function saveCombination(
   out: string,
   plan: Combination,
@@ -58,6 +58,7 @@ export async function saveCombination(
   proofs: ArchiveProofs | null,
   about: Surroundings,
 ): Promise<number> {
+  refuseTornSectors(plan);
   const packing = codec === null ? null : await packingOf(codec);
   const { lend } = new BufferPool(ARCHIVE_MEMORY);
   about.progress.start(plan.bytes);

@@ -1,18 +1,19 @@
 import type { ChangeSource, FillingSource } from '../changes/change-source.js';
 import { BaseView } from '../changes/base-view.js';
+import { TwoStores } from '../changes/two-stores.js';
 import { checkExceptionStore, readExceptionStore, type StoreContents } from '../changes/exception-store.js';
 import { readStoreLevel, type FillLevel } from '../lvm/fill-level.js';
-import { LiveWatch } from '../lvm/live-watch.js';
-import { findDeviceNumber, nodeOf } from '../lvm/device-node.js';
-import { checkSnapshotStatus, findSnapshot, type DmSnapshot } from '../lvm/snapshot.js';
+import { nodeOf } from '../lvm/device-node.js';
+import { checkSnapshotStatus, findSnapshot } from '../lvm/snapshot.js';
 import { findThinVolume } from '../lvm/thin-volume.js';
-import { isReadOnly, type DeviceNumber } from '../device/device-facts.js';
+import { isReadOnly } from '../device/device-facts.js';
 import { openLocalDevice, type LocalDevice } from '../device/local-device.js';
 import { stoppedIdentity } from '../target/state-record.js';
-import { stillnessOf } from '../target/write-stamp.js';
-import { FillingWatch } from './watch-filling.js';
+import { findDataSource, refuseOlder } from './data-source.js';
 import { openThinSource } from './open-thin.js';
-import { SnapshotError, UsageError } from '../errors.js';
+import { FillingWatch } from './watch-filling.js';
+import { watchMapped } from './watch-mapped.js';
+import { SnapshotError } from '../errors.js';
 import type { Spawner } from '../host/spawner.js';
 import type { Surroundings } from '../host/surroundings.js';
 
@@ -23,7 +24,7 @@ export type SourceSpec =
 
 /** A dm-snapshot's exception store as a change source. */
 export interface ExceptionSource extends FillingSource<FillLevel> {
-  readStore(most?: number): Promise<StoreContents>;
+  readStore(): Promise<StoreContents>;
 }
 
 /** Opens what a user named. Throws SnapshotError, UsageError, LockedError, DeviceError, CommandError. */
@@ -49,45 +50,44 @@ async function openSnapshotSource(
   const snapshot = await findSnapshot(spawner, spec.name);
   await checkSnapshotStatus(spawner, snapshot);
   const dataSource = await findDataSource(spawner, snapshot, spec.dataSource);
+  const later = dataSource.snapshot;
   // Looked at before our own open counts as one.
-  const watch = await LiveWatch.begin(spawner, dataSource.number);
-  const stamp = watch.wasOpen ? null : await stillnessOf(dataSource.number);
-  const isLive = dataSource.snapshot === null;
-  const [cow, data, base] = await openAll(spawner, [
+  const watch = await watchMapped(spawner, dataSource.number, later);
+  const opened = await openAll(spawner, [
     await nodeOf(snapshot.cow),
     dataSource.path,
     await nodeOf(snapshot.number),
+    ...(later === null ? [] : [await nodeOf(later.cow)]),
   ]);
-  const tracked = [snapshot, ...(dataSource.snapshot === null ? [] : [dataSource.snapshot])];
-  const checkValid = async () => {
-    await checkSnapshotStatus(spawner, snapshot);
-    if (dataSource.snapshot !== null) await checkSnapshotStatus(spawner, dataSource.snapshot);
-  };
+  const [cow, data, base, laterCow] = opened;
+  const tracked = [snapshot, ...(later === null ? [] : [later])];
   return exceptionSource({
     name: spec.name,
     origin: snapshot.originName,
     base: snapshot.uuid,
-    result: dataSource.snapshot?.uuid ?? (watch.wasOpen ? null : stoppedIdentity(stamp)),
+    result: watch.identity,
     trackedSize: snapshot.size,
     cow,
+    later:
+      later === null || laterCow === undefined
+        ? null
+        : { cow: laterCow, size: later.size, judgeMore: () => refuseOlder(spawner, snapshot, later) },
     data,
     baseVolume: base,
     unchangedVolume: null,
     isBaseReadOnly: await isReadOnly(snapshot.number),
-    paths: [base.path, cow.path, data.path, await nodeOf(snapshot.origin)],
-    opened: [cow, data, base],
-    live: isLive,
-    checkValid,
+    paths: [...opened.map(({ path }) => path), await nodeOf(snapshot.origin)],
+    opened,
+    live: later === null,
+    checkValid: async () => {
+      for (const each of tracked) await checkSnapshotStatus(spawner, each);
+    },
     readLevels: async () => {
       const levels = await Promise.all(tracked.map((each) => readStoreLevel(spawner, each)));
       return levels.filter((level) => level !== null);
     },
-    isConsistent: async () => !isLive || (await watch.sawNoWriter()),
-    dataProof: async () => {
-      const { snapshot, number } = dataSource;
-      if (snapshot?.uuid != null && (await isReadOnly(number))) return `read-only ${snapshot.uuid}`;
-      return (await watch.sawNoWriter()) ? stamp : null;
-    },
+    isConsistent: () => watch.isConsistent(),
+    dataProof: () => watch.dataProof(),
   });
 }
 
@@ -103,6 +103,7 @@ async function openFileSource(
     result: stoppedIdentity(null),
     trackedSize: data.size,
     cow,
+    later: null,
     data,
     baseVolume: new BaseView(cow, origin),
     unchangedVolume: null,
@@ -124,6 +125,12 @@ interface SourceParts extends Omit<
 > {
   readonly trackedSize: number;
   readonly cow: LocalDevice;
+  /** Where the data is a second snapshot's: its store, its size in bytes, and what `TwoStores` is given. */
+  readonly later: {
+    readonly cow: LocalDevice;
+    readonly size: number;
+    readonly judgeMore: () => Promise<void>;
+  } | null;
   readonly data: LocalDevice;
   readonly opened: readonly LocalDevice[];
 }
@@ -131,6 +138,7 @@ interface SourceParts extends Omit<
 async function exceptionSource({
   trackedSize,
   cow,
+  later,
   opened,
   ...parts
 }: SourceParts): Promise<ExceptionSource> {
@@ -140,58 +148,25 @@ async function exceptionSource({
     await closeAll(opened);
     throw new SnapshotError(parts.name, problem);
   }
-  const readStore = async (most?: number) => {
-    try {
-      return await readExceptionStore(cow, { trackedSize, volumeSize }, most);
-    } finally {
-      // Last: a table that was read while the store overflowed lacks changes. And where reading it failed, this
-      // may say why in the user's own name for the snapshot.
-      await parts.checkValid();
-    }
-  };
+  // Last: a table that was read while the store overflowed lacks changes. And where reading it failed, this may say
+  // why in the user's own name for the snapshot.
+  const read = (store: LocalDevice, size: number, most?: number) =>
+    readExceptionStore(store, { trackedSize: size, volumeSize }, most).finally(() => parts.checkValid());
+  const readFirst = async (most?: number) => (await read(cow, trackedSize, most)).changes;
+  const two =
+    later === null
+      ? null
+      : new TwoStores(readFirst, async () => (await read(later.cow, later.size)).changes, later.judgeMore);
   return {
     ...parts,
     volumeSize,
-    readStore,
+    readStore: () => read(cow, trackedSize),
     readChanges: async (most) => {
       await parts.data.refresh();
-      return (await readStore(most)).changes;
+      return await (two?.readChanges(most) ?? readFirst(most));
     },
     close: () => closeAll(opened),
   };
-}
-
-/** Where new bytes are read, and what is known of it. */
-interface DataSource {
-  readonly path: string;
-  /** The second snapshot, where it is one. */
-  readonly snapshot: DmSnapshot | null;
-  readonly number: DeviceNumber;
-}
-
-async function findDataSource(
-  spawner: Spawner,
-  base: DmSnapshot,
-  name: string | undefined,
-): Promise<DataSource> {
-  const number = name === undefined ? base.origin : await findDeviceNumber(spawner, name);
-  const path = await nodeOf(number);
-  if (name === undefined || number === base.origin) return { path, snapshot: null, number };
-  if (number === base.number) {
-    throw new UsageError(`--data-source ${name}: this is the snapshot itself, which holds the old bytes`);
-  }
-  const snapshot = await findSnapshot(spawner, name).catch((error: unknown) => {
-    if (error instanceof SnapshotError) return null;
-    throw error;
-  });
-  if (snapshot === null) return { path, snapshot, number };
-  if (snapshot.origin !== base.origin) {
-    throw new UsageError(
-      `--data-source ${name}: a snapshot of ${snapshot.originName}, while ${base.name} is one of ${base.originName}`,
-    );
-  }
-  await checkSnapshotStatus(spawner, snapshot);
-  return { path, snapshot, number };
 }
 
 /** Opens all of them for reading, or none. */

@@ -3,13 +3,12 @@ import { stat } from 'node:fs/promises';
 import type { Stats } from 'node:fs';
 import type { ChangeSet } from '../changes/change-set.js';
 import type { ChangeSource } from '../changes/change-source.js';
-import { deviceNumberOf, isReadOnly, readDeviceFacts, type DeviceNumber } from '../device/device-facts.js';
+import { deviceNumberOf, readDeviceFacts, type DeviceNumber } from '../device/device-facts.js';
 import { openLocalDevice, type LocalDevice } from '../device/local-device.js';
 import { DeviceError, NoSnapshotError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { findDeviceNumber, nodeOf } from '../lvm/device-node.js';
 import { readPoolLevels, readStoreLevel } from '../lvm/fill-level.js';
-import { LiveWatch } from '../lvm/live-watch.js';
 import { checkSnapshotStatus, findSnapshot, type DmSnapshot } from '../lvm/snapshot.js';
 import { removeLeftOvers } from '../lvm/temporary-snapshot.js';
 import { findThinPool, readPoolStatus, type ThinPool } from '../lvm/thin-pool.js';
@@ -17,10 +16,11 @@ import { findThinVolume, type ThinVolume } from '../lvm/thin-volume.js';
 import { findLoop, findMount } from '../target/holders.js';
 import { findOpener } from '../target/openers.js';
 import { stoppedIdentity } from '../target/state-record.js';
-import { stillnessOf, writeStampOf } from '../target/write-stamp.js';
+import { writeStampOf } from '../target/write-stamp.js';
 import { holdData } from './open-thin.js';
 import { FillingWatch, type ReadLevels } from './watch-filling.js';
 import type { ActiveThinVolume } from './thin-pair.js';
+import { watchMapped } from './watch-mapped.js';
 
 /** A volume or image file of this host that is read as a whole, whatever changed in it. */
 export interface WholeVolume {
@@ -149,26 +149,15 @@ async function findMapped(
     if (snapshot !== null) await checkSnapshotStatus(about.spawner, snapshot);
   };
   await checkValid();
-  // Looked at before our own open counts as one.
-  const watch = await LiveWatch.begin(about.spawner, number);
-  const stamp = watch.wasOpen ? null : await stillnessOf(number);
-  const isFrozen = async () => snapshot !== null && (await isReadOnly(number));
-  const isStill = await isFrozen();
   return {
+    ...(await watchMapped(about.spawner, number, snapshot)),
     readFrom: path,
-    identity: isStill || !watch.wasOpen ? (snapshot?.uuid ?? stoppedIdentity(stamp)) : null,
     thin: null,
     readLevels: async () => {
       const level = snapshot === null ? null : await readStoreLevel(about.spawner, snapshot);
       return level === null ? [] : [level];
     },
     checkValid,
-    isConsistent: async () => (isStill && (await isFrozen())) || (await watch.sawNoWriter()),
-    dataProof: async () => {
-      const uuid = snapshot?.uuid ?? null;
-      if (uuid !== null && isStill && (await isFrozen())) return `read-only ${uuid}`;
-      return (await watch.sawNoWriter()) ? stamp : null;
-    },
   };
 }
 

@@ -1,11 +1,10 @@
 import { rm } from 'node:fs/promises';
 import { openLocalDevice } from '../device/local-device.js';
-import { UnsafeTargetError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { openArchive, type ArchiveWish } from '../snapback/archive.js';
 import { closeView, type ClosedView } from '../view/close-view.js';
 import { planCombination, type Combination } from '../snapback/combination.js';
-import { openView, type OpenedView } from '../view/open-view.js';
+import { checkStart, openView, type OpenedView } from '../view/open-view.js';
 import { listViews, type ListedView } from '../view/list-views.js';
 import { planStore, sizeForAll, type StorePlan } from '../snapback/store-plan.js';
 import { writeStore } from '../snapback/store-writer.js';
@@ -69,8 +68,8 @@ export function viewList(stateDir: string | null, about: Surroundings): Promise<
 
 /**
  * Writes a store into a new file, with room for every chunk of the volume unless told otherwise. `targetName` is only
- * read: for the rest of chunks that the archives have in part; null where there is none. Throws DeviceError where the
- * file exists.
+ * read, for the rest of chunks that the archives have in part, and is ours alone meanwhile; null where there is none.
+ * Throws DeviceError where the file exists, and of the target as `viewOpen`.
  */
 export async function viewStore(
   path: string,
@@ -79,20 +78,21 @@ export async function viewStore(
   about: Surroundings,
 ): Promise<StorePlan> {
   const combination = await combine(archives, options, about);
-  const target = targetName === null ? null : await openLocalDevice(targetName, { spawner: about.spawner });
+  const old = oldStateOf(combination, about);
+  const stateDir = options.stateDir ?? about.stateDir;
+  const opening = { stateDir, what: `view store ${path}`, sources: [], allowed: null };
+  const target = targetName === null ? null : await openTarget(targetName, opening, about);
   try {
-    const volumeSize = target?.size ?? combination.volumeSize;
-    if (combination.volumeSize > volumeSize) {
-      const problem = `too small: it has ${volumeSize} bytes, the archives' volume ${combination.volumeSize}`;
-      throw new UnsafeTargetError(targetName ?? path, problem);
-    }
-    const old = oldStateOf(combination, about);
-    const plan = planStore(old.extents(), volumeSize, target !== null);
+    if (target !== null && targetName !== null)
+      await checkStart(target, old, { ...options, targetName }, about);
+    const device = target?.device ?? null;
+    const plan = planStore(old.extents(), device?.size ?? combination.volumeSize, device !== null);
     const most = sizeForAll(plan);
     await makeSparseFile(path, spareBytes === null ? most : Math.min(most, plan.usedBytes + spareBytes));
     try {
       const store = await openLocalDevice(path, { writable: true, spawner: about.spawner });
-      await writeStore(store, { plan, old, target }, lendForStore(), about).finally(() => store.close());
+      const material = { plan, old, target: device };
+      await writeStore(store, material, lendForStore(), about).finally(() => store.close());
     } catch (error) {
       await rm(path, { force: true });
       throw error;
@@ -103,14 +103,14 @@ export async function viewStore(
   }
 }
 
-export interface StoreOptions extends Omit<ViewOptions, 'stateDir' | 'forceBase'> {
+export interface StoreOptions extends ViewOptions {
   readonly targetName: string | null;
   readonly spareBytes: number | null;
 }
 
 async function combine(
   paths: readonly string[],
-  { proto3, forceBase = false }: { readonly proto3: ArchiveWish['proto3']; readonly forceBase?: boolean },
+  { proto3, forceBase }: Pick<ViewOptions, 'proto3' | 'forceBase'>,
   about: Surroundings,
 ): Promise<Combination> {
   const archives = [];

@@ -1,7 +1,6 @@
-import { CommandError } from '../errors.js';
 import type { Spawner } from '../host/spawner.js';
+import { readBirth } from './birth.js';
 import { DeviceMapper } from './device-mapper.js';
-import { listVolumes } from './lvs.js';
 import type { DmSnapshot } from './snapshot.js';
 import { readPoolStatus, type ThinPool } from './thin-pool.js';
 
@@ -45,18 +44,4 @@ export async function readPoolLevels(spawner: Spawner, pool: ThinPool): Promise<
       advice: `${before} (lvextend --poolmetadatasize +SIZE)`,
     },
   ];
-}
-
-/** When LVM made a snapshot; null where another did, or LVM does not say. */
-async function readBirth(spawner: Spawner, { name, uuid }: DmSnapshot): Promise<number | null> {
-  if (uuid?.startsWith('LVM-') !== true) return null;
-  try {
-    const words = ['--config', 'report/time_format="%s"', '--', name];
-    const [row] = (await listVolumes(spawner, ['lv_time'], words)) ?? [];
-    const seconds = Number(row?.lv_time);
-    return seconds > 0 ? seconds * 1000 : null;
-  } catch (error) {
-    if (error instanceof CommandError) return null;
-    throw error;
-  }
 }

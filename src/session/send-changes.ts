@@ -247,8 +247,8 @@ async function headerOf(
   { sample, unit }: { readonly sample: BaseSample; readonly unit: number | null },
   about: Surroundings,
 ): Promise<StreamHeader> {
-  // An origin that somebody wrote to since it was opened is in no state that has a name.
-  const isUnnamed = source.live && (await source.dataProof()) === null && !(await source.isConsistent());
+  // What somebody wrote to since it was opened is in no state that has a name.
+  const isUnnamed = (await source.dataProof()) === null && !(await source.isConsistent());
   const mappedBytes = sumLengths(changes.dataExtents());
   return {
     kind: source.scope === undefined ? 'changes' : 'full',

@@ -29,8 +29,8 @@ export interface ListedArchive {
 }
 
 /**
- * The archives in a folder, the latest first: every file that begins as one, but for those that are not finished. Only
- * beginnings and ends are looked at. Throws DeviceError where the folder cannot be read.
+ * The archives in a folder, the latest first: every file that begins as one, but for those that are not finished; and
+ * those of which that cannot be read. Only beginnings and ends are looked at. Throws DeviceError where the folder cannot be read.
  */
 export async function listArchives(folder: string): Promise<ListedArchive[]> {
   const names = await readdir(folder).catch((error: unknown) => {
@@ -70,9 +70,11 @@ async function look(path: string, name: string): Promise<ListedArchive | null> {
   }
 }
 
-async function beginsAsStream({ file }: RandomFile): Promise<boolean> {
+async function beginsAsStream({ path, file }: RandomFile): Promise<boolean> {
   const start = Buffer.alloc(MAGIC.length);
-  await file.read(start, 0, start.length, 0);
+  await file.read(start, 0, start.length, 0).catch((error: unknown) => {
+    throw new DeviceError(path, 'read', 0, error);
+  });
   return start.toString('latin1') === MAGIC;
 }
 

@@ -2,6 +2,7 @@ import { crc32 } from 'node:zlib';
 import type { LendBuffer } from '../byte-channel.js';
 import { CODEC_IDS } from '../codec/codec.js';
 import { isZero } from '../device/zero-test.js';
+import { UsageError } from '../errors.js';
 import type { Maker, Surroundings } from '../host/surroundings.js';
 import { endOf, type Extent } from '../extent.js';
 import type { Proof } from '../stream/frame-format.js';
@@ -11,6 +12,8 @@ import type { Combination } from './combination.js';
 import { packBlocks, type Packing } from './pack-archive.js';
 import type { ArchiveProofs } from './proofs.js';
 import { readCombination, readCombinedItems, type CombinedItem } from './read-combination.js';
+
+const SECTOR = 512;
 
 /**
  * The header of a combination as an archive. An undo's time is the one at which its base came to be, as that of the
@@ -25,6 +28,22 @@ export function headerOfCombination(plan: Combination, maker: Maker): StreamHead
     ...maker,
     time: of?.time ?? maker.time,
   };
+}
+
+/**
+ * A stream is of whole sectors up to the volume's very end: where an image file once ended within a sector, and is larger
+ * in another archive, no stream can tell of it. Throws UsageError, which names the archive.
+ */
+export function refuseTornSectors({ archives, extents, volumeSize }: Combination): void {
+  for (const extent of extents) {
+    const end = endOf(extent);
+    if (end % SECTOR === 0 || end === volumeSize) continue;
+    const torn = archives.find((archive) => archive.volumeSize === end);
+    throw new UsageError(
+      `${torn?.path ?? 'an archive'}: its volume of ${end} bytes ends within a sector, while another archive's has ` +
+        `${volumeSize}: such archives cannot be combined; apply them one by one`,
+    );
+  }
 }
 
 /**

@@ -64,10 +64,10 @@ export async function openView(
 }
 
 /** Whether the target is in the state that the archives start from. Throws BaseMismatchError, UnsafeTargetError. */
-async function checkStart(
+export async function checkStart(
   { device, folder, record }: OpenTarget,
   old: OldState,
-  { targetName, forceBase }: ViewWish,
+  { targetName, forceBase }: Pick<ViewWish, 'targetName' | 'forceBase'>,
   about: Surroundings,
 ): Promise<void> {
   if (old.volumeSize > device.size) {

@@ -14,8 +14,10 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BaseView } from '../../src/changes/base-view.js';
 import { openLocalDevice } from '../../src/device/local-device.js';
 import { ProcessSpawner } from '../../src/host/spawner.js';
+import { openTarget } from '../../src/target/open-target.js';
 import { archiveBytes, proto3Bytes } from '../snapback/archives.js';
 import { runWords } from '../support/run-program.js';
+import { quietSurroundings } from '../support/surroundings.js';
 
 const SECTOR = 512;
 const SECTORS = 512;
@@ -34,6 +36,11 @@ afterEach(() => {
 async function view(...words: readonly string[]) {
   const { status, said, stdout } = await runWords(['view', ...words]);
   return { status, said: said.join('\n'), stdout: stdout.toString() };
+}
+
+/** A store with the rest of its chunks from a target, whose record is in the folder. */
+async function storeOver(target: string, ...words: readonly string[]) {
+  return await view('store', at('out'), ...words, '--target', at(target), '--state-dir', at('state'));
 }
 
 async function writeArchive(name: string, from: number, count: number, fill: number): Promise<string> {
@@ -60,12 +67,36 @@ async function shownBy(store: string): Promise<Buffer> {
 }
 
 describe('view store', () => {
+  it('refuses a target that is in another state than the archives start from, or in use', async () => {
+    const [undo, earlier] = [await writeArchive('a', 3, 10, 2), await writeArchive('b', 8, 2, 1)];
+    await runWords(['--apply', undo, at('volume'), '--state-dir', at('state')]);
+    const stranger = await writeArchive('c', 3, 10, 7);
+    const refused = await storeOver('volume', stranger);
+    expect([refused.status, refused.said]).toEqual([
+      7,
+      expect.stringMatching(/volume: it holds exactly s1, while the stream starts from s7/),
+    ]);
+    expect(existsSync(at('out'))).toBe(false);
+    expect(await storeOver('volume', stranger, '--force=base')).toMatchObject({ status: 0 });
+    rmSync(at('out'));
+
+    const opening = { stateDir: at('state'), what: 'a transfer', sources: [], allowed: null };
+    const target = await openTarget(at('volume'), opening, quietSurroundings());
+    const locked = await storeOver('volume', earlier);
+    expect([locked.status, locked.said]).toEqual([13, expect.stringMatching(/locked by .*a transfer/)]);
+    await target.close();
+    const { status, said } = await storeOver('volume', earlier);
+    expect([status, said]).toEqual([0, expect.not.stringMatching(/believed/)]);
+  });
+
   it('writes what the archives lead to, the rest of chunks from the target, and room for the rest of the volume', async () => {
     const archives = [await writeArchive('a', 3, 10, 2), await writeArchive('b', 8, 2, 1)];
-    const { status, said } = await view('store', at('out'), ...archives, '--target', at('volume'));
+    const { status, said } = await storeOver('volume', ...archives);
     expect([status, said]).toEqual([
       0,
-      expect.stringMatching(/out: a store of 2 chunks of 4 KiB \(8 sectors\)/),
+      expect.stringMatching(
+        /volume: nothing is recorded of its state: it is believed.*\n.*out: a store of 2 chunks of 4 KiB \(8 sectors\)/,
+      ),
     ]);
     const shown = await shownBy(at('out'));
     const expected = Buffer.from(readFileSync(at('volume')));
@@ -113,7 +144,7 @@ describe('view store', () => {
   it('refuses a target that is too small, and archives that do not meet', async () => {
     writeFileSync(at('small'), Buffer.alloc(SECTOR));
     const archive = await writeArchive('a', 16, 8, 2);
-    expect(await view('store', at('out'), archive, '--target', at('small'))).toMatchObject({ status: 3 });
+    expect(await storeOver('small', archive)).toMatchObject({ status: 3 });
     const other = await writeArchive('b', 16, 8, 7);
     expect(await view('store', at('out'), archive, other)).toMatchObject({ status: 7 });
   });
@@ -167,7 +198,7 @@ describe('words', () => {
     [['list', 'a'], /too many words: a/],
     [['store', 'out'], /words are missing/],
     [['list', '--dir', '/'], /--dir cannot be used with view list/],
-    [['store', 'out', 'a', '--state-dir', '/'], /--state-dir cannot be used with view store/],
+    [['store', 'out', 'a', '--json'], /--json cannot be used with view store/],
     [['open', 'n', 't', 'a', '--target', 'x'], /--target cannot be used with view open/],
     [['open', 'n', 't', 'a', '--spare', '5'], /--spare.*write the unit/],
   ])('%j', async (words, message) => {

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -52,4 +52,23 @@ it('a new archive in a folder that is not there is refused with what to do', asy
     8,
     expect.stringMatching(/no: stat failed: ENOENT: there is no such folder: make it first/),
   ]);
+});
+
+it('a check goes on behind a file that cannot be read, and its status is that of the worst', async () => {
+  // the kernel gives EIO for it, as a failing disk does
+  symlinkSync('/proc/self/mem', join(folder, '0.undo'));
+  writeFileSync(join(folder, '3.undo'), readFileSync(join(folder, '1.undo')).subarray(0, -40));
+  const { status, stdout } = await runWords(['archive', 'check', folder]);
+  expect(status).toBe(8);
+  const lines = stdout.toString().trim().split('\n');
+  expect(lines).toHaveLength(4);
+  expect(lines).toContainEqual(expect.stringMatching(/^BAD .*0\.undo: read at byte 0 failed: EIO/));
+  expect(lines).toContainEqual(expect.stringMatching(/^BAD .*3\.undo: cut short/));
+  expect(lines).toEqual(expect.arrayContaining(['ok  1.undo', 'ok  2.undo']));
+  const json = await runWords(['archive', 'check', '--json', folder]);
+  expect(json.status).toBe(8);
+  const { archives } = JSON.parse(json.stdout.toString()) as {
+    archives: readonly { problem: string | null }[];
+  };
+  expect(archives.filter(({ problem }) => problem === null)).toHaveLength(2);
 });

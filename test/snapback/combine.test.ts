@@ -6,9 +6,11 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { combine } from '../../src/jobs/combine.js';
 import { openArchive } from '../../src/snapback/archive.js';
 import { planCombination } from '../../src/snapback/combination.js';
-import { feed, readAll } from '../stream/feed.js';
+import { FrameWriter } from '../../src/stream/frame-writer.js';
+import { feed, readAll, someHeader } from '../stream/feed.js';
 import { quietSurroundings } from '../support/surroundings.js';
 import { runWords } from '../support/run-program.js';
+import { collectingSink } from '../support/streams.js';
 import {
   applyWrites,
   archiveBytes,
@@ -76,6 +78,34 @@ describe('combine', () => {
     await combine(join(folder, 'out'), [a], AS_THEY_ARE, quietSurroundings());
     expect(statSync(join(folder, 'out')).mode & 0o777).toBe(0o600);
     expect(readdirSync(folder).sort()).toEqual(['a', 'out']);
+  });
+
+  it('says where a volume grew from within a sector, which no stream can tell', async () => {
+    const small = join(folder, 'small');
+    const odd = Buffer.alloc(5000, 'odd');
+    const sink = collectingSink();
+    const writer = new FrameWriter(sink, { indexed: true });
+    await writer.start({ ...someHeader(odd.length), base: null, result: null });
+    await writer.data(0, odd);
+    await writer.finish();
+    writeFileSync(small, sink.bytes());
+    const large = await save('large', { passes: [[]], indexed: true });
+    const out = join(folder, 'out');
+    for (const order of [
+      [small, large],
+      [large, small],
+    ]) {
+      const { status, said } = await runWords(['combine', '-o', out, ...order]);
+      expect(status).toBe(2);
+      expect(said).toContainEqual(expect.stringMatching(/small: .* 5000 .*within a sector.* 20480/));
+      expect(readdirSync(folder).sort()).toEqual(['large', 'small']);
+    }
+    // what covers it is all that counts
+    const over = await save('over', {
+      passes: [[{ at: 9, count: 1, kind: 'zero', fill: 0 }]],
+      indexed: true,
+    });
+    expect(await runWords(['combine', '-o', out, small, over])).toMatchObject({ status: 0 });
   });
 
   it('never overwrites a file', async () => {

@@ -14,8 +14,8 @@ const USAGE = `list [options] DIR
 const HELP_AFTER = `
 Words:
   list   what is in DIR: times, states, sizes
-  check  read every byte of every archive; the exit status is 6 where one is
-         damaged, 5 where one is cut short
+  check  read every byte of every archive; the exit status is 8 where one
+         cannot be read, 6 where one is damaged, 5 where one is cut short
   prune  drop states that no rule keeps: archives become one, none is lost
          that leads to a state that is kept
 
@@ -59,7 +59,7 @@ async function list(dir: string, { json }: ArchiveOptions, context: Context): Pr
   else print(context, describeArchives(archives).join(''));
 }
 
-/** The status of the worst: damaged before cut short. */
+/** The status of the worst: not to be read, damaged, cut short. */
 async function check(dir: string, { json }: ArchiveOptions, context: Context): Promise<number> {
   let status = SUCCESS;
   const checked: object[] = [];

@@ -84,6 +84,7 @@ Commands (lvmsync COMMAND --help):
   combine   make one archive of several snapbacks, or streams in files
   archive   list, check and prune a folder of snapbacks
   restore   take TARGET back to an earlier time, by a folder of snapbacks
+  view      show a volume as it was, beside it, by snapbacks
 
 Examples:
   lvmsync vg/vm-snap backup:/dev/vg/vm           what changed since vm-snap

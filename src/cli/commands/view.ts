@@ -106,7 +106,7 @@ async function* act(
     }
     case 'store': {
       if (first === undefined || second === undefined) throw missing();
-      const wish = { proto3, forceBase, targetName: options.target ?? null, spareBytes: spare };
+      const wish = { stateDir, proto3, forceBase, targetName: options.target ?? null, spareBytes: spare };
       const plan = await viewStore(first, [second, ...rest], wish, about);
       context.say(describeStore(first, plan));
       return;
@@ -138,7 +138,7 @@ function refuseMisplaced(
     open: ['--spare', '--dir', '--proto3', '--force', '--state-dir', '--json'],
     close: ['--state-dir'],
     list: ['--state-dir', '--json'],
-    store: ['--spare', '--target', '--proto3', '--force'],
+    store: ['--spare', '--target', '--proto3', '--force', '--state-dir'],
   };
   for (const [flag, value] of Object.entries(given)) {
     if (value === undefined || known[action]?.includes(flag) !== false) continue;

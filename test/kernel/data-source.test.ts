@@ -1,0 +1,130 @@
+import { mkdirSync } from 'node:fs';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { copyDevice, scatterWrites } from './support/devices.js';
+import {
+  createSnapshot,
+  createVolume,
+  createVolumeGroup,
+  digestOf,
+  lvmsync,
+  removeVolumeGroup,
+  run,
+  writeRandom,
+} from './support/lab.js';
+import { expectFailure, reportOf, runLvmsync } from './support/outcomes.js';
+import { startWriter } from './support/writer.js';
+
+const GROUP = 'vg-data';
+const MEBIBYTE = 1024 * 1024;
+const SIZE = 16 * MEBIBYTE;
+const [OLD, NEW] = [`${GROUP}/old`, `${GROUP}/new`];
+
+let origin = '';
+let target = '';
+beforeAll(async () => {
+  await createVolumeGroup(GROUP);
+  origin = await createVolume(GROUP, 'origin', '16M');
+  target = await createVolume(GROUP, 'target', '16M');
+});
+afterAll(() => removeVolumeGroup(GROUP));
+
+beforeEach(() => writeRandom(origin, 0, SIZE, 'base'));
+afterEach(() => run(['bash', '-c', 'lvremove -qq -y "$1"/old "$1"/new; true', 'remove', GROUP]));
+
+/** Two snapshots with changes before, between and after them, and a target that holds what one of them shows. */
+async function freeze(chunks: readonly [string, string]): Promise<void> {
+  await createSnapshot(GROUP, 'origin', 'old', { size: '20M', chunkSize: chunks[0] });
+  await scatterWrites(origin, { unit: 4096, stride: 5, count: 100, seed: 'between' });
+  await writeRandom(origin, 12 * MEBIBYTE, 4096, 'between, and not after');
+  await createSnapshot(GROUP, 'origin', 'new', { size: '20M', chunkSize: chunks[1] });
+  await scatterWrites(origin, { unit: 4096, stride: 7, count: 100, seed: 'after' });
+}
+
+async function expectShown(snapshot: string): Promise<void> {
+  expect(await digestOf(target)).toBe(await digestOf(`/dev/${snapshot}`));
+}
+
+describe('a data source that is older than the snapshot', () => {
+  it.each([
+    ['4k', '4k'],
+    ['4k', '64k'],
+  ])('is refused, as the words were swapped (chunks of %s, then %s)', async (...chunks) => {
+    await freeze(chunks);
+    await copyDevice(`/dev/${NEW}`, target);
+    const before = await digestOf(target);
+    const words = [NEW, target, '--data-source', OLD];
+    await expectFailure(
+      words,
+      2,
+      /--data-source vg-data\/old: older than vg-data\/new, and the volume changed/,
+    );
+    expect(await digestOf(target)).toBe(before);
+  });
+});
+
+describe('a second snapshot that is not what it froze', () => {
+  it('as it was written to: all of that comes over', async () => {
+    await freeze(['4k', '4k']);
+    await writeRandom(`/dev/${NEW}`, 8 * MEBIBYTE, 100_000, 'X');
+    await copyDevice(`/dev/${OLD}`, target);
+    expect(await reportOf(OLD, target, '--data-source', NEW)).toMatchObject({ consistent: true });
+    await expectShown(NEW);
+  });
+
+  it('as its ext4 was mounted read-only, which replayed the journal', async () => {
+    await run(['mkfs.ext4', '-q', '-F', '-b', '4096', '-E', 'lazy_itable_init=0', origin]);
+    mkdirSync('/run/data-source', { recursive: true });
+    await run(['mount', origin, '/run/data-source']);
+    await createSnapshot(GROUP, 'origin', 'old', { size: '20M' });
+    for (const name of ['a', 'b', 'c']) {
+      await run(['dd', 'if=/dev/urandom', `of=/run/data-source/${name}`, 'bs=64k', 'count=3', 'conv=fsync']);
+    }
+    await createSnapshot(GROUP, 'origin', 'new', { size: '20M' });
+    await run(['umount', '/run/data-source']);
+    await run(['mount', '-o', 'ro', `/dev/${NEW}`, '/run/data-source']);
+    await run(['umount', '/run/data-source']);
+    await copyDevice(`/dev/${OLD}`, target);
+    await runLvmsync(OLD, target, '--data-source', NEW);
+    await expectShown(NEW);
+    await run(['fsck.ext4', '-n', '-f', target]);
+  });
+
+  it('is no moment’s state while someone has it open to write, which the summary says', async () => {
+    await freeze(['4k', '4k']);
+    await copyDevice(`/dev/${OLD}`, target);
+    const writer = await startWriter(`/dev/${NEW}`, SIZE);
+    try {
+      const { status, stderr } = await lvmsync([OLD, target, '--data-source', NEW]);
+      expect({ status, stderr }).toEqual({
+        status: 0,
+        stderr: expect.stringMatching(/warning: .*no single moment's state/) as string,
+      });
+    } finally {
+      await writer.stop();
+    }
+    expect(await reportOf(OLD, target, '--data-source', NEW)).toMatchObject({ consistent: true });
+    await expectShown(NEW);
+  });
+});
+
+describe('a read-only second snapshot of an origin that is written all the time', () => {
+  it.each([
+    ['4k', '64k'],
+    ['64k', '4k'],
+  ])('comes over as it is, without a word (chunks of %s and %s)', async (...chunks) => {
+    await createSnapshot(GROUP, 'origin', 'old', { size: '20M', chunkSize: chunks[0] });
+    await copyDevice(`/dev/${OLD}`, target);
+    const writer = await startWriter(origin, SIZE);
+    try {
+      await createSnapshot(GROUP, 'origin', 'new', { size: '20M', chunkSize: chunks[1], permission: 'r' });
+      const { status, stderr } = await lvmsync([OLD, target, '--data-source', NEW]);
+      expect({ status, stderr }).toEqual({
+        status: 0,
+        stderr: expect.not.stringMatching(/older|no single moment/) as string,
+      });
+    } finally {
+      await writer.stop();
+    }
+    await expectShown(NEW);
+  });
+});
