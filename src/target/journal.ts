@@ -5,7 +5,7 @@ import { DeviceError, describeCause, FormatError, UnsafeTargetError, UsageError 
 import type { StreamHeader } from '../stream/stream-header.js';
 import { describeRefusal, giveName, readIfThere, removeDurably, writeDurably } from '../host/durable-file.js';
 import { stateSchema, type TargetState } from './state-record.js';
-import { UndoLog, type ReadLog } from './undo-log.js';
+import { UndoLog, unfinishedSnapback, type ReadLog } from './undo-log.js';
 
 /** Frames, headers and the file system's own needs, on top of the old bytes. */
 const ROOM_MARGIN = 1.03;
@@ -200,6 +200,18 @@ export async function checkJournalRoom(path: string, bytes: number): Promise<voi
 
 function notePath(folder: string): string {
   return join(folder, 'apply.json');
+}
+
+/**
+ * What beginning a journal would find of its snapback's names, once an unfinished apply to the same target was seen to.
+ * Throws UsageError.
+ */
+export async function checkSnapbackName(folder: string, snapback: string): Promise<void> {
+  const final = resolve(snapback);
+  await refuseExisting(final);
+  const partial = `${final}.partial`;
+  if ((await isThere(partial)) && (await readNote(folder))?.log !== partial)
+    throw unfinishedSnapback(partial);
 }
 
 async function refuseExisting(path: string): Promise<void> {

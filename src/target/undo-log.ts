@@ -63,9 +63,7 @@ export class UndoLog {
     const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
     const file = await open(path, flags, 0o600).catch((error: unknown) => {
       if (error instanceof Error && 'code' in error && error.code === 'EEXIST') {
-        throw new UsageError(
-          `${path}: an unfinished snapback lies here: recover its target, or move it away, first`,
-        );
+        throw unfinishedSnapback(path);
       }
       throw new DeviceError(path, 'open', null, error);
     });
@@ -197,6 +195,13 @@ export class UndoLog {
       return { offset, length: Math.min(to * blockSize, volumeSize) - offset };
     }
   }
+}
+
+/** What is in the way of another one of the same name. */
+export function unfinishedSnapback(path: string): UsageError {
+  return new UsageError(
+    `${path}: an unfinished snapback lies here: recover its target, or move it away, first`,
+  );
 }
 
 /** The header of the undo of an apply: the way back from what was applied, to what the record says was there `before`. */
