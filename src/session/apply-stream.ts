@@ -33,6 +33,8 @@ export interface ReceiveSummary {
   /** Blocks that the target held neither old nor new; they are right now, as all of a block is always sent. */
   readonly mismatches: number;
   readonly targetSize: number;
+  /** By the stream's header, null where it has none. */
+  readonly volumeSize: number | null;
 }
 
 /** What is applied, to what, and how. */
@@ -253,5 +255,6 @@ export function summaryOf(
     blocks,
     mismatches,
     targetSize,
+    volumeSize: header?.volumeSize ?? null,
   };
 }

@@ -12,7 +12,8 @@ const base = Buffer.alloc(VOLUME, 'base ');
 let folder = '';
 const at = (name: string) => join(folder, name);
 const sources = () => ['--cow', at('cow'), '--origin', at('origin')];
-const run = (words: readonly string[]) => runWords([...words, '--state-dir', at('state')]);
+const run = (words: readonly string[], input?: Buffer) =>
+  runWords([...words, '--state-dir', at('state')], input);
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'lvmsync-checks-'));
@@ -22,6 +23,22 @@ beforeEach(() => {
 });
 afterEach(() => {
   rmSync(folder, { recursive: true });
+});
+
+it('says once that a target is larger, whatever writes it', async () => {
+  writeFileSync(at('target'), Buffer.concat([base, Buffer.alloc(1000, 'rest')]));
+  const { stdout } = await run([...sources(), '--stdout']);
+  const sizes = `${VOLUME + 1000} bytes to ${VOLUME}`;
+  const line = `${at('target')} is larger than the volume: ${sizes}; what lies behind stays as it is`;
+  for (const words of [
+    [...sources(), at('target'), '--dry-run'],
+    [...sources(), at('target')],
+    ['--apply', '-', at('target')],
+  ]) {
+    const { status, said } = await run(words, stdout);
+    expect([status, said.filter((each) => each.includes('is larger than'))]).toEqual([0, [line]]);
+  }
+  expect(readFileSync(at('target')).subarray(VOLUME).equals(Buffer.alloc(1000, 'rest'))).toBe(true);
 });
 
 it('checks the names of a snapback in a dry run as well', async () => {
