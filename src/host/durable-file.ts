@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { mkdir, open, readFile, rename, unlink } from 'node:fs/promises';
+import { link, lstat, mkdir, open, readFile, rename, unlink } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { DeviceError } from '../errors.js';
 
@@ -38,10 +38,27 @@ export async function removeDurably(path: string): Promise<void> {
   await syncFolderOf(path);
 }
 
-/** Gives a file another name for good. Throws DeviceError. */
-export async function renameDurably(from: string, to: string): Promise<void> {
-  await attempt(to, 'write', () => rename(from, to));
+/**
+ * Gives a file another name for good, never in the place of something else: where that name is taken, the file keeps
+ * its own. Goes on with what a crash interrupted. Throws DeviceError.
+ */
+export async function giveName(from: string, to: string): Promise<void> {
+  await attempt(to, 'write', async () => {
+    await link(from, to).catch(async (error: unknown) => {
+      if (isErrno(error, 'EEXIST') && (await isSameFile(from, to))) return;
+      // Some file systems know no second name: there the new one is taken first.
+      if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP'].some((code) => isErrno(error, code))) throw error;
+      await (await open(to, 'wx')).close();
+      await rename(from, to);
+    });
+  });
   await syncFolderOf(to);
+  await removeDurably(from);
+}
+
+async function isSameFile(one: string, other: string): Promise<boolean> {
+  const [left, right] = await Promise.all([lstat(one), lstat(other)]);
+  return left.dev === right.dev && left.ino === right.ino;
 }
 
 /** Makes the entry of `path` in its folder durable. Throws DeviceError. */
@@ -77,5 +94,10 @@ export function describeRefusal(error: unknown): unknown {
 }
 
 function isMissing(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ENOENT';
+  return isErrno(error, 'ENOENT');
+}
+
+/** Whether an error is the system's of this name, `ENOENT` for one. */
+export function isErrno(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code;
 }

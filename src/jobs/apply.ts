@@ -10,6 +10,7 @@ import type { ApplyPolicy } from '../target/apply-policy.js';
 import { openOrCreateTarget } from '../target/create-target.js';
 import { openTarget, type OpenTarget, type OpenTargetOptions } from '../target/open-target.js';
 import { recoverTarget, type RecoverOptions, type RecoverOutcome } from '../target/recover.js';
+import { tellLarger } from './larger-target.js';
 import { RECEIVE_MEMORY } from './memory.js';
 
 /** What an apply did. */
@@ -30,6 +31,7 @@ export async function apply(
   try {
     const { lend } = new BufferPool(RECEIVE_MEMORY);
     const summary = await receiveStream(source, { what, target, policy, isSession: false }, about, lend);
+    tellLarger(targetPath, summary.targetSize, summary.volumeSize, about);
     return { ...summary, seconds: (about.clock() - started) / 1000 };
   } finally {
     await target.close();

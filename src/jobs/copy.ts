@@ -4,6 +4,7 @@ import { endOf } from '../extent.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { SendOptions } from '../session/send-changes.js';
 import type { Reach } from './far-side.js';
+import { nameOfTarget, tellLarger } from './larger-target.js';
 import { openWhole, sourceOfWhole, type WholeVolume } from './open-whole.js';
 import { readUnmappedChunks } from './read-thin-delta.js';
 import { findDifferences, type ScanDestination } from './scan.js';
@@ -39,6 +40,7 @@ export async function copy(
       Promise.resolve(changes),
     );
     const summary = await send(source, destination, 4, reach, how, about);
+    tellLarger(nameOfTarget(destination.spec), summary.targetSize, summary.volumeSize, about);
     return { ...summary, seconds: (about.clock() - started) / 1000, source: name };
   } finally {
     await volume.close();

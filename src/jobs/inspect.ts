@@ -146,6 +146,7 @@ async function inspectStream(name: string): Promise<StreamReport> {
       if (item.kind === 'resume') {
         throw new FormatError(name, 0, 'R frame', 'it is the rest of a session whose beginning is not here');
       }
+      if (item.kind === 'nameless' && header !== null) header = { ...header, result: null };
       const block = asBlock(item);
       if (block === null) continue;
       counts.blocks += 1;

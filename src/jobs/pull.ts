@@ -11,6 +11,7 @@ import { sendWords } from '../transport/remote-command.js';
 import type { Destination } from '../transport/target-spec.js';
 import { FOR_NO_RUN, openTargetFor } from './apply.js';
 import { startFarSide, type Reach } from './far-side.js';
+import { tellLarger } from './larger-target.js';
 import { openSource, type SourceSpec } from './open-source.js';
 import { RECEIVE_MEMORY, SEND_MEMORY } from './memory.js';
 import { withRetries } from './retry.js';
@@ -49,6 +50,7 @@ export async function pull(
       const { lend } = new BufferPool(RECEIVE_MEMORY);
       return await runPuller(far, takeTarget, policy, about, lend, run);
     });
+    tellLarger(targetPath, summary.targetSize, summary.volumeSize, about);
     return { ...summary, seconds: (about.clock() - started) / 1000, source: spec.snapshot };
   } finally {
     // No stream ever began, so nobody took it.

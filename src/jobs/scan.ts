@@ -3,6 +3,7 @@ import type { Surroundings } from '../host/surroundings.js';
 import type { SendOptions } from '../session/send-changes.js';
 import { compare, COMPARE_UNIT, readyTarget } from './compare.js';
 import type { Reach } from './far-side.js';
+import { nameOfTarget, tellLarger } from './larger-target.js';
 import { openWhole, sourceOfWhole, type WholeVolume } from './open-whole.js';
 import { send, type Destination, type TransferSummary } from './transfer.js';
 
@@ -28,6 +29,7 @@ export async function scan(
     const result = (await volume.isConsistent()) ? volume.identity : null;
     const source = sourceOfWhole(volume, { scope: 'compared', result }, () => Promise.resolve(differing));
     const summary = await send(source, destination, 4, reach, how, about);
+    tellLarger(nameOfTarget(destination.spec), summary.targetSize, summary.volumeSize, about);
     return { ...summary, seconds: (about.clock() - started) / 1000, source: name };
   } finally {
     await volume.close();

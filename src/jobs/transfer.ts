@@ -12,6 +12,7 @@ import { policyWords, type ApplyPolicy } from '../target/apply-policy.js';
 import { applyWords, receiveWords } from '../transport/remote-command.js';
 import type { TargetSpec } from '../transport/target-spec.js';
 import { prepareFarSide, startFarSide, type Reach } from './far-side.js';
+import { nameOfTarget, tellLarger } from './larger-target.js';
 import { SEND_MEMORY } from './memory.js';
 import { withRetries } from './retry.js';
 import { openSource, type SourceSpec } from './open-source.js';
@@ -50,6 +51,8 @@ export async function transfer(
   );
   try {
     const summary = await send(source, destination, protocol, reach, how, about);
+    if (destination.kind === 'target')
+      tellLarger(nameOfTarget(destination.spec), summary.targetSize, summary.volumeSize, about);
     return { ...summary, seconds: (about.clock() - started) / 1000, source: source.name };
   } finally {
     await source.close();
@@ -108,7 +111,8 @@ async function sendToPipe(
   const packer = how.compression?.kind === 'codec' ? await packerFor(how.compression, about) : null;
   const reader = silentReader(packer);
   const summary = await sendChanges(source, writer, how, about, new BufferPool(SEND_MEMORY).lend, reader);
-  return { ...summary, mismatches: null, sentBytes: writer.bytesWritten, codec: tellPacking(packer, about) };
+  const sentBytes = writer.bytesWritten;
+  return { ...summary, mismatches: null, sentBytes, targetSize: null, codec: tellPacking(packer, about) };
 }
 
 /** The far side is a Ruby lvmsync: nothing comes back but its exit status, which stands for the report. */

@@ -7,16 +7,20 @@ import type { IncomingStream } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { Applier } from '../target/applier.js';
 import { isOverwriting, keepsOldBytes, type ApplyPolicy } from '../target/apply-policy.js';
+import { isBorneOut, mustBeProved, stateDuring, type FoundContents } from '../target/apply-states.js';
 import { Journal } from '../target/journal.js';
 import type { OpenTarget } from '../target/open-target.js';
-import type { CopiedPlace, TargetState } from '../target/state-record.js';
+import type { CopiedPlace } from '../target/state-record.js';
 import type { ResumableApply } from '../target/unfinished-apply.js';
 import { undoHeader } from '../target/undo-log.js';
 import { Wants } from '../target/wants.js';
 import type { IncomingItems } from './incoming-items.js';
+import { recordResult } from './record-result.js';
 
 /** What the old bytes of a batch may take, beside the new ones. */
 const OLD_BYTES_MEMORY = 12 * 1024 * 1024;
+
+const IN_THE_WAY = 'see to what is in the way, and run it again';
 
 /** What a stream did to a target. Sizes in bytes. */
 export interface ReceiveSummary {
@@ -29,6 +33,8 @@ export interface ReceiveSummary {
   /** Blocks that the target held neither old nor new; they are right now, as all of a block is always sent. */
   readonly mismatches: number;
   readonly targetSize: number;
+  /** By the stream's header, null where it has none. */
+  readonly volumeSize: number | null;
 }
 
 /** What is applied, to what, and how. */
@@ -48,6 +54,10 @@ export class Apply {
   private changedBytes: number;
   /** How far a full copy has come. */
   private copied: CopiedPlace | null = null;
+  /** Whether the stream does not lead to the state that its header names. */
+  private isNameless = false;
+  /** Whether all of it is on stable storage, and nothing takes it back any more. */
+  private isDone = false;
 
   private constructor(
     private readonly incoming: IncomingStream,
@@ -66,12 +76,14 @@ export class Apply {
   static async begin(incoming: IncomingStream, options: ApplyOptions, about: Surroundings): Promise<Apply> {
     const { target, policy } = options;
     const { device, record, folder } = target;
-    const journal = keepsOldBytes(policy, incoming.header)
-      ? await Journal.begin(folder, undoHeader(incoming.header, device, makerOf(about)), policy.snapback)
+    const { header } = incoming;
+    const { holds } = await record.read();
+    const journal = keepsOldBytes(policy, header)
+      ? await Journal.begin(folder, undoHeader(header, holds, device, makerOf(about)), policy.snapback, holds)
       : null;
-    await record.write(stateDuring(incoming.header, (await record.read()).holds));
-    const wants = wantsOf(incoming.header, options);
-    return new Apply(incoming, options, journal, makeApplier(options, journal, wants, 0), wants, about);
+    await record.write(stateDuring(header, holds));
+    const wants = wantsOf(header, options);
+    return new Apply(incoming, options, journal, makeApplier(options, journal, wants), wants, about);
   }
 
   /** Goes on where an earlier session's apply stood. */
@@ -82,7 +94,7 @@ export class Apply {
     about: Surroundings,
   ): Apply {
     const wants = wantsOf(incoming.header, options);
-    const applier = makeApplier(options, journal, wants, point.mismatches);
+    const applier = makeApplier(options, journal, wants, point);
     return new Apply(incoming, options, journal, applier, wants, about, point.changedBytes);
   }
 
@@ -94,7 +106,7 @@ export class Apply {
     about: Surroundings,
   ): Apply {
     const wants = wantsOf(incoming.header, options);
-    const applier = makeApplier(options, null, wants, 0);
+    const applier = makeApplier(options, null, wants);
     const apply = new Apply(incoming, options, null, applier, wants, about, copied.changedBytes);
     apply.copied = copied;
     return apply;
@@ -109,14 +121,31 @@ export class Apply {
       const problem = `the ${missing.length} bytes from ${missing.offset} were wanted whole, and never came`;
       throw new FormatError('stream', 0, 'section', problem);
     }
-    await this.journal?.commit();
-    await this.recordResult();
+    await this.finish();
     return summaryOf(this.incoming, this.applier, this.changedBytes, this.options.target.device.size);
+  }
+
+  /** From the end of the journal on the apply is done, whatever else goes wrong. */
+  private async finish(): Promise<void> {
+    const { device, finish } = this.options.target;
+    const { journal } = this;
+    const problem = (await journal?.commit(this.isUndoNameless(journal))) ?? null;
+    this.isDone = true;
+    if (problem !== null) this.about.notice(`${device.path}: all of it is written; ${problem}`);
+    await finish?.();
+    const { blocks, mismatches } = this.applier;
+    const applied = { header: this.incoming.header, isNameless: this.isNameless, blocks, mismatches };
+    await recordResult(this.options.target, applied, this.about);
+  }
+
+  private isUndoNameless({ before }: Journal): boolean {
+    return this.isNameless || !isBorneOut(this.incoming.header, before, this.applier);
   }
 
   /** Leaves the target as it can be taken back, and says what that is. */
   async abandon(): Promise<string> {
     const { device, record } = this.options.target;
+    if (this.isDone) return `${device.path}: the copy is whole, but has no other name yet: ${IN_THE_WAY}`;
     await this.applier.abandon();
     // What has been written stays written: a crash now shall not make it less than what the journal says.
     const stamp = await device.flush().then(
@@ -151,6 +180,7 @@ export class Apply {
     else if (item.kind === 'section') await this.applier.openSection(item);
     else if (item.kind === 'checkpoint') await this.makeDurable(item);
     else if (item.kind === 'resume') throw unexpectedResume(item);
+    else if (item.kind === 'nameless') this.isNameless = true;
     // Nothing else is needed of a new pass: the applier orders what overlaps by itself.
     else if (item.kind === 'next-pass') this.applier.closeSection();
     else {
@@ -183,34 +213,21 @@ export class Apply {
     const { header } = this.incoming;
     await this.options.target.record.write(stateDuring(header, null), header?.run ?? null, this.copied);
   }
-
-  private async recordResult(): Promise<void> {
-    const { base = null, result = null, run = null } = this.incoming.header ?? {};
-    const { target } = this.options;
-    const record = (await target.finish?.()) ?? target.record;
-    // A stream that only wanted to know whether the target is fit changes nothing of what is known of it.
-    if (this.applier.blocks === 0 && base === null && result === null) {
-      await record.putBack();
-      return;
-    }
-    // Where contents were not what they should have been, only the blocks that came are known.
-    const isKnown = this.applier.mismatches === 0;
-    await record.write(isKnown ? stateAfter(base, result) : null, run);
-  }
 }
 
 function makeApplier(
   { target, policy, isSession }: ApplyOptions,
   journal: Journal | null,
   wants: Wants | null,
-  mismatchesBefore: number,
+  foundBefore: FoundContents = { mismatches: 0, doubts: 0 },
 ): Applier {
   return new Applier(target.device, {
     ...(journal === null ? {} : { log: journal.log }),
     ...(wants === null ? {} : { wants }),
     lendOld: new BufferPool(OLD_BYTES_MEMORY).lend,
     stopOnMismatch: (policy.stopOnMismatch || !isSession) && !policy.forceBase,
-    mismatchesBefore,
+    foundBefore,
+    mustBeProved: mustBeProved(journal?.before ?? null),
   });
 }
 
@@ -223,21 +240,6 @@ function wantsOf(header: StreamHeader | null, { want }: ApplyOptions): Wants | n
 export function unexpectedResume({ token }: Extract<StreamItem, { kind: 'resume' }>): FormatError {
   const what = token.length === 0 ? 'that nothing is left to send' : 'that its beginning is here';
   return new FormatError('stream', 0, 'R frame', `it says ${what}, which it is not`);
-}
-
-/** What is known of a target while a stream is applied, which held `before`. */
-function stateDuring(header: StreamHeader | null, before: TargetState | null): TargetState | null {
-  const { kind, base = null, result = null } = header ?? {};
-  if (isOverwriting(header))
-    return { is: 'copying', identity: result ?? 'a state without a name', from: null };
-  // Taken back, it is half-copied again.
-  if (kind === 'full') return before?.is === 'copying' ? before : null;
-  return base === null ? null : { is: 'applying from', identity: base, from: base };
-}
-
-function stateAfter(base: string | null, result: string | null): TargetState | null {
-  if (result !== null) return { is: 'exactly', identity: result, from: base };
-  return base === null ? null : { is: 'since', identity: base, from: base };
 }
 
 export function summaryOf(
@@ -253,5 +255,6 @@ export function summaryOf(
     blocks,
     mismatches,
     targetSize,
+    volumeSize: header?.volumeSize ?? null,
   };
 }

@@ -10,7 +10,7 @@ import {
   NOTHING_SAMPLED,
   type SampleResult,
 } from '../target/base-check.js';
-import { checkJournalRoom } from '../target/journal.js';
+import { checkJournalRoom, checkSnapbackName } from '../target/journal.js';
 import type { OpenTarget } from '../target/open-target.js';
 import { guardRoom } from '../target/room.js';
 import type { ExpectedWrites } from '../target/room-needed.js';
@@ -52,6 +52,8 @@ export async function checkTarget(
     sample = await checkSample(header, items, device, what);
     if (!policy.forceBase) checkBase(device, header, known.holds, sample);
   }
+  // A run that writes looks at them as it makes the file.
+  if (policy.dryRun && policy.snapback !== null) await checkSnapbackName(folder, policy.snapback);
   await guardRoom(device, expectedWrites(header, device.size), about.spawner);
   if (header !== null && keepsOldBytes(policy, header)) {
     const toSave = Math.max(0, header.expectedBytes - savedBefore);

@@ -45,7 +45,8 @@ export async function runPuller(
     // It may have something to say on stderr yet; whatever it is, the result stands.
     await within(patience.farewellMs, transport.exit);
     const sentBytes = run.receivedBytes + pulled.bytesReceived;
-    return { ...sent, mismatches: summary.mismatches, sentBytes };
+    const { mismatches, targetSize } = summary;
+    return { ...sent, mismatches, sentBytes, targetSize };
   } finally {
     run.receivedBytes += pulled.bytesReceived;
     await transport.destroy();

@@ -52,6 +52,8 @@ export class SenderRun extends LineProgress {
 /** What went out, and what it took on the wire. */
 export interface SessionSummary extends SendSummary {
   readonly sentBytes: number;
+  /** Bytes; null where nobody told. */
+  readonly targetSize: number | null;
   /** Blocks that the target held neither old nor new; null where nobody told. */
   readonly mismatches: number | null;
   /** What made blocks fewer bytes, where any went out so. */
@@ -87,6 +89,7 @@ export async function runSender(
   });
   const writer = new FrameWriter(pacedSink(transport.output, options, about));
   let packer: BlockPacker | null = null;
+  let targetSize: number | null = null;
   const stopBeating = keepBeating(HEARTBEAT_SECONDS, () => writer.heartbeat());
   const session: SendSession = {
     header: { heartbeat: HEARTBEAT_SECONDS, run: run.id },
@@ -116,6 +119,7 @@ export async function runSender(
   const greet = async (): Promise<Greeting> => {
     const hello = await replies.waitForHello(patience.helloMs);
     run.hasBegun = true;
+    ({ targetSize } = hello);
     packer = await choosePacker(wish, { host: transport.host, ...hello }, about);
     const { holds, stale: isStale, resume, sections: takesSections } = hello;
     return {
@@ -141,7 +145,7 @@ export async function runSender(
     // It may have something to say on stderr yet; whatever it is, the result stands.
     await within(patience.farewellMs, transport.exit);
     const sentBytes = run.sentBytes + writer.bytesWritten;
-    return { ...summary, mismatches, sentBytes, codec: tellPacking(packer, about) };
+    return { ...summary, mismatches, sentBytes, targetSize, codec: tellPacking(packer, about) };
   } catch (error) {
     throw await explainFailure(error, far, replies, patience);
   } finally {

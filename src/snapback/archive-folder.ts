@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { DeviceError, LvmsyncError, TruncatedStreamError } from '../errors.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { withFile } from './archive.js';
-import { readEnd, type RandomFile } from './archive-index.js';
+import type { RandomFile } from './archive-index.js';
 import { UNFINISHED } from './new-archive.js';
 import { readStart } from './scan-archive.js';
 
@@ -79,9 +79,8 @@ async function beginsAsStream({ path, file }: RandomFile): Promise<boolean> {
 }
 
 async function describe(random: RandomFile): Promise<Partial<ListedArchive>> {
-  const { protocol, header } = await readStart(random);
+  const { protocol, header, end } = await readStart(random);
   if (header === null) return { protocol };
-  const end = await readEnd(random);
   if (end === null) {
     const problem = new TruncatedStreamError(random.path, random.size, 'its end frame expected');
     return { protocol, header, problem };

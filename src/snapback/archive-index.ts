@@ -6,6 +6,7 @@ import {
   END,
   END_LENGTH,
   FRAME_HEADER_LENGTH,
+  NAMELESS,
   OPTIONAL,
   parseEnd,
   parseFrameHeader,
@@ -29,6 +30,8 @@ export interface FoundEnd {
   readonly totals: StreamTotals;
   readonly lastIndex: number;
   readonly position: number;
+  /** Whether the stream does not lead to the state that its header names. */
+  readonly isNameless: boolean;
 }
 
 /**
@@ -75,15 +78,17 @@ export async function readEnd(random: RandomFile): Promise<FoundEnd | null> {
   if (position <= 0) return null;
   const bytes = await readAt(random, position, length);
   const head = bytes.subarray(0, FRAME_HEADER_LENGTH);
-  if (head.readUInt32BE(0) !== END_LENGTH || head.toString('latin1', 4, 6) !== `${END}\0`) return null;
+  if (head.readUInt32BE(0) !== END_LENGTH || head.toString('latin1', 4, 5) !== END) return null;
   const payload = bytes.subarray(FRAME_HEADER_LENGTH, -CHECKSUM_LENGTH);
   if (checksumOf(head, payload) !== bytes.readUInt32BE(length - CHECKSUM_LENGTH)) return null;
+  const { flags, number } = parseFrameHeader(head, random.path, position);
+  if ((flags & ~NAMELESS) !== 0) return null;
   const totals = parseEnd(payload, random.path, position);
-  const { number } = parseFrameHeader(head, random.path, position);
   if (number !== totals.frames) {
     throw new FormatError(random.path, position, 'end frame', 'its counts are not what came before it');
   }
-  return { totals, lastIndex: lastIndexOf(payload, random.path, position), position };
+  const lastIndex = lastIndexOf(payload, random.path, position);
+  return { totals, lastIndex, position, isNameless: flags === NAMELESS };
 }
 
 /** The last one first. */

@@ -17,7 +17,7 @@ import { readProto3Blocks } from '../stream/proto3.js';
 import { readProto4Blocks } from '../stream/proto4-blocks.js';
 import { parseHeader, type StreamHeader } from '../stream/stream-header.js';
 import type { PackedItem } from '../stream/unpack-blocks.js';
-import type { RandomFile } from './archive-index.js';
+import { readEnd, type FoundEnd, type RandomFile } from './archive-index.js';
 import { ExtentTable } from './extent-table.js';
 
 /** The beginning of an archive's file. */
@@ -25,6 +25,8 @@ export interface ArchiveStart {
   readonly protocol: 3 | 4;
   /** Null in PROTO[3], which has none. */
   readonly header: StreamHeader | null;
+  /** Null in PROTO[3], and where the file ends in none. */
+  readonly end: FoundEnd | null;
 }
 
 /** What a scan looks at beside the blocks' places. */
@@ -35,10 +37,15 @@ export interface ScanWatcher {
   readonly skipped?: (frame: SmallFrame) => void;
 }
 
-/** Reads an archive's first line and header. Throws TruncatedStreamError, FormatError, DeviceError. */
+/**
+ * Reads an archive's first line and header, with what its end says of the header. Throws TruncatedStreamError,
+ * FormatError, DeviceError.
+ */
 export async function readStart(random: RandomFile): Promise<ArchiveStart> {
   const { header, protocol } = await begin(random);
-  return { protocol, header };
+  if (header === null) return { protocol, header, end: null };
+  const end = await readEnd(random);
+  return { protocol, header: end?.isNameless === true ? { ...header, result: null } : header, end };
 }
 
 /**

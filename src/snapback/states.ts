@@ -11,13 +11,15 @@ export interface Undo {
   readonly time: number;
 }
 
-/** The undos among archives: whole, and with both identities. */
+/** The undos among archives: whole, and with the identities of two states. */
 export function undosOf(archives: readonly ListedArchive[]): Undo[] {
   return archives.flatMap((archive) => {
     const { header, problem } = archive;
     if (problem !== null || header?.kind !== 'undo') return [];
     const { base, result } = header;
-    return base === null || result === null ? [] : [{ archive, base, result, time: timeOf(archive) }];
+    // That of a transfer that was done already leads nowhere.
+    if (base === null || result === null || base === result) return [];
+    return [{ archive, base, result, time: timeOf(archive) }];
   });
 }
 

@@ -19,13 +19,19 @@ export type SessionMark =
   | { readonly kind: 'checkpoint'; readonly frame: number; readonly token: Buffer }
   | { readonly kind: 'resume'; readonly token: Buffer };
 
+/** The stream's last word, where it has one: it does not lead to the state that its header names. */
+export interface NamelessMark {
+  readonly kind: 'nameless';
+}
+
 /** What a stream carries: blocks, what the target must hold before them, and marks between them. */
 export type StreamItem =
   | Block
   | ({ readonly kind: 'proof' } & Proof)
   | ({ readonly kind: 'section' } & Section)
   | { readonly kind: 'next-pass' }
-  | SessionMark;
+  | SessionMark
+  | NamelessMark;
 
 /** The block, or null for anything else. */
 export function asBlock(item: StreamItem): Block | null {

@@ -12,7 +12,7 @@ import { FormatError } from '../errors.js';
  *   P       := u64 offset, u32 length, u32 crc         F := u64 writes
  *   S       := u64 offset, u32 length, u32 oldCrc, u32 newCrc
  *   W       := one or more times (u64 offset, u64 length, u8 zeroes, u32 crc)
- *   E       := u64 frames, dataBytes, zeroBytes, discardBytes, lastIndex, u8[32] chain
+ *   E       := u64 frames, dataBytes, zeroBytes, discardBytes, lastIndex, u8[32] chain       flag 2: NAMELESS
  */
 export const PROTOCOL_LINE = 'lvmsync PROTO[4]\n';
 export const FRAME_HEADER_LENGTH = 14;
@@ -41,6 +41,8 @@ export const FLUSHED = 'F';
 
 /** Flags, bit 0: a reader that does not know the type skips the frame. */
 export const OPTIONAL = 1;
+/** A flag of the end frame: what the stream leads to is not what its header names, but a state without a name. */
+export const NAMELESS = 2;
 /** The codec of bytes as they are. */
 export const RAW = 0;
 
@@ -295,7 +297,7 @@ interface Field {
 }
 
 /** A u64 as a number. Throws FormatError past what a number holds exactly. */
-function readNumber(bytes: Buffer, at: number, { what, position, field }: Field): number {
+export function readNumber(bytes: Buffer, at: number, { what, position, field }: Field): number {
   const value = Number(bytes.readBigUInt64BE(at));
   if (!Number.isSafeInteger(value)) throw new FormatError(what, position, field, 'impossibly large');
   return value;

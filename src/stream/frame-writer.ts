@@ -23,6 +23,7 @@ import {
   FrameChain,
   HEADER,
   MAX_BLOCK_LENGTH,
+  NAMELESS,
   NEXT_PASS,
   OPTIONAL,
   PROOF,
@@ -218,12 +219,14 @@ export class FrameWriter implements BlockWriter {
     await this.frame(NEXT_PASS, encodePass(this.order.pass));
   }
 
-  async finish(): Promise<StreamTotals> {
+  /** @param isNameless whether the stream does not, after all, lead to the state that its header names */
+  async finish(isNameless = false): Promise<StreamTotals> {
     if (this.index?.isEmpty === false) await this.writeIndex(this.index);
     const { frames, dataBytes, zeroBytes, discardBytes } = this;
     const totals = { frames, dataBytes, zeroBytes, discardBytes };
     this.isEnding = true;
-    await this.frame(END, encodeEnd(totals, this.chain.value, this.index?.last));
+    const end = encodeEnd(totals, this.chain.value, this.index?.last);
+    await this.frame(END, end, NOTHING, isNameless ? NAMELESS : 0);
     await this.sink.end();
     return totals;
   }

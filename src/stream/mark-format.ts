@@ -1,11 +1,11 @@
 import { FormatError } from '../errors.js';
-import { encodeRange, parseRange, RANGE_LENGTH } from './frame-format.js';
+import { readNumber } from './frame-format.js';
 
 /*
  * The byte layout of the marks by which a session is taken up where it broke (docs/stream-format.md):
  *
  *   C := u8[32] chain, token        R := token        K := nothing
- *   T := u64 changedBytes, u64 mismatches, token
+ *   T := u64 changedBytes, u64 mismatches, u64 doubts, token
  *
  * A token is a place in a stream, in words that only its sender understands.
  */
@@ -20,6 +20,9 @@ export const RESUME_POINT = 'T';
 
 export const MAX_TOKEN_LENGTH = 1024;
 const CHAIN_LENGTH = 32;
+const COUNT_LENGTH = 8;
+/** Of a resume point, what is before its token. Bytes. */
+const COUNTS_LENGTH = 3 * COUNT_LENGTH;
 
 /** @param chain that over all frames before this one */
 export function encodeCheckpoint(chain: Uint8Array, token: Uint8Array): Buffer {
@@ -39,17 +42,29 @@ export interface ResumePoint {
   readonly changedBytes: number;
   /** Blocks up to here that the target held neither old nor new. */
   readonly mismatches: number;
+  /** Blocks and sections up to here that did not bear out what the target is taken to have held. */
+  readonly doubts: number;
 }
 
-export function encodeResumePoint({ token, changedBytes, mismatches }: ResumePoint): Buffer {
-  return Buffer.concat([encodeRange(changedBytes, mismatches), token]);
+export function encodeResumePoint({ token, changedBytes, mismatches, doubts }: ResumePoint): Buffer {
+  const counts = Buffer.alloc(COUNTS_LENGTH);
+  [changedBytes, mismatches, doubts].forEach((count, index) =>
+    counts.writeBigUInt64BE(BigInt(count), index * COUNT_LENGTH),
+  );
+  return Buffer.concat([counts, token]);
 }
 
 /** Throws FormatError. */
 export function parseResumePoint(payload: Buffer, what: string, position: number): ResumePoint {
-  const token = takeToken(payload, RANGE_LENGTH, what, position);
-  const { offset: changedBytes, length: mismatches } = parseRange(payload, what, position);
-  return { token, changedBytes, mismatches };
+  const token = takeToken(payload, COUNTS_LENGTH, what, position);
+  const count = (index: number, field: string) =>
+    readNumber(payload, index * COUNT_LENGTH, { what, position, field });
+  return {
+    token,
+    changedBytes: count(0, 'changed bytes'),
+    mismatches: count(1, 'mismatches'),
+    doubts: count(2, 'doubts'),
+  };
 }
 
 /** What follows so many bytes of a payload. Throws FormatError where that is no token. */

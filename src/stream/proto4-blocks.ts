@@ -9,6 +9,7 @@ import {
   END_LENGTH,
   HEADER,
   MAX_BLOCK_LENGTH,
+  NAMELESS,
   NEXT_PASS,
   OPTIONAL,
   parseEnd,
@@ -49,10 +50,11 @@ export async function* readProto4Blocks(
     if ('data' in frame) {
       yield takeData(frame, rules);
     } else if (frame.header.type === END) {
-      rules.checkFlags(frame);
+      rules.checkFlags(frame, NAMELESS);
       rules.checkEnd(frame, frames.chainBefore);
       if (!(await reader.atEnd()))
         throw new FormatError(what, reader.offset, 'end', 'something follows the end frame');
+      if (frame.header.flags === NAMELESS) yield { kind: 'nameless' };
       return;
     } else {
       const item = takeSmall(frame, rules, frames.chainBefore);
@@ -99,7 +101,7 @@ function takeSmall(frame: SmallFrame, rules: StreamRules, chainBefore: Buffer): 
   }
 }
 
-/** Never optional, and in this version without flags. */
+/** Never optional, and in this version without flags, but for one of the end frame's. */
 const KNOWN_TYPES = new Set([
   HEADER,
   DATA,
@@ -127,8 +129,8 @@ class StreamRules {
     this.order = new ExtentOrder(volumeSize);
   }
 
-  checkFlags({ header, position }: SmallFrame): void {
-    if (header.flags === 0) return;
+  checkFlags({ header, position }: SmallFrame, allowed = 0): void {
+    if ((header.flags & ~allowed) === 0) return;
     this.fail(position, `${header.type} frame`, `flags 0x${header.flags.toString(16)} are not known`);
   }
 

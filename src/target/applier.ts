@@ -92,6 +92,11 @@ export class Applier {
     return this.prover.mismatches;
   }
 
+  /** How many blocks and sections did not bear out that the target held the stream's base. */
+  get doubts(): number {
+    return this.prover.doubts;
+  }
+
   /** Says what the target must hold where the next block goes. */
   expect(proof: Proof): void {
     this.closeSection();
@@ -176,14 +181,15 @@ export class Applier {
    * As `finish`, in the middle: then the log, if there is one, says for good up to where it is; but not once anything
    * was wanted whole, as that lies below and has not come.
    */
-  async checkpoint(place: Omit<ResumePoint, 'mismatches'>): Promise<void> {
+  async checkpoint(place: Pick<ResumePoint, 'token' | 'changedBytes'>): Promise<void> {
     await this.finish();
     this.unflushedBytes = 0;
     const { log, wants } = this.options;
     if (wants?.hasAny === true) return;
     // Behind what else is still being put in the log.
     this.saved = this.steps.start([this.saved], async () => {
-      await log?.markResumePoint({ ...place, mismatches: this.mismatches });
+      const { mismatches, doubts } = this;
+      await log?.markResumePoint({ ...place, mismatches, doubts });
     });
     await this.saved;
     this.steps.throwFailure();

@@ -1,8 +1,8 @@
 import { constants } from 'node:fs';
-import { link, lstat, open, rename, stat, unlink } from 'node:fs/promises';
+import { lstat, open, stat, unlink } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { DeviceError, UnsafeTargetError, UsageError } from '../errors.js';
-import { makePrivateFolder, removeDurably, syncFolderOf } from '../host/durable-file.js';
+import { giveName, isErrno, makePrivateFolder, removeDurably, syncFolderOf } from '../host/durable-file.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { makePartialVolume, type VolumeName } from '../lvm/create-volume.js';
 import { findDiscardUnit } from '../lvm/discard-unit.js';
@@ -98,9 +98,9 @@ async function openMade(
     finish: async () => {
       await made.finish();
       isFinished = true;
-      // A volume is the same one under its new name.
-      return number === null ? await moveRecord(target, place.path, options) : target.record;
     },
+    // A volume is the same one under its new name.
+    ...(number === null ? { moveRecord: () => moveRecord(target, place.path, options) } : {}),
     close: async () => {
       const isUnused = made.isNew && !fresh.hasWritten && !isFinished;
       if (isUnused) await target.record.remove();
@@ -198,30 +198,9 @@ async function checkLeft(path: string, size: number): Promise<void> {
   throw new UnsafeTargetError(path, `it is in the way, ${what}: remove it first`);
 }
 
-/** Never in the place of something else. */
-async function giveName(from: string, to: string): Promise<void> {
-  try {
-    await link(from, to).catch(async (error: unknown) => {
-      // Some file systems know no second name.
-      if (!isErrno(error, 'EPERM') && !isErrno(error, 'ENOTSUP') && !isErrno(error, 'EOPNOTSUPP'))
-        throw error;
-      if (await isThere(to)) throw error;
-      await rename(from, to);
-    });
-  } catch (error) {
-    throw new DeviceError(to, 'write', null, error);
-  }
-  await removeDurably(from);
-  await syncFolderOf(to);
-}
-
 async function isThere(path: string): Promise<boolean> {
   return await stat(path).then(
     () => true,
     () => false,
   );
-}
-
-function isErrno(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code;
 }

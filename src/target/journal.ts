@@ -1,16 +1,11 @@
 import { access, statfs } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import * as v from 'valibot';
-import { DeviceError, FormatError, UnsafeTargetError, UsageError } from '../errors.js';
+import { DeviceError, describeCause, FormatError, UnsafeTargetError, UsageError } from '../errors.js';
 import type { StreamHeader } from '../stream/stream-header.js';
-import {
-  describeRefusal,
-  readIfThere,
-  removeDurably,
-  renameDurably,
-  writeDurably,
-} from '../host/durable-file.js';
-import { UndoLog, type ReadLog } from './undo-log.js';
+import { describeRefusal, giveName, readIfThere, removeDurably, writeDurably } from '../host/durable-file.js';
+import { stateSchema, type TargetState } from './state-record.js';
+import { UndoLog, unfinishedSnapback, type ReadLog } from './undo-log.js';
 
 /** Frames, headers and the file system's own needs, on top of the old bytes. */
 const ROOM_MARGIN = 1.03;
@@ -21,6 +16,8 @@ const noteSchema = v.object({
   log: v.string(),
   /** The name that it gets when the apply is done, null where it is then removed. */
   snapback: v.nullable(v.string()),
+  /** What the target was known to hold before. */
+  before: v.nullish(stateSchema, null),
   /**
    * Of an apply that ended in order, with all that it wrote on stable storage: the target's write stamp, and the run
    * of a sender that it belonged to.
@@ -46,8 +43,15 @@ export class Journal {
   /**
    * Begins a journal in the target's folder, or beside the later `snapback`. Throws UsageError where the snapback
    * or an unfinished one exists, UnsafeTargetError where there is no room for it, DeviceError.
+   *
+   * @param before what the target is known to hold
    */
-  static async begin(folder: string, header: StreamHeader, snapback: string | null): Promise<Journal> {
+  static async begin(
+    folder: string,
+    header: StreamHeader,
+    snapback: string | null,
+    before: TargetState | null = null,
+  ): Promise<Journal> {
     const final = snapback === null ? null : resolve(snapback);
     if (final !== null) await refuseExisting(final);
     const path = final === null ? join(folder, 'journal') : `${final}.partial`;
@@ -55,7 +59,7 @@ export class Journal {
     // Without a note it is of an apply that never wrote.
     if (final === null) await removeDurably(path);
     const log = await UndoLog.create(path, header, final !== null);
-    const note = { log: path, snapback: final };
+    const note = { log: path, snapback: final, before };
     await writeDurably(notePath(folder), JSON.stringify(note));
     return new Journal(folder, log, note, false);
   }
@@ -69,11 +73,25 @@ export class Journal {
     return new Journal(folder, continued, note, true);
   }
 
-  /** Once the target is flushed: ends the log and gives it its name, or removes it. */
-  async commit(): Promise<void> {
-    await this.log.end();
-    await this.log.close();
-    await settleFinished(this.folder, this.note);
+  /** What the target was known to hold before the apply. */
+  get before(): TargetState | null {
+    return this.note.before;
+  }
+
+  /**
+   * Once the target is flushed: ends the log, with which the apply is done; then gives it its name, or removes it. Throws
+   * DeviceError where it cannot be ended; what is not as it should be after that is returned, a sentence, or null.
+   *
+   * @param isNameless whether the target did not, after all, hold the state that the log names
+   */
+  async commit(isNameless = false): Promise<string | null> {
+    await this.log.end(isNameless);
+    try {
+      await this.log.close();
+      return (await settleFinished(this.folder, this.note)).problem;
+    } catch (error) {
+      return `${describeCause(error)}: the next run or "lvmsync recover" sees to the journal`;
+    }
   }
 
   /**
@@ -90,8 +108,7 @@ export class Journal {
       return false;
     }
     if (stamp !== null && run !== null) {
-      const { log, snapback } = this.note;
-      const note: ApplyNote = { log, snapback, left: { stamp, run } };
+      const note: ApplyNote = { ...this.note, left: { stamp, run } };
       // Without it the next receiver looks for itself; the file system may be full.
       await writeDurably(notePath(this.folder), JSON.stringify(note)).catch(() => undefined);
     }
@@ -111,17 +128,37 @@ export async function readNote(folder: string): Promise<ApplyNote | null> {
   }
 }
 
-/** After an apply that was done: the log becomes the snapback, or goes; then the note goes. */
-export async function settleFinished(folder: string, note: ApplyNote): Promise<void> {
-  if (note.snapback === null) {
+/** Where the snapback of an apply lies that was done, null where there is none; what there is to say of it, or null. */
+export interface Settled {
+  readonly snapback: string | null;
+  readonly problem: string | null;
+}
+
+/**
+ * After an apply that was done: the log becomes the snapback, or goes; then the note goes. Where the snapback cannot
+ * have its name, another file's perhaps, it keeps the one that it has: the target is none the worse for it.
+ */
+export async function settleFinished(folder: string, note: ApplyNote): Promise<Settled> {
+  const { log, snapback } = note;
+  if (snapback === null) {
     await forget(folder, note);
-    return;
+    return { snapback, problem: null };
   }
-  if (await isThere(note.log)) {
-    await refuseExisting(note.snapback);
-    await renameDurably(note.log, note.snapback);
-  }
+  const refusal = (await isThere(log)) ? await nameSnapback(log, snapback) : null;
   await removeDurably(notePath(folder));
+  if (refusal === null) return { snapback, problem: null };
+  return {
+    snapback: log,
+    problem: `its snapback is whole, but is called ${log} still (${refusal}): rename it`,
+  };
+}
+
+/** What kept a snapback from getting its name, or null. */
+async function nameSnapback(log: string, snapback: string): Promise<string | null> {
+  return await giveName(log, snapback).then(
+    () => null,
+    (error: unknown) => describeCause(error),
+  );
 }
 
 /**
@@ -163,6 +200,18 @@ export async function checkJournalRoom(path: string, bytes: number): Promise<voi
 
 function notePath(folder: string): string {
   return join(folder, 'apply.json');
+}
+
+/**
+ * What beginning a journal would find of its snapback's names, once an unfinished apply to the same target was seen to.
+ * Throws UsageError.
+ */
+export async function checkSnapbackName(folder: string, snapback: string): Promise<void> {
+  const final = resolve(snapback);
+  await refuseExisting(final);
+  const partial = `${final}.partial`;
+  if ((await isThere(partial)) && (await readNote(folder))?.log !== partial)
+    throw unfinishedSnapback(partial);
 }
 
 async function refuseExisting(path: string): Promise<void> {

@@ -24,8 +24,10 @@ export interface OpenTarget {
   /** Its folder under the state directory. */
   readonly folder: string;
   readonly record: StateRecord;
-  /** Of one that was made for this: gives it its name, once all of it is there. Returns the record to write then. */
-  readonly finish?: () => Promise<StateRecord>;
+  /** Of one that was made for this: gives it its name, once all of it is there. */
+  readonly finish?: () => Promise<void>;
+  /** Of one whose name that changed: the record to write from then on. */
+  readonly moveRecord?: () => Promise<StateRecord>;
   close(): Promise<void>;
 }
 

@@ -2,7 +2,7 @@ import { open } from 'node:fs/promises';
 import type { BlockDevice } from '../device/block-device.js';
 import { DeviceError } from '../errors.js';
 import { Applier } from './applier.js';
-import { forget, isSettled, readNote, settleFinished, type ApplyNote } from './journal.js';
+import { forget, isSettled, readNote, settleFinished, type ApplyNote, type Settled } from './journal.js';
 import {
   OldBytes,
   readJournal,
@@ -19,7 +19,7 @@ export type RecoverOutcome =
   /** A full copy to it was cut short, which nothing takes back. */
   | { readonly kind: 'half copied' }
   /** The apply was done: the target holds its result. */
-  | { readonly kind: 'holds the result'; readonly snapback: string | null }
+  | ({ readonly kind: 'holds the result' } & Settled)
   /** The target was taken back to what it held before the apply. Bytes. */
   | { readonly kind: 'taken back'; readonly bytes: number };
 
@@ -36,7 +36,7 @@ export function describeRecovery(path: string, outcome: RecoverOutcome): string 
     case 'half copied':
       return `${path}: it holds a part of a copy that was cut short: run "lvmsync copy" again; nothing takes that back`;
     case 'holds the result':
-      return `${path}: the earlier apply was done to its end: it holds the result`;
+      return `${path}: the earlier apply was done to its end: it holds the result${outcome.problem === null ? '' : `; ${outcome.problem}`}`;
     case 'taken back':
       return `${path}: the earlier apply had not ended: taken back to what it held before (${outcome.bytes} bytes)`;
   }
@@ -62,15 +62,9 @@ export async function recoverTarget(
   }
   // Whatever happens now, what was recorded of the target's state is no longer known to be true.
   await record.forget();
-  if (await isSettled(note)) {
-    await settleFinished(folder, note);
-    return { kind: 'holds the result', snapback: note.snapback };
-  }
+  if (await isSettled(note)) return { kind: 'holds the result', ...(await settleFinished(folder, note)) };
   const contents = await readJournal(note.log);
-  if (contents.isFinished) {
-    await settleFinished(folder, note);
-    return { kind: 'holds the result', snapback: note.snapback };
-  }
+  if (contents.isFinished) return { kind: 'holds the result', ...(await settleFinished(folder, note)) };
   const bytes = await takeBack(target, contents, note, options);
   await forget(folder, note);
   return { kind: 'taken back', bytes };

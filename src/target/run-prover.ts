@@ -4,6 +4,7 @@ import { BaseMismatchError } from '../errors.js';
 import type { Block } from '../stream/block.js';
 import type { Proof, Section } from '../stream/frame-format.js';
 import type { BlockRun, OldBytesOfRun } from './block-run.js';
+import type { FoundContents } from './apply-states.js';
 import type { Wants } from './wants.js';
 
 /** What to do where a target does not hold what it should. */
@@ -13,20 +14,25 @@ export interface ProofOptions {
   /** Asks for sections whole whose proof fails; without it, the first of them stops. */
   readonly wants?: Wants;
   /** What an earlier session of the same apply counted. */
-  readonly mismatchesBefore?: number;
+  readonly foundBefore?: FoundContents;
+  /** Whether a block that comes without a proof is a doubt. */
+  readonly mustBeProved?: boolean;
 }
 
 /** Holds what a target holds in the place of runs against their proofs, before anything is written there. */
 export class RunProver {
   /** How many blocks were neither old nor new: those that are whole, and so right all the same. */
   mismatches: number;
+  /** How many blocks and sections did not bear out that the target held the stream's base. */
+  doubts: number;
 
   constructor(
     /** The target's. */
     private readonly path: string,
     private readonly options: ProofOptions,
   ) {
-    this.mismatches = options.mismatchesBefore ?? 0;
+    this.mismatches = options.foundBefore?.mismatches ?? 0;
+    this.doubts = options.foundBefore?.doubts ?? 0;
   }
 
   /**
@@ -42,9 +48,11 @@ export class RunProver {
     blocksBefore: number,
   ): Promise<(number | undefined)[]> {
     for (const section of run.sections) await this.proveSection(section, run, old, blocksBefore);
-    return run.waiting.map(({ block, proof }) =>
-      proof === null || old === null ? undefined : this.checkProof(block, proof, old.of(block), blocksBefore),
-    );
+    return run.waiting.map(({ block, proof, section }) => {
+      if (proof !== null && old !== null) return this.checkProof(block, proof, old.of(block), blocksBefore);
+      if (section === null && this.options.mustBeProved === true) this.doubts += 1;
+      return undefined;
+    });
   }
 
   private async proveSection(
@@ -55,6 +63,7 @@ export class RunProver {
   ): Promise<void> {
     const crc = old === null ? null : crc32(old.of(section));
     if (crc === section.oldCrc) return;
+    this.doubts += 1;
     run.drop(section);
     // After an earlier run they may be there already.
     if (crc === section.newCrc) return;
@@ -73,6 +82,7 @@ export class RunProver {
   private checkProof(block: Block, proof: Proof, old: Buffer, blocksBefore: number): number {
     const crc = crc32(old);
     if (crc === proof.crc) return crc;
+    this.doubts += 1;
     if (block.kind === 'data' ? block.data.bytes.equals(old) : isZero(old)) return crc;
     this.mismatches += 1;
     if (this.options.stopOnMismatch !== true) return crc;

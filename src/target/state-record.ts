@@ -39,10 +39,14 @@ export interface KnownState {
 
 export const UNKNOWN: KnownState = { holds: null, isStale: false, run: null };
 
-const recordSchema = v.object({
+export const stateSchema = v.object({
   is: v.picklist(['exactly', 'since', 'applying from', 'copying']),
   identity: v.string(),
   from: v.nullable(v.string()),
+});
+
+const recordSchema = v.object({
+  ...stateSchema.entries,
   stamp: v.string(),
   run: v.nullish(v.string(), null),
   copied: v.exactOptional(v.object({ token: v.pipe(v.string(), v.base64()), changedBytes: v.number() })),

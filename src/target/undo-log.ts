@@ -11,7 +11,9 @@ import { FrameWriter, type WrittenStream } from '../stream/frame-writer.js';
 import type { ResumePoint } from '../stream/mark-format.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { syncFolderOf } from '../host/durable-file.js';
+import { formerName } from './apply-states.js';
 import { GatheredFile } from './gathered-file.js';
+import type { TargetState } from './state-record.js';
 
 /** Bytes of a target that have been read already. */
 export interface KnownBytes {
@@ -61,9 +63,7 @@ export class UndoLog {
     const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
     const file = await open(path, flags, 0o600).catch((error: unknown) => {
       if (error instanceof Error && 'code' in error && error.code === 'EEXIST') {
-        throw new UsageError(
-          `${path}: an unfinished snapback lies here: recover its target, or move it away, first`,
-        );
+        throw unfinishedSnapback(path);
       }
       throw new DeviceError(path, 'open', null, error);
     });
@@ -146,9 +146,13 @@ export class UndoLog {
     await this.gathered.sync();
   }
 
-  /** Writes the end frame, which says that the apply is done; durable when it resolves. */
-  async end(): Promise<void> {
-    await this.writer.finish();
+  /**
+   * Writes the end frame, which says that the apply is done; durable when it resolves.
+   *
+   * @param isNameless whether the target did not, after all, hold the state that the header names as the result
+   */
+  async end(isNameless = false): Promise<void> {
+    await this.writer.finish(isNameless);
     await this.handOver();
     await this.sync();
   }
@@ -193,9 +197,17 @@ export class UndoLog {
   }
 }
 
-/** The header of the undo of an apply: the way back from what was applied. */
+/** What is in the way of another one of the same name. */
+export function unfinishedSnapback(path: string): UsageError {
+  return new UsageError(
+    `${path}: an unfinished snapback lies here: recover its target, or move it away, first`,
+  );
+}
+
+/** The header of the undo of an apply: the way back from what was applied, to what the record says was there `before`. */
 export function undoHeader(
   applied: StreamHeader | null,
+  before: TargetState | null,
   target: BlockDevice,
   writer: Pick<StreamHeader, 'host' | 'time' | 'writer'>,
 ): StreamHeader {
@@ -205,7 +217,7 @@ export function undoHeader(
     // A PROTO[3] stream promises no alignment: whole pages are saved around its blocks.
     blockSize: applied === null ? 4096 : undoUnitOf(applied),
     base: applied?.result ?? null,
-    result: applied?.base ?? null,
+    result: formerName(applied, before),
     expectedBytes: applied?.expectedBytes ?? 0,
     names: { source: target.path },
     ...writer,

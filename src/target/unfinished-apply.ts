@@ -44,7 +44,7 @@ async function takeUp(
   const { device, folder, record } = target;
   const note = await readNote(folder);
   if (note === null || !isWanted(note, policy) || !(await isThere(note.log))) return null;
-  // It says something else from the moment on at which a recover begins.
+  // Its base is that of the apply that is under way. It says something else from the moment on at which a recover begins.
   const { holds } = await record.read();
   if (holds?.is !== 'applying from' || holds.identity !== header.base) return null;
   const contents = await readJournal(note.log);
@@ -73,7 +73,6 @@ function isSameStream(undo: StreamHeader, applied: StreamHeader): boolean {
     base !== null &&
     result !== null &&
     undo.base === result &&
-    undo.result === base &&
     undo.volumeSize === volumeSize &&
     undo.blockSize === undoUnitOf(applied)
   );

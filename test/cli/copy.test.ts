@@ -53,11 +53,13 @@ const names = () => readdirSync(join(folder, 'there')).filter((name) => name !==
 describe('copy', () => {
   it('overwrites all of a target, and keeps what it has behind that', async () => {
     writeFileSync(target, Buffer.alloc(SIZE + 5, 'before '));
-    const { status, stdout } = await copy('--json');
+    const { status, stdout, said } = await copy('--json');
     expect([status, JSON.parse(stdout.toString())]).toEqual([
       0,
       expect.objectContaining({ tableBytes: SIZE, changedBytes: SIZE, consistent: true, target }),
     ]);
+    const sizes = `${SIZE + 5} bytes to ${SIZE}`;
+    expect(said).toEqual([`${target} is larger than the volume: ${sizes}; what lies behind stays as it is`]);
     expect(readFileSync(target).subarray(0, SIZE).equals(readFileSync(source))).toBe(true);
     expect(readFileSync(target).subarray(SIZE).toString()).toBe(
       Buffer.alloc(SIZE + 5, 'before ')

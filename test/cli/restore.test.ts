@@ -1,4 +1,8 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { archiveBytes, SECTOR, type Write } from '../snapback/archives.js';
 import { runWords } from '../support/run-program.js';
 
 it.each([
@@ -21,3 +25,34 @@ it.each(['2024-02-29', '2026-01-31T23:59', '2026-01-01T00:00:00-11:00', '2026-12
     expect([status, said.join()]).toEqual([8, expect.stringContaining('/nowhere')]);
   },
 );
+
+it('goes back through each of two transfers from the same base', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'lvmsync-restore-'));
+  const [target, undos, stateDir] = [join(folder, 'target'), join(folder, 'undos'), join(folder, 'state')];
+  mkdirSync(undos);
+  writeFileSync(target, Buffer.alloc(64 * SECTOR));
+  const run = (words: readonly string[], input?: Buffer) =>
+    runWords([...words, target, '--state-dir', stateDir], input);
+  const apply = async (base: string | null, result: string, write: Write) => {
+    const header = { kind: base === null ? 'full' : 'changes', base, result } as const;
+    const stream = await archiveBytes(64 * SECTOR, { passes: [[write]], indexed: false, header });
+    const snapback = base === null ? [] : ['-b', join(undos, `${result}.undo`)];
+    expect((await run(['--apply', '-', ...snapback], stream)).status).toBe(0);
+    return readFileSync(target);
+  };
+  const a = await apply(null, 'A', { at: 0, count: 64, kind: 'data', fill: 1 });
+  const b = await apply('A', 'B', { at: 8, count: 8, kind: 'data', fill: 2 });
+  await apply('A', 'C', { at: 4, count: 16, kind: 'data', fill: 3 });
+  for (const [name, contents] of [
+    ['B', b],
+    ['A', a],
+  ] as const) {
+    const { status, said } = await run(['restore', '--to', name, '--from', undos]);
+    expect({ status, said: said.at(-1), isRight: readFileSync(target).equals(contents) }).toEqual({
+      status: 0,
+      said: expect.stringContaining(`taken back to ${name}`) as string,
+      isRight: true,
+    });
+  }
+  rmSync(folder, { recursive: true });
+});

@@ -20,7 +20,14 @@ function told(sentBytes: number, seconds: number): string {
     ssh: () => defaultSshSettings('/nowhere', 'nobody', null),
     surroundings: () => quietSurroundings(),
   };
-  const counts = { tableBytes: GIB, changedBytes: GIB, sentBytes, volumeSize: 100 * GIB, blocks: 1 };
+  const counts = {
+    tableBytes: GIB,
+    changedBytes: GIB,
+    sentBytes,
+    volumeSize: 100 * GIB,
+    blocks: 1,
+    targetSize: null,
+  };
   sayTransferred(
     { ...counts, seconds, source: 'vg/s', consistent: true, mismatches: 0, resumedBytes: 0, codec: null },
     'host:/dev/t',

@@ -142,6 +142,7 @@ describe('a pull', () => {
         volumeSize: CHUNKS * CHUNK,
       },
       ...{ consistent: true, codec: null, mismatches: 0, sentBytes: written().length },
+      targetSize: CHUNKS * CHUNK,
     });
     expect(await outcome).toEqual({ error: null, told: true });
   });

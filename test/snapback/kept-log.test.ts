@@ -27,13 +27,14 @@ async function save(journal: Journal, target: MemoryDevice, from: number, to: nu
   }
 }
 
-const resumePoint = { token: Buffer.from('here'), changedBytes: 0, mismatches: 0 };
+const resumePoint = { token: Buffer.from('here'), changedBytes: 1, mismatches: 2, doubts: 3 };
+const BEFORE = { is: 'exactly', identity: 'A', from: null } as const;
 
 it('a snapback that an apply went on with has an index of all its blocks', async () => {
   const target = new MemoryDevice(patterned(SIZE));
   const snapback = join(folder, 'undo');
   const header = undoFor(SIZE, SECTOR);
-  const first = await Journal.begin(folder, header, snapback);
+  const first = await Journal.begin(folder, header, snapback, BEFORE);
   await save(first, target, 0, 4096 + 100);
   await first.log.markResumePoint(resumePoint);
   // Cut off again: none of it may show in the index.
@@ -44,7 +45,9 @@ it('a snapback that an apply went on with has an index of all its blocks', async
   if (note === null) throw new Error('no note');
   const { resumePlace, ...contents } = await readJournal(note.log);
   if (resumePlace === null) throw new Error('no place');
+  expect(resumePlace.point).toEqual(resumePoint);
   const second = await Journal.continue(folder, note, { ...contents, place: resumePlace });
+  expect(second.before).toEqual(BEFORE);
   await save(second, target, 4096 + 150, BLOCKS);
   await second.commit();
 

@@ -3,7 +3,7 @@ import type { ByteSink, ByteSource, LentBuffer } from '../../src/byte-channel.js
 import { LvmsyncError } from '../../src/errors.js';
 import type { BlockWriter } from '../../src/stream/block-writer.js';
 import type { StreamItem } from '../../src/stream/block.js';
-import type { FrameWriter } from '../../src/stream/frame-writer.js';
+import { FrameWriter } from '../../src/stream/frame-writer.js';
 import { openIncomingStream } from '../../src/stream/incoming-stream.js';
 import type { StreamHeader } from '../../src/stream/stream-header.js';
 
@@ -68,7 +68,7 @@ export async function readAll(source: ByteSource, lender = new Lender()): Promis
 }
 
 export function describeItem(item: StreamItem): string {
-  if (item.kind === 'next-pass') return item.kind;
+  if (item.kind === 'next-pass' || item.kind === 'nameless') return item.kind;
   if (item.kind === 'resume') return `resume ${item.token.toString('hex')}`;
   if (item.kind === 'checkpoint') return `checkpoint ${item.frame} ${item.token.toString('hex')}`;
   const { kind, offset, length } = item;
@@ -93,8 +93,10 @@ export async function copyStream(
 ): Promise<void> {
   const { header, blocks } = await openIncomingStream(feed(bytes), new Lender().lend, 'test stream');
   await writer.start(header ?? someHeader(0));
+  let isNameless = false;
   for await (const item of blocks) {
-    if (item.kind === 'next-pass') await writer.nextPass();
+    if (item.kind === 'nameless') isNameless = true;
+    else if (item.kind === 'next-pass') await writer.nextPass();
     else if (item.kind === 'proof') await writer.prove(item);
     else if (item.kind === 'section') await writer.openSection(item);
     else if (item.kind === 'resume') await writer.resume?.(item.token);
@@ -102,7 +104,7 @@ export async function copyStream(
     else if (item.kind === 'data') await writer.data(item.offset, item.data.bytes);
     else await writer[item.kind](item.offset, item.length);
   }
-  await writer.finish();
+  await (isNameless && writer instanceof FrameWriter ? writer.finish(true) : writer.finish());
 }
 
 /** Keeps the pieces as they were handed over, and whether the end was said. */

@@ -56,7 +56,8 @@ describe('a file that is made', () => {
     const target = await open();
     await target.device.writeAt(Buffer.from('written'), 0);
     await target.record.write({ is: 'copying', identity: 'S', from: null });
-    const record = await target.finish?.();
+    await target.finish?.();
+    const record = await target.moveRecord?.();
     await record?.write({ is: 'exactly', identity: 'S', from: null });
     await target.close();
     expect(names()).toEqual(['image']);

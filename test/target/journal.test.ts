@@ -112,7 +112,7 @@ describe('a journal', () => {
     await applier.finish();
     await journal.log.end();
     await journal.log.close();
-    expect(await recover(target)).toEqual({ kind: 'holds the result', snapback: null });
+    expect(await recover(target)).toEqual({ kind: 'holds the result', snapback: null, problem: null });
     expect(device.bytes.subarray(0, 4096).equals(Buffer.alloc(4096, 1))).toBe(true);
     expect(readdirSync(target.folder).sort()).toEqual(['stamp', 'state.json']);
   });
@@ -260,7 +260,7 @@ describe('a snapback', () => {
     await applier.finish();
     await journal.log.end();
     await journal.log.close();
-    expect(await recover(target)).toEqual({ kind: 'holds the result', snapback: path });
+    expect(await recover(target)).toEqual({ kind: 'holds the result', snapback: path, problem: null });
     expect(existsSync(path)).toBe(true);
   });
 
@@ -278,10 +278,17 @@ describe('a snapback', () => {
     ]);
   });
 
-  it('mirrors the identities of what it undoes', () => {
-    const applied = { ...undoFor(SIZE, 4096), kind: 'changes' as const, base: 'A', result: 'B' };
-    const maker = { host: 'there', time: HEADER.time, writer: 'test' };
-    const header = undoHeader(applied, new MemoryDevice(SIZE), maker);
-    expect([header.kind, header.base, header.result]).toEqual(['undo', 'B', 'A']);
+  const applied = { ...undoFor(SIZE, 4096), kind: 'changes' as const, base: 'A', result: 'C' };
+  const maker = { host: 'there', time: HEADER.time, writer: 'test' };
+  it.each([
+    [{ is: 'exactly', identity: 'A', from: null }, 'A'],
+    [{ is: 'exactly', identity: 'B', from: 'A' }, 'B'],
+    // What the contents bear out is known at the end only.
+    [{ is: 'since', identity: 'A', from: 'A' }, 'A'],
+    [null, 'A'],
+    [{ is: 'copying', identity: 'A', from: null }, null],
+  ] as const)('leads from what is applied to what was there: of %o to %s', (before, result) => {
+    const header = undoHeader(applied, before, new MemoryDevice(SIZE), maker);
+    expect([header.kind, header.base, header.result]).toEqual(['undo', 'C', result]);
   });
 });

@@ -175,6 +175,10 @@ class Stream:
         chain = self.chain if chain is None else chain
         return self.frame("E", b"".join(map(u64, counts)) + chain + extra, **wrong)
 
+    def nameless(self):
+        self.items.append("nameless")
+        return self.end(flags=2)
+
     def record(self, offset, data, length=None):
         if data:
             self.items.append(f"data {offset} {len(data)} {zlib.crc32(data):08x}")
@@ -331,9 +335,10 @@ ok(
     "journal-resume-point",
     "a journal that says up to where the applied stream is durable",
     Stream().head(kind="undo").data(0, pattern(512)).frame("W", u64(0) + u64(512) + u8(0) + u32(9), flags=1)
-    .frame("T", u64(512) + u64(0) + b"\0place 1", flags=1).end(),
+    .frame("T", u64(512) + u64(0) + u64(1) + b"\0place 1", flags=1).end(),
     False,
 )
+ok("nameless", "an undo that does not lead to what its header names", Stream().head(kind="undo", result="LVM-result").data(0, pattern(512)).nameless())
 ok("optional-frame", "an unknown frame that may be skipped", begin().frame("q", b"any", flags=1).zero(0, 512).end(), False)
 ok("optional-flags", "of a skipped frame no flag matters", begin().frame("Q", b"", flags=0xFF).end(), False)
 ok("optional-index", "a full index frame of a later version", begin().frame("X", bytes(8 + 4096 * 24), flags=1).end(last=123), False)
@@ -443,6 +448,8 @@ bad("flags-unknown-data", "a flag of a later version", begin().data(0, pattern(5
 bad("flags-unknown-zero", "a flag of a later version", begin().zero(0, 512, flags=0x40).end())
 bad("flags-unknown-pass", "a flag of a later version", begin().next_pass(2, flags=4).end())
 bad("flags-unknown-end", "a flag of a later version", begin().end(flags=0x80))
+bad("end-optional", "an end cannot be skipped", begin().end(flags=1))
+bad("nameless-unknown-end", "a flag of a later version beside a known one", begin().end(flags=6))
 for codec in (4, 255):
     bad(f"codec-{codec}", "a codec of a later version", begin().data(0, pattern(300), codec=codec, raw_length=512).end())
 

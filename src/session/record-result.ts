@@ -1,0 +1,49 @@
+import { describeCause } from '../errors.js';
+import type { Surroundings } from '../host/surroundings.js';
+import type { StreamHeader } from '../stream/stream-header.js';
+import { stateAfter } from '../target/apply-states.js';
+import type { OpenTarget } from '../target/open-target.js';
+
+/** What was applied. */
+export interface AppliedStream {
+  readonly header: StreamHeader | null;
+  /** Whether it does not lead to the state that its header names. */
+  readonly isNameless: boolean;
+  readonly blocks: number;
+  readonly mismatches: number;
+}
+
+/**
+ * Records what a target holds that a stream was applied to, to its end and on stable storage. Where that cannot be
+ * done the target is right all the same, which a notice says, and nothing is recorded.
+ */
+export async function recordResult(
+  target: OpenTarget,
+  applied: AppliedStream,
+  { notice }: Pick<Surroundings, 'notice'>,
+): Promise<void> {
+  try {
+    await writeResult(target, applied);
+  } catch (error) {
+    // What it says by now is true of a target that is written in part.
+    await target.record.remove().catch(() => undefined);
+    const problem = `all of it is written, but that could not be recorded (${describeCause(error)})`;
+    notice(`${target.device.path}: ${problem}: the next run goes by what it holds`);
+  }
+}
+
+async function writeResult(
+  target: OpenTarget,
+  { header, isNameless, blocks, mismatches }: AppliedStream,
+): Promise<void> {
+  const { kind = 'changes', base = null, run = null } = header ?? {};
+  const result = isNameless ? null : (header?.result ?? null);
+  const record = (await target.moveRecord?.()) ?? target.record;
+  // A stream that only wanted to know whether the target is fit changes nothing of what is known of it.
+  if (blocks === 0 && base === null && result === null) {
+    await record.putBack();
+    return;
+  }
+  // Where contents were not what they should have been, only the blocks that came are known.
+  await record.write(mismatches === 0 ? stateAfter(kind, base, result) : null, run);
+}
