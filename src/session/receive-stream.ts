@@ -91,7 +91,7 @@ async function seeToEarlierApply(
     }
     return null;
   }
-  const earlier = await settleEarlierApply(target, isSession ? header : null, policy);
+  const earlier = await settleEarlierApply(target, isSession ? header : null, policy, about);
   if (earlier.kind === 'resumable') {
     const where = `taken back to its last checkpoint (${earlier.bytes} bytes)`;
     about.notice(`${device.path}: the earlier apply had not ended: ${where}`);
@@ -167,11 +167,11 @@ class Receiving {
 
   /** All of it comes, also where the sender goes by none of what it was offered. */
   private async beginAnew(): Promise<Apply> {
-    const { device, folder, record } = this.options.target;
+    const { target } = this.options;
     if (this.resumable !== null) {
       await this.resumable.journal.log.close();
       this.resumable = null;
-      this.about.notice(describeRecovery(device.path, await recoverTarget(folder, device, record)));
+      this.about.notice(describeRecovery(target.device.path, await recoverTarget(target, this.about)));
     }
     return await Apply.begin(this.incoming, this.options, this.about);
   }

@@ -1,9 +1,10 @@
 import { appendFileSync, existsSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { readJournal } from '../../src/target/journal-reader.js';
+import { readDurableLength } from '../../src/target/durable-length.js';
+import { readJournal, type JournalContents } from '../../src/target/journal-reader.js';
 import { targetKeyOf } from '../../src/target/target-key.js';
 import { copyDevice } from './support/devices.js';
 import {
@@ -80,11 +81,18 @@ const words = (...more: readonly string[]) => [
 async function checkpointOf(running: Running): Promise<number> {
   for (let attempt = 0; attempt < 400 && !running.isOver(); attempt++) {
     const isLonger = existsSync(journal) && statSync(journal).size > MEBIBYTE;
-    const place = isLonger ? (await readJournal(journal).catch(() => null))?.resumePlace : null;
+    const place = isLonger ? (await readWhatIsThere(journal))?.resumePlace : null;
     if (place != null) return place.point.changedBytes;
     await sleep(100);
   }
   throw new Error('no checkpoint came');
+}
+
+/** A journal that grows meanwhile, and may be gone again. */
+async function readWhatIsThere(file: string): Promise<JournalContents | null> {
+  return await readDurableLength(dirname(file))
+    .then((length) => readJournal(file, length))
+    .catch(() => null);
 }
 
 async function killBoth(running: Running): Promise<void> {
