@@ -226,7 +226,7 @@ export function unexpectedResume({ token }: Extract<StreamItem, { kind: 'resume'
 }
 
 /** What is known of a target while a stream is applied, which held `before`. */
-function stateDuring(header: StreamHeader | null, before: TargetState | null): TargetState | null {
+export function stateDuring(header: StreamHeader | null, before: TargetState | null): TargetState | null {
   const { kind, base = null, result = null } = header ?? {};
   if (isOverwriting(header))
     return { is: 'copying', identity: result ?? 'a state without a name', from: null };

@@ -166,6 +166,13 @@ export async function forget(folder: string, note: ApplyNote): Promise<void> {
   await removeDurably(lengthPath(folder));
 }
 
+/** Drops the note of an apply that nothing takes back any more, and its journal; a snapback is left where it is. */
+export async function dropLost(folder: string): Promise<void> {
+  await removeDurably(notePath(folder));
+  await removeDurably(journalPath(folder));
+  await removeDurably(lengthPath(folder));
+}
+
 /**
  * Whether an apply was done and its log renamed already, when a crash came before the note went. Throws
  * LostJournalError where the log is nowhere.
