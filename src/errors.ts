@@ -87,6 +87,14 @@ export class FormatError extends LvmsyncError {
   }
 }
 
+/** What would take a target back is gone or damaged: nothing but a full copy makes it whole. `offset` in bytes. */
+export class LostJournalError extends FormatError {
+  constructor(path: string, offset: number, problem: string) {
+    const wayOut = 'the target may be half-written: copy the volume in full ("lvmsync copy")';
+    super(path, offset, 'journal', `${problem}. The way back is lost, and ${wayOut}`);
+  }
+}
+
 /** The target is not in the state that the stream starts from. `offset` in bytes, null of the whole target. */
 export class BaseMismatchError extends LvmsyncError {
   readonly code = 'BASE_MISMATCH';

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import type { Spawner } from './spawner.js';
 
 /** Shows how far a long run is. Whoever makes it decides where, and whether at all. */
@@ -27,6 +28,11 @@ export interface Surroundings {
   readonly hostname: string;
   /** This program's version, without its name. */
   readonly version: string;
+}
+
+/** The state directory that was named, or the usual one: a whole path, wherever what notes it is read from. */
+export function stateDirOf(named: string | null, { stateDir }: Pick<Surroundings, 'stateDir'>): string {
+  return named === null ? stateDir : resolve(named);
 }
 
 /** Shows nothing. */

@@ -1,7 +1,7 @@
 import { BufferPool } from '../device/aligned-memory.js';
 import type { ByteSource } from '../byte-channel.js';
 import { DeviceError } from '../errors.js';
-import type { Surroundings } from '../host/surroundings.js';
+import { stateDirOf, type Surroundings } from '../host/surroundings.js';
 import type { ReceiveSummary } from '../session/apply-stream.js';
 import { receiveStream } from '../session/receive-stream.js';
 import { runReceiver, type OpenForRun, type ReceiveOutcome, type ReceiverLine } from '../session/receiver.js';
@@ -63,14 +63,13 @@ export async function recover(
   about: Surroundings,
 ): Promise<RecoverOutcome> {
   const opening = {
-    stateDir: stateDir ?? about.stateDir,
+    stateDir: stateDirOf(stateDir, about),
     what: `recover ${path}`,
     sources: [],
     allowed: null,
   };
   const target = await openTarget(path, opening, about);
-  const { device, folder, record } = target;
-  return await recoverTarget(folder, device, record, options).finally(() => target.close());
+  return await recoverTarget(target, about, options).finally(() => target.close());
 }
 
 /** What a target is opened for. */
@@ -89,7 +88,7 @@ export function openTargetFor(
   { volumeSize = null, ...purpose }: Purpose,
   about: Surroundings,
 ): Promise<OpenTarget> {
-  const opening = { stateDir: stateDir ?? about.stateDir, what: `apply to ${path}`, ...purpose };
+  const opening = { stateDir: stateDirOf(stateDir, about), what: `apply to ${path}`, ...purpose };
   if (create !== null && volumeSize !== null && purpose.allowed === null && !dryRun) {
     return openOrCreateTarget(path, volumeSize, create, opening, about);
   }

@@ -1,6 +1,6 @@
 import { BufferPool } from '../device/aligned-memory.js';
 import { BaseMismatchError, UnsafeTargetError, UsageError } from '../errors.js';
-import { makerOf, type Surroundings } from '../host/surroundings.js';
+import { makerOf, stateDirOf, type Surroundings } from '../host/surroundings.js';
 import type { ReceiveSummary } from '../session/apply-stream.js';
 import { applyIncoming } from '../session/receive-stream.js';
 import type { Archive } from '../snapback/archive.js';
@@ -129,17 +129,14 @@ function isNamed({
 }
 
 /** An apply that was cut short comes first: until it is taken back, the target is in no state at all. */
-async function settleEarlier(
-  { device, folder, record }: OpenTarget,
-  policy: ApplyPolicy,
-  about: Surroundings,
-): Promise<void> {
+async function settleEarlier(target: OpenTarget, policy: ApplyPolicy, about: Surroundings): Promise<void> {
+  const { device, folder, recoverWords } = target;
   if ((await readNote(folder)) === null) return;
   if (policy.dryRun) {
-    const advice = `"lvmsync recover ${device.path}" takes it back; then nothing is in the way of a plan`;
+    const advice = `"${recoverWords}" takes it back; then nothing is in the way of a plan`;
     throw new UnsafeTargetError(device.path, `half-written by an earlier run: ${advice}`);
   }
-  about.notice(describeRecovery(device.path, await recoverTarget(folder, device, record)));
+  about.notice(describeRecovery(device.path, await recoverTarget(target, about)));
 }
 
 /** The state that the target is in: by its record, or else by what it holds. */
@@ -243,7 +240,7 @@ async function mergeWay(
   }
   const plan = planCombination(archives);
   if (!policy.dryRun) {
-    const stateDir = policy.stateDir ?? about.stateDir;
+    const stateDir = stateDirOf(policy.stateDir, about);
     await rollBackOpen(target, plan, { targetName, stateDir, isProved: true }, about);
   }
   return { changedBytes: plan.bytes, blocks: plan.extents.count };

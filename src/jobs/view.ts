@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { openLocalDevice } from '../device/local-device.js';
-import type { Surroundings } from '../host/surroundings.js';
+import { stateDirOf, type Surroundings } from '../host/surroundings.js';
 import { openArchive, type ArchiveWish } from '../snapback/archive.js';
 import { closeView, type ClosedView } from '../view/close-view.js';
 import { planCombination, type Combination } from '../snapback/combination.js';
@@ -56,14 +56,14 @@ export async function viewClose(
   stateDir: string | null,
   about: Surroundings,
 ): Promise<ClosedView> {
-  const folder = stateDir ?? about.stateDir;
+  const folder = stateDirOf(stateDir, about);
   const entry = await ViewEntry.take(name, `view close ${name}`, folder, about);
   return await closeView(entry, folder, about).finally(() => entry.release());
 }
 
 /** All views, and how full their stores are. Throws as `listViews`. */
 export function viewList(stateDir: string | null, about: Surroundings): Promise<ListedView[]> {
-  return listViews(stateDir ?? about.stateDir, about);
+  return listViews(stateDirOf(stateDir, about), about);
 }
 
 /**
@@ -131,7 +131,7 @@ async function withTarget<T>(
   about: Surroundings,
   work: TargetWork<T>,
 ): Promise<T> {
-  const stateDir = options.stateDir ?? about.stateDir;
+  const stateDir = stateDirOf(options.stateDir, about);
   const entry = await ViewEntry.take(name, what, stateDir, about);
   try {
     await entry.refuseSecond();

@@ -12,7 +12,7 @@ import { Journal } from '../target/journal.js';
 import type { OpenTarget } from '../target/open-target.js';
 import type { CopiedPlace } from '../target/state-record.js';
 import type { ResumableApply } from '../target/unfinished-apply.js';
-import { undoHeader } from '../target/undo-log.js';
+import { undoHeader } from '../target/undo-header.js';
 import { Wants } from '../target/wants.js';
 import type { IncomingItems } from './incoming-items.js';
 import { recordResult } from './record-result.js';
@@ -144,7 +144,7 @@ export class Apply {
 
   /** Leaves the target as it can be taken back, and says what that is. */
   async abandon(): Promise<string> {
-    const { device, record } = this.options.target;
+    const { device, record, recoverWords } = this.options.target;
     if (this.isDone) return `${device.path}: the copy is whole, but has no other name yet: ${IN_THE_WAY}`;
     await this.applier.abandon();
     // What has been written stays written: a crash now shall not make it less than what the journal says.
@@ -172,7 +172,7 @@ export class Apply {
     if (this.journal === null)
       return `${device.path}: half-written, without a journal: run the transfer again`;
     const path = this.journal.log.path;
-    return `${device.path}: half-written; "lvmsync recover ${device.path}" takes it back (the old bytes are in ${path})`;
+    return `${device.path}: half-written; "${recoverWords}" takes it back (the old bytes are in ${path})`;
   }
 
   private async take(item: StreamItem): Promise<void> {

@@ -1,15 +1,16 @@
 import type { ByteSource, LendBuffer } from '../byte-channel.js';
-import { FormatError } from '../errors.js';
+import { FormatError, LostJournalError } from '../errors.js';
 import { interruptible } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { asBlock } from '../stream/block.js';
 import { openIncomingStream, type IncomingStream } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { isOverwriting, type ApplyPolicy } from '../target/apply-policy.js';
-import { isThere, readNote } from '../target/journal.js';
+import { stateDuring } from '../target/apply-states.js';
+import { dropLost, isThere, readNote } from '../target/journal.js';
 import { describeRecovery, recoverTarget } from '../target/recover.js';
 import type { CopiedPlace, KnownState } from '../target/state-record.js';
-import { settleEarlierApply, type ResumableApply } from '../target/unfinished-apply.js';
+import { settleEarlierApply, type EarlierApply, type ResumableApply } from '../target/unfinished-apply.js';
 import {
   Apply,
   summaryOf,
@@ -80,9 +81,10 @@ export async function applyIncoming(
 /** Takes an earlier apply back, or to where it can go on; says so. */
 async function seeToEarlierApply(
   header: StreamHeader | null,
-  { target, policy, isSession }: ReceiveOptions,
+  options: ReceiveOptions,
   about: Surroundings,
 ): Promise<ResumableApply | null> {
+  const { target, policy } = options;
   const { device, folder } = target;
   if (policy.dryRun) {
     if ((await readNote(folder)) !== null) {
@@ -91,7 +93,8 @@ async function seeToEarlierApply(
     }
     return null;
   }
-  const earlier = await settleEarlierApply(target, isSession ? header : null, policy);
+  const earlier = await settle(header, options, about);
+  if (earlier === null) return null;
   if (earlier.kind === 'resumable') {
     const where = `taken back to its last checkpoint (${earlier.bytes} bytes)`;
     about.notice(`${device.path}: the earlier apply had not ended: ${where}`);
@@ -100,6 +103,24 @@ async function seeToEarlierApply(
   if (earlier.kind !== 'nothing to do' && earlier.kind !== 'half copied')
     about.notice(describeRecovery(device.path, earlier));
   return null;
+}
+
+/** Null where nothing takes the earlier apply back any more, and all that it left is to be overwritten. */
+async function settle(
+  header: StreamHeader | null,
+  { target, policy, isSession }: ReceiveOptions,
+  about: Surroundings,
+): Promise<EarlierApply | null> {
+  try {
+    return await settleEarlierApply(target, isSession ? header : null, policy, about);
+  } catch (error) {
+    if (!(error instanceof LostJournalError) || !isOverwriting(header)) throw error;
+    // It stays known as no more than half of something, also where this copy is refused.
+    await target.record.write(stateDuring(header, null));
+    await dropLost(target.folder);
+    about.notice(`${error.message}; this run overwrites all of it`);
+    return null;
+  }
 }
 
 /** From the stream's sample to its end. */
@@ -167,11 +188,11 @@ class Receiving {
 
   /** All of it comes, also where the sender goes by none of what it was offered. */
   private async beginAnew(): Promise<Apply> {
-    const { device, folder, record } = this.options.target;
+    const { target } = this.options;
     if (this.resumable !== null) {
       await this.resumable.journal.log.close();
       this.resumable = null;
-      this.about.notice(describeRecovery(device.path, await recoverTarget(folder, device, record)));
+      this.about.notice(describeRecovery(target.device.path, await recoverTarget(target, this.about)));
     }
     return await Apply.begin(this.incoming, this.options, this.about);
   }

@@ -1,5 +1,5 @@
-import { open, stat, type FileHandle } from 'node:fs/promises';
-import { DeviceError, FormatError, TruncatedStreamError } from '../errors.js';
+import { open, type FileHandle } from 'node:fs/promises';
+import { DeviceError, FormatError, LostJournalError, TruncatedStreamError } from '../errors.js';
 import { endOf, type Extent } from '../extent.js';
 import { piecesOf } from '../host/file-pieces.js';
 import { ByteReader } from '../stream/byte-reader.js';
@@ -25,15 +25,11 @@ import { readProtocolLine } from '../stream/incoming-stream.js';
 import { parseResumePoint, RESUME_POINT, type ResumePoint } from '../stream/mark-format.js';
 import { parseHeader, type StreamHeader } from '../stream/stream-header.js';
 
-/**
- * How much can follow the last good frame: one batch that was not yet flushed when the crash came, and of which
- * nothing was written to the target. More than that is damage, not a torn tail. Bytes.
- */
-const TORN_TAIL_LIMIT = 32 * MAX_BLOCK_LENGTH;
-
 /** Old bytes that a log holds: at `position` of its file, or zeroes where that is null. */
 export interface SavedExtent extends Extent {
   readonly position: number | null;
+  /** The CRC-32 of the bytes there, 0 of zeroes. */
+  readonly crc: number;
   /** Where its frame starts. */
   readonly framePosition: number;
 }
@@ -68,21 +64,29 @@ export interface JournalContents {
 }
 
 /**
- * Reads an undo log up to its end or its torn tail. Throws FormatError where it is damaged, DeviceError.
+ * Reads an undo log up to its end or its torn tail. What the target may have been overwritten for lies below the
+ * log's durable length; all that a crash can tear lies behind it. Throws LostJournalError where the log is shorter
+ * than that or damaged below it, DeviceError, the signal's reason.
  */
-export async function readJournal(path: string): Promise<JournalContents> {
-  const file = await open(path, 'r').catch((error: unknown) => {
-    throw new DeviceError(path, 'open', null, error);
-  });
+export async function readJournal(
+  path: string,
+  durableLength: number,
+  signal?: AbortSignal,
+): Promise<JournalContents> {
+  const file = await openLog(path);
   try {
     const contents = new Collector();
-    const { size } = await stat(path);
-    const reader = new ByteReader(piecesOf(file, path), path);
     try {
-      await readFrames(reader, path, contents);
+      await readFrames(new ByteReader(piecesOf(file, path), path), path, contents, signal);
     } catch (error) {
-      if (!(error instanceof TruncatedStreamError || error instanceof FormatError)) throw error;
-      if (size - contents.goodUpTo > TORN_TAIL_LIMIT) throw error;
+      const isBad = [TruncatedStreamError, FormatError, DeviceError].some((kind) => error instanceof kind);
+      if (!isBad) throw error;
+    }
+    // A log may end between two frames, too, which is no error by itself.
+    if (contents.goodUpTo < durableLength) {
+      const { size } = await file.stat();
+      const problem = size < durableLength ? `it was cut to ${size} bytes` : 'it is damaged from here on';
+      throw new LostJournalError(path, contents.goodUpTo, `${problem}, of ${durableLength} that are needed`);
     }
     return contents.result(path);
   } finally {
@@ -90,7 +94,19 @@ export async function readJournal(path: string): Promise<JournalContents> {
   }
 }
 
-async function readFrames(reader: ByteReader, path: string, contents: Collector): Promise<void> {
+/** Opens a log for reading. Throws DeviceError. */
+export async function openLog(path: string): Promise<FileHandle> {
+  return await open(path, 'r').catch((error: unknown) => {
+    throw new DeviceError(path, 'open', null, error);
+  });
+}
+
+async function readFrames(
+  reader: ByteReader,
+  path: string,
+  contents: Collector,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   await readProtocolLine(reader, path);
   const frames = new FrameReader(reader, path);
   // Each frame's data is looked at and dropped: one buffer does for all.
@@ -98,6 +114,7 @@ async function readFrames(reader: ByteReader, path: string, contents: Collector)
   const lend = (length: number) =>
     Promise.resolve({ bytes: buffer.subarray(0, length), release: () => undefined });
   while (!(await reader.atEnd())) {
+    signal?.throwIfAborted();
     contents.take(await frames.next(lend), path);
     contents.endFrame(reader.offset, frames.chainSoFar);
   }
@@ -134,11 +151,15 @@ class Collector {
         offset: frame.offset,
         length: frame.data.bytes.length,
         position: at,
+        crc: frame.crc,
         framePosition: position,
       });
     } else if (header.type === HEADER) this.header = parseHeader(frame.payload, path, position);
     else if (header.type === ZERO)
-      this.save({ ...parseRange(frame.payload, path, position), position: null, framePosition: position });
+      this.save({
+        ...parseRange(frame.payload, path, position),
+        ...{ position: null, crc: 0, framePosition: position },
+      });
     else if (header.type === NEXT_PASS) this.startPass();
     else if (header.type === ANNOUNCEMENT)
       this.writes.push(...parseAnnouncements(frame.payload, path, position));
@@ -191,8 +212,7 @@ class Collector {
   }
 
   result(path: string): JournalContents {
-    // The header was durable before the note that names this file.
-    if (this.header === null) throw new FormatError(path, 0, 'journal', 'its header is damaged');
+    if (this.header === null) throw new LostJournalError(path, 0, 'it has no header');
     const writes = this.writes.map((write, index) => ({ ...write, isFlushed: index < this.flushedWrites }));
     const { header, saved, isFinished } = this;
     return { header, saved, writes, isFinished, resumePlace: this.indexedPlace() };
@@ -207,48 +227,5 @@ class Collector {
       .slice(from, place.savedCount)
       .map(({ offset, length, framePosition }) => ({ offset, length, position: framePosition }));
     return { ...place, written: { ...place.written, index: { last, entries } } };
-  }
-}
-
-/** The old bytes of a log, by extent of the volume. */
-export class OldBytes {
-  private readonly sorted: readonly SavedExtent[];
-
-  constructor(
-    private readonly file: FileHandle,
-    private readonly path: string,
-    saved: readonly SavedExtent[],
-  ) {
-    this.sorted = [...saved].sort((a, b) => a.offset - b.offset);
-  }
-
-  /** Reads what the volume held in an extent. Throws FormatError where the log does not hold all of it. */
-  async read(extent: Extent): Promise<Buffer> {
-    const bytes = Buffer.alloc(extent.length);
-    for (let offset = extent.offset; offset < endOf(extent);) {
-      const saved = this.find(offset);
-      if (saved === null)
-        throw new FormatError(this.path, 0, 'old bytes', `those at byte ${offset} are missing`);
-      const length = Math.min(endOf(saved), endOf(extent)) - offset;
-      if (saved.position !== null) {
-        await this.file.read(bytes, offset - extent.offset, length, saved.position + offset - saved.offset);
-      }
-      offset += length;
-    }
-    return bytes;
-  }
-
-  private find(offset: number): SavedExtent | null {
-    let low = 0;
-    let high = this.sorted.length - 1;
-    while (low <= high) {
-      const middle = (low + high) >> 1;
-      const saved = this.sorted[middle];
-      if (saved === undefined) break;
-      if (endOf(saved) <= offset) low = middle + 1;
-      else if (saved.offset > offset) high = middle - 1;
-      else return saved;
-    }
-    return null;
   }
 }

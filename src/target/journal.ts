@@ -1,18 +1,20 @@
 import { access, statfs } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import * as v from 'valibot';
-import { DeviceError, describeCause, FormatError, UnsafeTargetError, UsageError } from '../errors.js';
+import { DeviceError, describeCause, LostJournalError, UnsafeTargetError, UsageError } from '../errors.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { describeRefusal, giveName, readIfThere, removeDurably, writeDurably } from '../host/durable-file.js';
+import { lengthPath } from './durable-length.js';
 import { stateSchema, type TargetState } from './state-record.js';
 import { UndoLog, unfinishedSnapback, type ReadLog } from './undo-log.js';
+import { isUnused } from './unused-log.js';
 
 /** Frames, headers and the file system's own needs, on top of the old bytes. */
 const ROOM_MARGIN = 1.03;
 const ROOM_LEAST = 4 * 1024 * 1024;
 
 const noteSchema = v.object({
-  /** Where the undo log lies. */
+  /** Where the undo log lies; in the file, of one beside it only the name: the folder may be moved. */
   log: v.string(),
   /** The name that it gets when the apply is done, null where it is then removed. */
   snapback: v.nullable(v.string()),
@@ -23,6 +25,8 @@ const noteSchema = v.object({
    * of a sender that it belonged to.
    */
   left: v.optional(v.object({ stamp: v.string(), run: v.string() })),
+  /** Of an apply that is being taken back: any of its blocks may be torn by now, flushed or not. */
+  isUndoing: v.optional(v.literal(true)),
 });
 
 /** What the target's folder says of an apply that has not ended. */
@@ -54,22 +58,39 @@ export class Journal {
   ): Promise<Journal> {
     const final = snapback === null ? null : resolve(snapback);
     if (final !== null) await refuseExisting(final);
-    const path = final === null ? join(folder, 'journal') : `${final}.partial`;
+    const path = final === null ? journalPath(folder) : `${final}.partial`;
     await checkJournalRoom(path, header.expectedBytes);
     // Without a note it is of an apply that never wrote.
-    if (final === null) await removeDurably(path);
-    const log = await UndoLog.create(path, header, final !== null);
+    if (final === null || (await isUnused(path, header))) await removeDurably(path);
+    const log = await UndoLog.create(path, lengthPath(folder), header, final !== null);
     const note = { log: path, snapback: final, before };
-    await writeDurably(notePath(folder), JSON.stringify(note));
+    try {
+      await writeNote(folder, note);
+    } catch (error) {
+      await log.close();
+      await forget(folder, note).catch(() => undefined);
+      throw error;
+    }
     return new Journal(folder, log, note, false);
   }
 
   /** Goes on with the journal of an apply that did not end, at a place in its log. Throws DeviceError. */
-  static async continue(folder: string, note: ApplyNote, log: ReadLog): Promise<Journal> {
-    const { place } = log;
+  static async continue(folder: string, left: ApplyNote, read: ReadLog): Promise<Journal> {
+    const { log, snapback, before } = left;
+    const { place } = read;
     // Only what is to be kept has an index.
-    const written = note.snapback === null ? { ...place.written, index: null } : place.written;
-    const continued = await UndoLog.continue(note.log, { ...log, place: { ...place, written } });
+    const written = snapback === null ? { ...place.written, index: null } : place.written;
+    const continued = await UndoLog.continue(log, lengthPath(folder), {
+      ...read,
+      place: { ...place, written },
+    });
+    const note = { log, snapback, before };
+    try {
+      await writeNote(folder, note);
+    } catch (error) {
+      await continued.close();
+      throw error;
+    }
     return new Journal(folder, continued, note, true);
   }
 
@@ -110,22 +131,33 @@ export class Journal {
     if (stamp !== null && run !== null) {
       const note: ApplyNote = { ...this.note, left: { stamp, run } };
       // Without it the next receiver looks for itself; the file system may be full.
-      await writeDurably(notePath(this.folder), JSON.stringify(note)).catch(() => undefined);
+      await writeNote(this.folder, note).catch(() => undefined);
     }
     return true;
   }
 }
 
-/** The note of an apply that has not ended, or null. Throws FormatError where it cannot be read. */
+/** The note of an apply that has not ended, or null. Throws LostJournalError where it cannot be read, DeviceError. */
 export async function readNote(folder: string): Promise<ApplyNote | null> {
   const path = notePath(folder);
   const text = await readIfThere(path);
   if (text === null) return null;
   try {
-    return v.parse(noteSchema, JSON.parse(text));
+    const note = v.parse(noteSchema, JSON.parse(text));
+    return { ...note, log: resolve(folder, note.log) };
   } catch {
-    throw new FormatError(path, 0, 'note', 'it does not say where the journal lies');
+    throw new LostJournalError(path, 0, 'it does not say where the journal lies');
   }
+}
+
+async function writeNote(folder: string, note: ApplyNote): Promise<void> {
+  const log = note.snapback === null ? basename(note.log) : note.log;
+  await writeDurably(notePath(folder), JSON.stringify({ ...note, log }));
+}
+
+/** Notes, for good, that an apply is being taken back. Throws DeviceError. */
+export async function noteUndoing(folder: string, { log, snapback, before }: ApplyNote): Promise<void> {
+  await writeNote(folder, { log, snapback, before, isUndoing: true });
 }
 
 /** Where the snapback of an apply lies that was done, null where there is none; what there is to say of it, or null. */
@@ -146,6 +178,7 @@ export async function settleFinished(folder: string, note: ApplyNote): Promise<S
   }
   const refusal = (await isThere(log)) ? await nameSnapback(log, snapback) : null;
   await removeDurably(notePath(folder));
+  await removeDurably(lengthPath(folder));
   if (refusal === null) return { snapback, problem: null };
   return {
     snapback: log,
@@ -168,18 +201,25 @@ async function nameSnapback(log: string, snapback: string): Promise<string | nul
 export async function forget(folder: string, note: ApplyNote): Promise<void> {
   await removeDurably(notePath(folder));
   await removeDurably(note.log);
+  await removeDurably(lengthPath(folder));
 }
 
-/** Whether an apply was done and its log renamed already, when a crash came before the note went. */
+/** Drops the note of an apply that nothing takes back any more, and its journal; a snapback is left where it is. */
+export async function dropLost(folder: string): Promise<void> {
+  await removeDurably(notePath(folder));
+  await removeDurably(journalPath(folder));
+  await removeDurably(lengthPath(folder));
+}
+
+/**
+ * Whether an apply was done and its log renamed already, when a crash came before the note went. Throws
+ * LostJournalError where the log is nowhere.
+ */
 export async function isSettled(note: ApplyNote): Promise<boolean> {
   if (await isThere(note.log)) return false;
   if (note.snapback !== null && (await isThere(note.snapback))) return true;
-  throw new FormatError(
-    note.log,
-    0,
-    'journal',
-    'it is gone, and with it the way back: the target may be half-written; copy the volume in full',
-  );
+  const where = note.snapback === null ? '' : ', or its file system is not mounted: mount it, and try again';
+  throw new LostJournalError(note.log, 0, `it is gone${where}`);
 }
 
 /** Throws UnsafeTargetError where the file system of a journal lacks the room for `bytes` of old bytes. */
@@ -196,6 +236,10 @@ export async function checkJournalRoom(path: string, bytes: number): Promise<voi
     `no room for the journal: ${needed} bytes may be needed, ${free} are free; ` +
       'name another place with --state-dir (or --snapback), or go without a way back by --no-journal',
   );
+}
+
+function journalPath(folder: string): string {
+  return join(folder, 'journal');
 }
 
 function notePath(folder: string): string {

@@ -7,6 +7,7 @@ import type { Surroundings } from '../host/surroundings.js';
 import { findDiscardUnit } from '../lvm/discard-unit.js';
 import { makePrivateFolder } from '../host/durable-file.js';
 import { lockFolder } from '../host/run-lock.js';
+import { showCommand } from '../transport/shell-words.js';
 import { notAllowed, type AllowedTargets, type TargetIdentity } from './allowed-targets.js';
 import { guardTarget, holdAlone, type SourceStack } from './guard.js';
 import { StateRecord } from './state-record.js';
@@ -23,6 +24,9 @@ export interface OpenTarget {
   readonly device: TargetDevice;
   /** Its folder under the state directory. */
   readonly folder: string;
+  readonly stateDir: string;
+  /** The command that takes it back, for messages. */
+  readonly recoverWords: string;
   readonly record: StateRecord;
   /** Of one that was made for this: gives it its name, once all of it is there. */
   readonly finish?: () => Promise<void>;
@@ -32,6 +36,7 @@ export interface OpenTarget {
 }
 
 export interface OpenTargetOptions {
+  /** A whole path. */
   readonly stateDir: string;
   /** What is being done, for whoever finds the target locked. */
   readonly what: string;
@@ -74,6 +79,8 @@ export async function openTarget(
     return {
       device,
       folder,
+      stateDir: options.stateDir,
+      recoverWords: wordsOfRecover(path, options.stateDir, about),
       record,
       close: async () => {
         await opened.close().finally(() => lock.release());
@@ -110,6 +117,11 @@ async function admit(path: string, allowed: TargetLimit | null): Promise<TargetK
   const key = await targetKeyOf(path).catch(() => null);
   if (key === null || !(await allowed.include(key))) throw notAllowed(path);
   return key;
+}
+
+function wordsOfRecover(path: string, stateDir: string, usual: Pick<Surroundings, 'stateDir'>): string {
+  const options = stateDir === usual.stateDir ? [] : ['--state-dir', stateDir];
+  return showCommand(['lvmsync', 'recover', ...options, path]);
 }
 
 async function checkOpened(

@@ -10,10 +10,9 @@ import { MAX_BLOCK_LENGTH, type Announcement } from '../stream/frame-format.js';
 import { FrameWriter, type WrittenStream } from '../stream/frame-writer.js';
 import type { ResumePoint } from '../stream/mark-format.js';
 import type { StreamHeader } from '../stream/stream-header.js';
-import { syncFolderOf } from '../host/durable-file.js';
-import { formerName } from './apply-states.js';
+import { removeDurably, syncFolderOf } from '../host/durable-file.js';
+import { DurableLength } from './durable-length.js';
 import { GatheredFile } from './gathered-file.js';
-import type { TargetState } from './state-record.js';
 
 /** Bytes of a target that have been read already. */
 export interface KnownBytes {
@@ -46,20 +45,30 @@ export class UndoLog {
   /** How many writes were announced. */
   announced = 0;
   private cursor = 0;
+  /** Whole frames that the file system has. Bytes. */
+  private handedOver: number;
 
   private constructor(
     readonly path: string,
     private readonly file: FileHandle,
     private readonly gathered: GatheredFile,
+    private readonly durable: DurableLength,
     private readonly header: StreamHeader,
     private readonly writer: FrameWriter,
-  ) {}
+  ) {
+    this.handedOver = durable.length;
+  }
 
   /**
-   * Begins a log in a new file, readable by its owner only; with an index where it is to be kept. Throws UsageError
-   * where the file exists.
+   * Begins a log in a new file, readable by its owner only, whose durable length is noted in `lengthPath`; with an
+   * index where it is to be kept. Throws UsageError where the file exists, DeviceError: then there is none.
    */
-  static async create(path: string, header: StreamHeader, indexed = false): Promise<UndoLog> {
+  static async create(
+    path: string,
+    lengthPath: string,
+    header: StreamHeader,
+    indexed = false,
+  ): Promise<UndoLog> {
     const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
     const file = await open(path, flags, 0o600).catch((error: unknown) => {
       if (error instanceof Error && 'code' in error && error.code === 'EEXIST') {
@@ -67,33 +76,40 @@ export class UndoLog {
       }
       throw new DeviceError(path, 'open', null, error);
     });
-    const gathered = new GatheredFile(path, file);
-    const log = new UndoLog(path, file, gathered, header, new FrameWriter(gathered, { indexed }));
-    await log.writer.start(header);
-    await log.handOver();
-    await log.sync();
-    await syncFolderOf(path);
-    return log;
+    try {
+      const gathered = new GatheredFile(path, file);
+      const writer = new FrameWriter(gathered, { indexed });
+      await writer.start(header);
+      await gathered.handOver();
+      await gathered.sync();
+      await syncFolderOf(path);
+      const durable = await DurableLength.create(lengthPath, writer.bytesWritten);
+      return new UndoLog(path, file, gathered, durable, header, writer);
+    } catch (error) {
+      await file.close();
+      await removeDurably(path).catch(() => undefined);
+      throw error;
+    }
   }
 
   /**
    * Goes on with a log at a place up to which it was read; what follows there is cut off, for good. Throws
    * DeviceError.
    */
-  static async continue(path: string, { header, saved, place }: ReadLog): Promise<UndoLog> {
-    const file = await open(path, constants.O_WRONLY).catch((error: unknown) => {
-      throw new DeviceError(path, 'open', null, error);
+  static async continue(
+    path: string,
+    lengthPath: string,
+    { header, saved, place }: ReadLog,
+  ): Promise<UndoLog> {
+    // Before the cut, which after a crash would look like damage.
+    const durable = await DurableLength.continue(lengthPath, place.length);
+    const file = await openCut(path, place.length).catch(async (error: unknown) => {
+      await durable.close();
+      throw error;
     });
-    try {
-      await file.truncate(place.length);
-      await file.sync();
-    } catch (error) {
-      await file.close();
-      throw new DeviceError(path, 'write', place.length, error);
-    }
     const gathered = new GatheredFile(path, file, place.length);
     const writer = await FrameWriter.continue(gathered, header.volumeSize, place.written);
-    const log = new UndoLog(path, file, gathered, header, writer);
+    const log = new UndoLog(path, file, gathered, durable, header, writer);
     log.cursor = place.written.cursor;
     log.announced = place.writeCount;
     for (const extent of saved.slice(0, place.savedCount)) log.markSaved(extent);
@@ -138,12 +154,19 @@ export class UndoLog {
 
   /** Hands all of the log to the file system: what `sync` then makes durable. */
   async handOver(): Promise<void> {
+    const length = this.writer.bytesWritten;
     await this.gathered.handOver();
+    this.handedOver = length;
   }
 
-  /** Resolves when all that was handed over before is on stable storage. A failure, of any call, is final. */
+  /**
+   * Resolves when all that was handed over before is on stable storage, and noted to be. A failure, of any call, is
+   * final.
+   */
   async sync(): Promise<void> {
+    const length = this.handedOver;
     await this.gathered.sync();
+    await this.durable.set(length);
   }
 
   /**
@@ -162,6 +185,7 @@ export class UndoLog {
     // What cannot be written any more is of writes that have not begun.
     await this.gathered.handOver().catch(() => undefined);
     await this.file.close();
+    await this.durable.close();
   }
 
   private markSaved(extent: Extent): void {
@@ -200,33 +224,23 @@ export class UndoLog {
 /** What is in the way of another one of the same name. */
 export function unfinishedSnapback(path: string): UsageError {
   return new UsageError(
-    `${path}: an unfinished snapback lies here: recover its target, or move it away, first`,
+    `${path}: an unfinished snapback lies here: recover its target first; where nothing is to recover, move it away`,
   );
 }
 
-/** The header of the undo of an apply: the way back from what was applied, to what the record says was there `before`. */
-export function undoHeader(
-  applied: StreamHeader | null,
-  before: TargetState | null,
-  target: BlockDevice,
-  writer: Pick<StreamHeader, 'host' | 'time' | 'writer'>,
-): StreamHeader {
-  return {
-    kind: 'undo',
-    volumeSize: applied?.volumeSize ?? target.size,
-    // A PROTO[3] stream promises no alignment: whole pages are saved around its blocks.
-    blockSize: applied === null ? 4096 : undoUnitOf(applied),
-    base: applied?.result ?? null,
-    result: formerName(applied, before),
-    expectedBytes: applied?.expectedBytes ?? 0,
-    names: { source: target.path },
-    ...writer,
-  };
-}
-
-/** What is saved as a whole: the parts of sections are smaller than what the changes are tracked in. Bytes. */
-export function undoUnitOf({ unit, blockSize }: Pick<StreamHeader, 'unit' | 'blockSize'>): number {
-  return Math.min(unit ?? blockSize, blockSize, MAX_BLOCK_LENGTH);
+/** Opens a file for writing of which nothing is left behind so many bytes. Throws DeviceError. */
+async function openCut(path: string, length: number): Promise<FileHandle> {
+  const file = await open(path, constants.O_WRONLY).catch((error: unknown) => {
+    throw new DeviceError(path, 'open', null, error);
+  });
+  try {
+    await file.truncate(length);
+    await file.sync();
+    return file;
+  } catch (error) {
+    await file.close();
+    throw new DeviceError(path, 'write', length, error);
+  }
 }
 
 function takeKnown(known: KnownBytes | null, { offset, length }: Extent): KnownBytes | null {

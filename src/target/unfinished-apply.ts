@@ -3,11 +3,18 @@ import { endOf } from '../extent.js';
 import type { ResumePoint } from '../stream/mark-format.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import type { ApplyPolicy } from './apply-policy.js';
+import { readDurableLength } from './durable-length.js';
 import { isThere, Journal, readNote, type ApplyNote } from './journal.js';
 import { readJournal, type JournalContents, type ResumePlace } from './journal-reader.js';
 import type { OpenTarget } from './open-target.js';
-import { undoUnitOf } from './undo-log.js';
-import { recoverTarget, takeBackTo, type RecoverOutcome } from './recover.js';
+import { undoUnitOf } from './undo-header.js';
+import {
+  recoverTarget,
+  takeBackTo,
+  tellWhereStopped,
+  type RecoverOutcome,
+  type WhoWaits,
+} from './recover.js';
 import { holdsAllBefore } from './written-blocks.js';
 
 /** An apply that did not end, at a place from which the same stream can go on. */
@@ -30,16 +37,20 @@ export async function settleEarlierApply(
   target: OpenTarget,
   header: StreamHeader | null,
   policy: ApplyPolicy,
+  about: WhoWaits,
 ): Promise<EarlierApply> {
-  const { device, folder, record } = target;
-  const resumable = header === null ? null : await takeUp(target, header, policy);
-  return resumable ?? (await recoverTarget(folder, device, record));
+  const resumable =
+    header === null
+      ? null
+      : await tellWhereStopped(target, about, () => takeUp(target, header, policy, about.signal));
+  return resumable ?? (await recoverTarget(target, about));
 }
 
 async function takeUp(
   target: OpenTarget,
   header: StreamHeader,
   policy: ApplyPolicy,
+  signal: AbortSignal,
 ): Promise<EarlierApply | null> {
   const { device, folder, record } = target;
   const note = await readNote(folder);
@@ -47,15 +58,15 @@ async function takeUp(
   // Its base is that of the apply that is under way. It says something else from the moment on at which a recover begins.
   const { holds } = await record.read();
   if (holds?.is !== 'applying from' || holds.identity !== header.base) return null;
-  const contents = await readJournal(note.log);
+  const contents = await readJournal(note.log, await readDurableLength(folder), signal);
   const { resumePlace: place } = contents;
   if (place === null || contents.isFinished || !isSameStream(contents.header, header)) return null;
   if (!isInOrder(contents, place)) return null;
   // Within one run, seconds later, it is enough that nobody wrote; else all of it is looked at.
   const isUntouched =
     note.left !== undefined && note.left.run === header.run && note.left.stamp === (await record.stamp());
-  if (!isUntouched && !(await holdsAllBefore(place, device, contents))) return null;
-  const bytes = await takeBackTo(place, device, contents, note);
+  if (!isUntouched && !(await holdsAllBefore(place, device, contents, signal))) return null;
+  const bytes = await takeBackTo(place, target, contents, note, signal);
   const journal = await Journal.continue(folder, note, { ...contents, place });
   return { kind: 'resumable', apply: { journal, point: place.point }, bytes };
 }

@@ -4,20 +4,22 @@ import { isZero } from '../device/zero-test.js';
 import { BaseMismatchError } from '../errors.js';
 import { endOf, type Extent } from '../extent.js';
 import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
-import type { AnnouncedWrite, JournalContents, OldBytes, ResumePlace } from './journal-reader.js';
+import type { AnnouncedWrite, JournalContents, ResumePlace } from './journal-reader.js';
+import type { OldBytes } from './old-bytes.js';
 
 const SECTOR = 512;
 /** Blocks that are looked at together: one after another, a million small ones would take minutes. */
 const LOOKED_AT_ONCE = 16;
 
-/** Whether a target holds all that was written up to a place of its journal. Throws DeviceError. */
+/** Whether a target holds all that was written up to a place of its journal. Throws DeviceError, the signal's reason. */
 export async function holdsAllBefore(
   place: ResumePlace,
   target: BlockDevice,
   { writes }: JournalContents,
+  signal: AbortSignal,
 ): Promise<boolean> {
   let holdsAll = true;
-  await lookAt(target, writes.slice(0, place.writeCount), (write, _part, bytes) => {
+  await lookAt(target, writes.slice(0, place.writeCount), signal, (write, _part, bytes) => {
     holdsAll &&= holdsNew(write, bytes);
     return Promise.resolve();
   });
@@ -26,15 +28,18 @@ export async function holdsAllBefore(
 
 /**
  * Makes sure that every announced write is undone, done, or torn by the crash, and nothing else. Throws
- * BaseMismatchError where it is not, DeviceError.
+ * BaseMismatchError where it is not, what reading old bytes throws, DeviceError, the signal's reason.
+ *
+ * @param advice what to do about a block that is neither
  */
 export async function checkWrites(
   target: BlockDevice,
   writes: readonly AnnouncedWrite[],
   old: OldBytes,
-  log: string,
+  advice: string,
+  signal: AbortSignal,
 ): Promise<void> {
-  await lookAt(target, withoutRewritten(writes), async (write, part, bytes) => {
+  await lookAt(target, withoutRewritten(writes), signal, async (write, part, bytes) => {
     if (holdsNew(write, bytes)) return;
     const before = await old.read(part);
     if (bytes.equals(before)) return;
@@ -43,8 +48,7 @@ export async function checkWrites(
     throw new BaseMismatchError(
       target.path,
       part.offset,
-      'neither the old nor the new bytes are here: someone wrote to it since. Nothing was taken back; ' +
-        `to write the old bytes all the same: lvmsync recover --force=base (they are in ${log})`,
+      `neither the old nor the new bytes are here: someone wrote to it since. Nothing was taken back; ${advice}`,
     );
   });
 }
@@ -53,6 +57,7 @@ export async function checkWrites(
 async function lookAt(
   target: BlockDevice,
   writes: readonly AnnouncedWrite[],
+  signal: AbortSignal,
   look: (write: AnnouncedWrite, part: Extent, bytes: Buffer) => Promise<void>,
 ): Promise<void> {
   let looks: Promise<void>[] = [];
@@ -64,7 +69,9 @@ async function lookAt(
   for (const write of writes) {
     for (const part of partsOf(write)) {
       looks.push(readPart(target, part).then((bytes) => look(write, part, bytes)));
-      if (looks.length === LOOKED_AT_ONCE) await finish();
+      if (looks.length < LOOKED_AT_ONCE) continue;
+      await finish();
+      signal.throwIfAborted();
     }
   }
   await finish();

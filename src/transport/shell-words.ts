@@ -11,6 +11,11 @@ export function quoteWords(words: readonly string[]): string {
   return words.map((word, index) => quoteWord(word, index === 0)).join(' ');
 }
 
+/** A command of lvmsync's own for a message, which its reader may give to a shell. Throws as `quoteWords`. */
+export function showCommand(words: readonly string[]): string {
+  return words.map((word) => quoteWord(word, false)).join(' ');
+}
+
 function quoteWord(word: string, isCommand: boolean): string {
   if (word.includes('\0')) throw new UsageError(`${JSON.stringify(word)}: an argument cannot hold a NUL`);
   // The command's own name is always quoted: bare, it could be a reserved word or an alias.

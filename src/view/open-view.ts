@@ -65,7 +65,7 @@ export async function openView(
 
 /** Whether the target is in the state that the archives start from. Throws BaseMismatchError, UnsafeTargetError. */
 export async function checkStart(
-  { device, folder, record }: OpenTarget,
+  { device, folder, record, recoverWords }: OpenTarget,
   old: OldState,
   { targetName, forceBase }: Pick<ViewWish, 'targetName' | 'forceBase'>,
   about: Surroundings,
@@ -75,8 +75,8 @@ export async function checkStart(
     throw new UnsafeTargetError(targetName, problem);
   }
   if ((await readNote(folder)) !== null) {
-    const advice = `lvmsync recover ${targetName} first`;
-    throw new BaseMismatchError(targetName, null, `half-written by a run that was cut short: ${advice}`);
+    const problem = `half-written by a run that was cut short: ${recoverWords} first`;
+    throw new BaseMismatchError(targetName, null, problem);
   }
   if (forceBase) return;
   const { holds } = await record.read();

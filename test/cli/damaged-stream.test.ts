@@ -102,7 +102,7 @@ describe('a damaged stream on the command line', () => {
       const applied = run(['--apply', '-', target], whole.subarray(0, -1));
       expect([applied.status, applied.stdout]).toEqual([5, '']);
       expect(applied.stderr.trim().split('\n')).toEqual([
-        expect.stringContaining(`"lvmsync recover ${target}" takes it back`),
+        expect.stringContaining(`"lvmsync recover --state-dir ${at('state')} ${target}" takes it back`),
         expect.stringContaining(`standard input: cut short at byte ${whole.length - 1}`),
       ]);
       expect(run(['recover', target], new Uint8Array()).status).toBe(0);

@@ -152,10 +152,10 @@ describe('SIGKILL at a random moment, then recover, leaves the base or the repor
   });
 });
 
-it('a recover that is killed in the middle is done by another', async () => {
+it('a recover that is killed in the middle, or stopped by a signal, is done by another', async () => {
   const random = randomFrom(SEED + 3);
   let inTheMiddle = 0;
-  for (let i = 0; i < 15 && inTheMiddle < 3; i++) {
+  for (let i = 0; i < 15 && inTheMiddle < 4; i++) {
     const applying = start([process.execPath, APPLY_FILE, STREAM, STATE, target]);
     await reach({ file: note, writes: Math.floor(wholeRun * 0.7), milliseconds: 0 }, target, applying);
     if (!applying.isOver()) process.kill(applying.pid, 'SIGKILL');
@@ -168,12 +168,21 @@ it('a recover that is killed in the middle is done by another', async () => {
     const recovering = start(lvmsyncCommand('recover', '--state-dir', STATE, target));
     const writes = 1 + Math.floor(random() * wholeRun * 0.6);
     await reach({ file: note, writes, milliseconds: 0 }, target, recovering);
-    if (!recovering.isOver()) process.kill(recovering.pid, 'SIGKILL');
-    await recovering.finished;
+    const signal = inTheMiddle % 2 === 0 ? 'SIGTERM' : 'SIGKILL';
+    if (!recovering.isOver()) process.kill(recovering.pid, signal);
+    const { status, stderr } = await recovering.finished;
+    if (signal === 'SIGTERM' && status !== 0) {
+      expect({ status, stderr }).toEqual({
+        ...{
+          status: 143,
+          stderr: expect.stringMatching(/still half-written; "lvmsync recover .*" goes on/) as string,
+        },
+      });
+    }
     await recover(target, STATE, {}, quietSurroundings());
     expect(await digestOf(target), `seed ${SEED}, killed after ${writes} writes`).toBe(base);
   }
-  expect(inTheMiddle).toBe(3);
+  expect(inTheMiddle).toBe(4);
 });
 
 it('the next run takes the target back by itself, says so, and brings the result', async () => {

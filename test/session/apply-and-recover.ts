@@ -59,7 +59,7 @@ export async function applyAndRecover(stream: Uint8Array, base: Buffer, how: How
   if (how.earlier !== undefined) expect(await apply(how.earlier)).toBe('TRUNCATED');
   const code = await apply(stream);
   const left = Buffer.from(device.bytes);
-  await recoverTarget(target.folder, device, target.record);
+  await recoverTarget(target, about);
   expect(readdirSync(target.folder).filter((name) => /journal|apply/.test(name))).toEqual([]);
   rmSync(target.folder, { recursive: true });
   return { code, left, recovered: device.bytes, notices: about.notices };

@@ -127,8 +127,8 @@ export class LastingTarget {
   /** What a recover would make of it now: done to a copy. */
   async recovered(): Promise<{ outcome: RecoverOutcome; bytes: Buffer }> {
     const copy = this.copy();
-    const { record } = openInMemory(copy.device, parent, copy.folder);
-    const outcome = await recoverTarget(copy.folder, copy.device, record);
+    const opened = openInMemory(copy.device, parent, copy.folder);
+    const outcome = await recoverTarget(opened, quietSurroundings());
     return { outcome, bytes: copy.device.bytes };
   }
 
@@ -138,7 +138,7 @@ export class LastingTarget {
     cpSync(this.folder, copy.folder, { recursive: true });
     const note = join(copy.folder, 'apply.json');
     if (existsSync(note)) {
-      // It names its log by a whole path.
+      // It names a snapback by a whole path.
       writeFileSync(note, readFileSync(note, 'utf8').replaceAll(this.folder, copy.folder));
     }
     return copy;

@@ -54,7 +54,7 @@ it('a golden journal tells where it can be gone on with', async () => {
     const file = join(folder, 'journal');
     const { bytes } = wholeVector('journal-resume-point');
     writeFileSync(file, bytes);
-    const { resumePlace } = await readJournal(file);
+    const { resumePlace } = await readJournal(file, bytes.length);
     expect(resumePlace).toMatchObject({
       point: { token: Buffer.from('\0place 1'), changedBytes: 512, mismatches: 0 },
       savedCount: 1,

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { withFile } from '../../src/snapback/archive.js';
 import { openArchive } from '../../src/snapback/archive.js';
 import { readIndex } from '../../src/snapback/archive-index.js';
+import { readDurableLength } from '../../src/target/durable-length.js';
 import { Journal, readNote } from '../../src/target/journal.js';
 import { readJournal } from '../../src/target/journal-reader.js';
 import { patterned, undoFor } from '../support/blocks.js';
@@ -43,7 +44,7 @@ it('a snapback that an apply went on with has an index of all its blocks', async
 
   const note = await readNote(folder);
   if (note === null) throw new Error('no note');
-  const { resumePlace, ...contents } = await readJournal(note.log);
+  const { resumePlace, ...contents } = await readJournal(note.log, await readDurableLength(folder));
   if (resumePlace === null) throw new Error('no place');
   expect(resumePlace.point).toEqual(resumePoint);
   const second = await Journal.continue(folder, note, { ...contents, place: resumePlace });

@@ -16,6 +16,8 @@ export function openInMemory(
   return {
     device: Object.assign(device, { number: null }),
     folder,
+    stateDir: parent,
+    recoverWords: `lvmsync recover ${device.path}`,
     record: new StateRecord(folder, { path: stamp, number: null }),
     close: () => device.close(),
   };

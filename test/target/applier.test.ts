@@ -25,7 +25,8 @@ afterAll(() => {
 });
 
 async function withLog(target: MemoryDevice, blockSize = 4096) {
-  const log = await UndoLog.create(join(folder, `log-${count++}`), undoFor(target.size, blockSize));
+  const path = join(folder, `log-${count++}`);
+  const log = await UndoLog.create(path, `${path}.length`, undoFor(target.size, blockSize));
   return { log, applier: new Applier(target, { log, lendOld: pool() }) };
 }
 
@@ -194,7 +195,7 @@ describe('applying with a log', () => {
     const length = 5 * 1024;
     const blocks = 2000;
     const target = new MemoryDevice(blocks * length * 2);
-    const log = await UndoLog.create(join(folder, 'many'), undoFor(target.size, 512));
+    const { log } = await withLog(target, 512);
     const applier = new Applier(target, { log, lendOld: new BufferPool(12 * 1024 * 1024).lend });
     const { lend } = new BufferPool(RECEIVE_MEMORY);
     for (let i = 0; i < blocks; i++) {

@@ -14,14 +14,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { BaseMismatchError, FormatError, UnsafeTargetError, UsageError } from '../../src/errors.js';
+import { BaseMismatchError, UnsafeTargetError, UsageError } from '../../src/errors.js';
 import { receiveStream } from '../../src/session/receive-stream.js';
 import { Applier } from '../../src/target/applier.js';
 import { DEFAULT_POLICY } from '../../src/target/apply-policy.js';
 import { Journal } from '../../src/target/journal.js';
 import type { OpenTarget } from '../../src/target/open-target.js';
 import { recoverTarget } from '../../src/target/recover.js';
-import { undoHeader } from '../../src/target/undo-log.js';
+import { undoHeader } from '../../src/target/undo-header.js';
 import { dataBlock, patterned, undoFor } from '../support/blocks.js';
 import { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
@@ -41,8 +41,8 @@ afterAll(() => {
   rmSync(parent, { recursive: true });
 });
 
-const recover = ({ folder, device, record }: OpenTarget, evenIfChanged = false) =>
-  recoverTarget(folder, device, record, { evenIfChanged });
+const recover = (target: OpenTarget, evenIfChanged = false) =>
+  recoverTarget(target, quietSurroundings(), { evenIfChanged });
 
 /** A target and an apply to it that has been begun. */
 async function begin(device = new MemoryDevice(patterned(SIZE), '/dev/t'), snapback: string | null = null) {
@@ -81,7 +81,7 @@ describe('a journal', () => {
           await journal.log.close();
           expect(await recover(target)).toMatchObject({ kind: 'taken back' });
           expect(device.bytes.equals(patterned(SIZE))).toBe(true);
-          expect(await recover(target)).toEqual({ kind: 'nothing to do' });
+          expect(await recover(target)).toMatchObject({ kind: 'nothing to do' });
         }),
         { numRuns: 12 },
       );
@@ -123,7 +123,7 @@ describe('a journal', () => {
     await applier.finish();
     await journal.commit();
     expect(readdirSync(target.folder)).toEqual(['stamp']);
-    expect(await recover(target)).toEqual({ kind: 'nothing to do' });
+    expect(await recover(target)).toEqual({ kind: 'nothing to do', stateDir: parent });
   });
 
   it('of an apply that overwrote nothing is gone at once', async () => {
@@ -158,32 +158,13 @@ describe('a journal', () => {
     await expect(recover(target)).rejects.toThrow(BaseMismatchError);
   });
 
-  it(
-    'that is damaged in the middle is not taken for one with a torn tail',
-    async () => {
-      const device = new MemoryDevice(patterned(48 * 1024 * 1024));
-      const target = openInMemory(device, parent);
-      const journal = await Journal.begin(target.folder, undoFor(device.size, 4096), null);
-      const applier = new Applier(device, { log: journal.log, lendOld: pool() });
-      for (let i = 0; i < 48; i++) await applier.apply(dataBlock(i * 1024 * 1024, 1024 * 1024, 1));
-      await applier.finish();
-      await journal.log.close();
-      const bytes = readFileSync(journal.log.path);
-      bytes[2_000_000] = (bytes[2_000_000] ?? 0) ^ 1;
-      writeFileSync(journal.log.path, bytes);
-      await expect(recover(target)).rejects.toThrow(FormatError);
-      expect(device.bytes[0]).toBe(1);
-    },
-    SLOW,
-  );
-
   it('that is gone is said to be gone', async () => {
     const { applier, journal, target } = await begin();
     await applier.apply(dataBlock(0, 4096, 1));
     await applier.finish();
     await journal.log.close();
     unlinkSync(journal.log.path);
-    await expect(recover(target)).rejects.toThrow(/it is gone, and with it the way back/);
+    await expect(recover(target)).rejects.toThrow(/it is gone\. The way back is lost/);
   });
 
   it('with garbage after a crash, as file systems leave it, is cut there', async () => {

@@ -1,0 +1,173 @@
+import { spawnSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeEach, describe, expect, it } from 'vitest';
+import { FrameWriter } from '../../src/stream/frame-writer.js';
+import type { StreamHeader } from '../../src/stream/stream-header.js';
+import { targetKeyOf } from '../../src/target/target-key.js';
+import { someHeader } from '../stream/feed.js';
+import { patterned } from '../support/blocks.js';
+import { runWords } from '../support/run-program.js';
+import { collectingSink } from '../support/streams.js';
+
+const SIZE = 4 * 1024 * 1024;
+const BASE = patterned(SIZE);
+const MAIN = join(import.meta.dirname, '../../src/cli/main.ts');
+const SLOW = 60_000;
+const parent = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'lvmsync-recover-'));
+let [folder, target, state] = ['', '', ''];
+afterAll(() => {
+  rmSync(parent, { recursive: true });
+});
+beforeEach(() => {
+  folder = mkdtempSync(join(parent, 'case-'));
+  [target, state] = [join(folder, 'target'), join(folder, 'state')];
+  writeFileSync(target, BASE);
+});
+
+/** A stream over half of the target that lacks its end. */
+async function cutStream(header: Partial<StreamHeader> = {}): Promise<Buffer> {
+  const sink = collectingSink();
+  const writer = new FrameWriter(sink);
+  await writer.start({ ...someHeader(SIZE), base: 'A', result: 'B', ...header });
+  for (let at = 0; at < SIZE; at += SIZE / 4) await writer.data(at, Buffer.alloc(SIZE / 8, 'new'));
+  // What goes back is written at once.
+  await writer.nextPass();
+  await writer.zero(0, 4096);
+  return sink.bytes();
+}
+
+/** Leaves the target half-written. */
+async function cutShort(...more: readonly string[]) {
+  const { status, said } = await runWords(
+    ['--apply', '-', target, '--state-dir', state, ...more],
+    await cutStream(),
+  );
+  expect([status, readFileSync(target).equals(BASE)]).toEqual([5, false]);
+  return said;
+}
+
+const journal = async () => join(state, 'targets', (await targetKeyOf(target)).key, 'journal');
+const recover = (...more: readonly string[]) => runWords(['recover', target, '--state-dir', state, ...more]);
+const isBase = () => readFileSync(target).equals(BASE);
+
+describe('after an apply that was cut short', () => {
+  it.each<[string, (path: string) => void]>([
+    [
+      'shortened',
+      (path) => {
+        truncateSync(path, 1_000_000);
+      },
+    ],
+    [
+      'damaged in one bit',
+      (path) => {
+        const bytes = readFileSync(path);
+        bytes.writeUInt8(bytes.readUInt8(700_000) ^ 1, 700_000);
+        writeFileSync(path, bytes);
+      },
+    ],
+    ['gone', rmSync],
+  ])('a journal that is %s ends a recover, and all but a full copy', async (what, damage) => {
+    await cutShort();
+    const path = await journal();
+    damage(path);
+    const half = readFileSync(target);
+    const expectRefusal = async (words: readonly string[], input?: Buffer) => {
+      const { status, said } = await runWords([...words, '--state-dir', state], input);
+      const line: unknown = expect.stringMatching(
+        /journal at byte \d+: it .*: copy the volume in full \("lvmsync copy"\)$/,
+      );
+      expect([status, said]).toEqual([6, [line]]);
+      expect([readFileSync(target).equals(half), existsSync(path)]).toEqual([true, what !== 'gone']);
+    };
+    await expectRefusal(['recover', target]);
+    await expectRefusal(['--apply', '-', target], await cutStream());
+
+    const source = join(folder, 'source');
+    writeFileSync(source, Buffer.alloc(SIZE, 'source'));
+    const { status, said } = await runWords(['copy', source, target, '--state-dir', state]);
+    expect([status, said[0]], said.join('\n')).toEqual([
+      0,
+      expect.stringMatching(/The way back is lost.*; this run overwrites all of it$/),
+    ]);
+    expect(readFileSync(target).equals(readFileSync(source))).toBe(true);
+    expect(existsSync(path)).toBe(false);
+    expect((await recover()).said).toEqual([expect.stringContaining('nothing to recover')]);
+  });
+
+  it('a full copy that gives its journal up leaves it known as half-copied, whatever becomes of that', async () => {
+    await cutShort();
+    rmSync(await journal());
+    const source = join(folder, 'source');
+    writeFileSync(source, Buffer.alloc(2 * SIZE, 'too large'));
+    expect((await runWords(['copy', source, target, '--state-dir', state])).status).toBe(3);
+    expect((await recover()).said).toEqual([expect.stringMatching(/part of a copy that was cut short/)]);
+    const { status } = await runWords(['--apply', '-', target, '--state-dir', state], await cutStream());
+    expect(status).toBe(7);
+  });
+
+  it('a snapback on a file system that is not mounted is said to be', async () => {
+    mkdirSync(join(folder, 'disk'));
+    await cutShort('--snapback', join(folder, 'disk/undo'));
+    renameSync(join(folder, 'disk'), join(folder, 'unmounted'));
+    const { status, said } = await recover();
+    expect([status, said]).toEqual([
+      6,
+      [expect.stringMatching(/is gone, or its file system is not mounted/)],
+    ]);
+    renameSync(join(folder, 'unmounted'), join(folder, 'disk'));
+    expect([(await recover()).status, isBase()]).toEqual([0, true]);
+  });
+
+  it('says how to take it back from where it was noted', async () => {
+    state = join(folder, "the user's state");
+    const [hint] = await cutShort();
+    const words = `lvmsync recover --state-dir '${folder}/the user'\\''s state' ${target}`;
+    expect(hint).toContain(`half-written; "${words}" takes it back`);
+    const elsewhere = await runWords(['recover', target, '--state-dir', join(folder, 'elsewhere')]);
+    expect([elsewhere.status, elsewhere.said]).toEqual([
+      0,
+      [
+        `${target}: nothing to recover: ${folder}/elsewhere knows of no apply to it that was cut short (another --state-dir, or another user's?)`,
+      ],
+    ]);
+    expect([(await recover()).status, isBase()]).toEqual([0, true]);
+  });
+
+  it('a state directory that was moved takes it back all the same', async () => {
+    await cutShort();
+    renameSync(state, join(folder, 'moved'));
+    state = join(folder, 'moved');
+    expect([(await recover()).status, isBase()]).toEqual([0, true]);
+    expect(readdirSync(join(await journal(), '..')).filter((name) => /journal|apply/.test(name))).toEqual([]);
+  });
+
+  it(
+    'one that was named from another folder is found',
+    async () => {
+      const run = (cwd: string, words: readonly string[], input: Buffer = Buffer.alloc(0)) =>
+        spawnSync(process.execPath, ['--import', import.meta.resolve('tsx'), MAIN, ...words], { cwd, input });
+      const words = ['--apply', '-', target, '--state-dir', 'state', '--snapback', 'undo'];
+      const applied = run(folder, words, await cutStream());
+      expect([applied.status, isBase()]).toEqual([5, false]);
+      expect(applied.stderr.toString()).toContain(`--state-dir ${state}`);
+      expect(statSync(join(folder, 'undo.partial')).size).toBeGreaterThan(SIZE / 2);
+      const recovered = run('/', ['recover', target, '--state-dir', state]);
+      expect([recovered.status, isBase()], recovered.stderr.toString()).toEqual([0, true]);
+    },
+    SLOW,
+  );
+});
