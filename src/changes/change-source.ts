@@ -19,6 +19,8 @@ export interface ChangeSource {
   readonly volumeSize: number;
   /** Where the new bytes are read. */
   readonly data: BlockDevice;
+  /** Whether `data` was made for this source, of `origin`, and goes with it: so does the state that `result` names. */
+  readonly isDataTemporary?: boolean;
   /** The volume as it was at the base, or null where it cannot be read any more: then nothing can be proved. */
   readonly baseVolume: ReadableVolume | null;
   /** Where at least what did not change since the base can be read, if `baseVolume` is null. */

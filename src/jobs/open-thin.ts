@@ -78,6 +78,7 @@ export async function openThinSource(
       result: data.identity,
       volumeSize: device.size,
       data: device,
+      isDataTemporary: data.isTemporary,
       baseVolume: base,
       // What is the same in both can be read of either.
       unchangedVolume: device,
@@ -104,6 +105,8 @@ export async function openThinSource(
 export interface HeldData {
   readonly volume: ActiveThinVolume;
   readonly identity: string | null;
+  /** Whether it is a snapshot that goes with the release. */
+  readonly isTemporary: boolean;
   /** Watches a device that others could write to; null where none can. */
   readonly watch: LiveWatch | null;
   release(): Promise<void>;
@@ -115,14 +118,14 @@ export async function holdData(
   status: ThinPoolStatus,
   about: Surroundings,
 ): Promise<HeldData> {
-  const nothing = () => Promise.resolve();
+  const asItIs = { volume: now, isTemporary: false, release: () => Promise.resolve() };
   const { number } = now.active;
-  if (await isReadOnly(number)) return { volume: now, identity: now.uuid, watch: null, release: nothing };
+  if (await isReadOnly(number)) return { ...asItIs, identity: now.uuid, watch: null };
   // Looked at before our own open counts as one.
   const watch = await LiveWatch.begin(about.spawner, number);
   if (watch.wasOpen) return await snapshotData(now, status, about);
   const identity = now.lvm?.origin == null ? stoppedIdentity(null) : now.uuid;
-  return { volume: now, identity, watch, release: nothing };
+  return { ...asItIs, identity, watch };
 }
 
 /** The mappings of a volume that is written go away under whoever reads it: they are read from a snapshot of it. */
@@ -149,7 +152,8 @@ async function snapshotData(
     const volume = await findThinVolume(about.spawner, snapshot.name);
     if (volume?.active == null)
       throw new SnapshotError(snapshot.name, 'made, but not found as a thin volume');
-    return { volume: { ...volume, active: volume.active }, identity: volume.uuid, watch: null, release };
+    const held = { ...volume, active: volume.active };
+    return { volume: held, identity: volume.uuid, isTemporary: true, watch: null, release };
   } catch (error) {
     // What went wrong first says more.
     await release().catch(() => undefined);

@@ -108,8 +108,9 @@ async function checkFrozen(source: ChangeSource, isForced: boolean): Promise<Rea
       `${problem}; make snapshots read-only, or vouch for it: --force=writable`,
     );
   }
-  if ((await source.dataProof()) === null && !(await isReadOnlyDevice(source.data.path))) {
-    const problem = `nothing proves that ${source.data.path}, where the new bytes are, stays as it is`;
+  if (!(await isDataFrozen(source))) {
+    const where = source.isDataTemporary === true ? source.origin : source.data.path;
+    const problem = `nothing proves that ${where}, where the new bytes are, stays as it is`;
     throw new SnapshotError(
       source.name,
       `${problem}: name a read-only later snapshot (--data-source), or vouch for it: --force=writable`,
@@ -118,8 +119,11 @@ async function checkFrozen(source: ChangeSource, isForced: boolean): Promise<Rea
   return source.baseVolume;
 }
 
-async function isReadOnlyDevice(path: string): Promise<boolean> {
-  const stats = await stat(path);
+/** A snapshot that was made for this run does not count: no target will ever be known to hold its state. */
+async function isDataFrozen(source: ChangeSource): Promise<boolean> {
+  if (source.isDataTemporary === true) return false;
+  if ((await source.dataProof()) !== null) return true;
+  const stats = await stat(source.data.path);
   return stats.isBlockDevice() && (await isReadOnly(deviceNumberOf(stats)));
 }
 
@@ -141,7 +145,7 @@ function headerOf(source: ChangeSource, changes: ChangeSet, about: Surroundings)
     kind: 'undo',
     volumeSize: source.volumeSize,
     blockSize: Math.min(COMPARED_UNIT, changes.granularity),
-    base: source.result,
+    base: source.isDataTemporary === true ? null : source.result,
     result: source.base,
     expectedBytes: changes.trackedBytes,
     names: { source: source.name, origin: source.origin },

@@ -1,4 +1,4 @@
-import { closeSync, openSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { copyDevice, readDirectly, scatterWrites } from './support/devices.js';
@@ -188,6 +188,41 @@ describe('a thin volume in use', () => {
       closeSync(holder);
     }
     expect(await digestOf(target)).toBe(await digestOf(volume));
+  });
+});
+
+describe('a snapback of a thin snapshot', () => {
+  const file = '/run/thin.undo';
+
+  it('of a volume in use is refused: the snapshot that is made for the run is no state of a target', async () => {
+    await lv('lvcreate', '-s', '-ky', '-K', '-ay', '-pr', '-n', 'frozen', `${GROUP}/vol`);
+    await copyDevice(`/dev/${GROUP}/frozen`, target);
+    const base = await digestOf(target);
+    await change('snapback');
+    const words = ['snapback', `${GROUP}/frozen`, '-o', file];
+    const holder = openSync(volume, 'r');
+    try {
+      const advice =
+        /nothing proves that vg-thin\/vol, where the new bytes are, stays as it is: name a read-only/;
+      await expectFailure(words, 4, advice);
+      expect(existsSync(file)).toBe(false);
+      expect(await reportOf(...words, '--force=writable')).toMatchObject({ base: null });
+    } finally {
+      closeSync(holder);
+    }
+    await copyDevice(volume, target);
+    await runLvmsync('--apply', file, target);
+    expect(await digestOf(target)).toBe(base);
+    rmSync(file);
+  });
+
+  it('to a later one takes a target back', async () => {
+    await lv('lvcreate', '-s', '-ky', '-K', '-ay', '-pr', '-n', 'later', `${GROUP}/vol`);
+    await runLvmsync('snapback', `${GROUP}/frozen`, '-o', file, '-r', `${GROUP}/later`);
+    await copyDevice(`/dev/${GROUP}/later`, target);
+    await runLvmsync('--apply', file, target);
+    expect(await digestOf(target)).toBe(await digestOf(`/dev/${GROUP}/frozen`));
+    rmSync(file);
   });
 });
 
