@@ -46,6 +46,11 @@ export interface ChangeSource {
   dataProof(): Promise<string | null>;
   /** Throws SnapshotError unless the source still knows every change, as it must after the data was read. */
   checkValid(): Promise<void>;
+  /**
+   * When the state that the changes lead to came to be, in milliseconds since 1970; null where nobody knows. Without it,
+   * that is now.
+   */
+  readonly madeAt?: () => Promise<number | null>;
   /** After the last read: whether all that was read is the volume's state at one moment. */
   isConsistent(): Promise<boolean>;
   close(): Promise<void>;

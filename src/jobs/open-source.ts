@@ -2,6 +2,7 @@ import type { ChangeSource, FillingSource } from '../changes/change-source.js';
 import { BaseView } from '../changes/base-view.js';
 import { TwoStores } from '../changes/two-stores.js';
 import { checkExceptionStore, readExceptionStore, type StoreContents } from '../changes/exception-store.js';
+import { readBirth } from '../lvm/birth.js';
 import { readStoreLevel, type FillLevel } from '../lvm/fill-level.js';
 import { nodeOf } from '../lvm/device-node.js';
 import { checkSnapshotStatus, findSnapshot } from '../lvm/snapshot.js';
@@ -87,6 +88,7 @@ async function openSnapshotSource(
       return levels.filter((level) => level !== null);
     },
     isConsistent: () => watch.isConsistent(),
+    ...(later === null ? {} : { madeAt: () => readBirth(spawner, later) }),
     dataProof: () => watch.dataProof(),
   });
 }

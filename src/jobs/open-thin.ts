@@ -4,6 +4,7 @@ import { isReadOnly, type DeviceNumber } from '../device/device-facts.js';
 import { openLocalDevice, type LocalDevice } from '../device/local-device.js';
 import { SnapshotError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
+import { readBirth } from '../lvm/birth.js';
 import { DeviceMapper } from '../lvm/device-mapper.js';
 import { nodeOf } from '../lvm/device-node.js';
 import { readPoolLevels, type FillLevel } from '../lvm/fill-level.js';
@@ -91,6 +92,8 @@ export async function openThinSource(
       },
       readLevels: () => readPoolLevels(about.spawner, pair.pool),
       isConsistent: async () => data.watch === null || (await data.watch.sawNoWriter()),
+      // Only a snapshot is in the state in which it was made.
+      ...(data.identity === data.volume.uuid ? { madeAt: () => readBirth(about.spawner, data.volume) } : {}),
       // One can be activated, written and deactivated again with nothing left that tells.
       dataProof: () => Promise.resolve(null),
       close,

@@ -59,7 +59,7 @@ export async function makeSnapback(
     const changes = await source.readChanges();
     const packing = options.codec === null ? await fastestPacking() : await packingOf(options.codec);
     const { lend } = new BufferPool(MEMORY);
-    const header = headerOf(source, changes, about);
+    const header = await headerOf(source, changes, about);
     about.progress.start(changes.trackedBytes);
     const { size, result: savedBytes } = await writeArchive(out, header, async (writer) => {
       const blocks = oldBlocks(base, source.data, () => changes.trackedExtents(), lend);
@@ -140,7 +140,13 @@ async function checkStill(source: ChangeSource, changes: ChangeSet): Promise<voi
   );
 }
 
-function headerOf(source: ChangeSource, changes: ChangeSet, about: Surroundings): StreamHeader {
+async function headerOf(
+  source: ChangeSource,
+  changes: ChangeSet,
+  about: Surroundings,
+): Promise<StreamHeader> {
+  // An undo's time is the one at which its base came to be: by that, states are found and kept.
+  const madeAt = (await source.madeAt?.()) ?? null;
   return {
     kind: 'undo',
     volumeSize: source.volumeSize,
@@ -150,6 +156,7 @@ function headerOf(source: ChangeSource, changes: ChangeSet, about: Surroundings)
     expectedBytes: changes.trackedBytes,
     names: { source: source.name, origin: source.origin },
     ...makerOf(about),
+    ...(madeAt === null ? {} : { time: new Date(madeAt).toISOString() }),
   };
 }
 

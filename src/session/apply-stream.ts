@@ -8,10 +8,12 @@ import type { StreamHeader } from '../stream/stream-header.js';
 import { Applier } from '../target/applier.js';
 import { isOverwriting, keepsOldBytes, type ApplyPolicy } from '../target/apply-policy.js';
 import { isBorneOut, mustBeProved, stateDuring, type FoundContents } from '../target/apply-states.js';
+import { releaseBlock } from '../target/block-run.js';
 import { Journal } from '../target/journal.js';
 import type { OpenTarget } from '../target/open-target.js';
 import type { CopiedPlace } from '../target/state-record.js';
 import type { ResumableApply } from '../target/unfinished-apply.js';
+import { RoomBudget } from '../target/room-budget.js';
 import { undoHeader } from '../target/undo-header.js';
 import { Wants } from '../target/wants.js';
 import type { IncomingItems } from './incoming-items.js';
@@ -52,6 +54,7 @@ export interface ApplyOptions {
 /** An apply under way: the blocks, the journal that takes them back, the record of the state. */
 export class Apply {
   private changedBytes: number;
+  private readonly room: RoomBudget;
   /** How far a full copy has come. */
   private copied: CopiedPlace | null = null;
   /** Whether the stream does not lead to the state that its header names. */
@@ -70,6 +73,7 @@ export class Apply {
     private readonly broughtBefore = 0,
   ) {
     this.changedBytes = broughtBefore;
+    this.room = new RoomBudget(options.target.device, incoming.header, about.spawner);
   }
 
   /** Begins with a new journal, if there is to be one. Throws as `Journal.begin`. */
@@ -177,18 +181,33 @@ export class Apply {
 
   private async take(item: StreamItem): Promise<void> {
     if (item.kind === 'proof') this.applier.expect(item);
-    else if (item.kind === 'section') await this.applier.openSection(item);
-    else if (item.kind === 'checkpoint') await this.makeDurable(item);
+    else if (item.kind === 'section') {
+      // For all of it: within one nothing may be waited for.
+      await this.findRoom(item.length);
+      await this.applier.openSection(item);
+    } else if (item.kind === 'checkpoint') await this.makeDurable(item);
     else if (item.kind === 'resume') throw unexpectedResume(item);
     else if (item.kind === 'nameless') this.isNameless = true;
     // Nothing else is needed of a new pass: the applier orders what overlaps by itself.
     else if (item.kind === 'next-pass') this.applier.closeSection();
     else {
       const { length } = item;
+      await this.findRoom(length).catch((error: unknown) => {
+        releaseBlock(item);
+        throw error;
+      });
       await this.applier.apply(item);
       this.changedBytes += length;
       this.about.progress.advance(length);
     }
+  }
+
+  /** Where more comes than was announced, what takes it in is looked at before it is written. */
+  private async findRoom(length: number): Promise<void> {
+    if (this.room.covers(this.changedBytes + length)) return;
+    // What is under way would be counted as room.
+    await this.applier.finish();
+    await this.room.extend(this.changedBytes, length);
   }
 
   private async makeDurable({ frame, token }: Extract<StreamItem, { kind: 'checkpoint' }>): Promise<void> {

@@ -43,15 +43,23 @@ let target = '';
 /** Of each state of the volume: what it holds, and its identity. */
 const digests: string[] = [];
 const states: string[] = [];
+/** When LVM made its snapshot. */
+const births: string[] = [];
 
 const snapshotOf = (generation: number) => `${GROUP}/s${generation}`;
 
 async function freeze(generation: number): Promise<void> {
   await createSnapshot(GROUP, 'origin', `s${generation}`, { size: '20M', permission: 'r' });
   digests.push(await digestOf(`/dev/${snapshotOf(generation)}`));
+  births.push(await birthOf(snapshotOf(generation)));
   states.push(
     (await run(['dmsetup', 'info', '-c', '--noheadings', '-o', 'uuid', `vg--archive-s${generation}`])).trim(),
   );
+}
+
+async function birthOf(snapshot: string): Promise<string> {
+  const words = ['--noheadings', '-o', 'lv_time', '--config', 'report/time_format="%s"', snapshot];
+  return new Date(Number(await run(['lvs', ...words])) * 1000).toISOString();
 }
 
 async function change(generation: number): Promise<void> {
@@ -138,6 +146,15 @@ describe('a folder of snapbacks', () => {
 });
 
 describe('snapbacks that the sender made', () => {
+  it('bear the time at which the state came to be that they lead back from', async () => {
+    const { archives } = (await reportOf('archive', 'list', SENT)) as {
+      archives: readonly { base: string; time: string }[];
+    };
+    expect(new Map(archives.map(({ base, time }) => [base, time]))).toEqual(
+      new Map(TIMES.map((_, index) => [states[index + 1], births[index + 1]])),
+    );
+  });
+
   it('take a target back, whose state is found by what it holds, to each earlier one', async () => {
     for (const generation of [3, 0]) {
       await copyDevice(`/dev/${snapshotOf(LAST)}`, target);

@@ -1,20 +1,28 @@
+import { randomBytes } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { ProcessSpawner } from '../../src/host/spawner.js';
+import { FrameWriter } from '../../src/stream/frame-writer.js';
+import { Proto3Writer } from '../../src/stream/proto3.js';
 import { guardRoom } from '../../src/target/room.js';
 import { targetKeyOf } from '../../src/target/target-key.js';
-import { mapDevice, sectorsOf, unmapDevices, waitUntil } from './support/devices.js';
+import { someHeader } from '../stream/feed.js';
+import { collectingSink } from '../support/streams.js';
+import { mapDevice, readDirectly, sectorsOf, unmapDevices, waitUntil } from './support/devices.js';
 import {
   createSnapshot,
   createVolume,
   createVolumeGroup,
+  digestOf,
   lvmsync,
   mapperName,
   removeVolumeGroup,
   run,
   statusOf,
   tryToRun,
+  writeRandom,
 } from './support/lab.js';
+import { runLvmsync } from './support/outcomes.js';
 
 const GROUP = 'vg-room';
 const MEBIBYTE = 1024 * 1024;
@@ -108,7 +116,8 @@ describe('a target without room below it is refused', () => {
     await expect(check(target, 1)).rejects.toThrow(
       /a snapshot will be merged into it, .* \(lvchange --refresh --poll y vg-room\/kept\), and wait/,
     );
-    // A stream of the Ruby tool does not say how much it will write.
+    // A stream of the Ruby tool does not say how much it will write, and another's first table may be empty.
+    await expect(check(target, 0)).rejects.toThrow(/a snapshot will be merged into it/);
     const record = Buffer.concat([Buffer.alloc(11), Buffer.from([2]), Buffer.alloc(512, 'x')]);
     const input = Buffer.concat([Buffer.from('lvmsync PROTO[3]\n'), record]);
     const { status, stderr } = await lvmsync(['--apply', '-', target], { input });
@@ -162,6 +171,56 @@ describe('a target without room below it is refused', () => {
     await expect(check(thin, 1)).rejects.toThrow(
       /its thin pool vg-room\/pool is not in order, the kernel says ".* out_of_data_space .*" of it: repair or extend/,
     );
+  });
+});
+
+describe('a stream that brings more than it announced', () => {
+  const SIZE = 16 * MEBIBYTE;
+  const PIECE = 256 * 1024;
+  const pieces = Array.from({ length: 24 }, (_, index) => randomBytes(PIECE).fill(index, 0, 1));
+
+  /** As of an origin that was still at the start, and written while it was read. */
+  async function inTwoPasses(): Promise<Buffer> {
+    const sink = collectingSink();
+    const writer = new FrameWriter(sink);
+    await writer.start({ ...someHeader(SIZE), base: null, result: null, expectedBytes: 0 });
+    await writer.nextPass();
+    for (const [index, piece] of pieces.entries()) await writer.data(index * PIECE, piece);
+    await writer.finish();
+    return sink.bytes();
+  }
+
+  async function ofTheRubyTool(): Promise<Buffer> {
+    const sink = collectingSink();
+    const writer = new Proto3Writer(sink);
+    await writer.start();
+    for (const [index, piece] of pieces.entries()) await writer.data(index * PIECE, piece);
+    await writer.finish();
+    return sink.bytes();
+  }
+
+  it.each([
+    ['in a later pass', inTwoPasses],
+    ['as the Ruby tool announces nothing', ofTheRubyTool],
+  ])('is stopped before the target’s snapshot fills up: %s', async (_, make) => {
+    const target = await createTarget();
+    await writeRandom(target, 0, SIZE, 'base');
+    const before = await digestOf(target);
+    const snapshot = await createSnapshot(GROUP, 'kept', 'keeps', { size: '4M' });
+    const stream = await make();
+    const { status, stderr } = await lvmsync(['--apply', '-', target], { input: stream });
+    expect([status, stderr]).toEqual([
+      3,
+      expect.stringMatching(/kept: its snapshot vg-room\/keeps has room for/),
+    ]);
+    expect((await statusOf(mapperName(GROUP, 'keeps'), 4096)).exceptions).toBeGreaterThan(100);
+    expect(await digestOf(snapshot)).toBe(before);
+    await runLvmsync('recover', target);
+    expect(await digestOf(target)).toBe(before);
+
+    await run(['lvextend', '-qq', '-L', '20M', `${GROUP}/keeps`]);
+    expect(await lvmsync(['--apply', '-', target], { input: stream })).toMatchObject({ status: 0 });
+    expect((await readDirectly(target, 0, pieces.length * PIECE)).equals(Buffer.concat(pieces))).toBe(true);
   });
 });
 
