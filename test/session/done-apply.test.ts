@@ -1,4 +1,5 @@
 import {
+  cpSync,
   existsSync,
   linkSync,
   mkdirSync,
@@ -130,11 +131,12 @@ describe('an apply that is done', () => {
 describe('recover, after an apply that was done and whose name', () => {
   /** A crash after the end of the journal, of which the note is still there. */
   async function crashed(undo: string) {
+    const names = ['apply.json', 'apply.length'];
     const target = await targetOfA((place) => {
-      writeFileSync(join(folder, 'note'), readFileSync(join(place, 'apply.json')));
+      for (const name of names) cpSync(join(place, name), join(folder, name));
     });
     expect((await apply(target, await stream('A', 'B'), { snapback: undo })).error).toBeNull();
-    writeFileSync(join(target.folder, 'apply.json'), readFileSync(join(folder, 'note')));
+    for (const name of names) cpSync(join(folder, name), join(target.folder, name));
     return target;
   }
 
