@@ -27,6 +27,11 @@ export interface ChangeSource {
   readonly unchangedVolume: ReadableVolume | null;
   /** Whether nobody can have written to the base since it was frozen. */
   readonly isBaseReadOnly: boolean;
+  /**
+   * Whether it does not know any more what was new since the base and was discarded again: a target that was brought
+   * such bytes, from the same base before, keeps them.
+   */
+  readonly forgetsDiscarded?: boolean;
   /** What of this host it is read from: none of these may be its own target. */
   readonly paths: readonly string[];
   /**

@@ -83,6 +83,8 @@ export async function openThinSource(
       baseVolume: base,
       // What is the same in both can be read of either.
       unchangedVolume: device,
+      // Neither device maps such chunks, so thin_delta does not name them.
+      forgetsDiscarded: true,
       isBaseReadOnly: old.active !== null && (await isReadOnly(old.active.number)),
       paths: [...opened.map(({ path }) => path), await nodeOf(pair.now.active.number)],
       live: false,

@@ -74,6 +74,10 @@ export interface SendSession extends CheckpointLine, WantLine {
 
 const DEFAULT_BLOCK_SIZE = 4096;
 
+const FORGOTTEN =
+  'the target got something else from this base before: what was new then, and was discarded since, it keeps ' +
+  '(in a file system, free space); "lvmsync verify" tells, "lvmsync --scan" mends it';
+
 /** A pipe that says nothing. */
 export function silentReader(packer: BlockPacker | null): StreamReader {
   return {
@@ -127,6 +131,8 @@ async function sendStream(
   if (greeting.isStale && unchanged !== null) {
     for (const proof of await takeCloserSample(unchanged, first, lend)) await writer.prove(proof);
   }
+  const isDoubtful = keepsForgotten(source, greeting.holds);
+  if (isDoubtful) about.notice(`${source.name}: ${FORGOTTEN}`);
   if (options.dryRun) return await sendNothing(source, first, writer);
   about.progress.start(first.changedBytes);
   try {
@@ -136,7 +142,7 @@ async function sendStream(
     const sender = new BlockSender(source, old, writer, greeting.packer, lend, about, checkpoints, session);
     const all = await sender.sendPasses(rest);
     const consistent = sender.lastPassSawAll && (await source.isConsistent());
-    await writer.finish();
+    await writer.finish(isDoubtful);
     return {
       tableBytes: all.trackedBytes,
       changedBytes: sender.bytes + sender.resumedBytes,
@@ -148,6 +154,14 @@ async function sendStream(
   } finally {
     about.progress.stop();
   }
+}
+
+/** Whether a target may keep what a source does not know of any more: then it comes to no state that has a name. */
+function keepsForgotten(source: ChangeSource, holds: TargetState | null): boolean {
+  const { forgetsDiscarded = false, base, result } = source;
+  if (!forgetsDiscarded || holds === null || base === null) return false;
+  if (holds.is === 'exactly' && (holds.identity === base || holds.identity === result)) return false;
+  return holds.identity === base || holds.from === base;
 }
 
 /** What old bytes are used for, with the receiver that there is. */

@@ -32,6 +32,10 @@ export interface BlockWriter {
   openSection(section: Section): Promise<void>;
   /** From here on offsets may start again from 0. */
   nextPass(): Promise<void>;
-  /** Writes the end and closes the sink. A writer that never gets here leaves a truncated stream. */
-  finish(): Promise<StreamTotals>;
+  /**
+   * Writes the end and closes the sink. A writer that never gets here leaves a truncated stream.
+   *
+   * @param isNameless whether the stream does not, after all, lead to the state that its header names
+   */
+  finish(isNameless?: boolean): Promise<StreamTotals>;
 }

@@ -219,7 +219,6 @@ export class FrameWriter implements BlockWriter {
     await this.frame(NEXT_PASS, encodePass(this.order.pass));
   }
 
-  /** @param isNameless whether the stream does not, after all, lead to the state that its header names */
   async finish(isNameless = false): Promise<StreamTotals> {
     if (this.index?.isEmpty === false) await this.writeIndex(this.index);
     const { frames, dataBytes, zeroBytes, discardBytes } = this;

@@ -147,6 +147,26 @@ describe('a thin snapshot', () => {
       equal: true,
     });
   });
+
+  it('names no state where the target may keep what was new once and is discarded by now', async () => {
+    await takeBase('again');
+    await writeRandom(volume, 130 * CHUNK, 2 * CHUNK, 'new');
+    await runLvmsync(`${GROUP}/again`, target);
+    expect(await digestOf(target)).toBe(await digestOf(volume));
+    await run(['blkdiscard', '-o', String(130 * CHUNK), '-l', String(2 * CHUNK), volume]);
+    await writeRandom(volume, 0, 4096, 'more');
+    const again = await lvmsync([`${GROUP}/again`, target]);
+    expect(again).toMatchObject({
+      status: 0,
+      stderr: expect.stringMatching(
+        /the target got something else from this base before: .*--scan/,
+      ) as string,
+    });
+    // thin_delta has no word of it
+    expect(await differingChunks(target, volume)).toEqual([130, 131]);
+    await runLvmsync('--scan', volume, target);
+    expect(await digestOf(target)).toBe(await digestOf(volume));
+  });
 });
 
 describe('a thin volume in use', () => {
