@@ -7,6 +7,9 @@ import { STOPPED_PREFIX, type TargetState } from './state-record.js';
 
 const HALF_COPIED = 'it holds a part of a copy that was cut short: run "lvmsync copy" again';
 
+const BEHIND_ITS_BACK =
+  'written to behind the source’s back (or by an earlier run, with what a thin source discarded since)';
+
 /** In what a volume is counted for users. Bytes. */
 const BLOCK = 4096;
 
@@ -48,7 +51,7 @@ export function checkBase(
   throw new BaseMismatchError(
     target.path,
     null,
-    `${problem}; nothing was written. If you know better: --force=base, or copy the volume in full`,
+    `${problem}; nothing was written. "lvmsync --scan" sends whatever differs; if you know better: --force=base`,
   );
 }
 
@@ -78,8 +81,7 @@ function findSampleMismatch(
 ): string | null {
   const { changed, unchanged } = sample;
   if (unchanged.failed > 0) {
-    const what =
-      unchanged.failed * 2 > unchanged.looked ? 'another volume' : 'written to behind the source’s back';
+    const what = unchanged.failed * 2 > unchanged.looked ? 'another volume' : BEHIND_ITS_BACK;
     const share = `${unchanged.failed} of ${unchanged.looked} blocks that did not change`;
     return `${what}: ${share} differ from the source's, and would still differ afterwards`;
   }

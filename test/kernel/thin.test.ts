@@ -22,6 +22,8 @@ const CHUNK = 192 * 1024;
 const MIB = 1024 * 1024;
 const SIZE = 32 * MIB;
 const volume = `/dev/${GROUP}/vol`;
+/** Chunks that nothing else writes. */
+const NEW = [130, 131, 132, 133];
 
 let target = '';
 let lab: ThinLab;
@@ -150,20 +152,25 @@ describe('a thin snapshot', () => {
 
   it('names no state where the target may keep what was new once and is discarded by now', async () => {
     await takeBase('again');
-    await writeRandom(volume, 130 * CHUNK, 2 * CHUNK, 'new');
+    const [first = 0] = NEW;
+    const length = NEW.length * CHUNK;
+    await writeRandom(volume, first * CHUNK, length, 'new');
     await runLvmsync(`${GROUP}/again`, target);
     expect(await digestOf(target)).toBe(await digestOf(volume));
-    await run(['blkdiscard', '-o', String(130 * CHUNK), '-l', String(2 * CHUNK), volume]);
+    await run(['blkdiscard', '-o', String(first * CHUNK), '-l', String(length), volume]);
     await writeRandom(volume, 0, 4096, 'more');
-    const again = await lvmsync([`${GROUP}/again`, target]);
+    // the sample of what did not change may meet it
+    const again = await lvmsync([`${GROUP}/again`, target, '--force', 'base']);
     expect(again).toMatchObject({
       status: 0,
       stderr: expect.stringMatching(
         /the target got something else from this base before: .*--scan/,
       ) as string,
     });
-    // thin_delta has no word of it
-    expect(await differingChunks(target, volume)).toEqual([130, 131]);
+    // thin_delta has no word of it; the kernel decides which chunks it unmaps
+    const kept = await differingChunks(target, volume);
+    expect(kept.length).toBeGreaterThan(0);
+    expect(NEW).toEqual(expect.arrayContaining(kept));
     await runLvmsync('--scan', volume, target);
     expect(await digestOf(target)).toBe(await digestOf(volume));
   });
