@@ -1,4 +1,5 @@
 import { mkdirSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { copyDevice, scatterWrites } from './support/devices.js';
 import {
@@ -36,6 +37,8 @@ async function freeze(chunks: readonly [string, string]): Promise<void> {
   await createSnapshot(GROUP, 'origin', 'old', { size: '20M', chunkSize: chunks[0] });
   await scatterWrites(origin, { unit: 4096, stride: 5, count: 100, seed: 'between' });
   await writeRandom(origin, 12 * MEBIBYTE, 4096, 'between, and not after');
+  // LVM tells their times by seconds
+  await pause(1100);
   await createSnapshot(GROUP, 'origin', 'new', { size: '20M', chunkSize: chunks[1] });
   await scatterWrites(origin, { unit: 4096, stride: 7, count: 100, seed: 'after' });
 }
