@@ -65,7 +65,9 @@ describe('a target that someone wrote to since the record was made', () => {
     for (let run = 0; run < 2; run++) {
       const { error } = await transfer(target);
       expect(error).toMatchObject({ code: 'BASE_MISMATCH' });
-      expect(error?.message).toMatch(/behind the source’s back .*: 1 of (995|128) blocks that did not change/);
+      expect(error?.message).toMatch(
+        /behind the source’s back .*: 1 of (995|128) blocks that did not change/,
+      );
       expect(error?.message).toMatch(/nothing was written/);
       expect(device.bytes.equals(before)).toBe(true);
     }
