@@ -197,3 +197,8 @@ export function describeCause(cause: unknown): string {
   // Node writes "EIO: i/o error, read": the call is already named by whoever wraps it.
   return cause.message.replace(/^(E[A-Z0-9]+: [^,]+),.*$/s, '$1');
 }
+
+/** Whether a system call failed with this errno, such as `EBUSY`. */
+export function isErrno(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code;
+}

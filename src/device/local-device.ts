@@ -4,14 +4,14 @@ import { read, write, writev } from 'node:fs';
 import type { Stats } from 'node:fs';
 import type { Spawner } from '../host/spawner.js';
 import { tryToLock } from '../host/system-calls.js';
-import { CommandError, DeviceError, UnsafeTargetError } from '../errors.js';
+import { CommandError, DeviceError, isErrno, UnsafeTargetError } from '../errors.js';
 import { endOf, type Extent } from '../extent.js';
 import { allocateAligned, freeAligned, isAligned, roundDown, roundUp } from './aligned-memory.js';
 import type { BlockDevice } from './block-device.js';
 import { dataExtentsOf } from './data-extents.js';
 import { deallocate, zeroLeftOvers } from './deallocate.js';
 import { deviceNumberOf, readDeviceFacts, type DeviceNumber } from './device-facts.js';
-import { isErrno, openError, refuseReadOnly } from './open-error.js';
+import { openError, refuseReadOnly } from './open-error.js';
 
 /** How far apart a file's direct reads may start: no common disk has larger sectors. */
 const FILE_ALIGNMENT = 4096;

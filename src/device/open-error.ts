@@ -1,5 +1,5 @@
 import type { Stats } from 'node:fs';
-import { DeviceError, UnsafeTargetError } from '../errors.js';
+import { DeviceError, isErrno, UnsafeTargetError } from '../errors.js';
 import { deviceNumberOf, isReadOnly } from './device-facts.js';
 
 /** What it means to a user that a device or file cannot be opened. */
@@ -17,9 +17,4 @@ export async function refuseReadOnly(path: string, stats: Stats): Promise<void> 
   if (!stats.isBlockDevice() || !(await isReadOnly(deviceNumberOf(stats)))) return;
   const advice = 'blockdev --setrw, or of a view that was cut short lvmsync view close, lets it be written';
   throw new DeviceError(path, 'open', null, `EROFS: the device is read-only (${advice})`);
-}
-
-/** Whether a system call failed with this errno, such as `EBUSY`. */
-export function isErrno(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code;
 }

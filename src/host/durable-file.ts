@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { link, lstat, mkdir, open, readFile, rename, unlink } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { DeviceError } from '../errors.js';
+import { DeviceError, isErrno } from '../errors.js';
 
 /** Replaces a small file as a whole: after a crash it is the old one or the new one. Throws DeviceError. */
 export async function writeDurably(path: string, text: string): Promise<void> {
@@ -95,9 +95,4 @@ export function describeRefusal(error: unknown): unknown {
 
 function isMissing(error: unknown): boolean {
   return isErrno(error, 'ENOENT');
-}
-
-/** Whether an error is the system's of this name, `ENOENT` for one. */
-export function isErrno(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code;
 }

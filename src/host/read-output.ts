@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { CommandError } from '../errors.js';
+import { CommandError, isErrno } from '../errors.js';
 import type { RunningCommand } from './spawner.js';
 import type { Surroundings } from './surroundings.js';
 
@@ -64,7 +64,8 @@ async function waitForEnd(child: RunningCommand): Promise<{ status: number | nul
 }
 
 function cannotStart(argv: readonly string[], comesWith: string, error: unknown): CommandError {
-  const isMissing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
-  const problem = isMissing ? `not installed: it comes with ${comesWith}` : 'cannot be started';
+  const problem = isErrno(error, 'ENOENT')
+    ? `not installed: it comes with ${comesWith}`
+    : 'cannot be started';
   return new CommandError(argv, null, '', problem, { cause: error });
 }

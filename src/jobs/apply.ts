@@ -1,6 +1,6 @@
 import { BufferPool } from '../device/aligned-memory.js';
 import type { ByteSource } from '../byte-channel.js';
-import { DeviceError } from '../errors.js';
+import { DeviceError, isErrno } from '../errors.js';
 import { stateDirOf, type Surroundings } from '../host/surroundings.js';
 import type { ReceiveSummary } from '../session/apply-stream.js';
 import { receiveStream } from '../session/receive-stream.js';
@@ -100,7 +100,7 @@ export function openTargetFor(
 /** Whoever knows cp or rsync may expect a target to be made. */
 function adviseWhereMissing(error: unknown, path: string): unknown {
   if (!(error instanceof DeviceError) || error.path !== path) return error;
-  if (!(error.cause instanceof Error && 'code' in error.cause && error.cause.code === 'ENOENT')) return error;
+  if (!isErrno(error.cause, 'ENOENT')) return error;
   const advice =
     'targets are never created: create the volume first, as large as the source, or let "lvmsync copy --create" do it';
   return new DeviceError(path, 'stat', null, `ENOENT: no such file or directory; ${advice}`);

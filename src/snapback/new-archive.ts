@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { link, open, unlink, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { DeviceError, UsageError } from '../errors.js';
+import { DeviceError, isErrno, UsageError } from '../errors.js';
 import { describeRefusal, removeDurably, syncFolderOf } from '../host/durable-file.js';
 import { FrameWriter } from '../stream/frame-writer.js';
 import type { StreamHeader } from '../stream/stream-header.js';
@@ -55,8 +55,9 @@ export class NewArchive {
     await this.gathered.sync();
     // Unlike a rename, this cannot replace a file that came to be meanwhile.
     await link(this.unfinished, this.path).catch((error: unknown) => {
-      const isTaken = error instanceof Error && 'code' in error && error.code === 'EEXIST';
-      throw isTaken ? alreadyThere(this.path) : new DeviceError(this.path, 'write', null, error);
+      throw isErrno(error, 'EEXIST')
+        ? alreadyThere(this.path)
+        : new DeviceError(this.path, 'write', null, error);
     });
     await syncFolderOf(this.path);
     await this.file.close();

@@ -1,8 +1,8 @@
 import { constants } from 'node:fs';
 import { lstat, open, stat, unlink } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { DeviceError, UnsafeTargetError, UsageError } from '../errors.js';
-import { giveName, isErrno, makePrivateFolder, removeDurably, syncFolderOf } from '../host/durable-file.js';
+import { DeviceError, isErrno, UnsafeTargetError, UsageError } from '../errors.js';
+import { giveName, makePrivateFolder, removeDurably, syncFolderOf } from '../host/durable-file.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { makePartialVolume, type VolumeName } from '../lvm/create-volume.js';
 import { findDiscardUnit } from '../lvm/discard-unit.js';

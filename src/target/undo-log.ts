@@ -4,7 +4,7 @@ import { ChunkSet } from '../changes/chunk-set.js';
 import { allocateAligned, freeAligned } from '../device/aligned-memory.js';
 import type { BlockDevice } from '../device/block-device.js';
 import { isZero } from '../device/zero-test.js';
-import { DeviceError, UsageError } from '../errors.js';
+import { DeviceError, isErrno, UsageError } from '../errors.js';
 import { endOf, type Extent } from '../extent.js';
 import { MAX_BLOCK_LENGTH, type Announcement } from '../stream/frame-format.js';
 import { FrameWriter, type WrittenStream } from '../stream/frame-writer.js';
@@ -71,7 +71,7 @@ export class UndoLog {
   ): Promise<UndoLog> {
     const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
     const file = await open(path, flags, 0o600).catch((error: unknown) => {
-      if (error instanceof Error && 'code' in error && error.code === 'EEXIST') {
+      if (isErrno(error, 'EEXIST')) {
         throw unfinishedSnapback(path);
       }
       throw new DeviceError(path, 'open', null, error);

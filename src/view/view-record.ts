@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
-import { DeviceError, FormatError, UsageError } from '../errors.js';
+import { DeviceError, FormatError, isErrno, UsageError } from '../errors.js';
 import { makePrivateFolder, readIfThere, removeDurably, writeDurably } from '../host/durable-file.js';
 import { lockFolder, type RunLock } from '../host/run-lock.js';
 import type { Surroundings } from '../host/surroundings.js';
@@ -106,7 +106,7 @@ export class ViewEntry {
 export async function readViews(stateDir: string): Promise<ViewRecord[]> {
   const folder = join(stateDir, 'views');
   const names = await readdir(folder).catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+    if (isErrno(error, 'ENOENT')) return [];
     throw new DeviceError(folder, 'read', null, error);
   });
   const records = await Promise.all(names.sort().map((name) => readRecord(join(folder, name))));
