@@ -78,7 +78,9 @@ export async function startTwoHosts(wish: TwoHostsWish = {}): Promise<TwoHosts> 
   const users = wish.users ?? [];
   mkdirSync(FOLDER, { recursive: true });
   const stopFiles = await takeOverFiles(users);
-  await run(['modprobe', '-a', 'ipv6', 'veth']);
+  // some kernels have it built in
+  const ipv6 = existsSync('/proc/net/if_inet6') ? [] : ['ipv6'];
+  await run(['modprobe', '-a', ...ipv6, 'veth']);
   await run(['ip', 'netns', 'add', 'far']);
   await joinHosts(null, 'far', '10.7.0', 'fd07:');
   const far = await startHost({ name: 'far', v4: '10.7.0.2', v6: 'fd07::2' }, users);

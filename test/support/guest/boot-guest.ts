@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync, readFileSync, readSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { layOutJob, readStatus, type GuestJob, type JobFolder } from './guest-job.js';
+import { usualKernel, type GuestKernel } from './guest-kernel.js';
 import { findMemoryFolder } from './guest-memory.js';
 import { nextProcessor } from './guest-processor.js';
 
@@ -32,15 +33,16 @@ export async function bootGuest(job: GuestJob): Promise<GuestResult> {
 }
 
 /**
- * Boots a User-Mode-Linux guest whose root is this machine's own root file system, with LVM ready, and runs
- * one command in it as root. Everything of its own lies in a private folder and goes with it; disk images
+ * Boots a User-Mode-Linux guest whose root is this machine's own root file system, or the one that is named, with LVM
+ * ready, and runs one command in it as root. Everything of its own lies in a private folder and goes with it; disk images
  * that were named by path stay. Several guests may run at once.
  */
 export function startGuest(job: GuestJob): RunningGuest {
   const memoryMiB = job.memoryMiB ?? 1024;
   const memoryFolder = findMemoryFolder(memoryMiB);
-  const folder = layOutJob(job);
-  const kernel = startKernel(folder, memoryMiB, memoryFolder);
+  const program = job.kernel ?? usualKernel();
+  const folder = layOutJob(job, program);
+  const kernel = startKernel(program, folder, memoryMiB, memoryFolder);
   let cutShort: 'killed' | 'timed out' | null = null;
   const cut = (why: 'killed' | 'timed out'): void => {
     cutShort ??= why;
@@ -91,10 +93,15 @@ const SUPERVISOR = `
   wait "$guest"
   kill -KILL "-$guest" "$watcher" 2>/dev/null`;
 
-function startKernel(folder: JobFolder, memoryMiB: number, memoryFolder: string): ChildProcess {
+function startKernel(
+  { program, words, preload }: GuestKernel,
+  folder: JobFolder,
+  memoryMiB: number,
+  memoryFolder: string,
+): ChildProcess {
   const console = openSync(path.join(folder.path, 'console'), 'a');
   const kernel = [
-    ...['taskset', '--cpu-list', String(nextProcessor()), 'linux.uml'],
+    ...['taskset', '--cpu-list', String(nextProcessor()), program],
     `mem=${memoryMiB}M`,
     ...['rootfstype=hostfs', 'rootflags=/', 'rw', `init=${path.join(folder.path, 'guest-init')}`],
     ...folder.diskArguments,
@@ -102,12 +109,13 @@ function startKernel(folder: JobFolder, memoryMiB: number, memoryFolder: string)
     // measures checksum speeds for a second at boot
     'initcall_blacklist=raid6_select_algo',
     ...[`uml_dir=${path.join(folder.path, 'uml')}`, 'umid=guest'],
+    ...words,
   ];
   const child = spawn('bash', ['-c', SUPERVISOR, 'guest', ...kernel], {
     // a Ctrl-C at the terminal is for us to handle
     detached: true,
     stdio: ['ignore', console, console, 'pipe'],
-    env: { ...process.env, TMPDIR: memoryFolder },
+    env: { ...process.env, TMPDIR: memoryFolder, LD_PRELOAD: preload ?? '' },
   });
   closeSync(console);
   return child;

@@ -9,6 +9,8 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import type { GuestKernel } from './guest-kernel.js';
+import type { GuestRoot } from './guest-root.js';
 
 /** A fresh zeroed disk of a size such as `64M` or `2G`, or the path of an existing image file. */
 export type GuestDisk = string;
@@ -21,6 +23,10 @@ export interface GuestJob {
   readonly disks?: readonly GuestDisk[];
   /** Where the command runs; the folder of this process by default. */
   readonly folder?: string;
+  /** The kernel that it boots; the fastest one that this machine has, by default. */
+  readonly kernel?: GuestKernel;
+  /** Its root file system; this machine's own by default. */
+  readonly root?: GuestRoot;
   /** Added to the guest's own few variables. */
   readonly environment?: Readonly<Record<string, string>>;
   /** Wall time for everything, boot included; 120 by default. */
@@ -37,8 +43,10 @@ export interface JobFolder {
   readonly diskArguments: readonly string[];
 }
 
+const CHECKOUT = path.resolve(import.meta.dirname, '../../..');
+
 /** Writes a job where `guest-init` finds it. The caller removes the folder. */
-export function layOutJob(job: GuestJob): JobFolder {
+export function layOutJob(job: GuestJob, kernel: GuestKernel): JobFolder {
   const folder = mkdtempSync(path.join(sharedTemporaryFolder(), 'lvmsync-guest-'));
   const inFolder = (name: string): string => path.join(folder, name);
   // A copy, because a kernel command line cannot hold a path with blanks in it.
@@ -53,6 +61,15 @@ export function layOutJob(job: GuestJob): JobFolder {
   writeFileSync(inFolder('command'), words(job.command));
   writeFileSync(inFolder('environment'), words(Object.entries(environment).map((pair) => pair.join('='))));
   writeFileSync(inFolder('folder'), job.folder ?? process.cwd());
+  writeFileSync(inFolder('modules'), kernel.modules);
+  if (job.root !== undefined && job.root.path !== '/') {
+    writeFileSync(inFolder('root'), job.root.path);
+    // what both sides see under the same paths; this machine's Node, as another system's own may not run there
+    writeFileSync(
+      inFolder('shared'),
+      words([sharedTemporaryFolder(), CHECKOUT, process.execPath, kernel.modules]),
+    );
+  }
   for (const name of ['out', 'err', 'console']) writeFileSync(inFolder(name), '');
   const diskArguments = (job.disks ?? []).map((disk, index) => {
     const image = inFolder(`disk${index}`);

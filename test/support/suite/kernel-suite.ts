@@ -2,7 +2,11 @@ import { readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { startGuest } from '../guest/boot-guest.js';
-import { addTallies, failure, tallyVitest, type Tally } from './tally.js';
+import { findSystem, type GuestSystem } from '../guest/guest-system.js';
+import { dealItems, keepFileTimes, readFileTimes, secondsOf, type KernelItem } from './deal-files.js';
+import { REPORT_VARIABLE } from './record-results.js';
+import { endedFiles, filesUnderWay, readReport, type FileEnded } from './report-lines.js';
+import { addTallies, failure, tallyFile, tallyVitest, type Tally } from './tally.js';
 
 const CHECKOUT = path.resolve(import.meta.dirname, '../../..');
 
@@ -19,73 +23,146 @@ export function crashTestFiles(): string[] {
 function testFilesBelow(folder: string): string[] {
   return readdirSync(path.join(CHECKOUT, folder), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.test.ts'))
-    .map((name) => path.join(folder, name));
+    .map((name) => path.join(folder, name))
+    .sort();
 }
 
-/** Seconds of the long ones in an otherwise idle guest, roughly: so that guests end at about the same time. */
-export const LONG_FILES: Readonly<Record<string, number>> = {
-  'cut-short.test.ts': 120,
-  'verify.test.ts': 115,
-  'copy.test.ts': 110,
-  'interrupted.test.ts': 110,
-  'thin.test.ts': 100,
-  'resume.test.ts': 90,
-  'ssh.test.ts': 80,
-  'delta.test.ts': 80,
-  'restricted.test.ts': 80,
-  'ssh-login.test.ts': 70,
-  'view.test.ts': 70,
-  'scan.test.ts': 65,
-  'local-sync.test.ts': 65,
-  'live-origin.test.ts': 60,
-  'traps.test.ts': 60,
-  'snapback.test.ts': 50,
-  'thin-refused.test.ts': 50,
+/** Files that the newer kernel cannot take, and why. */
+const ONLY_OLDER_KERNEL: Readonly<Record<string, string>> = {
+  'test/kernel/refused-snapshots.test.ts':
+    'Linux 7.2.7 divides by zero while it stacks the limits of a table that it loads',
 };
-const USUAL = 30;
 
-/** Deals the test files to so many guests, each to the one that has least to do, the longest first. */
-export function dealFiles(files: readonly string[], guests: number): string[][] {
-  const hands = Array.from({ length: guests }, () => ({ seconds: 0, files: [] as string[] }));
-  const lengthOf = (file: string): number => LONG_FILES[path.basename(file)] ?? USUAL;
-  for (const file of [...files].sort((a, b) => lengthOf(b) - lengthOf(a))) {
-    const hand = hands.reduce((least, each) => (each.seconds < least.seconds ? each : least));
-    hand.seconds += lengthOf(file);
-    hand.files.push(file);
-  }
-  return hands.map((hand) => hand.files);
+/** Whether a system can take a test file. */
+export function canTake({ kernel }: GuestSystem, file: string): boolean {
+  return kernel.name === 'own' || !(file in ONLY_OLDER_KERNEL);
 }
 
-export interface KernelRun {
-  /** Where vitest's reports go; seen by host and guest alike. */
-  readonly reportFolder: string;
-  /** Words for vitest, such as file names and `-t PATTERN`, for one guest; without them all files run, in two. */
-  readonly filters?: readonly string[];
+/** How the files went on one system. */
+export interface SystemResult {
+  readonly system: GuestSystem;
+  readonly tally: Tally;
+  /** Of the tests, added up. */
+  readonly seconds: number;
 }
 
-/** Runs the vitest project `kernel` inside guests that share the test files among them. */
-export async function runKernelSuite({ reportFolder, filters }: KernelRun): Promise<Tally> {
-  const hands =
-    filters === undefined ? dealFiles(kernelTestFiles(), Math.min(2, availableParallelism())) : [filters];
-  const runs = hands.map(async (words, index) => {
-    const name = hands.length === 1 ? 'kernel' : `kernel ${index + 1}/${hands.length}`;
-    const report = path.join(reportFolder, `kernel-${index + 1}.json`);
-    const guest = startGuest({
-      command: [process.execPath, ...vitestInGuest(report), ...words],
-      folder: CHECKOUT,
-      disks: ['2G', '2G'],
-      timeoutSeconds: 4 * 3600,
-      environment: {
-        ...{ CI: process.env['CI'] ?? '', FORCE_COLOR: process.stdout.isTTY ? '1' : '0' },
-        ...passedOn('LVMSYNC_KILLS', 'LVMSYNC_SEED'),
-      },
-      onOutput: printByLines(hands.length === 1 ? '' : `[${index + 1}] `),
-    });
-    const { status, ended, console: lastWords } = await guest.finished;
-    if (ended === 'finished') return tallyVitest(name, report, status);
-    return failure(`${name}: the guest ${ended}; its console said:\n${lastWords.trim()}`);
+/** Runs test files inside guests, two at a time, each system's in as few guests as can be. */
+export async function runKernelItems(
+  items: readonly KernelItem[],
+  reportFolder: string,
+): Promise<SystemResult[]> {
+  const times = readFileTimes();
+  const lanes = dealItems(items, Math.min(2, availableParallelism()), ({ file }) => secondsOf(times, file));
+  const runs = await Promise.all(lanes.map((lane, index) => new Lane(reportFolder, index + 1).run(lane)));
+  const results = runs.flat();
+  keepFileTimes(results.filter(({ system }) => system.root.name === 'own').flatMap(({ ended }) => ended));
+  return distinctSystems(items).map((system) => {
+    const ofSystem = results.filter((result) => result.system === system);
+    const seconds = ofSystem.flatMap(({ ended }) => ended).reduce((sum, file) => sum + file.seconds, 0);
+    return { system, tally: addTallies(ofSystem.map(({ tally }) => tally)), seconds };
   });
-  return addTallies(await Promise.all(runs));
+}
+
+function distinctSystems(items: readonly KernelItem[]): GuestSystem[] {
+  return [...new Set(items.map(({ system }) => system))];
+}
+
+interface GroupResult {
+  readonly system: GuestSystem;
+  readonly tally: Tally;
+  readonly ended: readonly FileEnded[];
+}
+
+/** One guest after the other. */
+class Lane {
+  private guests = 0;
+
+  constructor(
+    private readonly reportFolder: string,
+    private readonly number: number,
+  ) {}
+
+  async run(items: readonly KernelItem[]): Promise<GroupResult[]> {
+    const results: GroupResult[] = [];
+    for (const system of distinctSystems(items)) {
+      const files = items.filter((item) => item.system === system).map(({ file }) => file);
+      results.push(...(await this.runGroup(system, files)));
+    }
+    return results;
+  }
+
+  /** A guest that dies is started again for the files that it had left, and the file that it died of is told. */
+  private async runGroup(system: GuestSystem, files: readonly string[]): Promise<GroupResult[]> {
+    const results: GroupResult[] = [];
+    for (let left = files; left.length > 0;) {
+      const { result, died } = await runGuest(system, left, this.nextReport(), `[${this.number}] `);
+      results.push(result);
+      if (died === null) break;
+      const done = result.ended.map(({ ended }) => ended);
+      const [killer = null] = died;
+      // One that dies before the first file would die of the same again.
+      const rest = left.filter((file) => file !== killer && !done.includes(file));
+      if (killer === null || rest.length === left.length) {
+        results.push({
+          system,
+          ended: [],
+          tally: failure(`${system.name}: the guest died before ${rest.join(' ')}`),
+        });
+        break;
+      }
+      results.push(await this.runAgain(system, killer));
+      left = rest;
+    }
+    return results;
+  }
+
+  /** A guest's kernel died of a file: the file has a second chance on this system's own kernel, and both are told. */
+  private async runAgain(system: GuestSystem, killer: string): Promise<GroupResult> {
+    const other = findSystem(`own/${system.root.name}`);
+    const words = `${killer}: Linux ${system.kernel.version} died while it ran`;
+    console.log(`!!! ${words}`);
+    if (other === null || system.kernel.name === 'own') return { system, ended: [], tally: failure(words) };
+    console.log(`!!! ${killer}: it runs again, on Linux ${other.kernel.version}`);
+    const { result, died } = await runGuest(other, [killer], this.nextReport(), `[${this.number}] `);
+    return died === null ? { ...result, system } : { system, ended: [], tally: failure(words) };
+  }
+
+  private nextReport(): string {
+    this.guests += 1;
+    return path.join(this.reportFolder, `kernel-${this.number}-${this.guests}`);
+  }
+}
+
+/** Runs test files of the vitest project `kernel` in one guest. `died`: the files under way when it did, else null. */
+export async function runGuest(
+  system: GuestSystem,
+  words: readonly string[],
+  report: string,
+  prefix: string,
+): Promise<{ readonly result: GroupResult; readonly died: readonly string[] | null }> {
+  const { kernel, root, name } = system;
+  const guest = startGuest({
+    ...{ kernel, root },
+    command: [process.execPath, ...VITEST_IN_GUEST, ...words],
+    folder: CHECKOUT,
+    disks: ['2G', '2G'],
+    timeoutSeconds: 4 * 3600,
+    environment: {
+      ...{ CI: process.env['CI'] ?? '', FORCE_COLOR: process.stdout.isTTY ? '1' : '0' },
+      [REPORT_VARIABLE]: report,
+      ...passedOn('LVMSYNC_KILLS', 'LVMSYNC_SEED'),
+    },
+    onOutput: printByLines(prefix),
+  });
+  const { status, ended, console: lastWords } = await guest.finished;
+  const lines = readReport(report);
+  const files = endedFiles(lines);
+  if (ended === 'finished') {
+    return { result: { system, ended: files, tally: tallyVitest(name, report, status) }, died: null };
+  }
+  console.log(`!!! the guest ${ended}; its console said:\n${lastWords.trim()}`);
+  const tally = addTallies(files.map((file) => tallyFile(name, file)));
+  return { result: { system, ended: files, tally }, died: filesUnderWay(lines) };
 }
 
 /** Those of this process's own variables that are set. */
@@ -96,13 +173,11 @@ function passedOn(...names: readonly string[]): Record<string, string> {
 }
 
 /** The guest sees the checkout read-write: neither a cache nor a compiled configuration goes there. */
-function vitestInGuest(report: string): string[] {
-  return [
-    ...['node_modules/vitest/vitest.mjs', 'run', '--project=kernel'],
-    ...['--configLoader=runner', '--cache=false'],
-    ...['--reporter=verbose', '--reporter=json', `--outputFile.json=${report}`],
-  ];
-}
+const VITEST_IN_GUEST: readonly string[] = [
+  ...['node_modules/vitest/vitest.mjs', 'run', '--project=kernel'],
+  ...['--configLoader=runner', '--cache=false'],
+  ...['--reporter=verbose', '--reporter=./test/support/suite/record-results.ts'],
+];
 
 /** Prints whole lines only, so that two guests can share a terminal. */
 function printByLines(prefix: string): (stream: 'stdout' | 'stderr', piece: Buffer) => void {

@@ -2,8 +2,11 @@ import { spawnSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import path from 'node:path';
 import { bootGuest } from '../guest/boot-guest.js';
+import { hasAmx, prepareKernel, type KernelName } from '../guest/guest-kernel.js';
+import { describeRoot, prepareRoot, type RootName } from '../guest/guest-root.js';
+import { findSystem, type GuestSystem, type SystemName } from '../guest/guest-system.js';
 
-/** Debian's packages for the guest, each with a program that tells that it is there. */
+/** Debian's packages for the guests, each with a program that tells that it is there. */
 const PACKAGES: Readonly<Record<string, string>> = {
   'user-mode-linux': 'linux.uml',
   kmod: 'modprobe',
@@ -15,26 +18,68 @@ const PACKAGES: Readonly<Record<string, string>> = {
   e2fsprogs: 'mkfs.ext4',
   sudo: 'sudo',
   procps: 'pkill',
+  patchelf: 'patchelf',
+  debootstrap: 'debootstrap',
+  ...(hasAmx() ? { gcc: 'cc' } : {}),
 };
 
+/** What guests this machine can boot. */
+export interface Guests {
+  readonly systems: readonly GuestSystem[];
+  /** Why it cannot boot others, a line for each. */
+  readonly obstacles: readonly string[];
+}
+
 /**
- * Sees to it that this machine can boot a guest, installing what is missing where it may.
- *
- * @returns null when one booted, else the reason in one line.
+ * Sees to it that this machine can boot the systems that are named, installing and fetching what is missing where it
+ * may, and tells what it found. A kernel is tried before it is relied on.
  */
-export async function prepareGuests(): Promise<string | null> {
+export async function prepareGuests(names: readonly SystemName[]): Promise<Guests> {
+  const obstacles: string[] = [];
   const missing = missingPackages();
-  if (missing.length > 0) {
-    const reason = installPackages(missing);
-    if (reason !== null) return `Debian packages missing: ${missing.join(' ')} (${reason})`;
+  const reason = missing.length === 0 ? null : installPackages(missing);
+  if (reason !== null) obstacles.push(`Debian packages missing: ${missing.join(' ')} (${reason})`);
+  console.log(`== processor ${hasAmx() ? 'with' : 'without'} AMX`);
+  for (const kernel of distinct(names, 0) as KernelName[]) {
+    obstacles.push(...(await attempt(`kernel ${kernel}`, () => tryKernel(kernel))));
   }
+  for (const root of distinct(names, 1) as RootName[]) {
+    obstacles.push(...(await attempt(`root ${root}`, () => tryRoot(root))));
+  }
+  const systems = names.map((name) => findSystem(name)).filter((system) => system !== null);
+  return { systems, obstacles };
+}
+
+/** The kernels, or the roots, of systems. */
+function distinct(names: readonly SystemName[], part: 0 | 1): string[] {
+  return [...new Set(names.map((name) => name.split('/')[part] ?? ''))];
+}
+
+async function attempt(what: string, work: () => Promise<string>): Promise<string[]> {
   try {
-    const { ended, status, console: lastWords } = await bootGuest({ command: ['true'], timeoutSeconds: 300 });
-    if (status === 0) return null;
-    return `a trial guest ${ended}: ${lastWords.trim().split('\n').at(-1) ?? ''}`;
+    console.log(`== ${what}: ${await work()}`);
+    return [];
   } catch (error) {
-    return `a trial guest cannot be started: ${error instanceof Error ? error.message : String(error)}`;
+    return [`${what}: ${error instanceof Error ? error.message : String(error)}`];
   }
+}
+
+async function tryKernel(name: KernelName): Promise<string> {
+  const kernel = await prepareKernel(name);
+  const {
+    ended,
+    status,
+    console: lastWords,
+  } = await bootGuest({
+    ...{ command: ['true'], kernel, timeoutSeconds: 300 },
+  });
+  if (status !== 0) throw new Error(`a trial guest ${ended}: ${lastWords.trim().split('\n').at(-1) ?? ''}`);
+  const shim = kernel.preload === null ? '' : ', with a shim for AMX';
+  return `Linux ${kernel.version}${shim}`;
+}
+
+async function tryRoot(name: RootName): Promise<string> {
+  return describeRoot(await prepareRoot(name));
 }
 
 /** Null when all went well, else why not. */

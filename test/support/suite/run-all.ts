@@ -1,29 +1,81 @@
-import { crashTestFiles, kernelTestFiles, runKernelSuite } from './kernel-suite.js';
-import { prepareGuests } from './prepare-guests.js';
+import type { GuestSystem, SystemName } from '../guest/guest-system.js';
+import type { KernelItem } from './deal-files.js';
+import { canTake, crashTestFiles, kernelTestFiles, runKernelItems } from './kernel-suite.js';
+import { prepareGuests, type Guests } from './prepare-guests.js';
 import { makePrivateFolder } from './private-folder.js';
-import { BUILD, runProject, runStep, STATIC_CHECKS } from './steps.js';
-import { addTallies, EMPTY, failure, printTally, type Tally } from './tally.js';
+import { BUILD, runProject, runStep, STATIC_CHECKS, stopwatch } from './steps.js';
+import { addTallies, EMPTY, failure, formatCounts, printTally, type Tally } from './tally.js';
 
 const inCi = process.env['CI'] === 'true';
 
-/** Everything that wants a real kernel: in guests, and on guests from outside. */
-async function runOnRealKernels(reportFolder: string): Promise<Tally> {
-  const obstacle = await prepareGuests();
-  if (obstacle === null) {
-    console.log('\n== kernel tests');
-    return addTallies([await runKernelSuite({ reportFolder }), await runProject('crash', reportFolder)]);
+/** What `npm test` boots; `npm run test:matrix` runs everything on every system. */
+const SYSTEMS: readonly SystemName[] = ['newer/own', 'own/own', 'newer/debian13', 'own/debian13'];
+
+/** The test files that run on Debian 13 as well. */
+const CORE_FILES = [
+  ...['local-sync', 'ssh', 'thin', 'snapback', 'view', 'instant', 'copy', 'interrupted'],
+].map((name) => `test/kernel/${name}.test.ts`);
+
+/** Seconds of each part, for the reader. */
+const parts: [string, string][] = [];
+async function timed<T>(part: string, work: () => Promise<T>): Promise<T> {
+  const seconds = stopwatch();
+  try {
+    return await work();
+  } finally {
+    parts.push([part, seconds()]);
   }
-  if (inCi) return failure(`the kernel suite cannot run, and with CI=true it must: ${obstacle}`);
-  const files = [...kernelTestFiles(), ...crashTestFiles()];
-  console.log(`\n!!! THE KERNEL SUITE (${files.length} test files) IS SKIPPED: ${obstacle}`);
-  return { ...EMPTY, skipped: files.length };
+}
+
+/** Each file on the fastest kernel that can take it; the core ones on Debian 13 as well. */
+function chooseItems({ systems }: Guests): { items: KernelItem[]; without: string[] } {
+  const choose = (root: string, file: string): GuestSystem | undefined =>
+    systems.find((system) => system.root.name === root && canTake(system, file));
+  const wanted = [
+    ...kernelTestFiles().map((file) => ({ root: 'own', file })),
+    ...CORE_FILES.map((file) => ({ root: 'debian13', file })),
+  ].map(({ root, file }) => ({ root, file, system: choose(root, file) }));
+  return {
+    items: wanted.flatMap(({ system, file }) => (system === undefined ? [] : [{ system, file }])),
+    without: wanted.filter(({ system }) => system === undefined).map(({ root, file }) => `${file} (${root})`),
+  };
+}
+
+/** Everything that wants a real kernel: in guests, and on guests from outside. */
+async function runOnRealKernels(guests: Guests, reportFolder: string): Promise<Tally> {
+  const { items, without } = chooseItems(guests);
+  const tallies: Tally[] = [];
+  if (items.length > 0) {
+    console.log('\n== kernel tests');
+    const results = await timed('kernel tests', () => runKernelItems(items, reportFolder));
+    for (const { system, tally, seconds } of results) {
+      parts.push([`  on ${system.name}`, seconds.toFixed(1)]);
+      console.log(`== on ${system.name}: ${formatCounts(tally)}`);
+    }
+    tallies.push(...results.map(({ tally }) => tally));
+    tallies.push(await timed('crash tests', () => runProject('crash', reportFolder)));
+  } else {
+    without.push(...crashTestFiles());
+  }
+  if (without.length === 0) return addTallies(tallies);
+  const reasons = guests.obstacles.join('; ');
+  if (inCi) {
+    tallies.push(failure(`with CI=true these must run, and cannot: ${without.join(' ')}: ${reasons}`));
+    return addTallies(tallies);
+  }
+  console.log(`\n!!! ${without.length} KERNEL TEST FILES ARE SKIPPED: ${without.join(' ')}: ${reasons}`);
+  return addTallies([...tallies, { ...EMPTY, skipped: without.length }]);
 }
 
 const reportFolder = makePrivateFolder();
-const tallies = [await runStep(BUILD)];
-tallies.push(...(await Promise.all(STATIC_CHECKS.map(runStep))));
-tallies.push(await runProject('unit', reportFolder));
-tallies.push(await runProject('exhaustive', reportFolder));
-tallies.push(await runOnRealKernels(reportFolder));
+const guests = await timed('preparation', () => prepareGuests(SYSTEMS));
+for (const obstacle of guests.obstacles) console.log(`!!! ${obstacle}`);
+const tallies = [await timed('build', () => runStep(BUILD))];
+tallies.push(...(await timed('static checks', () => Promise.all(STATIC_CHECKS.map(runStep)))));
+tallies.push(await timed('unit tests', () => runProject('unit', reportFolder)));
+tallies.push(await timed('exhaustive tests', () => runProject('exhaustive', reportFolder)));
+tallies.push(await runOnRealKernels(guests, reportFolder));
 
+console.log('\n== seconds');
+for (const [part, seconds] of parts) console.log(`${seconds.padStart(8)}  ${part}`);
 process.exitCode = printTally(addTallies(tallies));

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import path from 'node:path';
+import { REPORT_VARIABLE } from './record-results.js';
 import { EMPTY, failure, tallyVitest, type Tally } from './tally.js';
 
 const CHECKOUT = path.resolve(import.meta.dirname, '../../..');
@@ -43,9 +44,10 @@ export async function runStep({ name, program, words }: Step): Promise<Tally> {
 /** Runs one of vitest's projects on this machine. */
 export async function runProject(project: string, reportFolder: string): Promise<Tally> {
   console.log(`\n== ${project} tests`);
-  const report = path.join(reportFolder, `${project}.json`);
-  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
-  const { status } = await runProgram('vitest', ['run', `--project=${project}`, ...reporters], 'shown');
+  const report = path.join(reportFolder, project);
+  const reporters = ['--reporter=default', '--reporter=./test/support/suite/record-results.ts'];
+  const words = ['run', `--project=${project}`, ...reporters];
+  const { status } = await runProgram('vitest', words, 'shown', { [REPORT_VARIABLE]: report });
   return tallyVitest(project, report, status);
 }
 
@@ -53,12 +55,13 @@ async function runProgram(
   program: string,
   words: readonly string[],
   output: 'shown' | 'collected',
+  variables: Readonly<Record<string, string>> = {},
 ): Promise<{ status: number | null; output: string }> {
   const destination = output === 'shown' ? 'inherit' : 'pipe';
   const ours = path.join(CHECKOUT, 'node_modules/.bin');
   const child = spawn(program, words, {
     cwd: CHECKOUT,
-    env: { ...process.env, PATH: `${ours}:${process.env['PATH'] ?? ''}` },
+    env: { ...process.env, ...variables, PATH: `${ours}:${process.env['PATH'] ?? ''}` },
     stdio: ['ignore', destination, destination],
   });
   const pieces: Buffer[] = [];
@@ -74,7 +77,8 @@ async function runProgram(
   return { status, output: Buffer.concat(pieces).toString() };
 }
 
-function stopwatch(): () => string {
+/** Tells the seconds since it was made. */
+export function stopwatch(): () => string {
   const start = performance.now();
   return () => ((performance.now() - start) / 1000).toFixed(1);
 }

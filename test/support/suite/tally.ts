@@ -1,5 +1,4 @@
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
+import { endedFiles, filesUnderWay, readReport, type FileEnded } from './report-lines.js';
 
 /** What a run counted, with the names of what failed. */
 export interface Tally {
@@ -7,15 +6,6 @@ export interface Tally {
   readonly failed: number;
   readonly skipped: number;
   readonly failures: readonly string[];
-}
-
-/** The part of vitest's JSON report that we read. */
-interface VitestReport {
-  readonly testResults: readonly {
-    readonly name: string;
-    readonly status: string;
-    readonly assertionResults: readonly { readonly status: string; readonly fullName: string }[];
-  }[];
 }
 
 export const EMPTY: Tally = { passed: 0, failed: 0, skipped: 0, failures: [] };
@@ -31,12 +21,17 @@ export function addTallies(tallies: readonly Tally[]): Tally {
   };
 }
 
+/** The counts in one line. */
+export function formatCounts({ passed, failed, skipped }: Tally): string {
+  return `${passed} passed, ${failed} failed, ${skipped} skipped`;
+}
+
 /** Prints what failed and the counts; returns the exit status that says the same. */
-export function printTally({ passed, failed, skipped, failures }: Tally): number {
+export function printTally(tally: Tally): number {
   console.log('');
-  for (const name of failures) console.log(`FAILED ${name}`);
-  console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
-  return failed === 0 ? 0 : 1;
+  for (const name of tally.failures) console.log(`FAILED ${name}`);
+  console.log(formatCounts(tally));
+  return tally.failed === 0 ? 0 : 1;
 }
 
 /** One failure that no test stands for: a step, or a vitest that fell over. */
@@ -45,41 +40,28 @@ export function failure(what: string): Tally {
 }
 
 /**
- * Counts a vitest run by its JSON report and its exit status. A run without a report, without a test, or with
- * a bad status that no test explains is a failure, never zero tests.
+ * Counts a vitest run by its report and its exit status. A run without a report, without a test, with a file that did
+ * not come to its end, or with a bad status that no test explains is a failure, never zero tests.
  */
-export function tallyVitest(suite: string, reportFile: string, status: number | null): Tally {
-  const report = readReport(reportFile);
-  if (report === null) return failure(`${suite}: vitest left no report (exit status ${status ?? 'none'})`);
-  const tally = addTallies(report.testResults.map(tallyFile));
+export function tallyVitest(suite: string, report: string, status: number | null): Tally {
+  const lines = readReport(report);
+  const tally = addTallies([
+    ...endedFiles(lines).map((file) => tallyFile(suite, file)),
+    ...filesUnderWay(lines).map((file) => failure(`${suite}: ${file}: it did not come to its end`)),
+  ]);
   if (status !== 0 && (tally.failed === 0 || status === null)) {
     return addTallies([tally, failure(`${suite}: vitest ended with exit status ${status ?? 'none'}`)]);
   }
   return tally.passed + tally.failed === 0 ? addTallies([tally, failure(`${suite}: no test ran`)]) : tally;
 }
 
-function readReport(file: string): VitestReport | null {
-  try {
-    return JSON.parse(readFileSync(file, 'utf8')) as VitestReport;
-  } catch {
-    // missing, or cut short
-    return null;
-  }
-}
-
-function tallyFile({ name, status, assertionResults }: VitestReport['testResults'][number]): Tally {
-  const file = path.relative(process.cwd(), name);
-  const count = (...wanted: string[]): number =>
-    assertionResults.filter((result) => wanted.includes(result.status)).length;
-  const failures = assertionResults
-    .filter((result) => result.status === 'failed')
-    .map((result) => `${file}: ${result.fullName}`);
+/** Counts the tests of one file that came to its end. */
+export function tallyFile(suite: string, { ended, failed, tests }: FileEnded): Tally {
+  const count = (wanted: string): number => tests.filter(({ status }) => status === wanted).length;
+  const failures = tests
+    .filter(({ status }) => status === 'failed')
+    .map(({ name }) => `${suite}: ${ended}: ${name}`);
   // a file that could not be loaded, or a hook of it that failed
-  if (status === 'failed' && failures.length === 0) failures.push(`${file}: failed as a whole`);
-  return {
-    passed: count('passed'),
-    failed: failures.length,
-    skipped: count('skipped', 'pending', 'todo', 'disabled'),
-    failures,
-  };
+  if (failed && failures.length === 0) failures.push(`${suite}: ${ended}: failed as a whole`);
+  return { passed: count('passed'), failed: failures.length, skipped: count('skipped'), failures };
 }
