@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { bootGuest } from './boot-guest.js';
+import { findSystem } from './guest-system.js';
 
 /**
  * Tries something on a real kernel: `tsx test/support/guest/run-by-hand.ts SCRIPT [DISK…]`, where SCRIPT is
@@ -11,10 +12,14 @@ if (script === undefined) {
   process.exit(2);
 }
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(130));
+const { GUEST_SYSTEM: name, GUEST_TIMEOUT: seconds = '600' } = process.env;
+const system = name === undefined ? {} : findSystem(name);
+if (system === null) throw new Error(`${name ?? ''} is not on this machine yet: npm run test:matrix gets it`);
 const result = await bootGuest({
+  ...system,
   command: ['bash', path.resolve(script)],
   disks,
-  timeoutSeconds: Number(process.env['GUEST_TIMEOUT'] ?? 600),
+  timeoutSeconds: Number(seconds),
   onOutput: (stream, piece) => process[stream].write(piece),
 });
 if (result.ended !== 'finished') {

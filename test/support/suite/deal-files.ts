@@ -4,9 +4,10 @@ import { cacheFolder } from '../guest/cache-folder.js';
 import type { GuestSystem } from '../guest/guest-system.js';
 import type { FileEnded } from './report-lines.js';
 
-/** A test file and the system that it is to run on. */
+/** A test file and where it is to run. */
 export interface KernelItem {
-  readonly system: GuestSystem;
+  /** The system of the guest that it runs in; null: it runs on this machine, and boots guests itself. */
+  readonly system: GuestSystem | null;
   /** Relative to the checkout. */
   readonly file: string;
 }

@@ -6,6 +6,7 @@ import { findSystem, type GuestSystem } from '../guest/guest-system.js';
 import { dealItems, keepFileTimes, readFileTimes, secondsOf, type KernelItem } from './deal-files.js';
 import { REPORT_VARIABLE } from './record-results.js';
 import { endedFiles, filesUnderWay, readReport, type FileEnded } from './report-lines.js';
+import { runProject } from './steps.js';
 import { addTallies, failure, tallyFile, tallyVitest, type Tally } from './tally.js';
 
 const CHECKOUT = path.resolve(import.meta.dirname, '../../..');
@@ -38,24 +39,27 @@ export function canTake({ kernel }: GuestSystem, file: string): boolean {
   return kernel.name === 'own' || !(file in ONLY_OLDER_KERNEL);
 }
 
-/** How the files went on one system. */
-export interface SystemResult {
-  readonly system: GuestSystem;
+/** How the files went in one place. */
+export interface PlaceResult {
+  /** Null: on this machine. */
+  readonly system: GuestSystem | null;
   readonly tally: Tally;
   /** Of the tests, added up. */
   readonly seconds: number;
 }
 
-/** Runs test files inside guests, two at a time, each system's in as few guests as can be. */
+/** Runs test files in two lanes at a time, each lane's files of one system in one guest. */
 export async function runKernelItems(
   items: readonly KernelItem[],
   reportFolder: string,
-): Promise<SystemResult[]> {
+): Promise<PlaceResult[]> {
   const times = readFileTimes();
   const lanes = dealItems(items, Math.min(2, availableParallelism()), ({ file }) => secondsOf(times, file));
   const runs = await Promise.all(lanes.map((lane, index) => new Lane(reportFolder, index + 1).run(lane)));
   const results = runs.flat();
-  keepFileTimes(results.filter(({ system }) => system.root.name === 'own').flatMap(({ ended }) => ended));
+  keepFileTimes(
+    results.filter(({ system }) => system?.root.name !== 'debian13').flatMap(({ ended }) => ended),
+  );
   return distinctSystems(items).map((system) => {
     const ofSystem = results.filter((result) => result.system === system);
     const seconds = ofSystem.flatMap(({ ended }) => ended).reduce((sum, file) => sum + file.seconds, 0);
@@ -63,17 +67,17 @@ export async function runKernelItems(
   });
 }
 
-function distinctSystems(items: readonly KernelItem[]): GuestSystem[] {
+function distinctSystems(items: readonly KernelItem[]): (GuestSystem | null)[] {
   return [...new Set(items.map(({ system }) => system))];
 }
 
 interface GroupResult {
-  readonly system: GuestSystem;
+  readonly system: GuestSystem | null;
   readonly tally: Tally;
   readonly ended: readonly FileEnded[];
 }
 
-/** One guest after the other. */
+/** One guest after the other, and nothing beside it. */
 class Lane {
   private guests = 0;
 
@@ -86,13 +90,20 @@ class Lane {
     const results: GroupResult[] = [];
     for (const system of distinctSystems(items)) {
       const files = items.filter((item) => item.system === system).map(({ file }) => file);
-      results.push(...(await this.runGroup(system, files)));
+      if (system === null) results.push(await this.runHere(files));
+      else results.push(...(await this.runInGuests(system, files)));
     }
     return results;
   }
 
+  private async runHere(files: readonly string[]): Promise<GroupResult> {
+    const report = this.nextReport();
+    const tally = await runProject('crash', report, files);
+    return { system: null, tally, ended: endedFiles(readReport(report)) };
+  }
+
   /** A guest that dies is started again for the files that it had left, and the file that it died of is told. */
-  private async runGroup(system: GuestSystem, files: readonly string[]): Promise<GroupResult[]> {
+  private async runInGuests(system: GuestSystem, files: readonly string[]): Promise<GroupResult[]> {
     const results: GroupResult[] = [];
     for (let left = files; left.length > 0;) {
       const { result, died } = await runGuest(system, left, this.nextReport(), `[${this.number}] `);

@@ -40,28 +40,32 @@ export async function prepareGuests(names: readonly SystemName[]): Promise<Guest
   const reason = missing.length === 0 ? null : installPackages(missing);
   if (reason !== null) obstacles.push(`Debian packages missing: ${missing.join(' ')} (${reason})`);
   console.log(`== processor ${hasAmx() ? 'with' : 'without'} AMX`);
+  const isUsable = async (what: string, work: Promise<string>): Promise<boolean> => {
+    try {
+      console.log(`== ${what}: ${await work}`);
+      return true;
+    } catch (error) {
+      obstacles.push(`${what}: ${error instanceof Error ? error.message : String(error)}`);
+      return false;
+    }
+  };
+  const usable: string[] = [];
   for (const kernel of distinct(names, 0) as KernelName[]) {
-    obstacles.push(...(await attempt(`kernel ${kernel}`, () => tryKernel(kernel))));
+    if (await isUsable(`kernel ${kernel}`, tryKernel(kernel))) usable.push(kernel);
   }
   for (const root of distinct(names, 1) as RootName[]) {
-    obstacles.push(...(await attempt(`root ${root}`, () => tryRoot(root))));
+    if (await isUsable(`root ${root}`, tryRoot(root))) usable.push(`/${root}`);
   }
-  const systems = names.map((name) => findSystem(name)).filter((system) => system !== null);
+  const systems = names
+    .map((name) => findSystem(name))
+    .filter((system) => system !== null)
+    .filter(({ kernel, root }) => usable.includes(kernel.name) && usable.includes(`/${root.name}`));
   return { systems, obstacles };
 }
 
 /** The kernels, or the roots, of systems. */
 function distinct(names: readonly SystemName[], part: 0 | 1): string[] {
   return [...new Set(names.map((name) => name.split('/')[part] ?? ''))];
-}
-
-async function attempt(what: string, work: () => Promise<string>): Promise<string[]> {
-  try {
-    console.log(`== ${what}: ${await work()}`);
-    return [];
-  } catch (error) {
-    return [`${what}: ${error instanceof Error ? error.message : String(error)}`];
-  }
 }
 
 async function tryKernel(name: KernelName): Promise<string> {

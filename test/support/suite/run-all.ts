@@ -1,3 +1,4 @@
+import path from 'node:path';
 import type { GuestSystem, SystemName } from '../guest/guest-system.js';
 import type { KernelItem } from './deal-files.js';
 import { canTake, crashTestFiles, kernelTestFiles, runKernelItems } from './kernel-suite.js';
@@ -27,14 +28,16 @@ async function timed<T>(part: string, work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Each file on the fastest kernel that can take it; the core ones on Debian 13 as well. */
+/** Each file on the fastest kernel that can take it, the core ones on Debian 13 as well; and those that boot guests. */
 function chooseItems({ systems }: Guests): { items: KernelItem[]; without: string[] } {
-  const choose = (root: string, file: string): GuestSystem | undefined =>
+  const choose = (root: string, file: string): GuestSystem | null | undefined =>
     systems.find((system) => system.root.name === root && canTake(system, file));
+  const canBoot = systems.some(({ root }) => root.name === 'own');
   const wanted = [
-    ...kernelTestFiles().map((file) => ({ root: 'own', file })),
-    ...CORE_FILES.map((file) => ({ root: 'debian13', file })),
-  ].map(({ root, file }) => ({ root, file, system: choose(root, file) }));
+    ...kernelTestFiles().map((file) => ({ root: 'own', file, system: choose('own', file) })),
+    ...CORE_FILES.map((file) => ({ root: 'debian13', file, system: choose('debian13', file) })),
+    ...crashTestFiles().map((file) => ({ root: 'own', file, system: canBoot ? null : undefined })),
+  ];
   return {
     items: wanted.flatMap(({ system, file }) => (system === undefined ? [] : [{ system, file }])),
     without: wanted.filter(({ system }) => system === undefined).map(({ root, file }) => `${file} (${root})`),
@@ -46,16 +49,15 @@ async function runOnRealKernels(guests: Guests, reportFolder: string): Promise<T
   const { items, without } = chooseItems(guests);
   const tallies: Tally[] = [];
   if (items.length > 0) {
-    console.log('\n== kernel tests');
-    const results = await timed('kernel tests', () => runKernelItems(items, reportFolder));
+    console.log('\n== kernel and crash tests');
+    const results = await timed('kernel and crash tests, two at a time', () =>
+      runKernelItems(items, reportFolder),
+    );
     for (const { system, tally, seconds } of results) {
-      parts.push([`  on ${system.name}`, seconds.toFixed(1)]);
-      console.log(`== on ${system.name}: ${formatCounts(tally)}`);
+      const place = system === null ? 'crash tests' : `on ${system.name}`;
+      parts.push([`  ${place}: ${formatCounts(tally)}`, seconds.toFixed(1)]);
     }
     tallies.push(...results.map(({ tally }) => tally));
-    tallies.push(await timed('crash tests', () => runProject('crash', reportFolder)));
-  } else {
-    without.push(...crashTestFiles());
   }
   if (without.length === 0) return addTallies(tallies);
   const reasons = guests.obstacles.join('; ');
@@ -72,8 +74,10 @@ const guests = await timed('preparation', () => prepareGuests(SYSTEMS));
 for (const obstacle of guests.obstacles) console.log(`!!! ${obstacle}`);
 const tallies = [await timed('build', () => runStep(BUILD))];
 tallies.push(...(await timed('static checks', () => Promise.all(STATIC_CHECKS.map(runStep)))));
-tallies.push(await timed('unit tests', () => runProject('unit', reportFolder)));
-tallies.push(await timed('exhaustive tests', () => runProject('exhaustive', reportFolder)));
+tallies.push(await timed('unit tests', () => runProject('unit', path.join(reportFolder, 'unit'))));
+tallies.push(
+  await timed('exhaustive tests', () => runProject('exhaustive', path.join(reportFolder, 'exhaustive'))),
+);
 tallies.push(await runOnRealKernels(guests, reportFolder));
 
 console.log('\n== seconds');

@@ -18,6 +18,7 @@ const results = await runKernelItems(items, makePrivateFolder());
 
 console.log(`\n${'system'.padEnd(16)}${'kernel'.padEnd(12)}   passed   failed  skipped  seconds`);
 for (const { system, tally, seconds } of results) {
+  if (system === null) continue;
   const figures = [tally.passed, tally.failed, tally.skipped, Math.round(seconds)];
   const columns = figures.map((figure) => String(figure).padStart(9)).join('');
   console.log(`${system.name.padEnd(16)}${system.kernel.version.padEnd(12)}${columns}`);

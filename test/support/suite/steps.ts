@@ -41,12 +41,15 @@ export async function runStep({ name, program, words }: Step): Promise<Tally> {
   return failure(`the step "${name}" (${program} ${words.join(' ')})`);
 }
 
-/** Runs one of vitest's projects on this machine. */
-export async function runProject(project: string, reportFolder: string): Promise<Tally> {
+/** Runs one of vitest's projects on this machine, or those of its files that are named. */
+export async function runProject(
+  project: string,
+  report: string,
+  files: readonly string[] = [],
+): Promise<Tally> {
   console.log(`\n== ${project} tests`);
-  const report = path.join(reportFolder, project);
   const reporters = ['--reporter=default', '--reporter=./test/support/suite/record-results.ts'];
-  const words = ['run', `--project=${project}`, ...reporters];
+  const words = ['run', `--project=${project}`, ...reporters, ...files];
   const { status } = await runProgram('vitest', words, 'shown', { [REPORT_VARIABLE]: report });
   return tallyVitest(project, report, status);
 }
