@@ -52,10 +52,13 @@ export interface PlaceResult {
 export async function runKernelItems(
   items: readonly KernelItem[],
   reportFolder: string,
+  boot: RunGuest = runGuest,
 ): Promise<PlaceResult[]> {
   const times = readFileTimes();
   const lanes = dealItems(items, Math.min(2, availableParallelism()), ({ file }) => secondsOf(times, file));
-  const runs = await Promise.all(lanes.map((lane, index) => new Lane(reportFolder, index + 1).run(lane)));
+  const runs = await Promise.all(
+    lanes.map((lane, index) => new Lane(reportFolder, index + 1, boot).run(lane)),
+  );
   const results = runs.flat();
   keepFileTimes(
     results.filter(({ system }) => system?.root.name !== 'debian13').flatMap(({ ended }) => ended),
@@ -71,7 +74,8 @@ function distinctSystems(items: readonly KernelItem[]): (GuestSystem | null)[] {
   return [...new Set(items.map(({ system }) => system))];
 }
 
-interface GroupResult {
+/** How files went in one guest, or on this machine. */
+export interface GroupResult {
   readonly system: GuestSystem | null;
   readonly tally: Tally;
   readonly ended: readonly FileEnded[];
@@ -84,6 +88,7 @@ class Lane {
   constructor(
     private readonly reportFolder: string,
     private readonly number: number,
+    private readonly boot: RunGuest,
   ) {}
 
   async run(items: readonly KernelItem[]): Promise<GroupResult[]> {
@@ -106,7 +111,7 @@ class Lane {
   private async runInGuests(system: GuestSystem, files: readonly string[]): Promise<GroupResult[]> {
     const results: GroupResult[] = [];
     for (let left = files; left.length > 0;) {
-      const { result, died } = await runGuest(system, left, this.nextReport(), `[${this.number}] `);
+      const { result, died } = await this.boot(system, left, this.nextReport(), `[${this.number}] `);
       results.push(result);
       if (died === null) break;
       const done = result.ended.map(({ ended }) => ended);
@@ -134,7 +139,7 @@ class Lane {
     console.log(`!!! ${words}`);
     if (other === null || system.kernel.name === 'own') return { system, ended: [], tally: failure(words) };
     console.log(`!!! ${killer}: it runs again, on Linux ${other.kernel.version}`);
-    const { result, died } = await runGuest(other, [killer], this.nextReport(), `[${this.number}] `);
+    const { result, died } = await this.boot(other, [killer], this.nextReport(), `[${this.number}] `);
     return died === null ? { ...result, system } : { system, ended: [], tally: failure(words) };
   }
 
@@ -144,13 +149,27 @@ class Lane {
   }
 }
 
-/** Runs test files of the vitest project `kernel` in one guest. `died`: the files under way when it did, else null. */
+/** How a guest went. `died`: the files that were under way when it did; null where it came to its end. */
+export interface GuestRun {
+  readonly result: GroupResult;
+  readonly died: readonly string[] | null;
+}
+
+/** Runs what vitest makes of `words` in one guest, and prints its lines behind a prefix. */
+export type RunGuest = (
+  system: GuestSystem,
+  words: readonly string[],
+  report: string,
+  prefix: string,
+) => Promise<GuestRun>;
+
+/** Runs test files of the vitest project `kernel` in one guest. */
 export async function runGuest(
   system: GuestSystem,
   words: readonly string[],
   report: string,
   prefix: string,
-): Promise<{ readonly result: GroupResult; readonly died: readonly string[] | null }> {
+): Promise<GuestRun> {
   const { kernel, root, name } = system;
   const guest = startGuest({
     ...{ kernel, root },

@@ -1,0 +1,72 @@
+import { describe, expect, it, vi } from 'vitest';
+import type { GuestSystem, SystemName } from '../support/guest/guest-system.js';
+import { runKernelItems, type RunGuest } from '../support/suite/kernel-suite.js';
+import type { FileEnded } from '../support/suite/report-lines.js';
+import { tallyFile, addTallies } from '../support/suite/tally.js';
+
+vi.mock('../support/guest/guest-system.js', () => ({ findSystem: (name: SystemName) => system(name) }));
+vi.mock('../support/suite/deal-files.js', async (load) => ({
+  ...(await load()),
+  keepFileTimes: () => undefined,
+}));
+
+function system(name: SystemName): GuestSystem {
+  const [kernel, root] = name.split('/') as ['own', 'own'];
+  const program = { version: kernel, program: '', modules: '', words: [], preload: null };
+  return { name, kernel: { name: kernel, ...program }, root: { name: root, path: '/' } };
+}
+
+function passed(file: string): FileEnded {
+  return { ended: file, seconds: 1, failed: false, tests: [{ name: 'works', status: 'passed' }] };
+}
+
+/** Guests that die of each of these files, on a kernel of this name. */
+function guestsThatDieOf(killers: Readonly<Record<string, readonly string[]>>): {
+  boot: RunGuest;
+  booted: string[];
+} {
+  const booted: string[] = [];
+  const boot: RunGuest = (on, words) => {
+    booted.push(`${on.name}: ${words.join(' ')}`);
+    const at = words.findIndex((file) => killers[on.kernel.name]?.includes(file) === true);
+    const ended = (at < 0 ? words : words.slice(0, at)).map(passed);
+    const tally = addTallies(ended.map((file) => tallyFile(on.name, file)));
+    return Promise.resolve({
+      result: { system: on, ended, tally },
+      died: at < 0 ? null : words.slice(at, at + 1),
+    });
+  };
+  return { boot, booted };
+}
+
+async function run(boot: RunGuest) {
+  const on = system('newer/own');
+  const items = ['a', 'b', 'c'].map((file) => ({ system: on, file: `test/${file}.test.ts` }));
+  const results = await runKernelItems(items, '/nowhere', boot);
+  return results.map(({ tally }) => tally);
+}
+
+describe('a guest that dies', () => {
+  it('of a file is started again for the files it had left, and the file has a second chance on the own kernel', async () => {
+    const { boot, booted } = guestsThatDieOf({ newer: ['test/b.test.ts'] });
+    expect(await run(boot)).toEqual([{ passed: 3, failed: 0, skipped: 0, failures: [] }]);
+    expect(booted.filter((line) => line.startsWith('own/own'))).toEqual(['own/own: test/b.test.ts']);
+  });
+
+  it('of a file on either kernel makes that file a failure, which is named, and no other', async () => {
+    const { boot } = guestsThatDieOf({ newer: ['test/b.test.ts'], own: ['test/b.test.ts'] });
+    const failures = ['test/b.test.ts: Linux newer died while it ran'];
+    expect(await run(boot)).toEqual([{ passed: 2, failed: 1, skipped: 0, failures }]);
+  });
+
+  it('before its first file is a failure, and is not started for ever', async () => {
+    const boot: RunGuest = (on) =>
+      Promise.resolve({
+        result: { system: on, ended: [], tally: addTallies([]) },
+        died: [],
+      });
+    const [tally] = await run(boot);
+    expect(tally?.passed).toBe(0);
+    expect(tally?.failures.join()).toMatch(/the guest died before .*test\/a\.test\.ts/);
+  });
+});
