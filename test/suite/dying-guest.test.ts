@@ -59,6 +59,16 @@ describe('a guest that dies', () => {
     expect(await run(boot)).toEqual([{ passed: 2, failed: 1, skipped: 0, failures }]);
   });
 
+  it('within a tenth of a second, before it told of the file, has a second chance with the last file', async () => {
+    const { boot } = guestsThatDieOf({ newer: ['test/b.test.ts'] });
+    const silent: RunGuest = async (...words) => {
+      const { result, died } = await boot(...words);
+      return { result, died: died === null ? null : [] };
+    };
+    const [tally] = await run(silent);
+    expect(tally?.failed).toBe(0);
+  });
+
   it('before its first file is a failure, and is not started for ever', async () => {
     const boot: RunGuest = (on) =>
       Promise.resolve({
