@@ -51,6 +51,19 @@ async function runAndUndo(
   return output.trim();
 }
 
+/** A partition table of the old kind (MBR) with two partitions, one behind the other. Sectors of 512 bytes. */
+function twoPartitions(start: number, length: number): Buffer {
+  const sector = Buffer.alloc(512);
+  for (const [index, begin] of [start, start + length].entries()) {
+    const entry = 446 + index * 16;
+    sector.writeUInt8(0x83, entry + 4);
+    sector.writeUInt32LE(begin, entry + 8);
+    sector.writeUInt32LE(length, entry + 12);
+  }
+  sector.writeUInt16LE(0xaa55, 510);
+  return sector;
+}
+
 /** Runs a script of bash's that says something when it is ready, and ends with the test. */
 async function startSleeper(script: string, ...words: readonly string[]): Promise<number> {
   const child = spawn('bash', ['-c', script, 'sleeper', ...words], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -199,8 +212,9 @@ describe('a target in use is refused', () => {
   });
 
   it('by a partition of it, or by the disk that it is a partition of', async () => {
-    await runAndUndo(['addpart', '/dev/ubdb', '1', '2048', '16384'], ['delpart', '/dev/ubdb', '1']);
-    await runAndUndo(['addpart', '/dev/ubdb', '2', '18432', '16384'], ['delpart', '/dev/ubdb', '2']);
+    undo.push(['dd', 'if=/dev/zero', 'of=/dev/ubdb', 'bs=512', 'count=1', 'conv=notrunc', 'status=none']);
+    await run(['dd', 'of=/dev/ubdb', 'conv=notrunc', 'status=none'], { input: twoPartitions(2048, 16384) });
+    await runAndUndo(['partx', '--add', '/dev/ubdb'], ['partx', '--delete', '/dev/ubdb']);
     await expectAllowed('/dev/ubdb');
     await mapDevice('upper', '0 8 linear /dev/ubdb2 0');
     undo.push(['dmsetup', 'remove', 'upper']);
