@@ -106,7 +106,7 @@ function explainFailure(
   const { said, missing, isDamage } = readThinDeltaFailure(error.stderr);
   if (missing !== null) {
     const { name, deviceId } = missing === 'left' ? left : right;
-    const problem = `device ${deviceId} is not in the metadata of the thin pool ${pool.dmName} (${program}: ${said})`;
+    const problem = `not in the metadata of the thin pool ${pool.dmName} as device ${deviceId} (${program}: ${said})`;
     const wayOut = 'it was removed meanwhile: look at "lvs", and run lvmsync again if it is still there';
     return new SnapshotError(name, `${problem}; ${wayOut}`, { cause: error });
   }
