@@ -40,7 +40,8 @@ export const LONG_FILES: Readonly<Record<string, number>> = {
   'live-origin.test.ts': 60,
   'traps.test.ts': 60,
   'snapback.test.ts': 50,
-  'thin-refused.test.ts': 50,
+  'thin-refused.test.ts': 90,
+  'thin-tools.test.ts': 45,
 };
 const USUAL = 30;
 
