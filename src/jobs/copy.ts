@@ -48,15 +48,16 @@ export async function copy(
 }
 
 /** All of a volume as changes, with what has no bytes of its own. Throws DeviceError, and what asking a pool throws. */
-async function readAll({ device, thin }: WholeVolume, about: Surroundings): Promise<ChangeSet> {
+async function readAll({ name, device, thin }: WholeVolume, about: Surroundings): Promise<ChangeSet> {
   const { size } = device;
   const isFile = device.number === null;
   const unit = thin?.pool.chunkSize ?? (isFile ? HOLE_UNIT : WHOLE_UNIT);
   const all = new ChunkSet();
   all.addRange(0, Math.ceil(size / unit));
   let unmapped = new ChunkSet();
-  if (thin !== null) unmapped = await readUnmappedChunks(thin.pool, thin.deviceId, size, about);
-  else if (isFile) unmapped = await readHoles(device, unit);
+  if (thin !== null) {
+    unmapped = await readUnmappedChunks(thin.pool, { name, deviceId: thin.deviceId }, size, about);
+  } else if (isFile) unmapped = await readHoles(device, unit);
   return new ChangeSet(unit, size, size, all, unmapped);
 }
 

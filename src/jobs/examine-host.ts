@@ -4,6 +4,7 @@ import { release } from 'node:os';
 import { CommandError } from '../errors.js';
 import type { CommandResult } from '../host/spawner.js';
 import type { Surroundings } from '../host/surroundings.js';
+import { ASK_THIN_DELTA, judgeThinDelta, WITHOUT_THIN_DELTA } from '../lvm/thin-tools.js';
 import { sudoersLine } from '../transport/far-exit.js';
 import { examineStateDir } from './examine-state-dir.js';
 import { ok, problem, warning, type Finding } from './finding.js';
@@ -31,7 +32,7 @@ export async function examineHost(role: HostRole, self: HostSelf, about: Surroun
     await examineRights(role, self, about),
     await examineLvm(role, about),
     await examineDeviceMapper(role, about),
-    await examineThinTools(about),
+    await examineThinTools(role, about),
     await examineStateDir(about.stateDir),
   ];
 }
@@ -121,10 +122,17 @@ async function examineDeviceMapper(role: HostRole, about: Surroundings): Promise
   return warning(check, text, 'where no snapshot can be made: modprobe dm-snapshot');
 }
 
-async function examineThinTools(about: Surroundings): Promise<Finding> {
-  const version = await tryCommand(about, ['thin_delta', '--version']);
-  const name = /\d+(\.\d+)+/.exec(version?.stdout ?? '')?.[0];
-  return ok('thin tools', name === undefined ? 'none; only thin volumes need them' : `thin_delta ${name}`);
+async function examineThinTools(role: HostRole, about: Surroundings): Promise<Finding> {
+  const check = 'thin tools';
+  const asked = await tryCommand(about, ASK_THIN_DELTA);
+  if (asked === null) return ok(check, 'none; only thin volumes need them');
+  const { version, problem: wrong } = judgeThinDelta(asked.stdout);
+  if (wrong === null) return ok(check, `thin_delta ${version}`);
+  const text = `thin_delta: ${wrong}${lastWord(asked)}`;
+  // Here nothing asks it, until this host is a source.
+  return role === 'target'
+    ? warning(check, text, WITHOUT_THIN_DELTA)
+    : problem(check, text, WITHOUT_THIN_DELTA);
 }
 
 /** Null where there is no such program. */

@@ -11,6 +11,7 @@ import { readPoolLevels, type FillLevel } from '../lvm/fill-level.js';
 import { LiveWatch } from '../lvm/live-watch.js';
 import { makeTemporarySnapshot, removeLeftOvers } from '../lvm/temporary-snapshot.js';
 import { readPoolStatus, type ThinPoolStatus } from '../lvm/thin-pool.js';
+import { findThinDelta } from '../lvm/thin-tools.js';
 import { findThinVolume, type ThinVolume } from '../lvm/thin-volume.js';
 import { stoppedIdentity } from '../target/state-record.js';
 import { readThinChanges } from './read-thin-delta.js';
@@ -35,9 +36,10 @@ export async function readThinContents(old: ThinVolume, about: Surroundings): Pr
   const pair = await findThinPair(about.spawner, old, undefined);
   const { used, size, metadata } = await readPoolStatus(about.spawner, pair.pool);
   const { chunkSize } = pair.pool;
+  const thinDelta = await findThinDelta(about);
   await warnOfFilling(() => readPoolLevels(about.spawner, pair.pool), about);
   return {
-    ...{ chunkSize, changes: await readThinChanges(pair, about), poolSize: size, poolUsed: used },
+    ...{ chunkSize, changes: await readThinChanges(pair, thinDelta, about), poolSize: size, poolUsed: used },
     ...{ poolMetadataSize: metadata.size, poolMetadataUsed: metadata.used },
   };
 }
@@ -56,6 +58,8 @@ export async function openThinSource(
 ): Promise<FillingSource<FillLevel>> {
   const pair = await findThinPair(about.spawner, old, dataSource);
   const status = await readPoolStatus(about.spawner, pair.pool);
+  // Before a snapshot is made that would be of no use without it.
+  const thinDelta = await findThinDelta(about);
   await sayWhatIsDoubtful(pair, about);
   if (pair.now.lvm !== null) await removeLeftOvers(pair.now.lvm.group, about);
   const data = await holdData(pair.now, status, about);
@@ -88,7 +92,7 @@ export async function openThinSource(
       isBaseReadOnly: old.active !== null && (await isReadOnly(old.active.number)),
       paths: [...opened.map(({ path }) => path), await nodeOf(pair.now.active.number)],
       live: false,
-      readChanges: () => readThinChanges({ ...pair, now: data.volume }, about),
+      readChanges: () => readThinChanges({ ...pair, now: data.volume }, thinDelta, about),
       checkValid: async () => {
         await readPoolStatus(about.spawner, pair.pool);
       },

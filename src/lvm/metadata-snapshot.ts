@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as v from 'valibot';
-import { CommandError, LockedError, SnapshotError } from '../errors.js';
+import { CommandError, InterruptedError, LockedError, SnapshotError } from '../errors.js';
 import { makePrivateFolder, readIfThere, removeDurably, writeDurably } from '../host/durable-file.js';
 import { lockFolder, type RunLock } from '../host/run-lock.js';
 import type { Surroundings } from '../host/surroundings.js';
@@ -94,9 +94,11 @@ class MetadataSnapshot {
       outcome = await work();
       await this.checkHeld(note);
     } catch (error) {
+      // What is given back is written over while it is read: whatever that led to, this is the reason.
+      const isLost = !(error instanceof InterruptedError) && (await this.isLost(note));
       // What went wrong first says more; where this fails too, the note is still there for the next run.
       await this.release(note).catch(() => undefined);
-      throw error;
+      throw isLost ? this.givenBack(error) : error;
     }
     await this.release(note);
     return outcome;
@@ -125,10 +127,18 @@ class MetadataSnapshot {
   /** Someone who gives it back while it is read lets the kernel write over what is read. */
   private async checkHeld(note: Note): Promise<void> {
     const { heldRoot } = await this.checkInOrder();
-    if (heldRoot === note.root) return;
+    if (heldRoot !== note.root) throw this.givenBack();
+  }
+
+  /** Whether the one that we noted is surely not held any more. */
+  private async isLost({ root }: Note): Promise<boolean> {
+    return root !== null && (await this.heldRoot().catch(() => root)) !== root;
+  }
+
+  private givenBack(cause?: unknown): SnapshotError {
     const problem =
       'the metadata snapshot was given back by someone else while it was read: run lvmsync again';
-    throw new SnapshotError(this.pool.dmName, problem);
+    return new SnapshotError(this.pool.dmName, problem, { cause });
   }
 
   private async release(note: Note): Promise<void> {

@@ -19,6 +19,14 @@ const EMPTY = `<superblock uuid="" time="2" transaction="3" data_block_size="128
   <diff left="3" right="3">
   </diff>
 </superblock>`;
+// Of a pool in use, by its metadata snapshot: 0.9.0 and 1.1.0 say that it has no data blocks.
+const LIVE = `<superblock uuid="" time="1" transaction="2" data_block_size="128" nr_data_blocks="0">
+  <diff left="1" right="2">
+    <same begin="0" length="4"/>
+    <different begin="4" length="5"/>
+    <same begin="9" length="11"/>
+  </diff>
+</superblock>`;
 const VERBOSE = `<superblock uuid="" time="2" transaction="3" data_block_size="128" nr_data_blocks="2000">
   <diff left="2" right="1">
     <same>
@@ -62,6 +70,17 @@ describe('what thin_delta prints', () => {
 
   it('may name nothing', async () => {
     expect(await read(EMPTY, { ...TWO_AND_ONE, left: 3, right: 3 })).toEqual([]);
+  });
+
+  it.each([
+    ['0.9', `${LIVE}\n`],
+    ['1.1', LIVE],
+  ])('is read of a pool in use, of version %s', async (_, text) => {
+    expect(await read(text, { ...TWO_AND_ONE, left: 1, right: 2 })).toEqual([
+      ['same', 0, 4],
+      ['different', 4, 5],
+      ['same', 9, 11],
+    ]);
   });
 
   it('is refused when cut anywhere', async () => {

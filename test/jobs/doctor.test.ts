@@ -45,7 +45,7 @@ const GOOD = {
   lvs: { stdout: '  vg/a\n  vg/b\n' },
   'dmsetup version': { stdout: 'Library version:   1.02.185\nDriver version:    4.47.0\n' },
   'dmsetup targets': { stdout: 'snapshot         v1.16.0\nthin             v1.22.0\n' },
-  'thin_delta --version': { stdout: '0.9.0\n' },
+  'thin_delta -V': { stdout: '0.9.0\n' },
 };
 
 async function verdicts(role: HostRole, answers: Parameters<typeof programs>[0], self = ROOT) {
@@ -83,6 +83,34 @@ describe('a look at a host', () => {
     expect((await verdicts('source', silent)).get('device-mapper')).toMatchObject({ verdict: 'problem' });
     const bare = { ...GOOD, 'dmsetup targets': { stdout: 'linear v1\n' } };
     expect((await verdicts('source', bare)).get('device-mapper')?.advice).toMatch(/modprobe dm-snapshot/);
+  });
+
+  it.each([
+    ['source', 'problem'],
+    ['any', 'problem'],
+    ['target', 'warning'],
+  ] as const)('takes a thin_delta that gives wrong answers, on a %s, for a %s', async (role, verdict) => {
+    const found = await verdicts(role, { ...GOOD, 'thin_delta -V': { stdout: 'thin_delta 1.0.5\n' } });
+    expect(found.get('thin tools')).toMatchObject({
+      verdict,
+      text: expect.stringMatching(
+        /^thin_delta: version 1\.0\.5 cannot be trusted: it reports changed/,
+      ) as string,
+      advice: expect.stringMatching(/^install version 1\.0\.6 or newer .*"lvmsync --scan"/) as string,
+    });
+  });
+
+  it('tells which thin_delta there is, or that it does not say', async () => {
+    expect((await verdicts('source', GOOD)).get('thin tools')?.text).toBe('thin_delta 0.9.0');
+    expect((await verdicts('source', {})).get('thin tools')).toMatchObject({
+      verdict: 'ok',
+      text: 'none; only thin volumes need them',
+    });
+    const silent = { ...GOOD, 'thin_delta -V': { status: 127, stderr: 'no libaio\n' } };
+    expect((await verdicts('source', silent)).get('thin tools')).toMatchObject({
+      verdict: 'problem',
+      text: 'thin_delta: it does not tell its version (it says "") (no libaio)',
+    });
   });
 
   it('says how a user comes by the right, by the way that there is', async () => {

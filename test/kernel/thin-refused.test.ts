@@ -37,10 +37,19 @@ afterEach(async () => {
   expect(await lab.leftOvers()).toEqual(NOTHING_LEFT);
 });
 
+/** What thin_delta 0.9 prints behind whatever it has to say. */
+const USAGE = 'Usage: thin_delta [options] <device or file>\\nOptions:\\n  {--verbose}\\n  {-V|--version}';
+
+/** Words of bash that print lines on stderr. */
+function say(...lines: readonly string[]): string {
+  return `printf '%b\\n' ${lines.map((line) => `'${line}'`).join(' ')} >&2`;
+}
+
 /** Puts a script in the place of thin_delta, and returns the environment in which it is found. */
-function fakeThinDelta(script: string): Record<string, string> {
+function fakeThinDelta(script: string, version = '1.1.0'): Record<string, string> {
   mkdirSync(FAKES, { recursive: true });
-  writeFileSync(`${FAKES}/thin_delta`, `#!/bin/bash\n${script}\n`);
+  const answer = `if [[ $* == -V ]]; then echo ${version}; exit; fi`;
+  writeFileSync(`${FAKES}/thin_delta`, `#!/bin/bash\n${answer}\n${script}\n`);
   chmodSync(`${FAKES}/thin_delta`, 0o755);
   return { PATH: `${FAKES}:${process.env['PATH'] ?? ''}` };
 }
@@ -97,11 +106,79 @@ describe('a run that is cut short', () => {
 
   it.each([
     ['an output that is cut short', 6, 'echo "<superblock data_block_size=\\"128\\">"', /cut short/],
-    ['a failure', 12, 'echo "bad luck" >&2; exit 1', /failed \(status 1\): bad luck/],
+    ['a failure', 12, 'echo "bad luck" >&2; exit 1', /failed \(status 1\): bad luck\n$/],
+    [
+      'a failure of 0.9',
+      12,
+      `${say('Couldn’t stat path', USAGE)}; exit 1`,
+      /\(status 1\): Couldn’t stat path\n$/,
+    ],
+    [
+      'metadata that 0.9 finds damaged',
+      4,
+      `${say('damage in mapping tree, please run thin_check', USAGE)}; exit 1`,
+      /vg--thin-pool-tpool: the thin pool's metadata are damaged \(thin_delta 1\.1\.0: damage in mapping tree, .*see lvmthin\(7\)/,
+    ],
+    [
+      'metadata that 1.1 finds damaged',
+      4,
+      `${say('node error: checksum error AwEB, effecting keys [..]')}; exit 64`,
+      /vg--thin-pool-tpool: the thin pool's metadata are damaged \(thin_delta 1\.1\.0: node error/,
+    ],
+    [
+      'a device that is gone',
+      4,
+      `${say('Unable to find mapping tree for snap2 (1)')}; exit 64`,
+      /vg-thin\/vol: not in the metadata of the thin pool vg--thin-pool-tpool as device 1 .*removed meanwhile/,
+    ],
   ])('by thin_delta, with %s, has changed nothing', async (_, status, script, message) => {
     const before = await digestOf(target);
     await expectFailure([`${GROUP}/base`, target], status, message, { environment: fakeThinDelta(script) });
     expect(await digestOf(target)).toBe(before);
+  });
+});
+
+describe('a thin_delta that gives wrong answers', () => {
+  const wrong = 'echo "asked for a delta" >&2; exit 99';
+
+  it.each([
+    [
+      '1.0.5',
+      'thin_delta 1.0.5',
+      /thin_delta -V: version 1\.0\.5 cannot be trusted: it reports changed blocks as/,
+    ],
+    ['0.8.5', '0.8.5', /thin_delta -V: version 0\.8\.5 cannot be trusted: lvmsync was not tested/],
+    ['no version', 'what?', /thin_delta -V: it does not tell its version/],
+  ])('%s is refused before a snapshot is made or anything is written', async (_, said, message) => {
+    const environment = fakeThinDelta(wrong, said);
+    const before = await digestOf(target);
+    const holder = openSync(lab.volume, 'r');
+    try {
+      const { status, stderr } = await lvmsync([`${GROUP}/base`, target, '-v'], { environment });
+      expect({ status, stderr }).toEqual({ status: 12, stderr: expect.stringMatching(message) as string });
+      expect(stderr).toMatch(/install version 1\.0\.6 or newer .*"lvmsync --scan"/);
+      expect(stderr).not.toMatch(/lvcreate|reserve_metadata_snap/);
+    } finally {
+      closeSync(holder);
+    }
+    expect(await digestOf(target)).toBe(before);
+  });
+
+  it('is asked by nobody for a delta, and not needed where all is compared', async () => {
+    const environment = fakeThinDelta(wrong, 'thin_delta 1.0.0');
+    const refused = /version 1\.0\.0 cannot be trusted/;
+    await expectFailure(['inspect', `${GROUP}/base`], 12, refused, { environment });
+    await expectFailure(['verify', lab.volume, target, '--changed', `${GROUP}/base`], 12, refused, {
+      environment,
+    });
+    await expectFailure(['copy', lab.volume, target], 12, refused, { environment });
+    await writeRandom(lab.volume, 3 * MIB, 4096, 'scanned');
+    for (const words of [['--scan'], ['copy', '--seed']]) {
+      await writeRandom(target, 0, 4096, 'differs');
+      const { status, stderr } = await lvmsync([...words, lab.volume, target], { environment });
+      expect({ words, status, stderr }).toMatchObject({ status: 0 });
+      expect(await digestOf(target)).toBe(await digestOf(lab.volume));
+    }
   });
 });
 

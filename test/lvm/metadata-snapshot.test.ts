@@ -3,7 +3,14 @@ import { mkdtemp, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { CommandError, DeviceError, InterruptedError, LockedError, SnapshotError } from '../../src/errors.js';
+import {
+  CommandError,
+  DeviceError,
+  FormatError,
+  InterruptedError,
+  LockedError,
+  SnapshotError,
+} from '../../src/errors.js';
 import type { Surroundings } from '../../src/host/surroundings.js';
 import { withMetadataSnapshot } from '../../src/lvm/metadata-snapshot.js';
 import { FakePool, POOL } from '../support/fake-pool.js';
@@ -137,6 +144,28 @@ describe('a pool’s metadata snapshot', () => {
     expect(pool.messages).toEqual([RESERVE]);
     expect(pool.heldRoot).toBe(56);
     expect(await notes()).toEqual([]);
+  });
+
+  it.each([
+    ['damaged', new SnapshotError(POOL.dmName, 'its metadata are damaged')],
+    ['nonsense', new FormatError('thin_delta', 0, 'thin_delta output', 'nonsense')],
+  ])('that someone else gave back meanwhile is why what was read is %s', async (_, failure) => {
+    const working = work(() => {
+      pool.reserveAnew();
+      throw failure;
+    });
+    await expect(working).rejects.toThrow(/given back by someone else while it was read: run lvmsync again$/);
+    await expect(working).rejects.toMatchObject({ cause: failure });
+    expect(pool).toMatchObject({ heldRoot: 56, messages: [RESERVE] });
+  });
+
+  it('that someone else gave back is no reason to hide that a run was stopped', async () => {
+    const stopped = new InterruptedError('SIGTERM');
+    const working = work(() => {
+      pool.reserveAnew();
+      throw stopped;
+    });
+    await expect(working).rejects.toBe(stopped);
   });
 
   it('is held for one run at a time: the next one waits', async () => {
