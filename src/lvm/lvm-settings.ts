@@ -6,7 +6,7 @@ export const MESSAGE_PREFIX = '\t';
  * `--config` goes. Only of what is said: which devices LVM looks at, and how it makes volumes, is its administrator's
  * to say. LVM 2.03.16 and 2.03.31 know each of these; an unknown one would be a warning at each call.
  */
-export const LVM_SETTINGS = [
+const LOG_SETTINGS = [
   'log {',
   ...[
     'verbose=0',
@@ -21,9 +21,12 @@ export const LVM_SETTINGS = [
   '}',
 ].join(' ');
 
+/** The same, for programs that change something: LVM 2.03.16 refuses those, too, for a form of reports that it does not know. */
+export const CHANGE_SETTINGS = `${LOG_SETTINGS} report/output_format="basic"`;
+
 /** The same, for programs that report: JSON, of all rows and columns asked for, sizes in bytes, times since 1970. */
 export const REPORT_SETTINGS = [
-  LVM_SETTINGS,
+  LOG_SETTINGS,
   'report {',
   ...[
     'output_format="json"',

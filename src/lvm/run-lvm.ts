@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CommandError } from '../errors.js';
 import type { CommandResult, RunOptions, Spawner } from '../host/spawner.js';
 import { UDEV_ADVICE } from '../host/udev.js';
-import { LVM_ENVIRONMENT, LVM_SETTINGS, MESSAGE_PREFIX, REPORT_SETTINGS } from './lvm-settings.js';
+import { LVM_ENVIRONMENT, CHANGE_SETTINGS, MESSAGE_PREFIX, REPORT_SETTINGS } from './lvm-settings.js';
 
 /** udev looks into a device for a moment after it was closed. */
 const TRIES = 20;
@@ -18,7 +18,7 @@ export async function askLvm(spawner: Spawner, words: LvmWords): Promise<Command
 
 /** Has one of LVM's programs change something. Throws CommandError with what it said where it refuses. */
 export async function runLvm(spawner: Spawner, words: LvmWords): Promise<void> {
-  const { status, stderr, gaveUp } = await run(spawner, words, LVM_SETTINGS, 'change');
+  const { status, stderr, gaveUp } = await run(spawner, words, CHANGE_SETTINGS, 'change');
   if (status === 0) return;
   const said = wordsOf(stderr);
   // LVM 2.03.16 and 2.03.31 say so where udev should have made the node that they were about to clear.
