@@ -113,6 +113,7 @@ describe.each(['reports', 'JSON', 'logs'] as const)(
       set(...settings);
       await succeed('copy', `${GROUP}/snap`, `${GROUP}/made`, '--create', ...state);
       expect(await digestOf(`/dev/${GROUP}/made`)).toBe(oldDigest);
+      expect(await volumes()).toBe('made origin snap target');
       await run(['lvremove', '-qq', '-f', '-y', `${GROUP}/made`]);
       expect(await volumes()).toBe('origin snap target');
     });
