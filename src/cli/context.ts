@@ -5,6 +5,7 @@ import type { Writable } from 'node:stream';
 import type { ByteSource } from '../byte-channel.js';
 import { ProcessSpawner } from '../host/spawner.js';
 import { silentNotice, silentProgress, type Surroundings } from '../host/surroundings.js';
+import { isUdevListening } from '../host/udev.js';
 import type { HostSelf } from '../jobs/examine-host.js';
 import { makeHarmless } from '../transport/stderr-lines.js';
 import { defaultSshSettings, type SshSettings } from '../transport/ssh/index.js';
@@ -48,9 +49,14 @@ export function processContext(signal: AbortSignal): Context {
       program: process.argv[1] ?? 'lvmsync',
       user: userInfo().username,
       isRoot: process.geteuid?.() === 0,
+      udev: (process.env['DM_DISABLE_UDEV'] ?? '') !== '' ? 'off' : isUdevListening() ? 'listens' : 'absent',
     }),
     surroundings: (verbosity) => ({
-      spawner: new ProcessSpawner(process.env, verbosity === 'debug' ? say : () => undefined),
+      spawner: new ProcessSpawner(process.env, {
+        tell: verbosity === 'debug' ? say : () => undefined,
+        notice: verbosity === 'quiet' ? silentNotice : say,
+        signal,
+      }),
       progress: verbosity === 'quiet' ? silentProgress : terminalProgress(process.stderr),
       clock: () => performance.now(),
       now: () => new Date(),

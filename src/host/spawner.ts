@@ -1,11 +1,22 @@
-import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { spawn, type ChildProcess, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { CommandError } from '../errors.js';
+import { CommandWatch, type WatchedKind } from './command-watch.js';
 
 /** What a finished command printed. */
 export interface CommandResult {
   readonly stdout: string;
   readonly stderr: string;
   readonly status: number | null;
+  /** Why it was made to give up, in words; absent where it was not. */
+  readonly gaveUp?: string;
+}
+
+/** How a command is run that is more than any program. */
+export interface RunOptions {
+  /** What its environment has besides ours; what is undefined is taken out of it. */
+  readonly environment?: NodeJS.ProcessEnv;
+  /** One of LVM's or device-mapper's: what it waits for is told, and it does not wait without end. */
+  readonly watch?: WatchedKind;
 }
 
 /** A started program whose three streams are pipes. */
@@ -13,37 +24,55 @@ export type RunningCommand = ChildProcessWithoutNullStreams;
 
 /** The only door to other programs: argv arrays, never a shell. */
 export interface Spawner {
-  /** Runs to the end; any exit status is a result. Throws CommandError where the program cannot be started. */
-  run(argv: readonly [string, ...string[]]): Promise<CommandResult>;
+  /**
+   * Runs to the end; any exit status is a result. Throws CommandError where the program cannot be started, and of one
+   * that is watched the interruption that made it give up.
+   */
+  run(argv: readonly [string, ...string[]], options?: RunOptions): Promise<CommandResult>;
   /** Starts a program whose three streams are pipes. A failed start shows as the child's 'error' event. */
   start(argv: readonly [string, ...string[]]): RunningCommand;
 }
+
+/** What a spawner tells, and to whom it listens. */
+export interface SpawnerSurroundings {
+  /** Hears of every command that is run. */
+  readonly tell: (line: string) => void;
+  /** Tells the user what a command waits for. */
+  readonly notice: (line: string) => void;
+  /** The interruption that ends what only waits. */
+  readonly signal: AbortSignal;
+}
+
+const ALONE: SpawnerSurroundings = {
+  tell: () => undefined,
+  notice: () => undefined,
+  signal: new AbortController().signal,
+};
 
 /** Spawns real processes, with the C locale so that messages and numbers read the same everywhere. */
 export class ProcessSpawner implements Spawner {
   private readonly environment: NodeJS.ProcessEnv;
 
-  /** @param tell hears of every command that is run */
   constructor(
     environment: NodeJS.ProcessEnv,
-    private readonly tell: (line: string) => void = () => undefined,
+    private readonly about: SpawnerSurroundings = ALONE,
   ) {
     // An ordinary user's, or a cron job's, PATH often lacks the folders of dmsetup and lvs.
     this.environment = { ...environment, PATH: `${environment['PATH'] ?? '/usr/bin:/bin'}:/usr/sbin:/sbin` };
   }
 
   start(argv: readonly [string, ...string[]]): RunningCommand {
-    this.tell(`runs ${argv.join(' ')}`);
+    this.about.tell(`runs ${argv.join(' ')}`);
     const [command, ...words] = argv;
     return spawn(command, words, { stdio: 'pipe', env: this.environment });
   }
 
-  async run(argv: readonly [string, ...string[]]): Promise<CommandResult> {
-    this.tell(`runs ${argv.join(' ')}`);
+  async run(argv: readonly [string, ...string[]], options: RunOptions = {}): Promise<CommandResult> {
+    this.about.tell(`runs ${argv.join(' ')}`);
     const [command, ...words] = argv;
     const child = spawn(command, words, {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...this.environment, LC_ALL: 'C' },
+      env: { ...this.environment, LC_ALL: 'C', ...options.environment },
       // Ctrl-C at a terminal is for us alone: what has begun, such as a change of LVM's, comes to its end.
       detached: true,
     });
@@ -51,16 +80,33 @@ export class ProcessSpawner implements Spawner {
     const stderr: Buffer[] = [];
     child.stdout.on('data', (piece: Buffer) => stdout.push(piece));
     child.stderr.on('data', (piece: Buffer) => stderr.push(piece));
-    const status = await new Promise<number | null>((resolve, reject) => {
+    const ended = new Promise<number | null>((resolve, reject) => {
       child.once('error', (error: NodeJS.ErrnoException) => {
         const problem =
           error.code === 'ENOENT'
             ? `${command} is not installed or not in PATH`
             : `cannot be started (${error.code ?? error.message})`;
-        reject(new CommandError(argv, null, '', problem, { cause: error }));
+        reject(new CommandError([command], null, '', problem, { cause: error }));
       });
       child.once('close', resolve);
     });
-    return { stdout: Buffer.concat(stdout).toString(), stderr: Buffer.concat(stderr).toString(), status };
+    const watch = this.watch(command, child, options.watch);
+    const status = await (watch === null ? ended : watch.race(ended));
+    const result = {
+      stdout: Buffer.concat(stdout).toString(),
+      stderr: Buffer.concat(stderr).toString(),
+      status,
+    };
+    const gaveUp = watch?.gaveUp ?? null;
+    return gaveUp === null ? result : { ...result, gaveUp };
+  }
+
+  private watch(name: string, child: ChildProcess, kind: WatchedKind | undefined): CommandWatch | null {
+    const { pid } = child;
+    if (kind === undefined || pid === undefined) return null;
+    const completeCookie = async (cookie: string) => {
+      await this.run(['dmsetup', 'udevcomplete', cookie]);
+    };
+    return new CommandWatch({ name, pid, kind, end: () => child.kill(), completeCookie }, this.about);
   }
 }

@@ -4,6 +4,9 @@ import { release } from 'node:os';
 import { CommandError } from '../errors.js';
 import type { CommandResult } from '../host/spawner.js';
 import type { Surroundings } from '../host/surroundings.js';
+import { UDEV_ADVICE } from '../host/udev.js';
+import { listAllVolumes, type LvsRow } from '../lvm/lvs.js';
+import { askLvm } from '../lvm/run-lvm.js';
 import { ASK_THIN_DELTA, judgeThinDelta, WITHOUT_THIN_DELTA } from '../lvm/thin-tools.js';
 import { sudoersLine } from '../transport/far-exit.js';
 import { examineStateDir } from './examine-state-dir.js';
@@ -20,6 +23,8 @@ export interface HostSelf {
   readonly program: string;
   readonly user: string;
   readonly isRoot: boolean;
+  /** Whether udevd listens here; 'off' where LVM is told by its environment to do without. */
+  readonly udev: 'listens' | 'absent' | 'off';
 }
 
 /** The oldest Node that this program runs on. */
@@ -30,7 +35,7 @@ export async function examineHost(role: HostRole, self: HostSelf, about: Surroun
   return [
     examineVersions(self, about),
     await examineRights(role, self, about),
-    await examineLvm(role, about),
+    ...(await examineLvm(role, self, about)),
     await examineDeviceMapper(role, about),
     await examineThinTools(role, about),
     await examineStateDir(about.stateDir),
@@ -85,21 +90,48 @@ function lacking(role: HostRole, check: string, text: string, advice: string): F
     : warning(check, `${text}; a source needs it`, advice);
 }
 
-async function examineLvm(role: HostRole, about: Surroundings): Promise<Finding> {
+async function examineLvm(role: HostRole, self: HostSelf, about: Surroundings): Promise<Finding[]> {
   const version = await tryCommand(about, ['lvm', 'version']);
-  if (version === null) return lacking(role, 'lvm', 'lvm2 is not installed', 'install lvm2');
+  if (version === null) return [lacking(role, 'lvm', 'lvm2 is not installed', 'install lvm2')];
   const name = `LVM ${/LVM version:\s*(\S+)/.exec(version.stdout)?.[1] ?? '(no version told)'}`;
-  const volumes = await tryCommand(about, ['lvs', '--noheadings', '-o', 'lv_full_name']);
-  if (volumes?.status !== 0) {
-    return lacking(
-      role,
-      'lvm',
-      `${name} does not answer${lastWord(volumes)}`,
-      'be root; look at what "lvs" says',
-    );
+  try {
+    const volumes = await listAllVolumes(about.spawner, ['lv_path', 'lv_active']);
+    const known = ok('lvm', `${name}, which knows ${volumes.length} logical volumes`);
+    return [known, await examineNodes(self, volumes, about)];
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    const text = `${name} does not answer (${error.message})`;
+    return [lacking(role, 'lvm', text, 'be root; look at what "lvs" says')];
   }
-  const count = volumes.stdout.split('\n').filter((line) => line.trim() !== '').length;
-  return ok('lvm', `${name}, which knows ${count} logical volumes`);
+}
+
+/** Who makes the nodes of LVM's devices, and whether they are there. Throws CommandError. */
+async function examineNodes(
+  { udev }: HostSelf,
+  volumes: readonly LvsRow<'lv_path' | 'lv_active'>[],
+  about: Surroundings,
+): Promise<Finding> {
+  const check = 'device nodes';
+  const active = volumes.filter((each) => each.lv_active !== '' && each.lv_path !== '');
+  const missing: string[] = [];
+  for (const { lv_path: path } of active) if (!(await isThere(path))) missing.push(path);
+  const settings = ['activation/udev_sync', 'activation/udev_rules'] as const;
+  const { stdout } = await askLvm(about.spawner, ['lvmconfig', '--type', 'full', ...settings]);
+  const isLeftToUdev = udev !== 'off' && /udev_(sync|rules)=1/.test(stdout);
+  const who = isLeftToUdev ? 'LVM leaves them to udev' : 'LVM makes them itself';
+  if (missing.length > 0) {
+    const text = `${missing.length} of ${active.length} active volumes have none, such as ${missing[0] ?? ''}; ${who}`;
+    return problem(check, text, UDEV_ADVICE);
+  }
+  if (!isLeftToUdev || udev === 'listens') return ok(check, who);
+  return warning(check, `${who}, which does not run here: new volumes will have none`, UDEV_ADVICE);
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return await access(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 async function examineDeviceMapper(role: HostRole, about: Surroundings): Promise<Finding> {

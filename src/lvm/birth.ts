@@ -1,6 +1,6 @@
 import { CommandError } from '../errors.js';
 import type { Spawner } from '../host/spawner.js';
-import { listVolumes } from './lvs.js';
+import { findVolume } from './lvs.js';
 import type { DmSnapshot } from './snapshot.js';
 
 /**
@@ -13,8 +13,7 @@ export async function readBirth(
 ): Promise<number | null> {
   if (uuid?.startsWith('LVM-') !== true) return null;
   try {
-    const words = ['--config', 'report/time_format="%s"', '--', name];
-    const [row] = (await listVolumes(spawner, ['lv_time'], words)) ?? [];
+    const row = await findVolume(spawner, ['lv_time'], name);
     const seconds = Number(row?.lv_time);
     return seconds > 0 ? seconds * 1000 : null;
   } catch (error) {

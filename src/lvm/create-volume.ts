@@ -1,16 +1,14 @@
+import { stat } from 'node:fs/promises';
 import { CommandError, UnsafeTargetError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { listVolumes } from './lvs.js';
+import { UDEV_ADVICE } from '../host/udev.js';
+import { findVolume } from './lvs.js';
+import { runLvm } from './run-lvm.js';
+import type { VolumeName } from './volume-name.js';
 
 /** What marks a volume as one that lvmsync makes, until all of it is there. */
 const TAG = 'lvmsync.partial';
 const SECTOR = 512;
-
-/** A logical volume by its two names. */
-export interface VolumeName {
-  readonly group: string;
-  readonly name: string;
-}
 
 /** A volume that is being made, under a name that says so. */
 export interface PartialVolume {
@@ -38,25 +36,35 @@ export async function makePartialVolume(
   const { group, name } = wanted;
   const partial = `${name}.partial`;
   const path = `/dev/${group}/${partial}`;
-  await refuseInactive(wanted, about);
-  const left = await findVolume({ group, name: partial }, about);
+  await refuseWithoutNode(wanted, about);
+  const remove = () => runLvm(about.spawner, ['lvremove', '-qq', '-f', '-y', '--', `${group}/${partial}`]);
+  const left = await findLeft({ group, name: partial }, about);
   if (left === null) await create(group, partial, size, pool, about);
   else checkLeft(path, left, size);
+  if (!(await isThere(path))) {
+    if (left === null) await remove().catch(() => undefined);
+    const problem = `LVM made this volume and activated it, but it has no node ${path}: ${UDEV_ADVICE}`;
+    throw new CommandError(['lvcreate', `${group}/${partial}`], 0, '', problem);
+  }
   return {
     path,
     isNew: left === null,
     finish: async () => {
-      await runLvm(about, ['lvrename', '-qq', '--', group, partial, name]);
-      await runLvm(about, ['lvchange', '-qq', '--deltag', TAG, '--', `${group}/${name}`]);
+      await runLvm(about.spawner, ['lvrename', '-qq', '--', group, partial, name]);
+      await runLvm(about.spawner, ['lvchange', '-qq', '--deltag', TAG, '--', `${group}/${name}`]);
     },
-    remove: () => runLvm(about, ['lvremove', '-qq', '-f', '-y', '--', `${group}/${partial}`]),
+    remove,
   };
 }
 
 /** One without a node: its name would be in the way at the very end. */
-async function refuseInactive({ group, name }: VolumeName, about: Surroundings): Promise<void> {
-  if ((await findVolume({ group, name }, about)) === null) return;
-  const advice = `there is such a volume, but not active: lvchange -ay -K ${group}/${name}`;
+async function refuseWithoutNode({ group, name }: VolumeName, about: Surroundings): Promise<void> {
+  const found = await findLeft({ group, name }, about);
+  if (found === null) return;
+  const advice =
+    found.lv_active === ''
+      ? `there is such a volume, but not active: lvchange -ay -K ${group}/${name}`
+      : `there is such a volume, and it is active, but it has no node under /dev: ${UDEV_ADVICE}`;
   throw new UnsafeTargetError(`/dev/${group}/${name}`, advice);
 }
 
@@ -81,9 +89,16 @@ function checkLeft(
   if (problem !== null) throw new UnsafeTargetError(path, problem);
 }
 
-async function findVolume({ group, name }: VolumeName, about: Surroundings): Promise<Left | null> {
+async function findLeft({ group, name }: VolumeName, about: Surroundings): Promise<Left | null> {
   const columns = ['lv_tags', 'lv_size', 'lv_active'] as const;
-  return (await listVolumes(about.spawner, columns, ['--', `${group}/${name}`]))?.[0] ?? null;
+  return await findVolume(about.spawner, columns, `${group}/${name}`);
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return await stat(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 async function create(
@@ -96,10 +111,16 @@ async function create(
   // LVM takes whole sectors, and rounds up to what it gives out by itself.
   const bytes = `${Math.ceil(size / SECTOR) * SECTOR}b`;
   const kind = pool === null ? ['-L', bytes] : ['--type', 'thin', '-V', bytes, '--thinpool', pool];
-  await runLvm(about, ['lvcreate', '-qq', '-y', ...kind, '--addtag', TAG, '--name', name, '--', group]);
-}
-
-async function runLvm(about: Surroundings, argv: readonly [string, ...string[]]): Promise<void> {
-  const { status, stderr } = await about.spawner.run(argv);
-  if (status !== 0) throw new CommandError(argv, status, stderr, 'LVM refused');
+  await runLvm(about.spawner, [
+    'lvcreate',
+    '-qq',
+    '-y',
+    ...kind,
+    '--addtag',
+    TAG,
+    '--name',
+    name,
+    '--',
+    group,
+  ]);
 }

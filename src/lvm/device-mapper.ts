@@ -1,6 +1,7 @@
 import { CommandError } from '../errors.js';
 import type { DeviceNumber } from '../device/device-facts.js';
-import type { Spawner } from '../host/spawner.js';
+import type { CommandResult, RunOptions, Spawner } from '../host/spawner.js';
+import { LVM_ENVIRONMENT } from './lvm-settings.js';
 
 /** One target of a device-mapper table or status. Sectors are of 512 bytes. */
 export interface DmTarget {
@@ -18,6 +19,8 @@ export interface DmInfo {
   /** How often it is open right now: mounts, programs and tables above it, us included. */
   readonly openCount: number;
 }
+
+type Watch = RunOptions['watch'] & string;
 
 /** Asks device-mapper about devices by their number, as names can be odd. Throws CommandError. */
 export class DeviceMapper {
@@ -41,25 +44,39 @@ export class DeviceMapper {
   /** Tells a device's target something that changes it. */
   async message(number: DeviceNumber, text: string): Promise<void> {
     // The 0 is a sector of the target that is meant.
-    const { argv, status, stderr } = await this.run('message', number, [], ['0', text]);
-    if (status !== 0) throw new CommandError(argv, status, stderr, 'device-mapper refused');
+    const { argv, status, stderr, gaveUp } = await this.run('message', number, 'change', ['0', text]);
+    if (status !== 0) throw new CommandError(argv, status, stderr, gaveUp ?? 'device-mapper refused');
   }
 
   private async ask(command: string, number: DeviceNumber, options: string[] = []): Promise<string> {
-    const { argv, status, stdout, stderr } = await this.run(command, number, options, []);
+    const { argv, status, stdout, stderr, gaveUp } = await this.run(command, number, 'question', options);
     if (status === 0 && !stderr.includes('Device does not exist')) return stdout;
-    throw new CommandError(argv, status, stderr, 'device-mapper does not know this device');
+    throw new CommandError(argv, status, stderr, gaveUp ?? 'device-mapper does not know this device');
   }
 
-  private async run(command: string, number: DeviceNumber, options: string[], words: string[]) {
+  private async run(command: string, number: DeviceNumber, watch: Watch, words: string[]) {
     const [major = '', minor = ''] = number.split(':');
-    const argv = ['dmsetup', command, ...options, '-j', major, '-m', minor, ...words] as const;
-    const { status, stdout, stderr } = await this.spawner.run([...argv]);
-    if (/permission denied|must be run as root|Operation not permitted/i.test(stderr)) {
-      throw new CommandError(argv, status, '', 'no right to ask device-mapper: run lvmsync as root');
+    const argv = ['dmsetup', command, '-j', major, '-m', minor, ...words] as const;
+    const result = await runDmsetup(this.spawner, argv, watch);
+    // dmsetup 1.02.185 and 1.02.205 (of LVM 2.03.16 and 2.03.31) say the first of these.
+    if (/permission denied|must be run as root|Operation not permitted/i.test(result.stderr)) {
+      throw new CommandError(argv, result.status, '', 'no right to ask device-mapper: run lvmsync as root');
     }
-    return { argv, status, stdout, stderr };
+    return { argv, ...result };
   }
+}
+
+/**
+ * Runs dmsetup, which asks, or changes something. Names are the kernel's own, as the nodes have them: mangled, dmsetup
+ * refuses what others named without.
+ */
+export async function runDmsetup(
+  spawner: Spawner,
+  [program, command, ...words]: readonly ['dmsetup', string, ...string[]],
+  watch: Watch,
+): Promise<CommandResult> {
+  const argv = [program, command, '--manglename', 'none', ...words] as const;
+  return await spawner.run(argv, { environment: LVM_ENVIRONMENT, watch });
 }
 
 function parseTargets(output: string): DmTarget[] {

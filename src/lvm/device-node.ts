@@ -2,6 +2,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { deviceNumberOf, readDeviceFacts, type DeviceNumber } from '../device/device-facts.js';
 import { DeviceError, NoSnapshotError, SnapshotError } from '../errors.js';
 import type { Spawner } from '../host/spawner.js';
+import { UDEV_ADVICE } from '../host/udev.js';
 import { findLogicalVolume } from './logical-volume.js';
 
 /** The path of a device's node under /dev, by its number: no link, and right for names that need escaping. */
@@ -53,7 +54,7 @@ export async function findDeviceNumber(spawner: Spawner, name: string): Promise<
       'the snapshot is being merged into its origin: wait until the merge is done',
     );
   }
-  throw new NoSnapshotError(name, 'active, but it has no node under /dev (vgscan --mknodes makes it)');
+  throw new NoSnapshotError(name, `active, but it has no node under /dev: ${UDEV_ADVICE}`);
 }
 
 /** The device-mapper devices that sit on a device. */

@@ -1,5 +1,5 @@
 import type { Spawner } from '../host/spawner.js';
-import { listVolumes } from './lvs.js';
+import { findVolume } from './lvs.js';
 
 /** What LVM says of a logical volume. */
 export interface LogicalVolume {
@@ -12,12 +12,12 @@ export interface LogicalVolume {
 
 /**
  * Asks LVM about a volume in any form that it takes (`vg/lv`, `/dev/vg/lv`, `/dev/mapper/vg-lv`); null where it has
- * none of that name. Throws CommandError as `listVolumes` does.
+ * none of that name. Throws CommandError as `findVolume` does.
  */
 export async function findLogicalVolume(spawner: Spawner, name: string): Promise<LogicalVolume | null> {
   const columns = ['lv_full_name', 'lv_active', 'lv_merging'] as const;
-  const [volume] = (await listVolumes(spawner, columns, ['--', name])) ?? [];
-  if (volume === undefined) return null;
+  const volume = await findVolume(spawner, columns, name);
+  if (volume === null) return null;
   return {
     fullName: volume.lv_full_name,
     active: volume.lv_active !== '',

@@ -1,45 +1,68 @@
 import * as v from 'valibot';
 import { CommandError } from '../errors.js';
-import type { Spawner } from '../host/spawner.js';
+import type { CommandResult, Spawner } from '../host/spawner.js';
+import { askLvm, wordsOf, type LvmWords } from './run-lvm.js';
+import { parseVolumeName, type VolumeName } from './volume-name.js';
 
-/** What LVM says of a logical volume, by the names of its columns; sizes in bytes, without a unit. */
+/** What LVM says of a logical volume, by the names of its columns; sizes in bytes, times in seconds since 1970. */
 export type LvsRow<Column extends string> = Readonly<Record<Column, string>>;
 
+type Rows = readonly Readonly<Record<string, string>>[];
+
+const rowsSchema = v.array(v.record(v.string(), v.string()));
+/** Where LVM 2.03.31 is told to, or decides to, log into its reports, what went wrong is in there, and not on stderr. */
 const reportSchema = v.object({
-  report: v.array(v.object({ lv: v.array(v.record(v.string(), v.string())) })),
+  report: v.array(v.object({ lv: v.optional(rowsSchema), vg: v.optional(rowsSchema) })),
+  log: v.optional(v.array(v.object({ log_type: v.string(), log_message: v.string() }))),
 });
 
 /**
- * Asks `lvs` for columns of the volumes that `words` name or select. Null where LVM has none of that name. Throws
- * CommandError where lvs is missing, may not be run, or answers otherwise.
+ * Asks LVM for columns of a group's volumes, hidden ones too, in which a field has, or holds, a value; of all where no
+ * field is given. Null where LVM sees no such group. Throws CommandError where it is missing, may not be asked, or
+ * answers otherwise.
  */
 export async function listVolumes<Column extends string>(
   spawner: Spawner,
   columns: readonly Column[],
-  words: readonly string[],
+  group: string,
+  which: { readonly field: 'lv_name' | 'origin' | 'tags'; readonly value: string },
 ): Promise<LvsRow<Column>[] | null> {
-  const argv = [
-    ...(['lvs', '--reportformat', 'json', '--units', 'b', '--nosuffix', '-o', columns.join(',')] as const),
-    ...words,
-  ] as const;
-  const { status, stdout, stderr } = await spawner.run([...argv]);
-  if (status !== 0) {
-    if (/failed to find|not found|invalid path|skipping|valid volume group/i.test(stderr)) return null;
-    if (/permission denied|running as a non-root/i.test(stderr)) {
-      throw new CommandError(argv, status, '', 'no right to ask LVM: run lvmsync as root');
-    }
-    throw new CommandError(argv, status, stderr, 'LVM does not answer');
-  }
-  try {
-    const rows = v.parse(reportSchema, JSON.parse(stdout)).report[0]?.lv ?? [];
-    return rows.map((row) => pick(row, columns));
-  } catch (error) {
-    throw new CommandError(argv, status, stderr, 'its report is not what LVM promises', { cause: error });
-  }
+  const select = `${which.field}="${which.value}"`;
+  const words = ['lvs', '-a', '-o', columns.join(','), '--select', select, '--', group] as const;
+  const result = await askLvm(spawner, words);
+  if (result.status === 0) return readRows(words, result).map((row) => pick(words, row, columns));
+  const failure = failureOf(words, result);
+  if (result.gaveUp === undefined && !(await isGroup(spawner, group, failure))) return null;
+  throw failure;
 }
 
 /**
- * Asks for columns of one volume, `vg/lv`, hidden ones too. Null only where its group has none of that name: with its
+ * Whether LVM sees a group, also one of another system or one that locks guard, which it does not let us look into.
+ * No words tell: a list without it is an answer. Throws `failure` where this is not answered either.
+ */
+async function isGroup(spawner: Spawner, group: string, failure: CommandError): Promise<boolean> {
+  const select = `vg_name="${group}"`;
+  const words = ['vgs', '--foreign', '--shared', '-o', 'vg_name', '--select', select] as const;
+  const result = await askLvm(spawner, words);
+  if (result.status !== 0) throw failure;
+  return readRows(words, result).length > 0;
+}
+
+/**
+ * Asks for columns of one volume, by any name that LVM has for it; null where it has none of that name, or sees no such
+ * group. Throws CommandError as `listVolumes`.
+ */
+export async function findVolume<Column extends string>(
+  spawner: Spawner,
+  columns: readonly Column[],
+  name: string,
+): Promise<LvsRow<Column> | null> {
+  const parsed = parseVolumeName(name);
+  return parsed === null ? null : ((await rowsOf(spawner, columns, parsed))?.[0] ?? null);
+}
+
+/**
+ * The same of `vg/lv`, where it matters that it is gone. Null only where its group has none of that name: with its
  * disks away, a group's volumes are not gone. Throws CommandError as `listVolumes`, and where LVM sees no such group.
  */
 export async function lookUpVolume<Column extends string>(
@@ -47,21 +70,96 @@ export async function lookUpVolume<Column extends string>(
   columns: readonly Column[],
   fullName: string,
 ): Promise<LvsRow<Column> | null> {
-  const [row] = (await listVolumes(spawner, columns, ['-a', '--', fullName])) ?? [];
-  if (row !== undefined) return row;
-  const [group = ''] = fullName.split('/');
-  if ((await listVolumes(spawner, ['vg_name'], ['--', group])) !== null) return null;
+  const [group = '', name = ''] = fullName.split('/');
+  const rows = await rowsOf(spawner, columns, { group, name });
+  if (rows !== null) return rows[0] ?? null;
   const problem = `LVM sees no volume group ${group} now, so nothing tells what has become of ${fullName}: bring its disks back, and try again`;
   throw new CommandError(['lvs', group], null, '', problem);
 }
 
+/**
+ * Asks for columns of a device that is LVM's, as its device-mapper UUID says. Throws CommandError as `listVolumes`, and
+ * where LVM does not show it: that is no answer to what it is.
+ */
+export async function findDevice<Column extends string>(
+  spawner: Spawner,
+  columns: readonly Column[],
+  dmName: string,
+): Promise<LvsRow<Column>> {
+  const path = `/dev/mapper/${dmName}`;
+  const row = await findVolume(spawner, columns, path);
+  if (row !== null) return row;
+  const problem = `LVM made this device, but does not show it now: look at its filters and its devices file ("lvs -a ${dmName}")`;
+  throw new CommandError(['lvs', path], null, '', problem);
+}
+
+/** How many volumes LVM shows. Throws CommandError where it does not answer. */
+export async function listAllVolumes<Column extends string>(
+  spawner: Spawner,
+  columns: readonly Column[],
+): Promise<LvsRow<Column>[]> {
+  const words = ['lvs', '-o', columns.join(',')] as const;
+  const result = await askLvm(spawner, words);
+  if (result.status !== 0) throw failureOf(words, result);
+  return readRows(words, result).map((row) => pick(words, row, columns));
+}
+
+function rowsOf<Column extends string>(
+  spawner: Spawner,
+  columns: readonly Column[],
+  { group, name }: VolumeName,
+): Promise<LvsRow<Column>[] | null> {
+  return listVolumes(spawner, columns, group, { field: 'lv_name', value: name });
+}
+
+function readRows(words: LvmWords, result: CommandResult): Rows {
+  try {
+    const { report } = v.parse(reportSchema, JSON.parse(result.stdout));
+    const rows = report[0]?.lv ?? report[0]?.vg;
+    if (rows === undefined) throw new Error('no rows');
+    return rows;
+  } catch (error) {
+    throw new CommandError(
+      words,
+      result.status,
+      wordsOf(result.stderr),
+      'its report is not what LVM promises',
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+/** What went wrong, wherever LVM says it. */
+function failureOf(words: LvmWords, { status, stdout, stderr, gaveUp }: CommandResult): CommandError {
+  const said = [wordsOf(stderr).trim(), ...loggedErrors(stdout)].filter((each) => each !== '').join('\n');
+  if (gaveUp !== undefined) return new CommandError(words, status, '', gaveUp);
+  // LVM 2.03.16 and 2.03.31 say both of these.
+  if (/permission denied|running as a non-root/i.test(said)) {
+    return new CommandError(words, status, '', 'no right to ask LVM: run lvmsync as root');
+  }
+  return new CommandError(words, status, said, 'LVM does not answer');
+}
+
+function loggedErrors(stdout: string): string[] {
+  try {
+    const { log } = v.parse(reportSchema, JSON.parse(stdout));
+    return (log ?? []).filter((each) => each.log_type === 'error').map((each) => each.log_message);
+  } catch {
+    return [];
+  }
+}
+
 function pick<Column extends string>(
-  row: Readonly<Record<string, string>>,
+  words: LvmWords,
+  row: Rows[number],
   columns: readonly Column[],
 ): LvsRow<Column> {
   const picked = columns.map((column) => {
     const value = row[column];
-    if (value === undefined) throw new Error(`no ${column}`);
+    if (value === undefined)
+      throw new CommandError(words, 0, '', `its report is not what LVM promises: no ${column}`);
     return [column, value] as const;
   });
   return Object.fromEntries(picked) as LvsRow<Column>;

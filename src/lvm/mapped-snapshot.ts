@@ -2,7 +2,8 @@ import { stat } from 'node:fs/promises';
 import { CommandError } from '../errors.js';
 import { deviceNumberOf, readDeviceFacts, type DeviceNumber } from '../device/device-facts.js';
 import type { Spawner } from '../host/spawner.js';
-import { DeviceMapper } from './device-mapper.js';
+import { UDEV_ADVICE } from '../host/udev.js';
+import { DeviceMapper, runDmsetup } from './device-mapper.js';
 import { whileBusy } from './run-lvm.js';
 
 const SECTOR = 512;
@@ -30,7 +31,11 @@ export async function mapSnapshot(spawner: Spawner, wish: MappedSnapshotWish): P
   const { name, uuid, origin, store, chunkSize } = wish;
   const sectors = (await readDeviceFacts(origin)).size / SECTOR;
   const table = `0 ${sectors} snapshot ${origin} ${store} P ${chunkSize / SECTOR}`;
-  await run(spawner, ['dmsetup', 'create', name, '--uuid', uuid, '--table', table]);
+  await change(spawner, ['dmsetup', 'create', name, '--uuid', uuid, '--table', table]);
+  if (await isMappedName(name)) return;
+  await change(spawner, ['dmsetup', 'remove', name]);
+  const problem = `device-mapper made this device, but it has no node /dev/mapper/${name}: ${UDEV_ADVICE}`;
+  throw new CommandError(['dmsetup', 'create', name], 0, '', problem);
 }
 
 /** Removes a device-mapper device by its UUID, if it is there. Throws CommandError. */
@@ -39,17 +44,18 @@ export async function unmapSnapshot(spawner: Spawner, uuid: string): Promise<voi
   if (number === null) return;
   // By its name, as without udev nobody else removes its node.
   const { name } = await new DeviceMapper(spawner).info(number);
-  await whileBusy(() => run(spawner, ['dmsetup', 'remove', name]));
+  await whileBusy(() => change(spawner, ['dmsetup', 'remove', name]));
 }
 
 /** The number of the device-mapper device with a UUID; null where there is none. Throws CommandError. */
 export async function findMapped(spawner: Spawner, uuid: string): Promise<DeviceNumber | null> {
-  const argv = ['dmsetup', 'info', '-c', '--noheadings', '-o', 'major,minor', '--uuid', uuid] as const;
-  const { status, stdout, stderr } = await spawner.run(argv);
+  // A list without it is an answer; of a device that is not there, only words would say so.
+  const columns = ['-c', '--noheadings', '--separator', ':', '-o', 'major,minor'];
+  const argv = ['dmsetup', 'info', ...columns, '--select', `uuid="${uuid}"`] as const;
+  const { status, stdout, stderr, gaveUp } = await runDmsetup(spawner, argv, 'question');
+  if (status !== 0) throw new CommandError(argv, status, stderr, gaveUp ?? 'device-mapper does not say');
   const [, major, minor] = /^(\d+):(\d+)$/m.exec(stdout.trim()) ?? [];
-  if (status === 0 && major !== undefined) return `${Number(major)}:${Number(minor)}`;
-  if (/does not exist|not found/i.test(stderr + stdout)) return null;
-  throw new CommandError(argv, status, stderr, 'device-mapper does not say');
+  return major === undefined ? null : `${Number(major)}:${Number(minor)}`;
 }
 
 /** Whether a name is taken in device-mapper. */
@@ -78,6 +84,11 @@ export async function setReadOnly(spawner: Spawner, path: string, isReadOnly: bo
 /** The device number of a node. Throws where there is none. */
 export async function numberOf(path: string): Promise<DeviceNumber> {
   return deviceNumberOf(await stat(path));
+}
+
+async function change(spawner: Spawner, argv: readonly ['dmsetup', string, ...string[]]): Promise<void> {
+  const { status, stderr, gaveUp } = await runDmsetup(spawner, argv, 'change');
+  if (status !== 0) throw new CommandError(argv, status, stderr, gaveUp ?? 'it failed');
 }
 
 async function run(spawner: Spawner, argv: readonly [string, ...string[]]): Promise<void> {

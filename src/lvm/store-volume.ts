@@ -2,7 +2,7 @@ import { CommandError } from '../errors.js';
 import { readDeviceFacts, type DeviceNumber } from '../device/device-facts.js';
 import type { Spawner } from '../host/spawner.js';
 import { DeviceMapper } from './device-mapper.js';
-import { listVolumes, lookUpVolume } from './lvs.js';
+import { findDevice, listVolumes, lookUpVolume } from './lvs.js';
 import { removeVolume, runLvm, whileBusy } from './run-lvm.js';
 
 /** What marks a volume that holds a store of ours, or is the snapshot made of it. */
@@ -28,10 +28,9 @@ export async function findOriginVolume(spawner: Spawner, number: DeviceNumber): 
   const { uuid, name } = await new DeviceMapper(spawner).info(number);
   if (!uuid.startsWith('LVM-')) return null;
   const columns = ['lv_full_name', 'vg_name', 'lv_role', 'lv_layout', 'lv_merging', 'lv_name'] as const;
-  const [row] = (await listVolumes(spawner, columns, ['--', `/dev/mapper/${name}`])) ?? [];
-  if (row === undefined) return null;
-  const below = ['--select', `origin=${row.lv_name}`, '--', row.vg_name];
-  const snapshots = (await listVolumes(spawner, ['lv_full_name'], ['-a', ...below])) ?? [];
+  const row = await findDevice(spawner, columns, name);
+  const below = { field: 'origin', value: row.lv_name } as const;
+  const snapshots = (await listVolumes(spawner, ['lv_full_name'], row.vg_name, below)) ?? [];
   return {
     fullName: row.lv_full_name,
     group: row.vg_name,

@@ -57,7 +57,7 @@ export async function makeTemporarySnapshot(
  * still there stays; so does one that another host, or another state directory, knows of: a notice names it.
  */
 export async function removeLeftOvers(group: string, about: Surroundings): Promise<void> {
-  const rows = await listVolumes(about.spawner, ['lv_name'], ['--select', `tags=${TAG}`, '--', group]);
+  const rows = await listVolumes(about.spawner, ['lv_name'], group, { field: 'tags', value: TAG });
   for (const { lv_name: lvName } of rows ?? []) {
     const name = `${group}/${lvName}`;
     const claim = await Claim.takeOver(group, lvName, about);

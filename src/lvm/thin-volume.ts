@@ -3,7 +3,7 @@ import { SnapshotError } from '../errors.js';
 import type { Spawner } from '../host/spawner.js';
 import { DeviceMapper, type DmTarget } from './device-mapper.js';
 import { findNode, isDeviceNumber } from './device-node.js';
-import { listVolumes, type LvsRow } from './lvs.js';
+import { findDevice, findVolume, type LvsRow } from './lvs.js';
 
 const SECTOR = 512;
 
@@ -53,7 +53,7 @@ async function findActive(spawner: Spawner, name: string, number: DeviceNumber):
   if (target?.type !== 'thin' || rest.length > 0) return null;
   const { pool, deviceId, externalOrigin } = parseThinTable(name, target);
   const { uuid, name: dmName } = await mapper.info(number);
-  const row = uuid.startsWith('LVM-') ? await askLvm(spawner, `/dev/mapper/${dmName}`) : null;
+  const row = uuid.startsWith('LVM-') ? await findDevice(spawner, COLUMNS, dmName) : null;
   return {
     ...{ name, deviceId, externalOrigin, active: { number, pool } },
     uuid: uuid === '' ? null : uuid,
@@ -71,7 +71,7 @@ function parseThinTable(name: string, { words }: DmTarget) {
 }
 
 async function findInactive(spawner: Spawner, name: string): Promise<ThinVolume | null> {
-  const row = await askLvm(spawner, name);
+  const row = await findVolume(spawner, COLUMNS, name);
   if (row === null || row.thin_id === '' || row.lv_active !== '') return null;
   const lvm = lvmFactsOf(name, row);
   return {
@@ -86,10 +86,6 @@ const COLUMNS = [
   ...(['pool_lv', 'thin_id', 'origin', 'lv_ancestors'] as const),
 ] as const;
 type ThinRow = LvsRow<(typeof COLUMNS)[number]>;
-
-async function askLvm(spawner: Spawner, name: string): Promise<ThinRow | null> {
-  return (await listVolumes(spawner, COLUMNS, ['--', name]))?.[0] ?? null;
-}
 
 function lvmFactsOf(name: string, row: ThinRow): ThinLvmFacts {
   if (row.lv_merging !== '') {
@@ -108,6 +104,6 @@ function lvmFactsOf(name: string, row: ThinRow): ThinLvmFacts {
 async function hasExternalOrigin(spawner: Spawner, row: ThinRow): Promise<boolean> {
   const oldest = row.lv_ancestors.split(',').at(-1) ?? '';
   if (oldest === '') return false;
-  const found = await askLvm(spawner, `${row.vg_name}/${oldest}`);
+  const found = await findVolume(spawner, COLUMNS, `${row.vg_name}/${oldest}`);
   return found?.pool_lv !== row.pool_lv;
 }

@@ -155,11 +155,12 @@ describe('view open', () => {
   /** No loop device can be had here, so each view is taken back. */
   beforeEach(() => {
     mkdirSync(at('bin'));
-    for (const [tool, said] of [
-      ['losetup', 'none left'],
-      ['dmsetup', 'Device does not exist.'],
+    for (const [tool, script] of [
+      ['losetup', 'echo "none left" >&2; exit 1'],
+      // As dmsetup 1.02.185 and 1.02.205 list a host's devices where there are none.
+      ['dmsetup', 'echo "No devices found"'],
     ] as const) {
-      writeFileSync(at(`bin/${tool}`), `#!/bin/sh\necho "${said}" >&2\nexit 1\n`, { mode: 0o755 });
+      writeFileSync(at(`bin/${tool}`), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
     }
     process.env['PATH'] = `${at('bin')}:${path ?? ''}`;
   });

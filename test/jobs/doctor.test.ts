@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CommandError } from '../../src/errors.js';
 import type { CommandResult, Spawner } from '../../src/host/spawner.js';
 import { answerDoctor, examineBoth } from '../../src/jobs/doctor.js';
-import { examineHost, type HostRole } from '../../src/jobs/examine-host.js';
+import { examineHost, type HostRole, type HostSelf } from '../../src/jobs/examine-host.js';
 import { examineStateDir } from '../../src/jobs/examine-state-dir.js';
 import type { Reach } from '../../src/jobs/far-side.js';
 import { PLAIN_FAR_COMMAND } from '../../src/transport/remote-command.js';
@@ -15,8 +15,14 @@ import { quietSurroundings } from '../support/surroundings.js';
 
 const FAKE_RSH = fileURLToPath(new URL('../support/fake-rsh.sh', import.meta.url));
 const FAR = { host: 'web1', user: null, port: null };
-const ROOT = { node: '20.19.0', program: '/usr/bin/lvmsync', user: 'root', isRoot: true };
-const NOBODY = { ...ROOT, user: 'bob', isRoot: false };
+const ROOT: HostSelf = {
+  node: '20.19.0',
+  program: '/usr/bin/lvmsync',
+  user: 'root',
+  isRoot: true,
+  udev: 'listens',
+};
+const NOBODY: HostSelf = { ...ROOT, user: 'bob', isRoot: false };
 
 let folder = '';
 beforeAll(() => {
@@ -40,9 +46,16 @@ function programs(answers: Readonly<Record<string, Partial<CommandResult>>>): Sp
   };
 }
 
+/** Active ones, with their nodes; the third of them inactive. */
+function volumes(...paths: readonly string[]): string {
+  const rows = paths.map((path, index) => ({ lv_path: path, lv_active: index === 2 ? '' : 'active' }));
+  return JSON.stringify({ report: [{ lv: rows }] });
+}
+
 const GOOD = {
   'lvm version': { stdout: '  LVM version:     2.03.16(2) (2022-05-18)\n' },
-  lvs: { stdout: '  vg/a\n  vg/b\n' },
+  lvs: { stdout: volumes('/dev/null', '/dev/zero') },
+  lvmconfig: { stdout: 'udev_sync=1\nudev_rules=1\n' },
   'dmsetup version': { stdout: 'Library version:   1.02.185\nDriver version:    4.47.0\n' },
   'dmsetup targets': { stdout: 'snapshot         v1.16.0\nthin             v1.22.0\n' },
   'thin_delta -V': { stdout: '0.9.0\n' },
@@ -63,6 +76,25 @@ describe('a look at a host', () => {
     expect(found.get('device-mapper')?.text).toMatch(
       /1\.02\.185, driver 4\.47\.0; targets: snapshot loaded, thin/,
     );
+  });
+
+  it('says who makes device nodes, and where nobody does', async () => {
+    const nodes = async (answers: Parameters<typeof programs>[0], udev: HostSelf['udev']) =>
+      (await verdicts('target', answers, { ...ROOT, udev })).get('device nodes');
+    const alone = { ...GOOD, lvmconfig: { stdout: 'udev_sync=0\nudev_rules=0\n' } };
+    expect(await nodes(GOOD, 'listens')).toMatchObject({ verdict: 'ok', text: 'LVM leaves them to udev' });
+    expect(await nodes(GOOD, 'off')).toMatchObject({ verdict: 'ok', text: 'LVM makes them itself' });
+    expect(await nodes(alone, 'absent')).toMatchObject({ verdict: 'ok', text: 'LVM makes them itself' });
+    expect(await nodes(GOOD, 'absent')).toMatchObject({
+      verdict: 'warning',
+      text: 'LVM leaves them to udev, which does not run here: new volumes will have none',
+      advice: expect.stringMatching(/udev_sync = 0 and udev_rules = 0/) as string,
+    });
+    const lost = { ...GOOD, lvs: { stdout: volumes('/dev/null', '/dev/no-vg/lost', '/dev/no-vg/inactive') } };
+    expect(await nodes(lost, 'listens')).toMatchObject({
+      verdict: 'problem',
+      text: '1 of 2 active volumes have none, such as /dev/no-vg/lost; LVM leaves them to udev',
+    });
   });
 
   it.each([

@@ -4,7 +4,7 @@ import { ProcessSpawner, type CommandResult, type Spawner } from '../../src/host
 import { DeviceMapper } from '../../src/lvm/device-mapper.js';
 import { findDeviceNumber } from '../../src/lvm/device-node.js';
 import { findLogicalVolume } from '../../src/lvm/logical-volume.js';
-import { lookUpVolume } from '../../src/lvm/lvs.js';
+import { parseVolumeName } from '../../src/lvm/volume-name.js';
 import { checkSnapshotStatus, type DmSnapshot } from '../../src/lvm/snapshot.js';
 
 /** Answers every command with one result, in words that real tools printed. */
@@ -40,7 +40,7 @@ describe('asking device-mapper', () => {
       { startSector: 0, sectors: 131_072, type: 'snapshot', words: ['254:1', '254:2', 'P', '8'] },
       { startSector: 131_072, sectors: 8, type: 'linear', words: ['98:0', '2048'] },
     ]);
-    expect(spawner.asked).toEqual([['dmsetup', 'table', '-j', '254', '-m', '3']]);
+    expect(spawner.asked).toEqual([['dmsetup', 'table', '--manglename', 'none', '-j', '254', '-m', '3']]);
   });
 
   it('takes names with blanks and empty UUIDs', async () => {
@@ -92,67 +92,55 @@ describe('a snapshot’s status', () => {
   });
 });
 
-describe('asking LVM', () => {
-  it('reads its JSON, and guards names that look like options', async () => {
-    const spawner = answering({
-      stdout: report({ lv_full_name: 'vg/lv', lv_active: 'active', lv_merging: '' }),
+describe('a volume without a node', () => {
+  const withRow = (facts: object) =>
+    answering({
+      stdout: report({ lv_full_name: 'no-vg/lv', lv_active: 'active', lv_merging: '', ...facts }),
     });
-    expect(await findLogicalVolume(spawner, '-vg/lv')).toEqual({
-      fullName: 'vg/lv',
-      active: true,
-      merging: false,
-    });
-    expect(spawner.asked[0]?.slice(-2)).toEqual(['--', '-vg/lv']);
-  });
 
-  it.each([
-    '  Failed to find logical volume "vg/nix"',
-    '  Volume group "nix" not found\n  Cannot process volume group nix',
-  ])('knows a volume that does not exist: %s', async (stderr) => {
-    expect(await findLogicalVolume(answering({ status: 5, stderr }), 'vg/nix')).toBeNull();
-  });
-
-  it('takes a volume for gone only where its group is there', async () => {
-    const group = { stdout: report({ vg_name: 'vg' }) };
-    const lookUp = (ofGroup: Partial<CommandResult>) => {
-      const noVolume = answering({ status: 5, stderr: '  Failed to find logical volume "vg/view"' });
-      const other = answering(ofGroup);
-      const run: Spawner['run'] = (argv) => (argv.at(-1) === 'vg' ? other : noVolume).run(argv);
-      return lookUpVolume({ ...noVolume, run }, ['lv_tags'], 'vg/view');
-    };
-    expect(await lookUp(group)).toBeNull();
-    const unseen = lookUp({ status: 5, stderr: '  Volume group "vg" not found' });
-    await expect(unseen).rejects.toThrow(CommandError);
-    await expect(unseen).rejects.toThrow(/sees no volume group vg now.*of vg\/view: bring its disks back/);
-  });
-
-  it.each([
-    [{ stdout: '{"report": 1}' }, /not what LVM promises/],
-    [{ stdout: 'oops' }, /not what LVM promises/],
-    [
-      { status: 5, stderr: 'WARNING: Running as a non-root user. Functionality may be unavailable.' },
-      /as root/,
-    ],
-    [{ status: 5, stderr: 'lock failed' }, /LVM does not answer: lock failed/],
-  ])('fails in words: %o', async (result, message) => {
-    await expect(findLogicalVolume(answering(result), 'vg/lv')).rejects.toThrow(message);
-  });
-
-  it('tells a merging snapshot, whose node is gone, from one that lost its node', async () => {
-    const volume = { lv_full_name: 'vg/lv', lv_active: 'active' };
-    const merging = answering({ stdout: report({ ...volume, lv_merging: 'merging' }) });
-    await expect(findDeviceNumber(merging, 'no-such-vg/lv')).rejects.toThrow(/being merged into its origin/);
-    const lost = answering({ stdout: report({ ...volume, lv_merging: '' }) });
-    await expect(findDeviceNumber(lost, 'no-such-vg/lv')).rejects.toThrow(/vgscan --mknodes/);
-  });
-
-  it('tells an inactive volume from a missing one', async () => {
-    const inactive = answering({ stdout: report({ lv_full_name: 'vg/lv', lv_active: '', lv_merging: '' }) });
-    await expect(findDeviceNumber(inactive, 'no-such-vg/lv')).rejects.toThrow(
-      /inactive.*lvchange -ay -K vg\/lv/,
+  it('that merges, and for that lost it, is told from one that merely lacks it', async () => {
+    const merging = withRow({ lv_merging: 'merging' });
+    await expect(findDeviceNumber(merging, 'no-vg/lv')).rejects.toThrow(/being merged into its origin/);
+    await expect(findDeviceNumber(withRow({}), 'no-vg/lv')).rejects.toThrow(
+      /active, but it has no node under \/dev: where no udev runs .*udev_sync = 0.*vgmknodes/,
     );
-    const missing = answering({ status: 5, stderr: 'Volume group "no-such-vg" not found' });
-    await expect(findDeviceNumber(missing, 'no-such-vg/lv')).rejects.toThrow('no-such-vg/lv: no such device');
+  });
+
+  it('that is inactive is told from one that is not there', async () => {
+    await expect(findDeviceNumber(withRow({ lv_active: '' }), 'no-vg/lv')).rejects.toThrow(
+      /inactive.*lvchange -ay -K no-vg\/lv/,
+    );
+    const missing = answering({ stdout: JSON.stringify({ report: [{ lv: [] }] }) });
+    await expect(findDeviceNumber(missing, 'no-vg/lv')).rejects.toThrow('no-vg/lv: no such device');
     await expect(findDeviceNumber(missing, '/dev/null')).rejects.toThrow(/not a block device/);
+  });
+});
+
+describe('a name of a volume', () => {
+  it.each([
+    ['vg/lv', 'vg', 'lv'],
+    ['/dev/vg/lv', 'vg', 'lv'],
+    ['/dev/mapper/vg-lv', 'vg', 'lv'],
+    ['/dev/mapper/my--vg-my--lv.1', 'my-vg', 'my-lv.1'],
+    ['/dev/mapper/a----b-c', 'a--b', 'c'],
+  ])('%s is taken apart', (text, group, name) => {
+    expect(parseVolumeName(text)).toEqual({ group, name });
+  });
+
+  it.each([
+    'vg',
+    '/dev/sda',
+    '/dev/mapper/vg-lv-real',
+    '-vg/lv',
+    'a/b/c/d',
+    './lv',
+    'vg/l"v',
+    '',
+    'vg/',
+    '/x/vg/lv',
+  ])('%j is none of LVM’s, and LVM is not asked for it', async (text) => {
+    const spawner = answering({ status: 5 });
+    expect(await findLogicalVolume(spawner, text)).toBeNull();
+    expect(spawner.asked).toEqual([]);
   });
 });

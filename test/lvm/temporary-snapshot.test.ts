@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { CommandError, NoSnapshotError } from '../../src/errors.js';
 import type { CommandResult, Spawner } from '../../src/host/spawner.js';
 import { makeTemporarySnapshot, removeLeftOvers } from '../../src/lvm/temporary-snapshot.js';
+import { askedFor } from '../support/lvm-words.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
 const VOLUME = { fullName: 'no-vg/vol', group: 'no-vg', poolName: 'no-vg/pool', origin: null };
@@ -19,8 +20,7 @@ class FakeGroup implements Spawner {
   afterListing: () => void = () => undefined;
 
   run(argv: readonly [string, ...string[]]): Promise<CommandResult> {
-    const last = argv.at(-1) ?? '';
-    const name = last.replace('no-vg/', '');
+    const name = askedFor(argv).replace('no-vg/', '');
     switch (argv[0]) {
       case 'lvcreate':
         if (!this.canCreate) return answer(5, '', '  no room');
@@ -30,9 +30,9 @@ class FakeGroup implements Spawner {
         if (!this.canRemove) return answer(5, '', '  no such luck');
         return this.snapshots.delete(name) ? answer(0) : answer(5, '', NOT_FOUND);
       case 'lvs': {
-        if (last.includes('/')) return this.snapshots.has(name) ? list([name]) : answer(5, '', NOT_FOUND);
-        const listed = list(argv.includes('--select') ? [...this.snapshots] : ['vol']);
-        if (argv.includes('--select')) this.afterListing();
+        if (name !== 'no-vg') return list(this.snapshots.has(name) ? [name] : []);
+        const listed = list([...this.snapshots]);
+        this.afterListing();
         return listed;
       }
       default:

@@ -4,12 +4,13 @@ import type { CommandResult, Spawner } from '../../src/host/spawner.js';
 import { readPoolStatus } from '../../src/lvm/thin-pool.js';
 import { findThinVolume } from '../../src/lvm/thin-volume.js';
 import { POOL } from '../support/fake-pool.js';
+import { askedFor } from '../support/lvm-words.js';
 
-/** Answers each command by its last word. */
+/** Answers each command by the volume that is asked for, or its last word. */
 function answering(answers: Readonly<Record<string, Partial<CommandResult>>>): Spawner {
   return {
     run: (argv) => {
-      const answer = answers[argv.at(-1) ?? ''];
+      const answer = answers[askedFor(argv)];
       if (answer === undefined) throw new Error(`${argv.join(' ')}: nobody asks that here`);
       return Promise.resolve({ stdout: '', stderr: '', status: 0, ...answer });
     },
@@ -109,7 +110,7 @@ describe('an inactive thin snapshot', () => {
 describe('what is no thin volume', () => {
   it.each([
     ['a classic snapshot', row({ ...INACTIVE, thin_id: '', pool_lv: '' })],
-    ['nothing at all', { status: 5, stderr: '  Failed to find logical volume "no-vg/s1"' }],
+    ['nothing at all', { stdout: JSON.stringify({ report: [{ lv: [] }] }) }],
   ])('is left to others: %s', async (_, answer) => {
     expect(await findThinVolume(answering({ 'no-vg/s1': answer }), 'no-vg/s1')).toBeNull();
   });

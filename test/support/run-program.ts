@@ -16,7 +16,15 @@ export interface ProgramOutcome {
 
 /** What a command knows of its process, of one that nobody would mistake for this. */
 export const plainProcess = {
-  self: () => ({ node: '20.19.0', program: '/usr/bin/lvmsync', user: 'nobody', isRoot: false }),
+  self: () => ({
+    ...{
+      node: '20.19.0',
+      program: '/usr/bin/lvmsync',
+      user: 'nobody',
+      isRoot: false,
+      udev: 'listens' as const,
+    },
+  }),
   sshOriginalCommand: null,
 };
 

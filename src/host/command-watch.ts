@@ -1,0 +1,180 @@
+import { performance } from 'node:perf_hooks';
+import { findLockWait } from './file-locks.js';
+import { findUdevCookies, isUdevListening, UDEV_ADVICE } from './udev.js';
+
+/** How often a command is looked at. Milliseconds, as all below. */
+const LOOK_EVERY_MS = 250;
+/** After this the user is told what a command waits for. */
+const TELL_AFTER_MS = 2000;
+/** A question that takes so long without a reason that shows is worth a word. */
+const SLOW_AFTER_MS = 10_000;
+/** So long another's lock, or an answer, is waited for. */
+const LOCK_LIMIT_MS = 300_000;
+/** So long udev is waited for, and so long where nobody listens. */
+const UDEV_LIMIT_MS = 60_000;
+const DEAD_UDEV_LIMIT_MS = 3000;
+/** What runs when the user interrupts us has so long to end by itself. */
+const GRACE_MS = 500;
+
+/** What a command is to us: it changes nothing; or it does, and comes to its end unless it only waits. */
+export type WatchedKind = 'question' | 'change';
+
+/** The command that is watched. */
+export interface WatchedCommand {
+  readonly name: string;
+  readonly pid: number;
+  readonly kind: WatchedKind;
+  /** Asks it to end. LVM heeds this while it waits for a lock, and puts it off while it changes anything. */
+  end(): void;
+  /** Tells those who wait for udev by this cookie that it has done its part. */
+  completeCookie(name: string): Promise<void>;
+}
+
+/** Who is told, and whose interruption counts. */
+export interface WatchSurroundings {
+  readonly notice: (line: string) => void;
+  readonly signal: AbortSignal;
+}
+
+/** What a command waits for. */
+interface Wait {
+  /** What tells it from another. */
+  readonly key: string;
+  /** What it waits for, in words behind its name. */
+  readonly words: string;
+  readonly limitMs: number;
+  /** What is said where it was made to give up. */
+  readonly gaveUp: string;
+  giveUp(): Promise<void>;
+}
+
+/**
+ * Watches one of LVM's or device-mapper's commands while it runs. Says what it waits for, lets none wait without end,
+ * and makes those that only wait give up once the user interrupts us. What is started after that, to clean up, may
+ * wait a moment.
+ */
+export class CommandWatch {
+  /** Why it was made to give up; null where it was not. */
+  gaveUp: string | null = null;
+
+  private readonly interrupted: Promise<never>;
+  private interrupt: (reason: Error) => void = () => undefined;
+  private readonly startedAt = performance.now();
+  private readonly startTime = Date.now();
+  private abortedAt: number | null = null;
+  /** Whether it was started when the user had interrupted us. */
+  private readonly isCleanUp: boolean;
+  private readonly timer: NodeJS.Timeout;
+  private isLooking = false;
+  private readonly told = new Set<string>();
+  private readonly firstSeen = new Map<string, number>();
+
+  constructor(
+    private readonly command: WatchedCommand,
+    private readonly about: WatchSurroundings,
+  ) {
+    this.isCleanUp = about.signal.aborted;
+    this.interrupted = new Promise((_resolve, reject) => (this.interrupt = reject));
+    this.interrupted.catch(() => undefined);
+    this.timer = setInterval(() => void this.look(), LOOK_EVERY_MS);
+  }
+
+  /** The command's end; throws the interruption that made it give up, and does not wait for a question's end then. */
+  async race<T>(ended: Promise<T>): Promise<T> {
+    try {
+      const outcome = await Promise.race([ended, this.interrupted]);
+      const wasInterrupted = this.gaveUp !== null && !this.isCleanUp && this.about.signal.aborted;
+      if (wasInterrupted) throw this.about.signal.reason as Error;
+      return outcome;
+    } finally {
+      clearInterval(this.timer);
+    }
+  }
+
+  private async look(): Promise<void> {
+    if (this.isLooking) return;
+    this.isLooking = true;
+    try {
+      await this.act(performance.now());
+    } finally {
+      this.isLooking = false;
+    }
+  }
+
+  private async act(now: number): Promise<void> {
+    const { signal } = this.about;
+    if (signal.aborted) this.abortedAt ??= now;
+    const isUrgent = !this.isCleanUp && this.abortedAt !== null && now - this.abortedAt >= GRACE_MS;
+    if (isUrgent && this.command.kind === 'question') {
+      this.gaveUp = 'interrupted';
+      this.command.end();
+      this.interrupt(signal.reason as Error);
+      return;
+    }
+    const ranFor = now - this.startedAt;
+    if (!isUrgent && ranFor < TELL_AFTER_MS) return;
+    const wait = this.findWait();
+    if (wait === null) {
+      this.judgeSlow(ranFor);
+      return;
+    }
+    this.tell(wait.key, `${this.command.name} waits for ${wait.words}`);
+    const since = this.firstSeen.get(wait.key) ?? now;
+    this.firstSeen.set(wait.key, since);
+    const limit = isUrgent ? GRACE_MS : this.isCleanUp ? TELL_AFTER_MS : wait.limitMs;
+    if (now - since < limit) return;
+    this.gaveUp = wait.gaveUp;
+    await wait.giveUp();
+  }
+
+  private judgeSlow(ranFor: number): void {
+    const { name, kind } = this.command;
+    if (kind === 'change' || ranFor < SLOW_AFTER_MS) return;
+    this.tell('slow', `${name} has not answered for ${SLOW_AFTER_MS / 1000} s`);
+    if (ranFor < LOCK_LIMIT_MS) return;
+    this.gaveUp = `no answer within ${LOCK_LIMIT_MS / 1000} s`;
+    this.command.end();
+  }
+
+  private tell(key: string, line: string): void {
+    if (this.told.has(key)) return;
+    this.told.add(key);
+    this.about.notice(line);
+  }
+
+  private findWait(): Wait | null {
+    return this.findLock() ?? this.findUdev();
+  }
+
+  private findLock(): Wait | null {
+    const lock = findLockWait(this.command.pid);
+    if (lock === null) return null;
+    const which = lock.path === null ? 'a lock' : `the lock ${lock.path}`;
+    const words = lock.holder === null ? which : `${which}, which ${lock.holder} holds`;
+    return {
+      key: words,
+      words,
+      limitMs: LOCK_LIMIT_MS,
+      gaveUp: `it waited in vain for ${words}: let that end first`,
+      giveUp: () => {
+        this.command.end();
+        return Promise.resolve();
+      },
+    };
+  }
+
+  private findUdev(): Wait | null {
+    // Semaphores have whole seconds, and nothing that says whose they are.
+    const cookie = findUdevCookies().find(({ madeAt }) => madeAt * 1000 > this.startTime - 1000);
+    if (cookie === undefined) return null;
+    const isThere = isUdevListening();
+    const words = isThere ? 'udev to do its part' : 'udev, which does not run here: nobody listens to LVM';
+    return {
+      key: cookie.name,
+      words,
+      limitMs: isThere ? UDEV_LIMIT_MS : DEAD_UDEV_LIMIT_MS,
+      gaveUp: `LVM waited in vain for ${words}; ${UDEV_ADVICE}`,
+      giveUp: () => this.command.completeCookie(cookie.name),
+    };
+  }
+}

@@ -1,0 +1,91 @@
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { attempt, describeProcess } from './process-words.js';
+
+/** A lock that a process waits for, and who has it. */
+export interface LockWait {
+  /** The lock's file; null where it does not show. */
+  readonly path: string | null;
+  /** Who holds it, in words such as `process 12 (lvcreate …)`; null where nobody shows. */
+  readonly holder: string | null;
+}
+
+/** A line of /proc/locks. */
+interface LockLine {
+  /** `MAJOR:MINOR:INODE`. */
+  readonly file: string;
+  readonly pid: number;
+  readonly isWaiting: boolean;
+}
+
+/** Who waits for another that waits himself, and so on: as far as this is followed. */
+const LONGEST_CHAIN = 8;
+
+/**
+ * What lock on a file a process waits for; null where it waits for none that shows here. Of a chain of those who wait
+ * for each other the last one is named: LVM's readers queue up behind a writer that waits.
+ */
+export function findLockWait(pid: number): LockWait | null {
+  const lines = parseLocks(attempt(() => readFileSync('/proc/locks', 'latin1')) ?? '');
+  let wait = waitOf(pid, lines);
+  if (wait === null) return null;
+  for (let length = 1; length < LONGEST_CHAIN; length++) {
+    const next: LockLine | undefined = holdersOf(wait, lines).flatMap(
+      (each) => waitOf(each.pid, lines) ?? [],
+    )[0];
+    if (next === undefined) break;
+    wait = next;
+  }
+  const path = pathOf(wait);
+  const waiting = new Set(lines.filter((each) => each.isWaiting).map((each) => each.pid));
+  const pids = holdersOf(wait, lines)
+    .map((each) => each.pid)
+    .filter(isAlive);
+  const holders = pids.length > 0 || path === null ? pids : openersOf(path, waiting);
+  return { path, holder: holders.length === 0 ? null : holders.map(describeProcess).join(' and ') };
+}
+
+/** Takes /proc/locks apart: https://docs.kernel.org/filesystems/proc.html, "/proc/locks". */
+export function parseLocks(text: string): LockLine[] {
+  return text.split('\n').flatMap((line) => {
+    const [, arrow, pid, file] =
+      /^\d+: (\s*-> )?\w+\s+\w+\s+\w+\s+(-?\d+) ([0-9a-f]+:[0-9a-f]+:\d+) /.exec(line) ?? [];
+    if (pid === undefined || file === undefined) return [];
+    return [{ file, pid: Number(pid), isWaiting: arrow !== undefined }];
+  });
+}
+
+function waitOf(pid: number, lines: readonly LockLine[]): LockLine | null {
+  return lines.find((each) => each.isWaiting && each.pid === pid) ?? null;
+}
+
+function holdersOf({ file }: LockLine, lines: readonly LockLine[]): LockLine[] {
+  return lines.filter((each) => !each.isWaiting && each.file === file);
+}
+
+/** The path by which the waiting process has the lock's file open. */
+function pathOf({ pid, file }: LockLine): string | null {
+  const inode = Number(file.split(':')[2]);
+  const folder = `/proc/${pid}/fd`;
+  const fds = attempt(() => readdirSync(folder)) ?? [];
+  const fd = fds.find((each) => {
+    const stats = attempt(() => statSync(`${folder}/${each}`));
+    return stats?.isFile() === true && stats.ino === inode;
+  });
+  return fd === undefined ? null : (attempt(() => readlinkSync(`${folder}/${fd}`)) ?? null);
+}
+
+function isAlive(pid: number): boolean {
+  return attempt(() => statSync(`/proc/${pid}`)) !== undefined;
+}
+
+/** A lock outlives the process that took it while others, its children or a shell, have the same file open. */
+function openersOf(path: string, waiting: ReadonlySet<number>): number[] {
+  const pids = (attempt(() => readdirSync('/proc')) ?? []).map(Number).filter((pid) => pid > 0);
+  return pids.filter((pid) => !waiting.has(pid) && hasOpen(pid, path));
+}
+
+function hasOpen(pid: number, path: string): boolean {
+  const folder = `/proc/${pid}/fd`;
+  const fds = attempt(() => readdirSync(folder)) ?? [];
+  return fds.some((fd) => attempt(() => readlinkSync(`${folder}/${fd}`)) === path);
+}

@@ -1,0 +1,40 @@
+import { readFileSync } from 'node:fs';
+import { attempt } from './process-words.js';
+
+/** Where udevd listens. LVM takes the mere presence of this node for a sign that udev runs. */
+const CONTROL = '/run/udev/control';
+/** The upper half of the key of each of device-mapper's semaphores. */
+const COOKIE_MAGIC = 0x0d4d;
+
+/** What to do where LVM leaves device nodes to a udev that does not make them. */
+export const UDEV_ADVICE =
+  'where no udev runs (in a container, a chroot), set udev_sync = 0 and udev_rules = 0 in the activation section of lvm.conf, ' +
+  'so that LVM makes the nodes itself ("vgmknodes" makes those that are missing now), or run lvmsync on the host';
+
+/** A semaphore by which a program waits until udev has done its part. */
+export interface UdevCookie {
+  /** As `dmsetup udevcomplete` takes it. */
+  readonly name: string;
+  /** Seconds since 1970. */
+  readonly madeAt: number;
+}
+
+/** Whether udevd listens, as far as this network namespace shows. */
+export function isUdevListening(): boolean {
+  const sockets = attempt(() => readFileSync('/proc/net/unix', 'latin1')) ?? '';
+  return sockets.split('\n').some((line) => line.endsWith(` ${CONTROL}`));
+}
+
+/** What programs wait for udev by right now. */
+export function findUdevCookies(): UdevCookie[] {
+  return parseSemaphores(attempt(() => readFileSync('/proc/sysvipc/sem', 'latin1')) ?? '');
+}
+
+/** Finds the cookies in /proc/sysvipc/sem: the key in decimal first, the time of its last change last. */
+export function parseSemaphores(text: string): UdevCookie[] {
+  return text.split('\n').flatMap((line) => {
+    const [key, ...rest] = line.trim().split(/\s+/).map(Number);
+    if (key === undefined || key >>> 16 !== COOKIE_MAGIC) return [];
+    return [{ name: `0x${key.toString(16)}`, madeAt: rest.at(-1) ?? 0 }];
+  });
+}

@@ -1,0 +1,121 @@
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { InterruptedError } from '../../src/errors.js';
+import { ProcessSpawner, type CommandResult } from '../../src/host/spawner.js';
+
+let folder = '';
+beforeAll(() => {
+  folder = mkdtempSync(path.join(tmpdir(), 'command-watch-'));
+});
+afterAll(() => {
+  rmSync(folder, { recursive: true });
+});
+
+class Place {
+  readonly notices: string[] = [];
+  readonly stop = new AbortController();
+  readonly spawner = new ProcessSpawner(process.env, {
+    tell: () => undefined,
+    notice: (line) => this.notices.push(line),
+    signal: this.stop.signal,
+  });
+
+  interrupt(): void {
+    this.stop.abort(new InterruptedError('SIGINT'));
+  }
+}
+
+/** Has a program of this system hold a lock while some work is done. */
+async function whileLocked(lock: string, work: () => Promise<void>): Promise<void> {
+  const holder = spawn('flock', [lock, 'sh', '-c', 'echo; exec sleep 600'], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+    detached: true,
+  });
+  await new Promise((resolve) => holder.stdout.once('data', resolve));
+  try {
+    await work();
+  } finally {
+    process.kill(-(holder.pid ?? 0), 'SIGKILL');
+  }
+}
+
+describe('a command that waits for a lock', () => {
+  it('is said to, with who holds it, and gets it in the end', async () => {
+    const place = new Place();
+    const lock = path.join(folder, 'held');
+    let running: Promise<CommandResult> | null = null;
+    await whileLocked(lock, async () => {
+      running = place.spawner.run(['flock', lock, 'echo', 'mine'], { watch: 'change' });
+      for (let tries = 0; place.notices.length === 0 && tries < 100; tries++) await sleep(100);
+      expect(place.notices).toEqual([
+        expect.stringMatching(
+          /^flock waits for the lock \/.*\/held, which process \d+ \(flock \/.*\/held sh -c .*\) holds$/,
+        ),
+      ]);
+    });
+    expect(await running).toMatchObject({ status: 0, stdout: 'mine\n' });
+  });
+
+  it.each(['question', 'change'] as const)('as a %s, gives up when the user interrupts', async (watch) => {
+    const place = new Place();
+    const lock = path.join(folder, watch);
+    await whileLocked(lock, async () => {
+      const running = place.spawner.run(['flock', lock, 'echo'], { watch });
+      const outcome = running.catch((error: unknown) => error);
+      await sleep(300);
+      place.interrupt();
+      expect(await outcome).toBeInstanceOf(InterruptedError);
+    });
+  });
+
+  it('to clean up after an interruption, waits but a moment', async () => {
+    const place = new Place();
+    const lock = path.join(folder, 'clean-up');
+    place.interrupt();
+    await whileLocked(lock, async () => {
+      const result = await place.spawner.run(['flock', lock, 'echo'], { watch: 'change' });
+      expect(result.status).not.toBe(0);
+      expect(result.gaveUp).toMatch(
+        /^it waited in vain for the lock .*\/clean-up, which process \d+ .* holds: let/,
+      );
+    });
+  });
+});
+
+describe('an interruption', () => {
+  it('leaves a change to its end', async () => {
+    const place = new Place();
+    const running = place.spawner.run(['sh', '-c', 'sleep 2; echo done'], { watch: 'change' });
+    await sleep(100);
+    place.interrupt();
+    expect(await running).toEqual({ status: 0, stdout: 'done\n', stderr: '' });
+    expect(place.notices).toEqual([]);
+  });
+
+  it('leaves a question that is quickly answered to its end', async () => {
+    const place = new Place();
+    const running = place.spawner.run(['sh', '-c', 'sleep 0.1; echo done'], { watch: 'question' });
+    place.interrupt();
+    expect(await running).toMatchObject({ status: 0, stdout: 'done\n' });
+  });
+
+  it('does not touch what is not watched', async () => {
+    const place = new Place();
+    const running = place.spawner.run(['sh', '-c', 'sleep 1.5; echo done']);
+    place.interrupt();
+    expect(await running).toMatchObject({ status: 0, stdout: 'done\n' });
+  });
+});
+
+it('a program is run without the variables that are taken from it', async () => {
+  const spawner = new ProcessSpawner({ ...process.env, LVM_REPORT_FD: '2', OTHER: 'kept' });
+  const environment = { LVM_REPORT_FD: undefined, LVM_SUPPRESS_FD_WARNINGS: '1' };
+  const { stdout } = await spawner.run(['env'], { environment });
+  expect(stdout).toMatch(/^OTHER=kept$/m);
+  expect(stdout).toMatch(/^LVM_SUPPRESS_FD_WARNINGS=1$/m);
+  expect(stdout).not.toMatch(/LVM_REPORT_FD/);
+});

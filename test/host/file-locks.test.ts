@@ -1,0 +1,43 @@
+import { describe, expect, it } from 'vitest';
+import { parseLocks } from '../../src/host/file-locks.js';
+import { parseSemaphores } from '../../src/host/udev.js';
+
+describe('/proc/locks', () => {
+  // A writer waits for LVM's lock, with its helper lock held, for which a reader waits (Linux 6.1).
+  const LOCKS = [
+    '1: FLOCK  ADVISORY  WRITE 849 00:14:71 0 EOF',
+    '1: -> FLOCK  ADVISORY  WRITE 851 00:14:71 0 EOF',
+    '2: POSIX  ADVISORY  READ 12 08:01:64 0 1073741826',
+    '3: FLOCK  ADVISORY  WRITE 832 00:14:64 0 EOF',
+    '3: -> FLOCK  ADVISORY  WRITE 847 00:14:64 0 EOF',
+    '3:  -> FLOCK  ADVISORY  WRITE 849 00:14:64 0 EOF',
+    '',
+  ].join('\n');
+
+  it('tells holders from those who wait, however deep', () => {
+    expect(parseLocks(LOCKS).map(({ pid, isWaiting }) => [pid, isWaiting])).toEqual([
+      [849, false],
+      [851, true],
+      [12, false],
+      [832, false],
+      [847, true],
+      [849, true],
+    ]);
+    expect(parseLocks(LOCKS)[0]?.file).toBe('00:14:71');
+  });
+
+  it('has nothing to say of what it does not know', () => {
+    expect(parseLocks('1: something else\n\n')).toEqual([]);
+  });
+});
+
+it('udev’s semaphores are told from others', () => {
+  // Of LVM 2.03.16 that waits for a udev that died (Linux 6.1); the second one is a stranger's.
+  const text = [
+    '       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime',
+    ' 223181680          0   600          1     0     0     0     0 1796053924 1796053924',
+    '   1234567          1   600          1     0     0     0     0 1796053924 1796053999',
+    '',
+  ].join('\n');
+  expect(parseSemaphores(text)).toEqual([{ name: '0xd4d7b70', madeAt: 1_796_053_924 }]);
+});
