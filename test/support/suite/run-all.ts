@@ -1,4 +1,5 @@
 import { crashTestFiles, kernelTestFiles, runKernelSuite } from './kernel-suite.js';
+import { runOnOtherNodes } from './other-nodes.js';
 import { prepareGuests } from './prepare-guests.js';
 import { makePrivateFolder } from './private-folder.js';
 import { BUILD, runProject, runStep, STATIC_CHECKS } from './steps.js';
@@ -23,6 +24,7 @@ const reportFolder = makePrivateFolder();
 const tallies = [await runStep(BUILD)];
 tallies.push(...(await Promise.all(STATIC_CHECKS.map(runStep))));
 tallies.push(await runProject('unit', reportFolder));
+tallies.push(await runOnOtherNodes(reportFolder, inCi));
 tallies.push(await runProject('exhaustive', reportFolder));
 tallies.push(await runOnRealKernels(reportFolder));
 

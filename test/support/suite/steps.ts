@@ -40,25 +40,42 @@ export async function runStep({ name, program, words }: Step): Promise<Tally> {
   return failure(`the step "${name}" (${program} ${words.join(' ')})`);
 }
 
-/** Runs one of vitest's projects on this machine. */
-export async function runProject(project: string, reportFolder: string): Promise<Tally> {
-  console.log(`\n== ${project} tests`);
-  const report = path.join(reportFolder, `${project}.json`);
-  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
-  const { status } = await runProgram('vitest', ['run', `--project=${project}`, ...reporters], 'shown');
-  return tallyVitest(project, report, status);
+/** A Node other than the one that runs this, and the test files to run on it. */
+export interface OtherNode {
+  readonly version: string;
+  /** Where its `node` lies, for PATH. */
+  readonly folder: string;
+  readonly files: readonly string[];
 }
 
-async function runProgram(
+/** Runs one of vitest's projects on this machine. */
+export async function runProject(
+  project: string,
+  reportFolder: string,
+  other: OtherNode | null = null,
+): Promise<Tally> {
+  const version = other?.version ?? process.versions.node;
+  const name = other === null ? project : `${project} on Node ${version}`;
+  console.log(`\n== ${project} tests (Node ${version})`);
+  const report = path.join(reportFolder, `${project}-${version}.json`);
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
+  const words = ['run', `--project=${project}`, ...reporters, ...(other?.files ?? [])];
+  const { status } = await runProgram('vitest', words, 'shown', other?.folder);
+  return tallyVitest(name, report, status);
+}
+
+/** Runs a program to its end; the words of one that cannot be started are its output. @param first first in its PATH */
+export async function runProgram(
   program: string,
   words: readonly string[],
   output: 'shown' | 'collected',
+  first?: string,
 ): Promise<{ status: number | null; output: string }> {
   const destination = output === 'shown' ? 'inherit' : 'pipe';
-  const ours = path.join(CHECKOUT, 'node_modules/.bin');
+  const folders = [first, path.join(CHECKOUT, 'node_modules/.bin'), process.env['PATH']];
   const child = spawn(program, words, {
     cwd: CHECKOUT,
-    env: { ...process.env, PATH: `${ours}:${process.env['PATH'] ?? ''}` },
+    env: { ...process.env, PATH: folders.filter((folder) => folder !== undefined).join(':') },
     stdio: ['ignore', destination, destination],
   });
   const pieces: Buffer[] = [];
