@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
 import { brotliCodec, nodeZstdCodec, zlibCodec } from '../../src/codec/built-in-codecs.js';
 import { CODEC_LEVELS, type Codec } from '../../src/codec/codec.js';
-import { listCodecs } from '../../src/codec/load-codec.js';
+import { listCodecs, loadCodec } from '../../src/codec/load-codec.js';
 import { zstdLibraryCodec } from '../../src/codec/zstd-library.js';
 import { allocateAligned, freeAligned } from '../../src/device/aligned-memory.js';
 
@@ -150,6 +150,31 @@ describe.each(others)('$program reads', ({ program, words, name }) => {
       ).toBe(true);
     },
   );
+});
+
+const zstds = implementations.filter(({ codec }) => codec.name === 'zstd');
+/** Of two hosts each may have another one. Where this Node has none, there is one at most. */
+const pairs = zstds.flatMap((writer) =>
+  zstds.filter((reader) => reader !== writer).map((reader) => ({ writer, reader })),
+);
+
+describe.each(pairs)('$reader.what reads what $writer.what writes', ({ writer, reader }) => {
+  it('at every level', async () => {
+    const raw = Buffer.concat([Buffer.alloc(100_000, 'text of a file, '), randomBytes(50_000)]);
+    const { least, most } = CODEC_LEVELS.zstd;
+    for (let level = least; level <= most; level++) {
+      const packed = await pack(writer.codec, raw, level);
+      expect(packed.length).toBeLessThan(60_000);
+      expect((await unpack(reader.codec, packed, raw.length)).equals(raw)).toBe(true);
+    }
+  });
+});
+
+test('zstd is Node’s own from 22.15 on, without a library', async () => {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  const isThere = major > 22 || (major === 22 && minor >= 15);
+  expect(nodeZstdCodec() !== null).toBe(isThere);
+  expect((await loadCodec('zstd'))?.constructor === zlibCodec.constructor).toBe(isThere);
 });
 
 test('zlib and brotli are always there, and whatever is there is named', async () => {

@@ -1,25 +1,27 @@
-import { mkdtempSync, realpathSync, rmSync, statSync } from 'node:fs';
-import type { FileHandle } from 'node:fs/promises';
+import { mkdtempSync, readlinkSync, realpathSync, rmSync, statSync } from 'node:fs';
+import { open, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { DeviceError } from '../../src/errors.js';
 import { makePrivateFolder } from '../../src/host/durable-file.js';
 import { lockFolder } from '../../src/host/run-lock.js';
 
-const synced = vi.hoisted((): string[] => []);
-vi.mock('node:fs/promises', async (importOriginal) => {
-  const real = await importOriginal<typeof import('node:fs/promises')>();
-  const open = async (...words: Parameters<typeof real.open>): Promise<FileHandle> => {
-    const file = await real.open(...words);
-    const sync = file.sync.bind(file);
-    file.sync = async () => {
-      await sync();
-      synced.push(String(words[0]));
-    };
-    return file;
-  };
-  return { ...real, open };
+/** The folders and files that were flushed, in order. */
+const synced: string[] = [];
+beforeAll(async () => {
+  const file = await open('/dev/null', 'r');
+  const ofAll = Object.getPrototypeOf(file) as FileHandle;
+  await file.close();
+  // eslint-disable-next-line @typescript-eslint/unbound-method -- called with the one that is spied on
+  const sync = ofAll.sync;
+  vi.spyOn(ofAll, 'sync').mockImplementation(async function (this: FileHandle) {
+    await sync.call(this);
+    synced.push(readlinkSync(`/proc/self/fd/${this.fd}`));
+  });
+});
+afterAll(() => {
+  vi.restoreAllMocks();
 });
 
 let place = '';

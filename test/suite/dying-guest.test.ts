@@ -1,14 +1,8 @@
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { GuestSystem, SystemName } from '../support/guest/guest-system.js';
 import { runKernelItems, type RunGuest } from '../support/suite/kernel-suite.js';
 import type { FileEnded } from '../support/suite/report-lines.js';
 import { tallyFile, addTallies } from '../support/suite/tally.js';
-
-vi.mock('../support/guest/guest-system.js', () => ({ findSystem: (name: SystemName) => system(name) }));
-vi.mock('../support/suite/deal-files.js', async (load) => ({
-  ...(await load()),
-  keepFileTimes: () => undefined,
-}));
 
 function system(name: SystemName): GuestSystem {
   const [kernel, root] = name.split('/') as ['own', 'own'];
@@ -42,7 +36,7 @@ function guestsThatDieOf(killers: Readonly<Record<string, readonly string[]>>): 
 async function run(boot: RunGuest) {
   const on = system('newer/own');
   const items = ['a', 'b', 'c'].map((file) => ({ system: on, file: `test/${file}.test.ts` }));
-  const results = await runKernelItems(items, '/nowhere', boot);
+  const results = await runKernelItems(items, '/nowhere', { run: boot, find: system });
   return results.map(({ tally }) => tally);
 }
 

@@ -12,8 +12,10 @@ const CHECKOUT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
 /** Installs the packages of package-lock.json unless exactly those are there. Throws where npm fails. */
 export function ensureInstalled() {
-  // Not `npm ci`: it would take node_modules apart under another run that uses it.
-  if (!isInstalled()) runNpm('install the packages', ['install', '--no-save', '--no-audit', '--no-fund']);
+  if (isInstalled()) return;
+  // `npm ci` removes node_modules first, from under another run that uses it: it is for where there is none.
+  const words = modifiedAt('node_modules') === null ? ['ci'] : ['install', '--no-save'];
+  runNpm('install the packages', words);
 }
 
 /** Builds dist/ unless it is newer than all that it is made of. Throws where the sources do not compile. */

@@ -2,8 +2,8 @@ import { readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { startGuest } from '../guest/boot-guest.js';
-import { findSystem, type GuestSystem } from '../guest/guest-system.js';
-import { dealItems, keepFileTimes, readFileTimes, secondsOf, type KernelItem } from './deal-files.js';
+import { findSystem, type GuestSystem, type SystemName } from '../guest/guest-system.js';
+import { dealItems, readFileTimes, secondsOf, type KernelItem } from './deal-files.js';
 import { REPORT_VARIABLE } from './record-results.js';
 import { endedFiles, filesUnderWay, readReport, type FileEnded } from './report-lines.js';
 import { runProject } from './steps.js';
@@ -39,34 +39,35 @@ export function canTake({ kernel }: GuestSystem, file: string): boolean {
   return kernel.name === 'own' || !(file in ONLY_OLDER_KERNEL);
 }
 
-/** How the files went in one place. */
+/** How files went in one guest, or in one place. */
 export interface PlaceResult {
   /** Null: on this machine. */
   readonly system: GuestSystem | null;
   readonly tally: Tally;
-  /** Of the tests, added up. */
-  readonly seconds: number;
+  readonly ended: readonly FileEnded[];
+}
+
+/** What guests are had by. */
+export interface Guests {
+  readonly run: RunGuest;
+  readonly find: (name: SystemName) => GuestSystem | null;
 }
 
 /** Runs test files in two lanes at a time, each lane's files of one system in one guest. */
 export async function runKernelItems(
   items: readonly KernelItem[],
   reportFolder: string,
-  boot: RunGuest = runGuest,
+  guests: Guests = { run: runGuest, find: findSystem },
 ): Promise<PlaceResult[]> {
   const times = readFileTimes();
   const lanes = dealItems(items, Math.min(2, availableParallelism()), ({ file }) => secondsOf(times, file));
   const runs = await Promise.all(
-    lanes.map((lane, index) => new Lane(reportFolder, index + 1, boot).run(lane)),
-  );
-  const results = runs.flat();
-  keepFileTimes(
-    results.filter(({ system }) => system?.root.name !== 'debian13').flatMap(({ ended }) => ended),
+    lanes.map((lane, index) => new Lane(reportFolder, index + 1, guests).run(lane)),
   );
   return distinctSystems(items).map((system) => {
-    const ofSystem = results.filter((result) => result.system === system);
-    const seconds = ofSystem.flatMap(({ ended }) => ended).reduce((sum, file) => sum + file.seconds, 0);
-    return { system, tally: addTallies(ofSystem.map(({ tally }) => tally)), seconds };
+    const ofSystem = runs.flat().filter((result) => result.system === system);
+    const tally = addTallies(ofSystem.map((result) => result.tally));
+    return { system, tally, ended: ofSystem.flatMap(({ ended }) => ended) };
   });
 }
 
@@ -74,25 +75,18 @@ function distinctSystems(items: readonly KernelItem[]): (GuestSystem | null)[] {
   return [...new Set(items.map(({ system }) => system))];
 }
 
-/** How files went in one guest, or on this machine. */
-export interface GroupResult {
-  readonly system: GuestSystem | null;
-  readonly tally: Tally;
-  readonly ended: readonly FileEnded[];
-}
-
 /** One guest after the other, and nothing beside it. */
 class Lane {
-  private guests = 0;
+  private started = 0;
 
   constructor(
     private readonly reportFolder: string,
     private readonly number: number,
-    private readonly boot: RunGuest,
+    private readonly guests: Guests,
   ) {}
 
-  async run(items: readonly KernelItem[]): Promise<GroupResult[]> {
-    const results: GroupResult[] = [];
+  async run(items: readonly KernelItem[]): Promise<PlaceResult[]> {
+    const results: PlaceResult[] = [];
     for (const system of distinctSystems(items)) {
       const files = items.filter((item) => item.system === system).map(({ file }) => file);
       if (system === null) results.push(await this.runHere(files));
@@ -101,17 +95,15 @@ class Lane {
     return results;
   }
 
-  private async runHere(files: readonly string[]): Promise<GroupResult> {
-    const report = this.nextReport();
-    const tally = await runProject('crash', report, files);
-    return { system: null, tally, ended: endedFiles(readReport(report)) };
+  private async runHere(files: readonly string[]): Promise<PlaceResult> {
+    return { system: null, ...(await runProject('crash', this.reportFolder, { files })) };
   }
 
   /** A guest that dies is started again for the files that it had left, and the file that it died of is told. */
-  private async runInGuests(system: GuestSystem, files: readonly string[]): Promise<GroupResult[]> {
-    const results: GroupResult[] = [];
+  private async runInGuests(system: GuestSystem, files: readonly string[]): Promise<PlaceResult[]> {
+    const results: PlaceResult[] = [];
     for (let left = files; left.length > 0;) {
-      const { result, died } = await this.boot(system, left, this.nextReport(), `[${this.number}] `);
+      const { result, died } = await this.guests.run(system, left, this.nextReport(), `[${this.number}] `);
       results.push(result);
       if (died === null) break;
       const done = result.ended.map(({ ended }) => ended);
@@ -131,25 +123,25 @@ class Lane {
   }
 
   /** A guest's kernel died of a file: the file has a second chance on this system's own kernel, and both are told. */
-  private async runAgain(system: GuestSystem, killer: string): Promise<GroupResult> {
-    const other = findSystem(`own/${system.root.name}`);
+  private async runAgain(system: GuestSystem, killer: string): Promise<PlaceResult> {
+    const other = this.guests.find(`own/${system.root.name}`);
     const words = `${killer}: Linux ${system.kernel.version} died while it ran`;
     console.log(`!!! ${words}`);
     if (other === null || system.kernel.name === 'own') return { system, ended: [], tally: failure(words) };
     console.log(`!!! ${killer}: it runs again, on Linux ${other.kernel.version}`);
-    const { result, died } = await this.boot(other, [killer], this.nextReport(), `[${this.number}] `);
+    const { result, died } = await this.guests.run(other, [killer], this.nextReport(), `[${this.number}] `);
     return died === null ? { ...result, system } : { system, ended: [], tally: failure(words) };
   }
 
   private nextReport(): string {
-    this.guests += 1;
-    return path.join(this.reportFolder, `kernel-${this.number}-${this.guests}`);
+    this.started += 1;
+    return path.join(this.reportFolder, `kernel-${this.number}-${this.started}`);
   }
 }
 
 /** How a guest went. `died`: the files that were under way when it did; null where it came to its end. */
 export interface GuestRun {
-  readonly result: GroupResult;
+  readonly result: PlaceResult;
   readonly died: readonly string[] | null;
 }
 

@@ -55,3 +55,8 @@ export function filesUnderWay(lines: readonly ReportLine[]): string[] {
   const begun = lines.filter((line) => 'begun' in line).map((line) => line.begun);
   return begun.filter((file) => !ended.has(file));
 }
+
+/** How long files took, one after the other. */
+export function totalSeconds(ended: readonly FileEnded[]): number {
+  return ended.reduce((sum, { seconds }) => sum + seconds, 0);
+}

@@ -1,9 +1,10 @@
-import path from 'node:path';
 import type { GuestSystem, SystemName } from '../guest/guest-system.js';
-import type { KernelItem } from './deal-files.js';
+import { keepFileTimes, type KernelItem } from './deal-files.js';
 import { canTake, crashTestFiles, kernelTestFiles, runKernelItems } from './kernel-suite.js';
+import { runOnOtherNodes } from './other-nodes.js';
 import { prepareGuests, type Guests } from './prepare-guests.js';
 import { makePrivateFolder } from './private-folder.js';
+import { totalSeconds } from './report-lines.js';
 import { BUILD, runProject, runStep, STATIC_CHECKS, stopwatch } from './steps.js';
 import { addTallies, EMPTY, failure, formatCounts, printTally, type Tally } from './tally.js';
 
@@ -53,9 +54,10 @@ async function runOnRealKernels(guests: Guests, reportFolder: string): Promise<T
     const results = await timed('kernel and crash tests, two at a time', () =>
       runKernelItems(items, reportFolder),
     );
-    for (const { system, tally, seconds } of results) {
+    keepFileTimes(results);
+    for (const { system, tally, ended } of results) {
       const place = system === null ? 'crash tests' : `on ${system.name}`;
-      parts.push([`  ${place}: ${formatCounts(tally)}`, seconds.toFixed(1)]);
+      parts.push([`  ${place}: ${formatCounts(tally)}`, totalSeconds(ended).toFixed(1)]);
     }
     tallies.push(...results.map(({ tally }) => tally));
   }
@@ -74,10 +76,9 @@ const guests = await timed('preparation', () => prepareGuests(SYSTEMS));
 for (const obstacle of guests.obstacles) console.log(`!!! ${obstacle}`);
 const tallies = [await timed('build', () => runStep(BUILD))];
 tallies.push(...(await timed('static checks', () => Promise.all(STATIC_CHECKS.map(runStep)))));
-tallies.push(await timed('unit tests', () => runProject('unit', path.join(reportFolder, 'unit'))));
-tallies.push(
-  await timed('exhaustive tests', () => runProject('exhaustive', path.join(reportFolder, 'exhaustive'))),
-);
+tallies.push((await timed('unit tests', () => runProject('unit', reportFolder))).tally);
+tallies.push(await timed('unit tests on other Nodes', () => runOnOtherNodes(reportFolder, inCi)));
+tallies.push((await timed('exhaustive tests', () => runProject('exhaustive', reportFolder))).tally);
 tallies.push(await runOnRealKernels(guests, reportFolder));
 
 console.log('\n== seconds');

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import path from 'node:path';
 import { REPORT_VARIABLE } from './record-results.js';
+import { endedFiles, readReport, type FileEnded } from './report-lines.js';
 import { EMPTY, failure, tallyVitest, type Tally } from './tally.js';
 
 const CHECKOUT = path.resolve(import.meta.dirname, '../../..');
@@ -41,30 +42,56 @@ export async function runStep({ name, program, words }: Step): Promise<Tally> {
   return failure(`the step "${name}" (${program} ${words.join(' ')})`);
 }
 
-/** Runs one of vitest's projects on this machine, or those of its files that are named. */
-export async function runProject(
-  project: string,
-  report: string,
-  files: readonly string[] = [],
-): Promise<Tally> {
-  console.log(`\n== ${project} tests`);
-  const reporters = ['--reporter=default', '--reporter=./test/support/suite/record-results.ts'];
-  const words = ['run', `--project=${project}`, ...reporters, ...files];
-  const { status } = await runProgram('vitest', words, 'shown', { [REPORT_VARIABLE]: report });
-  return tallyVitest(project, report, status);
+/** How one of vitest's projects is to run. */
+export interface ProjectWish {
+  /** The test files; all of the project by default. */
+  readonly files?: readonly string[];
+  /** Another Node than the one that runs this: its version, and the folder of its `node`, for PATH. */
+  readonly node?: { readonly version: string; readonly folder: string };
 }
 
-async function runProgram(
+/** What a run of one of vitest's projects left. */
+export interface ProjectRun {
+  readonly tally: Tally;
+  readonly ended: readonly FileEnded[];
+}
+
+/** Runs one of vitest's projects on this machine. */
+export async function runProject(
+  project: string,
+  reportFolder: string,
+  { files = [], node }: ProjectWish = {},
+): Promise<ProjectRun> {
+  const version = node?.version ?? process.versions.node;
+  console.log(`\n== ${project} tests (Node ${version})`);
+  const report = path.join(reportFolder, `${project}-${version}`);
+  const reporters = ['--reporter=default', '--reporter=./test/support/suite/record-results.ts'];
+  const words = ['run', `--project=${project}`, ...reporters, ...files];
+  const variables = { [REPORT_VARIABLE]: report };
+  const { status } = await runProgram('vitest', words, 'shown', { variables, folder: node?.folder });
+  const name = node === undefined ? project : `${project} on Node ${version}`;
+  return { tally: tallyVitest(name, report, status), ended: endedFiles(readReport(report)) };
+}
+
+/** What a program is given beside its words. */
+export interface ProgramWish {
+  readonly variables?: Readonly<Record<string, string>>;
+  /** First in its PATH. */
+  readonly folder?: string | undefined;
+}
+
+/** Runs a program to its end; the words of one that cannot be started are its output. */
+export async function runProgram(
   program: string,
   words: readonly string[],
   output: 'shown' | 'collected',
-  variables: Readonly<Record<string, string>> = {},
+  { variables = {}, folder }: ProgramWish = {},
 ): Promise<{ status: number | null; output: string }> {
   const destination = output === 'shown' ? 'inherit' : 'pipe';
-  const ours = path.join(CHECKOUT, 'node_modules/.bin');
+  const folders = [folder, path.join(CHECKOUT, 'node_modules/.bin'), process.env['PATH']];
   const child = spawn(program, words, {
     cwd: CHECKOUT,
-    env: { ...process.env, ...variables, PATH: `${ours}:${process.env['PATH'] ?? ''}` },
+    env: { ...process.env, ...variables, PATH: folders.filter((each) => each !== undefined).join(':') },
     stdio: ['ignore', destination, destination],
   });
   const pieces: Buffer[] = [];
