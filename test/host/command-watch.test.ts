@@ -47,9 +47,9 @@ describe('a command that waits for a lock', () => {
   it('is said to, with who holds it, and gets it in the end', async () => {
     const place = new Place();
     const lock = path.join(folder, 'held');
-    let running: Promise<CommandResult> | null = null;
+    const under: { running?: Promise<CommandResult> } = {};
     await whileLocked(lock, async () => {
-      running = place.spawner.run(['flock', lock, 'echo', 'mine'], { watch: 'change' });
+      under.running = place.spawner.run(['flock', lock, 'echo', 'mine'], { watch: 'change' });
       for (let tries = 0; place.notices.length === 0 && tries < 100; tries++) await sleep(100);
       expect(place.notices).toEqual([
         expect.stringMatching(
@@ -57,7 +57,7 @@ describe('a command that waits for a lock', () => {
         ),
       ]);
     });
-    expect(await running).toMatchObject({ status: 0, stdout: 'mine\n' });
+    expect(await under.running).toMatchObject({ status: 0, stdout: 'mine\n' });
   });
 
   it.each(['question', 'change'] as const)('as a %s, gives up when the user interrupts', async (watch) => {
