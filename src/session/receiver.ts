@@ -9,6 +9,7 @@ import type { ApplyPolicy } from '../target/apply-policy.js';
 import type { OpenTarget } from '../target/open-target.js';
 import type { TargetState } from '../target/state-record.js';
 import type { ReceiveSummary } from './apply-stream.js';
+import { wantsCloserLook } from './check-target.js';
 import { LineProgress } from './line-progress.js';
 import { HEARTBEAT_SECONDS, keepBeating, LineSilence, silenceAllowed } from './line-silence.js';
 import { applyIncoming, type ReceiveOptions } from './receive-stream.js';
@@ -68,10 +69,11 @@ export async function runReceiver(
     if (run !== null) ends.push(watchForSuccessor(target.folder, run, giveWay));
     const options: ReceiveOptions = {
       ...{ what, target, policy, isSession: true },
-      ready: async ({ size: targetSize, known: { holds, isStale: stale }, resume }) => {
+      ready: async ({ size: targetSize, known, resume }) => {
         progress.hasBegun = true;
         await replies.hello({
-          ...{ version: about.version, targetSize, holds: tellable(holds), stale },
+          ...{ version: about.version, targetSize, holds: tellable(known.holds, resume) },
+          stale: wantsCloserLook(known),
           ...{ codecs: await codecs, sections: true },
           ...{ heartbeat: HEARTBEAT_SECONDS, resume: resume?.toString('base64') ?? null },
         });
@@ -95,11 +97,14 @@ export async function runReceiver(
   }
 }
 
-/** That a target is half-copied is not the sender's to judge. */
-function tellable(holds: TargetState | null) {
-  return holds === null || holds.is === 'copying'
-    ? null
-    : { is: holds.is, identity: holds.identity, from: holds.from };
+/**
+ * That a target is half-copied is not the sender's to judge, and of what is no more than believed it may leave nothing
+ * out: but that all of its own stream is here, of which it only missed the report.
+ */
+function tellable(holds: TargetState | null, resume: Buffer | null) {
+  if (holds === null || holds.is === 'copying') return null;
+  if (holds.believed !== undefined && resume?.length !== 0) return null;
+  return { is: holds.is, identity: holds.identity, from: holds.from };
 }
 
 /** Tells a sender that its session is refused, before anything is opened for it. */
