@@ -143,6 +143,21 @@ describe('where nothing is recorded, an undo', () => {
     },
   );
 
+  it('is proved also on a state that is believed to be its base', async () => {
+    const bytes = held();
+    bytes[11 * SECTOR] = 0x77;
+    writeFileSync(at('target'), bytes);
+    const opening = { stateDir: at('state'), what: 'test', sources: [], allowed: null };
+    const target = await openTarget(at('target'), opening, quietSurroundings());
+    await target.record.write({ is: 'exactly', identity: 'S3', from: 'S2', believed: 'another boot' });
+    await target.close();
+    expect(await undo('S3')).toEqual({
+      status: 7,
+      said: expect.stringMatching(/does not hold what the undo starts from/) as string,
+    });
+    expect(held().equals(bytes)).toBe(true);
+  });
+
   it('is refused from a pipe, which can be read once only', async () => {
     forget();
     const refused = await run(['--apply', '-', at('target')], readFileSync(at('undo/S3')));

@@ -58,6 +58,15 @@ describe('what was new since the base and was discarded again', () => {
     expect(await send({ ...before, table: TABLE }, {})).toEqual({ said: '', holds: RESULT });
   });
 
+  it('is counted with what a live origin’s table grew by meanwhile', async () => {
+    const live = { ...changesOf(volumeOf(CHUNKS, 2), [[3], [5, 6]], true), result: null };
+    const { holds } = await send({ is: 'exactly', identity: 'BASE', from: null }, live);
+    expect(holds).toEqual({ is: 'since', identity: 'BASE', from: 'BASE', table: { id: 'BASE', entries: 3 } });
+    // what was read before that names less
+    const before = { ...changesOf(volumeOf(CHUNKS, 2), [[3, 5]]), result: 'RESULT' };
+    await expect(send(holds ?? RESULT, before)).rejects.toThrow(/other changes from BASE brought/);
+  });
+
   const result = { is: 'exactly', identity: 'RESULT', from: 'BASE' } as const;
   it.each<TargetState>([{ is: 'exactly', identity: 'BASE', from: null }, result])(
     'never came to a target that holds exactly $identity',
