@@ -56,7 +56,7 @@ export async function runReceiver(
     const silence = new LineSilence();
     // Nothing of the target is held up before a sender is known to be there.
     const incoming = await openIncomingStream(interruptible(silence.listen(line.input), signal), lend, what);
-    const { heartbeat, run = null } = incoming.header ?? {};
+    const { heartbeat, run = null, base = null } = incoming.header ?? {};
     if (heartbeat !== undefined) {
       const allowed = silenceAllowed(heartbeat);
       silence.allow(allowed, `the sender gave no sign of life for ${allowed / 1000} s`);
@@ -72,7 +72,7 @@ export async function runReceiver(
       ready: async ({ size: targetSize, known, resume }) => {
         progress.hasBegun = true;
         await replies.hello({
-          ...{ version: about.version, targetSize, holds: tellable(known.holds, resume) },
+          ...{ version: about.version, targetSize, holds: tellable(known.holds, base, resume) },
           stale: wantsCloserLook(known),
           ...{ codecs: await codecs, sections: true },
           ...{ heartbeat: HEARTBEAT_SECONDS, resume: resume?.toString('base64') ?? null },
@@ -98,12 +98,12 @@ export async function runReceiver(
 }
 
 /**
- * That a target is half-copied is not the sender's to judge, and of what is no more than believed it may leave nothing
- * out: but that all of its own stream is here, of which it only missed the report.
+ * That a target is half-copied is not the sender's to judge; and where it is no more than believed to hold the stream's
+ * base, nothing may be left out because of that.
  */
-function tellable(holds: TargetState | null, resume: Buffer | null) {
+function tellable(holds: TargetState | null, base: string | null, resume: Buffer | null) {
   if (holds === null || holds.is === 'copying') return null;
-  if (holds.believed !== undefined && resume?.length !== 0) return null;
+  if (holds.believed !== undefined && holds.identity === base && resume?.length !== 0) return null;
   return { is: holds.is, identity: holds.identity, from: holds.from };
 }
 
