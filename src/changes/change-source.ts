@@ -45,6 +45,11 @@ export interface ChangeSource {
    */
   readChanges(most?: number): Promise<ChangeSet>;
   /**
+   * The table that names these changes, if there is one that only grows: all that one reading names, a later one names
+   * too. Null where they have another source beside.
+   */
+  readonly tableOf?: (changes: ChangeSet) => { readonly id: string; readonly entries: number } | null;
+  /**
    * A text that says which bytes `data` holds: whenever and wherever it is the same, they are. Null where nothing
    * proves that nobody writes, or wrote since the source was opened.
    */

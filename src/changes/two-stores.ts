@@ -21,6 +21,11 @@ export class TwoStores {
     private readonly judgeMore: () => Promise<void>,
   ) {}
 
+  /** Whether the second named what the first lacks: known once they were read. */
+  get namesMore(): boolean {
+    return (this.more?.count ?? 0) > 0;
+  }
+
   /**
    * As a change source's, in the first store's chunks. The second is read once: what is written to the volume later is
    * the same in both snapshots. Throws what reading the two throws.

@@ -11,6 +11,8 @@ export interface OpenStream {
   readonly source: ByteSource;
   /** For messages. */
   readonly name: string;
+  /** The file that it is, which can be read again; null of a pipe. */
+  readonly file: string | null;
   /** To be called at the end: a stream that was refused is not read to its own. */
   readonly close: () => void;
 }
@@ -19,11 +21,14 @@ export interface OpenStream {
 export async function openStream(file: string, context: Context): Promise<OpenStream> {
   if (file === '-') {
     const name = 'standard input';
-    return { source: context.input(name), name, close: () => undefined };
+    return { source: context.input(name), name, file: null, close: () => undefined };
   }
   try {
-    const stream = (await open(file, 'r')).createReadStream({ highWaterMark: READ_SIZE });
-    return { source: sourceFrom(stream, file), name: file, close: () => stream.destroy() };
+    const opened = await open(file, 'r');
+    const isRegular = (await opened.stat()).isFile();
+    const stream = opened.createReadStream({ highWaterMark: READ_SIZE });
+    const again = isRegular ? file : null;
+    return { source: sourceFrom(stream, file), name: file, file: again, close: () => stream.destroy() };
   } catch (error) {
     throw new DeviceError(file, 'open', null, error);
   }

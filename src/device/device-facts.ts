@@ -39,12 +39,15 @@ export async function readDeviceFacts(number: DeviceNumber): Promise<DeviceFacts
   }
 }
 
-/** Writes completed on the device since it was activated, as its `stat` counts them (field 5). */
-export async function readWriteCount(number: DeviceNumber): Promise<number> {
+/**
+ * How many sectors were written to the device or discarded since it was activated, as its `stat` counts them (fields 7
+ * and 14). Not how many writes there were: an empty flush counts as one there, and a discard does not.
+ */
+export async function readWrittenSectors(number: DeviceNumber): Promise<number> {
   const path = `/sys/dev/block/${number}/stat`;
   try {
     const fields = (await readFile(path, 'latin1')).trim().split(/\s+/);
-    return Number(fields[4]);
+    return Number(fields[6]) + Number(fields[13] ?? 0);
   } catch (error) {
     throw new DeviceError(path, 'read', null, error);
   }

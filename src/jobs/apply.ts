@@ -5,8 +5,11 @@ import { stateDirOf, type Surroundings } from '../host/surroundings.js';
 import type { ReceiveSummary } from '../session/apply-stream.js';
 import { receiveStream } from '../session/receive-stream.js';
 import { runReceiver, type OpenForRun, type ReceiveOutcome, type ReceiverLine } from '../session/receiver.js';
+import { openArchive } from '../snapback/archive.js';
+import { proveBase } from '../snapback/prove-base.js';
 import type { AllowedTargets } from '../target/allowed-targets.js';
 import type { ApplyPolicy } from '../target/apply-policy.js';
+import type { ProveBase } from '../target/base-check.js';
 import { openOrCreateTarget } from '../target/create-target.js';
 import { openTarget, type OpenTarget, type OpenTargetOptions } from '../target/open-target.js';
 import { recoverTarget, type RecoverOptions, type RecoverOutcome } from '../target/recover.js';
@@ -18,24 +21,36 @@ export interface ApplySummary extends ReceiveSummary {
   readonly seconds: number;
 }
 
-/** Applies a stream of either protocol from a file or a pipe (`what` names it) to a target of this host. */
+/**
+ * Applies a stream of either protocol from a file or a pipe (`what` names it) to a target of this host.
+ *
+ * @param file where it comes from, if it can be read again: then all that an undo would overwrite can be proved first
+ */
 export async function apply(
   source: ByteSource,
   what: string,
   targetPath: string,
   policy: ApplyPolicy,
   about: Surroundings,
+  file: string | null = null,
 ): Promise<ApplySummary> {
   const started = about.clock();
   const target = await openTargetFor(targetPath, policy, FOR_NO_RUN, about);
   try {
     const { lend } = new BufferPool(RECEIVE_MEMORY);
-    const summary = await receiveStream(source, { what, target, policy, isSession: false }, about, lend);
+    const again = file === null ? {} : { proveBase: proveFrom(file, about) };
+    const options = { what, target, policy, isSession: false, ...again };
+    const summary = await receiveStream(source, options, about, lend);
     tellLarger(targetPath, summary.targetSize, summary.volumeSize, about);
     return { ...summary, seconds: (about.clock() - started) / 1000 };
   } finally {
     await target.close();
   }
+}
+
+/** Holds a target against what an undo in a file says of its base. */
+function proveFrom(file: string, { signal }: Surroundings): ProveBase {
+  return async (device) => await proveBase(device, [await openArchive(file)], signal);
 }
 
 /** Is the far side of a session for a target of this host; with `allowed`, for one of those only. */

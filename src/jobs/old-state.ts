@@ -2,15 +2,17 @@ import type { LendBuffer } from '../byte-channel.js';
 import { BufferPool } from '../device/aligned-memory.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { Combination } from '../snapback/combination.js';
+import { proveBase } from '../snapback/prove-base.js';
 import { readCombination } from '../snapback/read-combination.js';
 import type { OldState } from '../view/view-making.js';
 import { ARCHIVE_MEMORY, STORE_MEMORY } from './memory.js';
 
 /** What a combination of archives leads to, as a store of it is written. */
 export function oldStateOf(combination: Combination, { signal }: Pick<Surroundings, 'signal'>): OldState {
-  const { volumeSize, base, result, extents } = combination;
+  const { archives, volumeSize, base, result, extents } = combination;
   return {
     ...{ volumeSize, base, result },
+    proveBase: (target) => proveBase(target, archives, signal),
     extents: () => extents,
     blocks: () => readCombination(combination, { lend: new BufferPool(ARCHIVE_MEMORY).lend, signal }),
   };

@@ -163,6 +163,8 @@ async function exceptionSource({
     ...parts,
     volumeSize,
     readStore: () => read(cow, trackedSize),
+    tableOf: ({ chunks }) =>
+      parts.base === null || (two?.namesMore ?? false) ? null : { id: parts.base, entries: chunks.count },
     readChanges: async (most) => {
       await parts.data.refresh();
       return await (two?.readChanges(most) ?? readFirst(most));

@@ -9,10 +9,12 @@ import { checkArchive } from '../snapback/check-archive.js';
 import { planCombination } from '../snapback/combination.js';
 import { keepingArchives } from '../snapback/folder-lock.js';
 import { ArchiveProofs } from '../snapback/proofs.js';
+import { proveBase } from '../snapback/prove-base.js';
 import { streamOf } from '../snapback/restore-stream.js';
 import { openUndo, States, undosOf, type Undo } from '../snapback/states.js';
 import { headerOfCombination } from '../snapback/write-combination.js';
 import type { ApplyPolicy } from '../target/apply-policy.js';
+import type { ProveBase } from '../target/base-check.js';
 import { readNote } from '../target/journal.js';
 import type { OpenTarget } from '../target/open-target.js';
 import { describeRecovery, recoverTarget } from '../target/recover.js';
@@ -221,7 +223,9 @@ async function applyWay(
   const header = headerOfCombination(plan, makerOf(about));
   const { lend } = new BufferPool(RECEIVE_MEMORY);
   const incoming = streamOf(plan, header, ArchiveProofs.join(archives, proofs), lend, about.signal);
-  return await applyIncoming(incoming, { what: 'archives', target, policy, isSession: false }, about);
+  const prove: ProveBase = (device) => proveBase(device, archives, about.signal, proofs);
+  const options = { what: 'archives', target, policy, isSession: false, proveBase: prove };
+  return await applyIncoming(incoming, options, about);
 }
 
 /** Nothing is written before all blocks of all archives have been read and checked, and are in the store. */
@@ -241,7 +245,7 @@ async function mergeWay(
   const plan = planCombination(archives);
   if (!policy.dryRun) {
     const stateDir = stateDirOf(policy.stateDir, about);
-    await rollBackOpen(target, plan, { targetName, stateDir, isProved: true }, about);
+    await rollBackOpen(target, plan, { targetName, stateDir, forceBase: policy.forceBase }, about);
   }
   return { changedBytes: plan.bytes, blocks: plan.extents.count };
 }

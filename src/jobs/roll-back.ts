@@ -13,8 +13,8 @@ export interface RollBackOptions {
   readonly targetName: string;
   /** Where views are noted: what a rollback begins as. */
   readonly stateDir: string;
-  /** Whether the target is known to be in the state that the archives start from. */
-  readonly isProved: boolean;
+  /** Whether the user vouches for the target's state. */
+  readonly forceBase: boolean;
 }
 
 /**
@@ -24,12 +24,12 @@ export interface RollBackOptions {
 export async function rollBackOpen(
   target: OpenTarget,
   combination: Combination,
-  { targetName, stateDir, isProved }: RollBackOptions,
+  { targetName, stateDir, forceBase }: RollBackOptions,
   about: Surroundings,
 ): Promise<OpenedView> {
   const name = `lvmsync-rollback-${randomBytes(4).toString('hex')}`;
   const entry = await ViewEntry.take(name, `restore ${targetName}`, stateDir, about);
-  const wish = { targetName, forceBase: isProved };
+  const wish = { targetName, forceBase };
   try {
     return await rollBack(target, oldStateOf(combination, about), wish, entry, lendForStore(), about);
   } finally {

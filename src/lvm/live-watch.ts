@@ -1,4 +1,4 @@
-import { readWriteCount, type DeviceNumber } from '../device/device-facts.js';
+import { readWrittenSectors, type DeviceNumber } from '../device/device-facts.js';
 import { CommandError } from '../errors.js';
 import type { Spawner } from '../host/spawner.js';
 import { DeviceMapper } from './device-mapper.js';
@@ -10,19 +10,19 @@ export class LiveWatch {
     private readonly number: DeviceNumber,
     /** Whether someone had it open (mounted, or by a program) when the watch began. */
     readonly wasOpen: boolean,
-    private readonly writeCount: number,
+    private readonly writtenSectors: number,
   ) {}
 
   /** Begins, before we open the device ourselves. */
   static async begin(spawner: Spawner, number: DeviceNumber): Promise<LiveWatch> {
     const openCount = await countOpens(spawner, number);
-    return new LiveWatch(spawner, number, openCount > 0, await readWriteCount(number));
+    return new LiveWatch(spawner, number, openCount > 0, await readWrittenSectors(number));
   }
 
   /** While we have it open once: whether nobody else had, then or now, and nothing was written in between. */
   async sawNoWriter(): Promise<boolean> {
     if (this.wasOpen || (await countOpens(this.spawner, this.number)) > 1) return false;
-    return (await readWriteCount(this.number)) === this.writeCount;
+    return (await readWrittenSectors(this.number)) === this.writtenSectors;
   }
 }
 

@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises';
-import { deviceNumberOf, readDeviceFacts, readWriteCount } from '../device/device-facts.js';
+import { deviceNumberOf, readDeviceFacts, readWrittenSectors } from '../device/device-facts.js';
 import { DeviceError } from '../errors.js';
 import type { Spawner } from '../host/spawner.js';
 import { LiveWatch } from './live-watch.js';
@@ -17,7 +17,7 @@ export async function watchVolume(spawner: Spawner, path: string): Promise<Volum
   const number = deviceNumberOf(stats);
   const { kernelName } = await readDeviceFacts(number);
   if (kernelName.startsWith('dm-')) return await LiveWatch.begin(spawner, number);
-  return await watchFigure(() => readWriteCount(number));
+  return await watchFigure(() => readWrittenSectors(number));
 }
 
 async function watchFigure(read: () => Promise<number>): Promise<VolumeWatch> {

@@ -11,7 +11,7 @@ import { isBorneOut, mustBeProved, stateDuring, type FoundContents } from '../ta
 import { releaseBlock } from '../target/block-run.js';
 import { Journal } from '../target/journal.js';
 import type { OpenTarget } from '../target/open-target.js';
-import type { CopiedPlace } from '../target/state-record.js';
+import type { CopiedPlace, TargetState } from '../target/state-record.js';
 import type { ResumableApply } from '../target/unfinished-apply.js';
 import { RoomBudget } from '../target/room-budget.js';
 import { undoHeader } from '../target/undo-header.js';
@@ -59,6 +59,9 @@ export class Apply {
   private copied: CopiedPlace | null = null;
   /** Whether the stream does not lead to the state that its header names. */
   private isNameless = false;
+  private isFirstPass = true;
+  /** What came in passes after the first: what changed meanwhile, and what was wanted whole. */
+  private laterBytes = 0;
   /** Whether all of it is on stable storage, and nothing takes it back any more. */
   private isDone = false;
 
@@ -68,6 +71,8 @@ export class Apply {
     private readonly journal: Journal | null,
     private readonly applier: Applier,
     private readonly wants: Wants | null,
+    /** What was known of the target until then. */
+    private readonly before: TargetState | null,
     private readonly about: Surroundings,
     /** What an earlier session brought. */
     private readonly broughtBefore = 0,
@@ -83,23 +88,30 @@ export class Apply {
     const { header } = incoming;
     const { holds } = await record.read();
     const journal = keepsOldBytes(policy, header)
-      ? await Journal.begin(folder, undoHeader(header, holds, device, makerOf(about)), policy.snapback, holds)
+      ? await Journal.begin(
+          folder,
+          undoHeader(header, holds, device, makerOf(about)),
+          policy.snapback,
+          holds,
+          await record.identity(),
+        )
       : null;
     await record.write(stateDuring(header, holds));
     const wants = wantsOf(header, options);
-    return new Apply(incoming, options, journal, makeApplier(options, journal, wants), wants, about);
+    const applier = makeApplier(options, journal, wants, holds);
+    return new Apply(incoming, options, journal, applier, wants, holds, about);
   }
 
   /** Goes on where an earlier session's apply stood. */
   static continue(
     incoming: IncomingStream,
     options: ApplyOptions,
-    { journal, point }: ResumableApply,
+    { journal, point, before }: ResumableApply,
     about: Surroundings,
   ): Apply {
     const wants = wantsOf(incoming.header, options);
-    const applier = makeApplier(options, journal, wants, point);
-    return new Apply(incoming, options, journal, applier, wants, about, point.changedBytes);
+    const applier = makeApplier(options, journal, wants, before, point);
+    return new Apply(incoming, options, journal, applier, wants, before, about, point.changedBytes);
   }
 
   /** Goes on with a full copy, whose journal is the record alone. */
@@ -110,8 +122,8 @@ export class Apply {
     about: Surroundings,
   ): Apply {
     const wants = wantsOf(incoming.header, options);
-    const applier = makeApplier(options, null, wants);
-    const apply = new Apply(incoming, options, null, applier, wants, about, copied.changedBytes);
+    const applier = makeApplier(options, null, wants, null);
+    const apply = new Apply(incoming, options, null, applier, wants, null, about, copied.changedBytes);
     apply.copied = copied;
     return apply;
   }
@@ -137,9 +149,24 @@ export class Apply {
     this.isDone = true;
     if (problem !== null) this.about.notice(`${device.path}: all of it is written; ${problem}`);
     await finish?.();
-    const { blocks, mismatches } = this.applier;
-    const applied = { header: this.incoming.header, isNameless: this.isNameless, blocks, mismatches };
+    const { applier, before, isNameless } = this;
+    const applied = {
+      header: this.headerAtEnd(),
+      before,
+      isNameless,
+      blocks: applier.blocks,
+      found: applier,
+    };
     await recordResult(this.options.target, applied, this.about);
+  }
+
+  /** The header with what its table grew by meanwhile: another stream must name that, too. */
+  private headerAtEnd(): StreamHeader | null {
+    const { header } = this.incoming;
+    if (header?.table === undefined) return header;
+    const grownBytes = Math.max(0, this.laterBytes - (this.wants?.bytes ?? 0));
+    const entries = header.table.entries + Math.ceil(grownBytes / header.blockSize);
+    return { ...header, table: { ...header.table, entries } };
   }
 
   private isUndoNameless({ before }: Journal): boolean {
@@ -188,9 +215,11 @@ export class Apply {
     } else if (item.kind === 'checkpoint') await this.makeDurable(item);
     else if (item.kind === 'resume') throw unexpectedResume(item);
     else if (item.kind === 'nameless') this.isNameless = true;
-    // Nothing else is needed of a new pass: the applier orders what overlaps by itself.
-    else if (item.kind === 'next-pass') this.applier.closeSection();
-    else {
+    else if (item.kind === 'next-pass') {
+      this.isFirstPass = false;
+      // Nothing else is needed of a new pass: the applier orders what overlaps by itself.
+      this.applier.closeSection();
+    } else {
       const { length } = item;
       await this.findRoom(length).catch((error: unknown) => {
         releaseBlock(item);
@@ -198,6 +227,7 @@ export class Apply {
       });
       await this.applier.apply(item);
       this.changedBytes += length;
+      if (!this.isFirstPass) this.laterBytes += length;
       this.about.progress.advance(length);
     }
   }
@@ -238,6 +268,7 @@ function makeApplier(
   { target, policy, isSession }: ApplyOptions,
   journal: Journal | null,
   wants: Wants | null,
+  before: TargetState | null,
   foundBefore: FoundContents = { mismatches: 0, doubts: 0 },
 ): Applier {
   return new Applier(target.device, {
@@ -246,7 +277,7 @@ function makeApplier(
     lendOld: new BufferPool(OLD_BYTES_MEMORY).lend,
     stopOnMismatch: (policy.stopOnMismatch || !isSession) && !policy.forceBase,
     foundBefore,
-    mustBeProved: mustBeProved(journal?.before ?? null),
+    mustBeProved: mustBeProved(before),
   });
 }
 

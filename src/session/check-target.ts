@@ -5,16 +5,19 @@ import type { StreamHeader } from '../stream/stream-header.js';
 import { isOverwriting, keepsOldBytes, type ApplyPolicy } from '../target/apply-policy.js';
 import {
   checkBase,
+  checkUndo,
   checkUnnamedBase,
+  describeGap,
   describeStale,
   NOTHING_SAMPLED,
+  type ProveBase,
   type SampleResult,
 } from '../target/base-check.js';
 import { checkJournalRoom, checkSnapbackName } from '../target/journal.js';
 import type { OpenTarget } from '../target/open-target.js';
 import { guardRoom } from '../target/room.js';
 import type { ExpectedWrites } from '../target/room-needed.js';
-import type { KnownState } from '../target/state-record.js';
+import { isDoubtful, type KnownState } from '../target/state-record.js';
 import { checkCloserSample, checkSample } from './check-sample.js';
 import type { IncomingItems } from './incoming-items.js';
 
@@ -26,31 +29,44 @@ export interface TargetOfStream {
   readonly what: string;
   readonly target: OpenTarget;
   readonly policy: ApplyPolicy;
+  /** Holds all that an undo would overwrite against what it says of its base; without it, nothing can. */
+  readonly proveBase?: ProveBase;
+}
+
+/** What an earlier apply to the same target left. */
+export interface EarlierHere {
+  /** Old bytes that an earlier session of the same apply saved. */
+  readonly savedBefore: number;
+  /** Whether old bytes were written back to the target just now. */
+  readonly isTakenBack: boolean;
 }
 
 /**
  * Everything that can be known before the first write, with the sender's help where there is one.
  *
- * @param savedBefore old bytes that an earlier session of the same apply saved
  * @param ready awaited when the target was found fit, with what is known of it
  */
 export async function checkTarget(
   header: StreamHeader | null,
   items: IncomingItems,
-  { what, target, policy }: TargetOfStream,
-  savedBefore: number,
+  { what, target, policy, proveBase }: TargetOfStream,
+  { savedBefore, isTakenBack }: EarlierHere,
   about: Surroundings,
   ready: (known: KnownState) => Promise<void>,
 ): Promise<void> {
   const { device, record, folder } = target;
   const known = await record.read();
+  const untouched = isTakenBack ? 'nothing else was written' : 'nothing was written';
   let sample = NOTHING_SAMPLED;
   if (header === null) {
     if (!policy.forceBase) checkUnnamedBase(device, known.holds);
   } else {
     checkSize(header, device);
     sample = await checkSample(header, items, device, what);
-    if (!policy.forceBase) checkBase(device, header, known.holds, sample);
+    if (!policy.forceBase) {
+      checkBase(device, header, known.holds, sample, untouched);
+      if (header.kind === 'undo') await checkUndo(device, header, known.holds, proveBase ?? null, untouched);
+    }
   }
   // A run that writes looks at them as it makes the file.
   if (policy.dryRun && policy.snapback !== null) await checkSnapbackName(folder, policy.snapback);
@@ -60,8 +76,9 @@ export async function checkTarget(
     await checkJournalRoom(policy.snapback ?? `${folder}/journal`, toSave);
   }
   await ready(known);
-  if (known.isStale && !isOverwriting(header))
-    await checkStale(header, items, sample, { target, policy }, about);
+  if (known.gap !== undefined && header?.kind !== 'full') about.notice(describeGap(device.path, known.gap));
+  if (wantsCloserLook(known) && !isOverwriting(header))
+    await lookCloser(header, items, sample, known, { target, policy }, untouched, about);
 }
 
 /** What a stream says that it is going to write; of PROTO[3], which does not say, the least that it can be. */
@@ -77,21 +94,29 @@ function checkSize(header: StreamHeader, target: BlockDevice): void {
   throw new UnsafeTargetError(target.path, problem);
 }
 
+/** Whether a sender shall prove more of what did not change: nothing says for sure what is there. */
+export function wantsCloserLook({ holds, isStale }: KnownState): boolean {
+  return isStale || isDoubtful(holds);
+}
+
 /** Where someone may have written, the sender proves more blocks that did not change; the rest is the user's to know. */
-async function checkStale(
+async function lookCloser(
   header: StreamHeader | null,
   items: IncomingItems,
   sample: SampleResult,
+  { isStale }: KnownState,
   { target: { device }, policy }: Omit<TargetOfStream, 'what'>,
+  untouched: string,
   about: Surroundings,
 ): Promise<void> {
   const closer = await checkCloserSample(items, device).catch((error: unknown) => {
-    about.notice(`${device.path}: nothing was written to it`);
+    about.notice(`${device.path}: ${untouched} to it`);
     throw error;
   });
   // Not both together: the same blocks may be in either.
   const unchanged = closer.looked > 0 ? closer : sample.unchanged;
-  if (header !== null && !policy.forceBase) checkBase(device, header, null, { ...sample, unchanged });
+  if (header !== null && !policy.forceBase)
+    checkBase(device, header, null, { ...sample, unchanged }, untouched);
   // All of what was compared was looked at.
-  if (header?.compared !== true) about.notice(describeStale(device.path, header, unchanged));
+  if (isStale && header?.compared !== true) about.notice(describeStale(device.path, header, unchanged));
 }

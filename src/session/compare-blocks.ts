@@ -18,8 +18,6 @@ export interface OutgoingBlock extends ReadBlock {
 export interface Comparison {
   /** Parts of so many bytes go out alone where they differ; null: everything goes out. Bytes, a power of two. */
   readonly unit: number | null;
-  /** Whether to prove the old bytes; not where the target is known to hold them. */
-  readonly proves: boolean;
 }
 
 /**
@@ -29,7 +27,7 @@ export interface Comparison {
 export async function* compareBlocks(
   news: AsyncIterable<ReadBlock>,
   olds: AsyncIterator<ReadBlock> | null,
-  { unit, proves }: Comparison,
+  { unit }: Comparison,
 ): AsyncGenerator<OutgoingBlock> {
   for await (const block of news) {
     const { offset, data } = block;
@@ -42,7 +40,7 @@ export async function* compareBlocks(
         try {
           if (old.value.offset !== offset)
             throw new Error(`old bytes at ${old.value.offset} for a block at ${offset}`);
-          parts = compare(piece, old.value.data.bytes, data.bytes, { unit, proves });
+          parts = compare(piece, old.value.data.bytes, data.bytes, { unit });
         } finally {
           old.value.data.release();
         }
@@ -66,10 +64,9 @@ function wholeOf(piece: Extent, crc: number | null): Outgoing {
   return { proof: crc === null ? null : { ...piece, crc }, section: null, runs: [piece] };
 }
 
-function compare(piece: Extent, old: Buffer, now: Buffer, { unit, proves }: Comparison): Outgoing {
+function compare(piece: Extent, old: Buffer, now: Buffer, { unit }: Comparison): Outgoing {
   const runs = unit === null ? [piece] : findDifferingRuns(old, now, unit, piece.offset);
   const isWhole = runs[0]?.length === piece.length;
-  if (!proves) return isWhole ? wholeOf(piece, null) : { proof: null, section: null, runs };
   const oldCrc = crc32(old);
   if (isWhole) return wholeOf(piece, oldCrc);
   const newCrc = runs.length === 0 ? oldCrc : crc32(now);

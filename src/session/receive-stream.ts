@@ -1,5 +1,5 @@
 import type { ByteSource, LendBuffer } from '../byte-channel.js';
-import { FormatError, LostJournalError } from '../errors.js';
+import { BaseMismatchError, FormatError, LostJournalError } from '../errors.js';
 import { interruptible } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { asBlock } from '../stream/block.js';
@@ -9,7 +9,8 @@ import { isOverwriting, type ApplyPolicy } from '../target/apply-policy.js';
 import { stateDuring } from '../target/apply-states.js';
 import { dropLost, isThere, readNote } from '../target/journal.js';
 import { describeRecovery, recoverTarget } from '../target/recover.js';
-import type { CopiedPlace, KnownState } from '../target/state-record.js';
+import { checkBase, NOTHING_SAMPLED } from '../target/base-check.js';
+import type { CopiedPlace, KnownState, TargetState } from '../target/state-record.js';
 import { settleEarlierApply, type EarlierApply, type ResumableApply } from '../target/unfinished-apply.js';
 import {
   Apply,
@@ -62,9 +63,9 @@ export async function applyIncoming(
   options: ReceiveOptions,
   about: Surroundings,
 ): Promise<ReceiveSummary> {
-  const resumable = await seeToEarlierApply(incoming.header, options, about);
+  const { resumable, isTakenBack } = await seeToEarlierApply(incoming.header, options, about);
   const items = new IncomingItems(incoming.blocks);
-  const receiving = new Receiving(incoming, items, options, resumable, about);
+  const receiving = new Receiving(incoming, items, options, resumable, isTakenBack, about);
   try {
     return await receiving.run();
   } catch (error) {
@@ -78,12 +79,19 @@ export async function applyIncoming(
   }
 }
 
+/** What became of an earlier apply. */
+interface SeenTo {
+  readonly resumable: ResumableApply | null;
+  /** Whether old bytes were written back. */
+  readonly isTakenBack: boolean;
+}
+
 /** Takes an earlier apply back, or to where it can go on; says so. */
 async function seeToEarlierApply(
   header: StreamHeader | null,
   options: ReceiveOptions,
   about: Surroundings,
-): Promise<ResumableApply | null> {
+): Promise<SeenTo> {
   const { target, policy } = options;
   const { device, folder } = target;
   if (policy.dryRun) {
@@ -91,30 +99,45 @@ async function seeToEarlierApply(
       const would = 'a run that writes would first take it back, or go on with it';
       about.notice(`${device.path}: half-written by an earlier run; ${would}`);
     }
-    return null;
+    return { resumable: null, isTakenBack: false };
   }
   const earlier = await settle(header, options, about);
-  if (earlier === null) return null;
+  if (earlier === null) return { resumable: null, isTakenBack: false };
   if (earlier.kind === 'resumable') {
     const where = `taken back to its last checkpoint (${earlier.bytes} bytes)`;
     about.notice(`${device.path}: the earlier apply had not ended: ${where}`);
-    return earlier.apply;
+    return { resumable: earlier.apply, isTakenBack: earlier.bytes > 0 };
   }
   if (earlier.kind !== 'nothing to do' && earlier.kind !== 'half copied')
     about.notice(describeRecovery(device.path, earlier));
-  return null;
+  return { resumable: null, isTakenBack: earlier.kind === 'taken back' && earlier.bytes > 0 };
+}
+
+/** Throws BaseMismatchError where a stream may not meet what a target is taken back to: before that is done. */
+function checkWayBack(
+  header: StreamHeader | null,
+  { target: { device, recoverWords }, policy }: ReceiveOptions,
+  state: TargetState | null,
+): void {
+  if (header === null || policy.forceBase || state?.is === 'copying') return;
+  const why = `that is what "${recoverWords}" takes it back to, as an apply was cut short; nothing was written`;
+  checkBase(device, header, state, NOTHING_SAMPLED, why);
 }
 
 /** Null where nothing takes the earlier apply back any more, and all that it left is to be overwritten. */
 async function settle(
   header: StreamHeader | null,
-  { target, policy, isSession }: ReceiveOptions,
+  options: ReceiveOptions,
   about: Surroundings,
 ): Promise<EarlierApply | null> {
+  const { target, policy, isSession } = options;
   try {
-    return await settleEarlierApply(target, isSession ? header : null, policy, about);
+    return await settleEarlierApply(target, isSession ? header : null, policy, about, (state) => {
+      checkWayBack(header, options, state);
+    });
   } catch (error) {
-    if (!(error instanceof LostJournalError) || !isOverwriting(header)) throw error;
+    const isOfNoUse = error instanceof LostJournalError || error instanceof BaseMismatchError;
+    if (!isOfNoUse || !isOverwriting(header)) throw error;
     // It stays known as no more than half of something, also where this copy is refused.
     await target.record.write(stateDuring(header, null));
     await dropLost(target.folder);
@@ -136,6 +159,7 @@ class Receiving {
     private readonly options: ReceiveOptions,
     /** An earlier apply, until it is taken back. */
     private resumable: ResumableApply | null,
+    private readonly isTakenBack: boolean,
     private readonly about: Surroundings,
   ) {}
 
@@ -143,7 +167,8 @@ class Receiving {
     const { incoming, items, options, about } = this;
     const { header } = incoming;
     const savedBefore = this.resumable?.point.changedBytes ?? 0;
-    await checkTarget(header, items, options, savedBefore, about, (known) => this.offer(known));
+    const earlier = { savedBefore, isTakenBack: this.isTakenBack };
+    await checkTarget(header, items, options, earlier, about, (known) => this.offer(known));
     if (options.policy.dryRun) return await this.readOnly();
     about.progress.start(header?.expectedBytes ?? 0);
     if (await this.isAllThere()) return await this.expectNothing();
@@ -190,9 +215,11 @@ class Receiving {
   private async beginAnew(): Promise<Apply> {
     const { target } = this.options;
     if (this.resumable !== null) {
-      await this.resumable.journal.log.close();
+      const { journal, before } = this.resumable;
+      await journal.log.close();
       this.resumable = null;
-      this.about.notice(describeRecovery(target.device.path, await recoverTarget(target, this.about)));
+      const recovered = await recoverTarget(target, this.about, { before });
+      this.about.notice(describeRecovery(target.device.path, recovered));
     }
     return await Apply.begin(this.incoming, this.options, this.about);
   }

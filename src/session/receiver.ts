@@ -9,6 +9,7 @@ import type { ApplyPolicy } from '../target/apply-policy.js';
 import type { OpenTarget } from '../target/open-target.js';
 import type { TargetState } from '../target/state-record.js';
 import type { ReceiveSummary } from './apply-stream.js';
+import { wantsCloserLook } from './check-target.js';
 import { LineProgress } from './line-progress.js';
 import { HEARTBEAT_SECONDS, keepBeating, LineSilence, silenceAllowed } from './line-silence.js';
 import { applyIncoming, type ReceiveOptions } from './receive-stream.js';
@@ -55,7 +56,7 @@ export async function runReceiver(
     const silence = new LineSilence();
     // Nothing of the target is held up before a sender is known to be there.
     const incoming = await openIncomingStream(interruptible(silence.listen(line.input), signal), lend, what);
-    const { heartbeat, run = null } = incoming.header ?? {};
+    const { heartbeat, run = null, base = null } = incoming.header ?? {};
     if (heartbeat !== undefined) {
       const allowed = silenceAllowed(heartbeat);
       silence.allow(allowed, `the sender gave no sign of life for ${allowed / 1000} s`);
@@ -68,10 +69,11 @@ export async function runReceiver(
     if (run !== null) ends.push(watchForSuccessor(target.folder, run, giveWay));
     const options: ReceiveOptions = {
       ...{ what, target, policy, isSession: true },
-      ready: async ({ size: targetSize, known: { holds, isStale: stale }, resume }) => {
+      ready: async ({ size: targetSize, known, resume }) => {
         progress.hasBegun = true;
         await replies.hello({
-          ...{ version: about.version, targetSize, holds: tellable(holds), stale },
+          ...{ version: about.version, targetSize, holds: tellable(known.holds, base, resume) },
+          stale: wantsCloserLook(known),
           ...{ codecs: await codecs, sections: true },
           ...{ heartbeat: HEARTBEAT_SECONDS, resume: resume?.toString('base64') ?? null },
         });
@@ -95,11 +97,14 @@ export async function runReceiver(
   }
 }
 
-/** That a target is half-copied is not the sender's to judge. */
-function tellable(holds: TargetState | null) {
-  return holds === null || holds.is === 'copying'
-    ? null
-    : { is: holds.is, identity: holds.identity, from: holds.from };
+/**
+ * That a target is half-copied is not the sender's to judge; and where it is no more than believed to hold the stream's
+ * base, nothing may be left out because of that.
+ */
+function tellable(holds: TargetState | null, base: string | null, resume: Buffer | null) {
+  if (holds === null || holds.is === 'copying') return null;
+  if (holds.believed !== undefined && holds.identity === base && resume?.length !== 0) return null;
+  return { is: holds.is, identity: holds.identity, from: holds.from };
 }
 
 /** Tells a sender that its session is refused, before anything is opened for it. */

@@ -1,16 +1,19 @@
 import { describeCause } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { StreamHeader } from '../stream/stream-header.js';
-import { stateAfter } from '../target/apply-states.js';
+import { stateAfter, type FoundContents } from '../target/apply-states.js';
 import type { OpenTarget } from '../target/open-target.js';
+import type { TargetState } from '../target/state-record.js';
 
 /** What was applied. */
 export interface AppliedStream {
   readonly header: StreamHeader | null;
+  /** What was known of the target until then. */
+  readonly before: TargetState | null;
   /** Whether it does not lead to the state that its header names. */
   readonly isNameless: boolean;
   readonly blocks: number;
-  readonly mismatches: number;
+  readonly found: FoundContents;
 }
 
 /**
@@ -34,9 +37,9 @@ export async function recordResult(
 
 async function writeResult(
   target: OpenTarget,
-  { header, isNameless, blocks, mismatches }: AppliedStream,
+  { header, before, isNameless, blocks, found }: AppliedStream,
 ): Promise<void> {
-  const { kind = 'changes', base = null, run = null } = header ?? {};
+  const { base = null, run = null } = header ?? {};
   const result = isNameless ? null : (header?.result ?? null);
   const record = (await target.moveRecord?.()) ?? target.record;
   // A stream that only wanted to know whether the target is fit changes nothing of what is known of it.
@@ -44,6 +47,5 @@ async function writeResult(
     await record.putBack();
     return;
   }
-  // Where contents were not what they should have been, only the blocks that came are known.
-  await record.write(mismatches === 0 ? stateAfter(kind, base, result) : null, run);
+  await record.write(header === null ? null : stateAfter({ ...header, result }, before, found), run);
 }

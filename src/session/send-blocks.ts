@@ -142,13 +142,12 @@ export class BlockSender {
 
   private async sendPass({ data, old, discards, unit, checkpoints }: Pass): Promise<void> {
     const { base } = this;
-    const isUsed = base !== null && (base.proves || unit !== null);
-    const olds = isUsed ? this.read(base.volume, old) : null;
+    const olds = base === null ? null : this.read(base.volume, old);
     const left = new ExtentQueue(splitExtents(discards, DISCARD_LIMIT));
     let pieces = 0;
     try {
       const news = this.read(this.source.data, data);
-      const blocks = compareBlocks(news, olds, { unit, proves: base?.proves === true });
+      const blocks = compareBlocks(news, olds, { unit });
       for await (const block of this.packer?.makeReady(blocks) ?? blocks) {
         try {
           this.about.signal.throwIfAborted();

@@ -136,7 +136,7 @@ async function sendStream(
   if (options.dryRun) return await sendNothing(source, first, writer);
   about.progress.start(first.changedBytes);
   try {
-    const old = base === null ? null : planOldBytes(source, base, unit, greeting);
+    const old = base === null ? null : planOldBytes(base, unit, greeting);
     const rest = await agreeOnRest(source, first, old?.unit ?? null, greeting, session, about);
     const checkpoints = await planCheckpoints(source, rest.changes, old?.unit ?? null, session, about);
     const sender = new BlockSender(source, old, writer, greeting.packer, lend, about, checkpoints, session);
@@ -166,13 +166,11 @@ function keepsForgotten(source: ChangeSource, holds: TargetState | null): boolea
 
 /** What old bytes are used for, with the receiver that there is. */
 function planOldBytes(
-  source: ChangeSource,
   volume: ReadableVolume,
   unit: number | null,
-  { holds, takesSections }: Greeting,
+  { takesSections }: Greeting,
 ): OldBytesSource {
-  const isKnown = holds?.is === 'exactly' && holds.identity === source.base && source.isBaseReadOnly;
-  return { volume, unit: isKnown || takesSections ? unit : null, proves: !isKnown };
+  return { volume, unit: takesSections ? unit : null };
 }
 
 /** What the changes are compared in: a power of two that the unit in which they are tracked is a multiple of. Bytes. */
@@ -264,6 +262,7 @@ async function headerOf(
   // What somebody wrote to since it was opened is in no state that has a name.
   const isUnnamed = (await source.dataProof()) === null && !(await source.isConsistent());
   const mappedBytes = sumLengths(changes.dataExtents());
+  const table = source.tableOf?.(changes) ?? null;
   return {
     kind: source.scope === undefined ? 'changes' : 'full',
     ...(source.scope === 'compared' ? { compared: true } : {}),
@@ -274,6 +273,7 @@ async function headerOf(
     result: isUnnamed ? null : source.result,
     expectedBytes: changes.changedBytes,
     ...(mappedBytes < changes.changedBytes ? { mappedBytes } : {}),
+    ...(table === null ? {} : { table }),
     sample: { changed: sample.changed.length, unchanged: sample.unchanged.length },
     names: { source: source.name, origin: source.origin },
     ...makerOf(about),

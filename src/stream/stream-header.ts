@@ -11,6 +11,15 @@ const text = (limit: number) =>
 const bytes = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const identity = v.nullable(v.pipe(text(255), v.minLength(1)));
 
+/**
+ * The growing table that names changes, and how many entries it had when it was read: all that one reading names, a
+ * later one names too.
+ */
+export const tableSchema = v.object({ id: v.pipe(text(255), v.minLength(1)), entries: bytes });
+
+/** What names the changes of a stream, and how much of it was read. */
+export type ChangeTable = Readonly<v.InferOutput<typeof tableSchema>>;
+
 const headerSchema = v.object({
   kind: v.picklist(['changes', 'undo', 'full']),
   volumeSize: bytes,
@@ -22,6 +31,7 @@ const headerSchema = v.object({
   mappedBytes: v.exactOptional(bytes),
   sample: v.exactOptional(v.object({ changed: bytes, unchanged: bytes })),
   compared: v.exactOptional(v.boolean()),
+  table: v.exactOptional(tableSchema),
   heartbeat: v.exactOptional(v.pipe(bytes, v.minValue(1), v.maxValue(3600))),
   run: v.exactOptional(v.pipe(text(64), v.minLength(1))),
   names: v.object({ source: v.exactOptional(text(4096)), origin: v.exactOptional(text(4096)) }),
@@ -32,7 +42,8 @@ const headerSchema = v.object({
 
 /**
  * What a PROTO[4] stream is: sizes in bytes, identities of the states that it leads from (`base`) and to
- * (`result`), or null where a state has none; whether what a full one leaves out was `compared` with the target; the
+ * (`result`), or null where a state has none; whether what a full one leaves out was `compared` with the target; which
+ * `table` names its changes, and how many entries of it; the
  * granularity of the blocks in sections (`unit`); in a session, how often its sender gives a sign of life
  * (`heartbeat`, seconds) and which run it belongs to. docs/stream-format.md describes each field.
  */

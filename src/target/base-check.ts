@@ -10,11 +10,16 @@ const HALF_COPIED = 'it holds a part of a copy that was cut short: run "lvmsync 
 const BEHIND_ITS_BACK =
   'written to behind the source’s back (or by an earlier run, with what a thin source discarded since)';
 
+const UNKNOWN_STATE = 'no record says for sure in which state it is';
+const FROM_A_PIPE =
+  'an undo that comes from a pipe cannot be compared with it before the first write: apply it from a file';
+const NOTHING_WRITTEN = 'nothing was written';
+
 /** In what a volume is counted for users. Bytes. */
 const BLOCK = 4096;
 
 /** From which state what leads where. */
-export type StateChange = Pick<StreamHeader, 'kind' | 'base' | 'result'>;
+export type StateChange = Pick<StreamHeader, 'kind' | 'base' | 'result' | 'table'>;
 
 /** How many blocks were looked at, and how many of them were not as the stream's base says. */
 export interface LookResult {
@@ -39,20 +44,24 @@ export const NOTHING_SAMPLED: SampleResult = {
  * Whether a stream may be applied to a target: by the identities of the two states where they are known, else by
  * what a sample of the target holds. Throws BaseMismatchError where the target is another state, or another
  * volume.
+ *
+ * @param untouched what is true of the target where it is refused
  */
 export function checkBase(
   target: Pick<BlockDevice, 'path'>,
   header: StateChange,
   state: TargetState | null,
   sample: SampleResult,
+  untouched = NOTHING_WRITTEN,
 ): void {
   const problem = findStateMismatch(header, state) ?? findSampleMismatch(header, state, sample);
-  if (problem === null) return;
-  throw new BaseMismatchError(
-    target.path,
-    null,
-    `${problem}; nothing was written. "lvmsync --scan" sends whatever differs; if you know better: --force=base`,
-  );
+  if (problem !== null) throw refused(target.path, problem, untouched);
+}
+
+/** The error of a stream that is not applied. */
+export function refused(path: string, problem: string, untouched = NOTHING_WRITTEN): BaseMismatchError {
+  const advice = '"lvmsync --scan" sends whatever differs; if you know better: --force=base';
+  return new BaseMismatchError(path, null, `${problem}; ${untouched}. ${advice}`);
 }
 
 /** Whether a stream that does not say where it starts from may be applied. Throws BaseMismatchError. */
@@ -64,14 +73,108 @@ export function checkUnnamedBase(target: BlockDevice, state: TargetState | null)
 function findStateMismatch(header: StateChange, state: TargetState | null): string | null {
   const { base, result, kind } = header;
   if (state?.is === 'copying') return kind === 'full' ? null : HALF_COPIED;
-  if (state === null || base === null || state.identity === base) return null;
-  // A rerun: what it brings is there already, or was when it came for the first time.
-  if (state.from === base) return null;
-  if (state.is === 'exactly' && state.identity === result) return null;
+  if (kind === 'undo') {
+    const verdict = judgeUndo(header, state);
+    return verdict.is === 'refused' ? verdict.problem : null;
+  }
+  if (state === null || base === null) return null;
+  if (state.is === 'exactly' && (state.identity === base || state.identity === result)) return null;
+  if (state.from === base || state.identity === base)
+    return isCovered(header, state) ? null : describeUncovered(base, state);
   const isLoose = state.is !== 'exactly' || state.identity.startsWith(STOPPED_PREFIX);
-  // A snapshot can have been made of just the state that a stopped origin was in: contents decide.
-  if (kind !== 'undo' && isLoose) return null;
-  return `it holds ${state.is} ${state.identity}, while the stream starts from ${base}`;
+  // A snapshot can have been made of just the state that a stopped origin was in: contents decide what is refused.
+  if (isLoose) return null;
+  return `it holds ${nameOf(state)}, while the stream starts from ${base}`;
+}
+
+/**
+ * Whether a stream of changes names all that was brought to a target from the same base before: the table that names
+ * them is the same one, which only grows; or it is the very stream that was cut short.
+ */
+export function isCovered({ base, result, table }: StateChange, state: TargetState): boolean {
+  if (base === null || state.from !== base) return false;
+  if (isCutShort({ base, result }, state)) return true;
+  return table !== undefined && state.table?.id === table.id && state.table.entries <= table.entries;
+}
+
+/** Whether a target was left in the middle between the two states of a stream. */
+function isCutShort({ base, result }: Pick<StateChange, 'base' | 'result'>, state: TargetState): boolean {
+  return state.is === 'applying from' && state.identity === base && result !== null && state.to === result;
+}
+
+function describeUncovered(base: string, state: TargetState): string {
+  return (
+    `it holds ${nameOf(state)}, which other changes from ${base} brought: ` +
+    'nothing shows that this stream names all that those did, so some of it could be left there'
+  );
+}
+
+/** What becomes of an undo: it meets its base, or what it starts from must be proved first, or it is refused. */
+export type UndoVerdict =
+  | { readonly is: 'fit' }
+  | { readonly is: 'to be proved' }
+  | { readonly is: 'refused'; readonly problem: string };
+
+/**
+ * Whether an undo may be applied. It leads back from its base alone: on any other state the blocks that it has are of
+ * one moment, and all others of another. So a record that names another state refuses it; where nothing is sure, each
+ * extent must be proved.
+ */
+export function judgeUndo(
+  { base, result }: Pick<StateChange, 'base' | 'result'>,
+  state: TargetState | null,
+): UndoVerdict {
+  if (state === null) return { is: 'to be proved' };
+  // It brings what is there already, or the rest of it.
+  if (result !== null && state.is === 'exactly' && state.identity === result) return { is: 'fit' };
+  if (base !== null && isCutShort({ base, result }, state)) return { is: 'fit' };
+  if (base !== null && state.is === 'exactly' && state.identity === base)
+    return { is: state.believed === undefined ? 'fit' : 'to be proved' };
+  // What a transfer led to that has no name is known by the name of its base.
+  if (base === null && state.is === 'since' && (result === null || state.identity === result))
+    return { is: 'to be proved' };
+  const start = base ?? 'a state without a name';
+  return { is: 'refused', problem: `it holds ${nameOf(state)}, while the undo starts from ${start}` };
+}
+
+/** What a look at every extent that an undo would overwrite found: the first offset where it does not hold. */
+export type BaseProof =
+  | { readonly is: 'proved' }
+  | { readonly is: 'differs'; readonly offset: number }
+  /** Nothing says what the undo starts from there. */
+  | { readonly is: 'unproved'; readonly offset: number };
+
+/** Holds all that an undo would overwrite against what it says of its base. */
+export type ProveBase = (target: BlockDevice) => Promise<BaseProof>;
+
+/**
+ * Makes sure that an undo meets what it starts from, in every extent that it would overwrite, where nothing else says
+ * so. Throws BaseMismatchError, what the look at the target throws.
+ *
+ * @param prove null where the undo can be read once only, so that nothing can be known of it before the first write
+ */
+export async function checkUndo(
+  target: BlockDevice,
+  undo: Pick<StateChange, 'base' | 'result'>,
+  state: TargetState | null,
+  prove: ProveBase | null,
+  untouched = NOTHING_WRITTEN,
+): Promise<void> {
+  const verdict = judgeUndo(undo, state);
+  if (verdict.is === 'refused') throw refused(target.path, verdict.problem, untouched);
+  if (verdict.is === 'fit') return;
+  if (prove === null) throw refused(target.path, `${UNKNOWN_STATE}, and ${FROM_A_PIPE}`, untouched);
+  const proof = await prove(target);
+  if (proof.is === 'proved') return;
+  const what =
+    proof.is === 'differs'
+      ? `it does not hold what the undo starts from (byte ${proof.offset})`
+      : `nothing proves that it holds what the undo starts from (byte ${proof.offset}): ${UNKNOWN_STATE}`;
+  throw refused(target.path, what, untouched);
+}
+
+function nameOf({ is, identity }: TargetState): string {
+  return `${is} ${identity}`;
 }
 
 function findSampleMismatch(
@@ -96,6 +199,11 @@ export async function holdsProof(target: BlockDevice, proof: Proof): Promise<boo
   const bytes = Buffer.alloc(proof.length);
   await target.readAt(bytes, proof.offset);
   return crc32(bytes) === proof.crc;
+}
+
+/** What a user must know of a target whose record cannot be trusted any more, though nothing contradicts it. */
+export function describeGap(path: string, gap: string): string {
+  return `${path}: ${gap}: nothing shows whether someone wrote to it since. What changed is proved as always; "lvmsync verify" compares the rest`;
 }
 
 /** What a user must know of a target whose record is stale. */

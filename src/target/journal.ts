@@ -5,6 +5,7 @@ import { DeviceError, describeCause, LostJournalError, UnsafeTargetError, UsageE
 import type { StreamHeader } from '../stream/stream-header.js';
 import { describeRefusal, giveName, readIfThere, removeDurably, writeDurably } from '../host/durable-file.js';
 import { lengthPath } from './durable-length.js';
+import { identitySchema, type DeviceIdentity } from './device-identity.js';
 import { stateSchema, type TargetState } from './state-record.js';
 import { UndoLog, unfinishedSnapback, type ReadLog } from './undo-log.js';
 import { isUnused } from './unused-log.js';
@@ -20,10 +21,11 @@ const noteSchema = v.object({
   snapback: v.nullable(v.string()),
   /** What the target was known to hold before. */
   before: v.nullish(stateSchema, null),
-  /**
-   * Of an apply that ended in order, with all that it wrote on stable storage: the target's write stamp, and the run
-   * of a sender that it belonged to.
-   */
+  /** What the target is: the journal is of no other device, whatever has its path. */
+  device: v.exactOptional(identitySchema),
+  /** Of an apply that ended in order, with all that it wrote on stable storage: the target's write stamp. */
+  stamp: v.exactOptional(v.string()),
+  /** The same, and the run of a sender that it belonged to. */
   left: v.optional(v.object({ stamp: v.string(), run: v.string() })),
   /** Of an apply that is being taken back: any of its blocks may be torn by now, flushed or not. */
   isUndoing: v.optional(v.literal(true)),
@@ -49,12 +51,14 @@ export class Journal {
    * or an unfinished one exists, UnsafeTargetError where there is no room for it, DeviceError.
    *
    * @param before what the target is known to hold
+   * @param device what the target is
    */
   static async begin(
     folder: string,
     header: StreamHeader,
     snapback: string | null,
     before: TargetState | null = null,
+    device: DeviceIdentity | null = null,
   ): Promise<Journal> {
     const final = snapback === null ? null : resolve(snapback);
     if (final !== null) await refuseExisting(final);
@@ -63,7 +67,7 @@ export class Journal {
     // Without a note it is of an apply that never wrote.
     if (final === null || (await isUnused(path, header))) await removeDurably(path);
     const log = await UndoLog.create(path, lengthPath(folder), header, final !== null);
-    const note = { log: path, snapback: final, before };
+    const note = { log: path, snapback: final, before, ...(device === null ? {} : { device }) };
     try {
       await writeNote(folder, note);
     } catch (error) {
@@ -76,7 +80,7 @@ export class Journal {
 
   /** Goes on with the journal of an apply that did not end, at a place in its log. Throws DeviceError. */
   static async continue(folder: string, left: ApplyNote, read: ReadLog): Promise<Journal> {
-    const { log, snapback, before } = left;
+    const { log, snapback } = left;
     const { place } = read;
     // Only what is to be kept has an index.
     const written = snapback === null ? { ...place.written, index: null } : place.written;
@@ -84,7 +88,7 @@ export class Journal {
       ...read,
       place: { ...place, written },
     });
-    const note = { log, snapback, before };
+    const note = whileWriting(left);
     try {
       await writeNote(folder, note);
     } catch (error) {
@@ -128,8 +132,8 @@ export class Journal {
       await forget(this.folder, this.note);
       return false;
     }
-    if (stamp !== null && run !== null) {
-      const note: ApplyNote = { ...this.note, left: { stamp, run } };
+    if (stamp !== null) {
+      const note: ApplyNote = { ...this.note, stamp, ...(run === null ? {} : { left: { stamp, run } }) };
       // Without it the next receiver looks for itself; the file system may be full.
       await writeNote(this.folder, note).catch(() => undefined);
     }
@@ -156,8 +160,13 @@ async function writeNote(folder: string, note: ApplyNote): Promise<void> {
 }
 
 /** Notes, for good, that an apply is being taken back. Throws DeviceError. */
-export async function noteUndoing(folder: string, { log, snapback, before }: ApplyNote): Promise<void> {
-  await writeNote(folder, { log, snapback, before, isUndoing: true });
+export async function noteUndoing(folder: string, note: ApplyNote): Promise<void> {
+  await writeNote(folder, { ...whileWriting(note), isUndoing: true });
+}
+
+/** What a note says while the target is written: no stamp is one of what it will hold. */
+function whileWriting({ log, snapback, before, device }: ApplyNote): ApplyNote {
+  return { log, snapback, before, ...(device === undefined ? {} : { device }) };
 }
 
 /** Where the snapback of an apply lies that was done, null where there is none; what there is to say of it, or null. */

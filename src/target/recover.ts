@@ -19,7 +19,9 @@ import {
   type SavedExtent,
 } from './journal-reader.js';
 import { OldBytes } from './old-bytes.js';
+import { findGap, refuseOtherDevice } from './journal-bond.js';
 import type { OpenTarget } from './open-target.js';
+import { believe, type TargetState } from './state-record.js';
 import { checkWrites } from './written-blocks.js';
 
 /** What recovering found and did. */
@@ -35,7 +37,13 @@ export type RecoverOutcome =
 export interface RecoverOptions {
   /** Write the old bytes back also where someone else wrote since. */
   readonly evenIfChanged?: boolean;
+  /** Throws, before the first write, where what the target is taken back to is not what is wanted. */
+  readonly check?: (state: TargetState | null) => void;
+  /** What the target held before the apply, where that was found out just now. */
+  readonly before?: TargetState | null;
 }
+
+const FORCED = 'an apply was taken back although someone wrote to it since';
 
 /** Says what became of an earlier apply that had not ended. */
 export function describeRecovery(path: string, outcome: RecoverOutcome): string {
@@ -58,7 +66,8 @@ export type WhoWaits = Pick<Surroundings, 'signal' | 'notice'>;
  * Takes a target back to what it held before an apply that did not end, or finds that the apply was done. Does
  * nothing twice: a crash while it runs is recovered by running it again.
  *
- * Throws BaseMismatchError, before any write, where a block is neither old nor new: someone wrote since.
+ * Throws BaseMismatchError, before any write, where the journal is of another device, or someone wrote since: the
+ * target's stamp moved, or a block is neither old nor new.
  * Throws LostJournalError where the journal is gone or damaged, DeviceError, the signal's reason: a notice then says
  * what is left.
  */
@@ -73,16 +82,47 @@ export async function recoverTarget(
     const isHalf = (await record.read()).holds?.is === 'copying';
     return isHalf ? { kind: 'half copied' } : { kind: 'nothing to do', stateDir };
   }
-  // Whatever happens now, what was recorded of the target's state is no longer known to be true.
-  await record.forget();
-  if (await isSettled(note)) return { kind: 'holds the result', ...(await settleFinished(folder, note)) };
+  const { evenIfChanged = false, check } = options;
+  if (!evenIfChanged) await refuseOtherDevice(target, note);
+  if (await isSettled(note)) {
+    await record.forget();
+    return { kind: 'holds the result', ...(await settleFinished(folder, note)) };
+  }
   return await tellWhereStopped(target, about, async () => {
     const contents = await readJournal(note.log, await readDurableLength(folder), about.signal);
-    if (contents.isFinished) return { kind: 'holds the result', ...(await settleFinished(folder, note)) };
+    if (contents.isFinished) {
+      await record.forget();
+      return { kind: 'holds the result', ...(await settleFinished(folder, note)) };
+    }
+    const state =
+      options.before === undefined
+        ? stateBefore(note, contents, evenIfChanged ? FORCED : await findGap(target, note))
+        : stateBefore({ ...note, before: options.before }, contents, null);
+    check?.(state);
+    // Whatever happens now, what was recorded of the target's state is no longer known to be true.
+    await record.forget();
     const bytes = await takeBack(target, contents, note, about.signal, options);
     await forget(folder, note);
+    if (state !== null) await record.write(state);
     return { kind: 'taken back', bytes };
   });
+}
+
+/**
+ * What a target holds that was taken back: what it held before the apply, if nobody else wrote to it since; of which a
+ * journal without a record only has the name that the stream gave it.
+ */
+function stateBefore(
+  { before }: ApplyNote,
+  { header: { result } }: JournalContents,
+  gap: string | null,
+): TargetState | null {
+  if (before !== null) return gap === null || before.is === 'copying' ? before : believe(before, gap);
+  if (result === null) return null;
+  return {
+    ...{ is: 'exactly', identity: result, from: null },
+    believed: 'nothing was known of the target before',
+  };
 }
 
 /**

@@ -1,22 +1,38 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import type { DeviceNumber } from '../device/device-facts.js';
 import { readIfThere, removeDurably, writeDurably } from '../host/durable-file.js';
-import { writeStampOf, type CountedWrites } from './write-stamp.js';
+import { identityOf, type DeviceIdentity } from './device-identity.js';
+import { tableSchema } from '../stream/stream-header.js';
+import {
+  blindnessIn,
+  compareStamps,
+  eraOf,
+  fileStampOf,
+  writeStampOf,
+  type CountedWrites,
+} from './write-stamp.js';
+
+export const stateSchema = v.object({
+  is: v.picklist(['exactly', 'since', 'applying from', 'copying']),
+  identity: v.string(),
+  from: v.nullable(v.string()),
+  believed: v.exactOptional(v.string()),
+  to: v.exactOptional(v.string()),
+  table: v.exactOptional(tableSchema),
+});
 
 /**
  * What a target is known to hold: exactly the state `identity`; or the state `identity` plus some of the
- * changes made since; or, while an apply runs, anything between the two; or, until a full copy has ended, some of that
- * state's bytes and some of whatever was there.
+ * changes made since; or, while an apply runs, anything between that and the state `to`; or, until a full copy has
+ * ended, some of that state's bytes and some of whatever was there.
+ *
+ * `from` is the base of the changes that led to it, null where they had none, and `table` what named those changes:
+ * other changes from that base may meet this target only where their table covers this one. `believed` is there where
+ * no chain of evidence without a gap leads to all this: it says where the gap is.
  */
-export interface TargetState {
-  readonly is: 'exactly' | 'since' | 'applying from' | 'copying';
-  readonly identity: string;
-  /** The base of the changes that led to it, null where they had none: they may be applied once more. */
-  readonly from: string | null;
-}
+export type TargetState = Readonly<v.InferOutput<typeof stateSchema>>;
 
 /** How far a full copy has come: all before the sender's token is on stable storage. */
 export interface CopiedPlace {
@@ -31,19 +47,28 @@ export interface KnownState {
   readonly holds: TargetState | null;
   /** Whether there is a record that no longer fits: someone wrote since, or its device was made anew. */
   readonly isStale: boolean;
+  /** Why it is no more than believed, where that was found just now. */
+  readonly gap?: string;
   /** The run of a sender that brought it there, where that has a name. */
   readonly run: string | null;
   /** Where a copy that was cut short can go on: nobody wrote since it was left in order. */
   readonly copied?: CopiedPlace;
 }
 
-export const UNKNOWN: KnownState = { holds: null, isStale: false, run: null };
+const CUT_SHORT = 'an apply to it was cut short';
+const OTHER_BOOT = 'its state was recorded in an earlier boot, or by an earlier lvmsync';
 
-export const stateSchema = v.object({
-  is: v.picklist(['exactly', 'since', 'applying from', 'copying']),
-  identity: v.string(),
-  from: v.nullable(v.string()),
-});
+/** Whether a target holds exactly this state, by a chain of evidence without a gap. */
+export function isSurely(state: TargetState | null, identity: string | null): boolean {
+  return state?.is === 'exactly' && state.believed === undefined && state.identity === identity;
+}
+
+/** Whether nothing, or no more than a belief, says what a target holds. */
+export function isDoubtful(state: TargetState | null): boolean {
+  return state === null || state.believed !== undefined;
+}
+
+export const UNKNOWN: KnownState = { holds: null, isStale: false, run: null };
 
 const recordSchema = v.object({
   ...stateSchema.entries,
@@ -87,20 +112,24 @@ export class StateRecord {
     this.lastRead = await readIfThere(this.path);
     const record = v.safeParse(recordSchema, parseJson(this.lastRead ?? ''));
     if (!record.success) return UNKNOWN;
-    const { is, identity, from, stamp, run, copied, merging } = record.output;
+    const { is, stamp, run, copied, merging } = record.output;
+    const state = stateOf(record.output);
     const now = await this.stamp(merging ? 'its own' : 'all');
+    const verdict = compareStamps(stamp, now);
     if (is === 'copying') {
-      const place = stamp === now && copied !== undefined ? { copied: placeOf(copied) } : {};
-      return { holds: { is, identity, from }, isStale: false, run, ...place };
+      const place = verdict === 'same' && copied !== undefined ? { copied: placeOf(copied) } : {};
+      return { holds: state, isStale: false, run, ...place };
     }
     // Where nothing lies below any more, the two are the same: the merge is over, and another one will show.
-    if (merging && stamp === now && stamp === (await this.stamp()))
-      await this.write({ is, identity, from }, run);
-    // An apply that was under way has written since by itself.
-    if (is === 'applying from' || stamp === now)
-      return { holds: { is, identity, from }, isStale: false, run };
-    // Counts of another boot tell nothing.
-    return { holds: null, isStale: eraOf(stamp) === eraOf(now), run: null };
+    if (merging && verdict === 'same' && stamp === (await this.stamp())) await this.write(state, run);
+    // It has written since by itself, and perhaps not it alone.
+    if (is === 'applying from') return { holds: believe(state, CUT_SHORT), isStale: false, run };
+    if (verdict === 'same') return { holds: state, isStale: false, run };
+    const blindness = blindnessIn(now) ?? blindnessIn(stamp);
+    const isComparable = eraOf(stamp) === eraOf(now) && blindness === null;
+    if (verdict === 'moved' || isComparable) return { holds: null, isStale: true, run: null };
+    const gap = blindness ?? OTHER_BOOT;
+    return { holds: believe(state, gap), isStale: false, run, ...(state.believed === gap ? {} : { gap }) };
   }
 
   /** Puts back what was last read: for an apply that ended before it wrote anything. */
@@ -159,14 +188,23 @@ export class StateRecord {
   async stamp(writes: CountedWrites = 'all'): Promise<string> {
     const { number, path } = this.target;
     if (number !== null) return await writeStampOf(number, writes);
-    const { mtimeNs, ctimeNs, ino } = await stat(path, { bigint: true });
-    return `file ${ino} ${mtimeNs} ${ctimeNs}`;
+    return await fileStampOf(path);
+  }
+
+  /** What the target is, whatever path leads to it. */
+  async identity(): Promise<DeviceIdentity> {
+    return await identityOf(this.target.path, this.target.number);
   }
 }
 
-/** Within which stamps can be compared: a boot, or always for files. */
-function eraOf(stamp: string): string | undefined {
-  return stamp.split(' ')[0];
+/** The same state, with where its chain of evidence has a gap, unless it has an earlier one. */
+export function believe(state: TargetState, gap: string): TargetState {
+  return state.believed === undefined ? { ...state, believed: gap } : state;
+}
+
+/** What of a record is the state. */
+function stateOf(record: TargetState): TargetState {
+  return v.parse(stateSchema, record);
 }
 
 function placeOf({ token, changedBytes }: { token: string; changedBytes: number }): CopiedPlace {

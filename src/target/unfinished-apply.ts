@@ -6,7 +6,9 @@ import type { ApplyPolicy } from './apply-policy.js';
 import { readDurableLength } from './durable-length.js';
 import { isThere, Journal, readNote, type ApplyNote } from './journal.js';
 import { readJournal, type JournalContents, type ResumePlace } from './journal-reader.js';
+import { findGap, refuseOtherDevice } from './journal-bond.js';
 import type { OpenTarget } from './open-target.js';
+import { believe, type TargetState } from './state-record.js';
 import { undoUnitOf } from './undo-header.js';
 import {
   recoverTarget,
@@ -21,6 +23,8 @@ import { holdsAllBefore } from './written-blocks.js';
 export interface ResumableApply {
   readonly journal: Journal;
   readonly point: ResumePoint;
+  /** What was known of the target before the apply began, less what may have happened to it since. */
+  readonly before: TargetState | null;
 }
 
 /** What became of an apply that had not ended: over, or ready to be gone on with. */
@@ -32,18 +36,20 @@ export type EarlierApply =
  * taken back to the last place at which that can go on, else all the way. Throws as `recoverTarget`.
  *
  * @param header of the stream whose sender can be told where to go on, or null
+ * @param check throws where the stream may not meet what the target is taken back to
  */
 export async function settleEarlierApply(
   target: OpenTarget,
   header: StreamHeader | null,
   policy: ApplyPolicy,
   about: WhoWaits,
+  check: (state: TargetState | null) => void = () => undefined,
 ): Promise<EarlierApply> {
   const resumable =
     header === null
       ? null
       : await tellWhereStopped(target, about, () => takeUp(target, header, policy, about.signal));
-  return resumable ?? (await recoverTarget(target, about));
+  return resumable ?? (await recoverTarget(target, about, { check }));
 }
 
 async function takeUp(
@@ -63,12 +69,14 @@ async function takeUp(
   if (place === null || contents.isFinished || !isSameStream(contents.header, header)) return null;
   if (!isInOrder(contents, place)) return null;
   // Within one run, seconds later, it is enough that nobody wrote; else all of it is looked at.
-  const isUntouched =
-    note.left !== undefined && note.left.run === header.run && note.left.stamp === (await record.stamp());
+  await refuseOtherDevice(target, note);
+  const gap = await findGap(target, note);
+  const isUntouched = gap === null && note.left !== undefined && note.left.run === header.run;
   if (!isUntouched && !(await holdsAllBefore(place, device, contents, signal))) return null;
   const bytes = await takeBackTo(place, target, contents, note, signal);
   const journal = await Journal.continue(folder, note, { ...contents, place });
-  return { kind: 'resumable', apply: { journal, point: place.point }, bytes };
+  const before = note.before === null || gap === null ? note.before : believe(note.before, gap);
+  return { kind: 'resumable', apply: { journal, point: place.point, before }, bytes };
 }
 
 /** Whether the journal is the one that this run would have: the same snapback, or none. */

@@ -28,6 +28,11 @@ export class Wants {
     return this.wanted.count > 0;
   }
 
+  /** How much was wanted, in whole units. */
+  get bytes(): number {
+    return this.wanted.count * this.unit;
+  }
+
   async ask({ offset, length }: Extent): Promise<void> {
     const { unit } = this;
     this.wanted.addRange(Math.floor(offset / unit), Math.ceil((offset + length) / unit));

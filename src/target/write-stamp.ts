@@ -1,36 +1,125 @@
-import { readFile } from 'node:fs/promises';
-import { readWriteCount, type DeviceNumber } from '../device/device-facts.js';
-import { linkedDevices, readAttribute } from './device-tree.js';
+import { readFile, realpath, stat, statfs } from 'node:fs/promises';
+import { readWrittenSectors, type DeviceNumber } from '../device/device-facts.js';
+import { diskOf, groundOf, linkedDevices, readAttribute } from './device-tree.js';
 
 /** Which writes to a device count: also those past a volume that has snapshots, or just its own. */
 export type CountedWrites = 'all' | 'its own';
 
+/** What two stamps say: nobody wrote in between; someone did; or that cannot be told. */
+export type StampVerdict = 'same' | 'moved' | 'unknown';
+
+/** Behind this a stamp says why it may stand still although someone writes. */
+const BLIND = ' blind: ';
+const SECTORS = 'sectors';
+
+/** File systems whose files other hosts write, by the numbers that statfs has for them. */
+const SHARED_FILE_SYSTEMS = new Map([
+  [0x6969, 'NFS'],
+  [0xff534d42, 'CIFS'],
+  [0xfe534d42, 'SMB'],
+  [0x65735546, 'FUSE'],
+  [0x01021997, '9p'],
+  [0x00c36400, 'Ceph'],
+  [0x01161970, 'GFS2'],
+  [0x7461636f, 'OCFS2'],
+  [0x0bd00bd0, 'Lustre'],
+]);
+
+/** Folders of sysfs in which disks lie that other hosts may write, or that do not count all writes. */
+const SHARED_DISKS =
+  /\/(?<kind>nbd\d|rbd\d|zd\d|drbd\d|session\d+\/|rport-\d|nvme-fabrics\/|vnd\d|gnbd\d)[^/]*/;
+
 /**
- * A text that is another one after each write to a block device: how many there were, of which of the devices that
- * had this number, since which start of the kernel. Throws DeviceError.
+ * A text that is another one after each write to a block device: how many sectors were written and discarded, of which
+ * of the devices that had this number, since which start of the kernel. An empty flush is no write. Where such counts
+ * do not show everything, the text says so. Throws DeviceError.
  */
 export async function writeStampOf(number: DeviceNumber, writes: CountedWrites = 'all'): Promise<string> {
-  const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'latin1')).trim();
+  const bootId = await readBootId();
   const below = writes === 'its own' ? [] : await linkedDevices(number, 'slaves');
   // An LVM merge writes past a volume that has snapshots, to the device underneath that all of them share.
   const shared = below.filter(({ dmName }) => dmName?.endsWith('-real') === true);
-  const counts = await Promise.all([number, ...shared.map((each) => each.number)].map(countWrites));
-  return `${bootId} ${counts.join(' on ')}`;
+  const numbers = [number, ...shared.map((each) => each.number)];
+  const counts = await Promise.all(numbers.map(countWrites));
+  const blindness = await whyBlind(numbers);
+  return `${SECTORS} ${bootId} ${counts.join(' on ')}${blindness === null ? '' : BLIND + blindness}`;
+}
+
+/** The same of a file: which one it is, and its times. Throws what stat throws. */
+export async function fileStampOf(path: string): Promise<string> {
+  const { mtimeNs, ctimeNs, ino } = await stat(path, { bigint: true });
+  const { type } = await statfs(path);
+  const shared = SHARED_FILE_SYSTEMS.get(type);
+  return `file ${ino} ${mtimeNs} ${ctimeNs}${shared === undefined ? '' : `${BLIND}a file on ${shared}`}`;
+}
+
+/** Names this start of the kernel. */
+export async function readBootId(): Promise<string> {
+  return (await readFile('/proc/sys/kernel/random/boot_id', 'latin1')).trim();
+}
+
+/** Whether someone wrote between two stamps of a target. */
+export function compareStamps(before: string, now: string): StampVerdict {
+  if (eraOf(before) !== eraOf(now)) return 'unknown';
+  const [was, is] = [countsIn(before), countsIn(now)];
+  const isMoved = [...was].some(([name, count]) => is.has(name) && is.get(name) !== count);
+  if (isMoved) return 'moved';
+  return was.size === is.size && blindnessIn(now) === null && before === now ? 'same' : 'unknown';
+}
+
+/** Within which stamps can be compared: a boot, or always for files. */
+export function eraOf(stamp: string): string {
+  return stamp
+    .split(' ')
+    .slice(0, stamp.startsWith(`${SECTORS} `) ? 2 : 1)
+    .join(' ');
+}
+
+/** Why a stamp may stand still although someone writes; null where it may not. */
+export function blindnessIn(stamp: string): string | null {
+  return stamp.split(BLIND)[1] ?? null;
 }
 
 /**
- * The same, where it can also be the name of what the device holds: no other device ever has it, nor this one after a
- * write. Null on a kernel that does not tell two devices of one number apart (before 5.15). Throws DeviceError.
+ * A stamp where it can also be the name of what the device holds: no other device ever has it, nor this one after a
+ * write. Null on a kernel that does not tell two devices of one number apart (before 5.15), and of a device whose writes
+ * are not all seen. Throws DeviceError.
  */
 export async function stillnessOf(number: DeviceNumber): Promise<string | null> {
-  return (await sequenceOf(number)) === null ? null : await writeStampOf(number);
+  if ((await sequenceOf(number)) === null) return null;
+  const stamp = await writeStampOf(number);
+  return blindnessIn(stamp) === null ? stamp : null;
+}
+
+/** What a stamp counts, by what it is of: of each device, or of the one file. */
+function countsIn(stamp: string): Map<string, string> {
+  const [known = ''] = stamp.split(BLIND);
+  if (!known.startsWith(`${SECTORS} `)) return new Map([[eraOf(stamp), known]]);
+  const counts = known.split(' ').slice(2).join(' ').split(' on ');
+  return new Map(counts.map((each) => [each.replace(/ [^ ]*$/, ''), each]));
 }
 
 async function countWrites(number: DeviceNumber): Promise<string> {
-  return `${number} ${(await sequenceOf(number)) ?? '-'} ${await readWriteCount(number)}`;
+  return `${number} ${(await sequenceOf(number)) ?? '-'} ${await readWrittenSectors(number)}`;
+}
+
+/** Why the counts of devices may stand still although someone writes; null where they may not. */
+async function whyBlind(numbers: readonly DeviceNumber[]): Promise<string | null> {
+  for (const number of numbers) {
+    const holder = (await diskOf(number))?.number ?? number;
+    if ((await readAttribute(`/sys/dev/block/${holder}/queue/iostats`)) === '0')
+      return 'the kernel does not count its writes (queue/iostats is 0)';
+    const ground = await groundOf(number);
+    for (const each of [number, ...ground.numbers]) {
+      const folder = await realpath(`/sys/dev/block/${each}`).catch(() => '');
+      const kind = SHARED_DISKS.exec(folder)?.[0];
+      if (kind !== undefined) return `other hosts may write to it (${kind.slice(1)})`;
+    }
+  }
+  return null;
 }
 
 /** Another number for each device that ever was, since the kernel started: the count begins anew with each. */
-function sequenceOf(number: DeviceNumber): Promise<string | null> {
+export function sequenceOf(number: DeviceNumber): Promise<string | null> {
   return readAttribute(`/sys/dev/block/${number}/diskseq`);
 }

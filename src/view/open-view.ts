@@ -4,10 +4,10 @@ import { BaseMismatchError, UnsafeTargetError, UsageError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { findOriginVolume, findStoreVolume, type OriginVolume } from '../lvm/store-volume.js';
 import { isMappedName } from '../lvm/mapped-snapshot.js';
-import { checkBase, NOTHING_SAMPLED } from '../target/base-check.js';
+import { checkUndo, checkUnnamedBase } from '../target/base-check.js';
 import { readNote } from '../target/journal.js';
 import type { OpenTarget } from '../target/open-target.js';
-import type { StateRecord } from '../target/state-record.js';
+import { isSurely, type StateRecord } from '../target/state-record.js';
 import { targetKeyOf } from '../target/target-key.js';
 import { takeApart, type ClosedView } from './close-view.js';
 import { planStore, type StorePlan } from '../snapback/store-plan.js';
@@ -80,14 +80,12 @@ export async function checkStart(
   }
   if (forceBase) return;
   const { holds } = await record.read();
-  if (holds?.is === 'applying from' || (holds?.is === 'since' && old.base !== null)) {
-    const problem = `it holds no state exactly (${holds.is} ${holds.identity}): verify and repair it, or --force=base`;
-    throw new BaseMismatchError(targetName, null, problem);
-  }
-  checkBase(device, { ...old, kind: 'undo' }, holds, NOTHING_SAMPLED);
-  if (old.base !== null && holds?.identity === old.base) return;
+  if (holds?.is === 'copying') checkUnnamedBase(device, holds);
+  await checkUndo(device, old, holds, old.proveBase);
+  if (isSurely(holds, old.base)) return;
   about.notice(
-    `${targetName}: nothing is recorded of its state: it is believed to hold what the archives start from`,
+    `${targetName}: no record says for sure in which state it is: all that the archives replace was compared, ` +
+      'and is what they start from; that the rest is as well is believed',
   );
 }
 

@@ -11,7 +11,7 @@ import {
   type OriginVolume,
 } from '../lvm/store-volume.js';
 import type { OpenTarget } from '../target/open-target.js';
-import type { KnownState } from '../target/state-record.js';
+import { believe, isSurely, type KnownState } from '../target/state-record.js';
 import { openView, takeBack, type OpenedView } from './open-view.js';
 import type { OldState } from './view-making.js';
 import type { ViewEntry } from './view-record.js';
@@ -19,6 +19,8 @@ import type { ViewEntry } from './view-record.js';
 /** How long someone may look into the volume between our closing it and the merge's beginning: udev does. */
 const PATIENCE_MS = 10_000;
 const PAUSE_MS = 250;
+
+const NOT_SURE = 'it was not known for sure to hold what was taken back starts from';
 
 /** Writes that come while the merge runs go to the volume or to chunks that the store has: it needs no room. Bytes. */
 const SPARE_BYTES = 4 * 1024 * 1024;
@@ -56,7 +58,11 @@ export async function rollBack(
     throw error;
   }
   if (result === null) await target.record.write(null);
-  else await target.record.writeWhileMerging({ is: 'exactly', identity: result, from: base });
+  else {
+    const state = { is: 'exactly', identity: result, from: null } as const;
+    const isSure = isSurely(known.state.holds, base) || isSurely(known.state.holds, result);
+    await target.record.writeWhileMerging(isSure ? state : believe(state, NOT_SURE));
+  }
   await entry.remove();
   return opened;
 }

@@ -1,5 +1,6 @@
 import type { LendBuffer } from '../byte-channel.js';
 import type { Surroundings } from '../host/surroundings.js';
+import type { ProveBase } from '../target/base-check.js';
 import type { OpenTarget } from '../target/open-target.js';
 import type { OldBytes, StoreMaterial } from '../snapback/store-writer.js';
 import type { ViewEntry, ViewRecord } from './view-record.js';
@@ -11,6 +12,8 @@ export interface OldState extends OldBytes {
   /** The identities of the state that the archives start from, and of that which they lead to; null: unknown. */
   readonly base: string | null;
   readonly result: string | null;
+  /** Holds a target against what the archives say of the state that they start from. */
+  readonly proveBase: ProveBase;
 }
 
 /** What shall be opened, and how. */

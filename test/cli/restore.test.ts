@@ -34,7 +34,8 @@ it('goes back through each of two transfers from the same base', async () => {
   const run = (words: readonly string[], input?: Buffer) =>
     runWords([...words, target, '--state-dir', stateDir], input);
   const apply = async (base: string | null, result: string, write: Write) => {
-    const header = { kind: base === null ? 'full' : 'changes', base, result } as const;
+    const table = { id: 'T', entries: write.count };
+    const header = { kind: base === null ? 'full' : 'changes', base, result, table } as const;
     const stream = await archiveBytes(64 * SECTOR, { passes: [[write]], indexed: false, header });
     const snapback = base === null ? [] : ['-b', join(undos, `${result}.undo`)];
     expect((await run(['--apply', '-', ...snapback], stream)).status).toBe(0);

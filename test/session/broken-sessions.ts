@@ -138,8 +138,12 @@ export class LastingTarget {
     cpSync(this.folder, copy.folder, { recursive: true });
     const note = join(copy.folder, 'apply.json');
     if (existsSync(note)) {
-      // It names a snapback by a whole path.
-      writeFileSync(note, readFileSync(note, 'utf8').replaceAll(this.folder, copy.folder));
+      // It names a snapback by a whole path; and what stands for the device here is another file there.
+      const text = readFileSync(note, 'utf8').replaceAll(this.folder, copy.folder);
+      const said = JSON.parse(text) as Record<string, unknown>;
+      delete said['device'];
+      delete said['stamp'];
+      writeFileSync(note, JSON.stringify(said));
     }
     return copy;
   }

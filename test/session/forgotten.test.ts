@@ -6,6 +6,7 @@ import type { ChangeSource } from '../../src/changes/change-source.js';
 import { startLocalReceiver } from '../../src/jobs/local-far-side.js';
 import { runSender } from '../../src/session/sender.js';
 import { DEFAULT_POLICY } from '../../src/target/apply-policy.js';
+import type { ApplyPolicy } from '../../src/target/apply-policy.js';
 import type { TargetState } from '../../src/target/state-record.js';
 import { changesOf, volumeOf } from '../support/change-source.js';
 import { openInMemory } from '../support/open-target.js';
@@ -13,7 +14,8 @@ import { pool } from '../support/streams.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
 const CHUNKS = 8;
-const RESULT = { is: 'exactly', identity: 'RESULT', from: 'BASE' } as const;
+const TABLE = { id: 'BASE', entries: 1 };
+const RESULT = { is: 'exactly', identity: 'RESULT', from: 'BASE', table: TABLE } as const;
 
 let folder: string;
 beforeAll(() => {
@@ -24,36 +26,56 @@ afterAll(() => {
 });
 
 /** Sends a change to a target that is recorded to hold a state; what was said, and what is recorded then. */
-async function send(before: TargetState, source: Partial<ChangeSource>) {
+async function send(before: TargetState, source: Partial<ChangeSource>, policy: Partial<ApplyPolicy> = {}) {
   const target = openInMemory(volumeOf(CHUNKS, 1), folder);
   await target.record.write(before);
   const about = quietSurroundings();
   const open = () => Promise.resolve(target);
-  const { far, outcome } = startLocalReceiver(open, DEFAULT_POLICY, about, pool());
+  const { far, outcome } = startLocalReceiver(open, { ...DEFAULT_POLICY, ...policy }, about, pool());
   const from = { ...changesOf(volumeOf(CHUNKS, 2), [[3]]), result: 'RESULT', ...source };
-  await runSender(far, from, { proofs: true, dryRun: false }, about, pool());
-  expect((await outcome).error).toBeNull();
+  await runSender(far, from, { proofs: true, dryRun: false }, about, pool()).catch(() => undefined);
+  const { error } = await outcome;
+  if (error !== null) throw error;
   return { said: about.notices.join('\n'), holds: (await target.record.read()).holds };
 }
 
 describe('what was new since the base and was discarded again', () => {
-  const forgetsDiscarded = true;
+  /** As of a thin pool: no table that only grows. */
+  const thin = { forgetsDiscarded: true, tableOf: () => null };
 
   it.each<TargetState>([
     { is: 'exactly', identity: 'BETWEEN', from: 'BASE' },
     { is: 'since', identity: 'BASE', from: 'BASE' },
-  ])('may be left on a target that holds $is $identity, whose state then has no name', async (before) => {
-    const { said, holds } = await send(before, { forgetsDiscarded });
+    { is: 'exactly', identity: 'BETWEEN', from: 'BASE', believed: 'nothing was known' },
+  ])('would be left on a target that holds $is $identity, which is refused', async (before) => {
+    await expect(send(before, thin)).rejects.toMatchObject({
+      code: 'BASE_MISMATCH',
+      message: expect.stringMatching(/other changes from BASE brought: .*could be left/) as string,
+    });
+    const { said, holds } = await send(before, thin, { forceBase: true });
     expect(said).toMatch(/vg\/snap: the target got something else from this base before: .*verify.*scan/);
-    expect(holds).toEqual({ is: 'since', identity: 'BASE', from: 'BASE' });
+    expect(holds).toMatchObject({ is: 'since', identity: 'BASE', believed: expect.any(String) as string });
     // where the source knows all of it, nothing is left
-    expect(await send(before, {})).toEqual({ said: '', holds: RESULT });
+    const { believed } = before;
+    expect(await send({ ...before, table: TABLE }, {})).toEqual({
+      ...{ said: '', holds: believed === undefined ? RESULT : { ...RESULT, believed } },
+    });
   });
 
-  it.each<TargetState>([{ is: 'exactly', identity: 'BASE', from: null }, RESULT])(
+  it('is counted with what a live origin’s table grew by meanwhile', async () => {
+    const live = { ...changesOf(volumeOf(CHUNKS, 2), [[3], [5, 6]], true), result: null };
+    const { holds } = await send({ is: 'exactly', identity: 'BASE', from: null }, live);
+    expect(holds).toEqual({ is: 'since', identity: 'BASE', from: 'BASE', table: { id: 'BASE', entries: 3 } });
+    // what was read before that names less
+    const before = { ...changesOf(volumeOf(CHUNKS, 2), [[3, 5]]), result: 'RESULT' };
+    await expect(send(holds ?? RESULT, before)).rejects.toThrow(/other changes from BASE brought/);
+  });
+
+  const result = { is: 'exactly', identity: 'RESULT', from: 'BASE' } as const;
+  it.each<TargetState>([{ is: 'exactly', identity: 'BASE', from: null }, result])(
     'never came to a target that holds exactly $identity',
     async (before) => {
-      expect(await send(before, { forgetsDiscarded })).toEqual({ said: '', holds: RESULT });
+      expect(await send(before, thin)).toEqual({ said: '', holds: result });
     },
   );
 });

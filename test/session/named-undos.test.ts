@@ -198,7 +198,7 @@ describe('a snapback that a receiver makes', () => {
 
   it('names no state where the contents contradict the record', async () => {
     const scene = twoStates();
-    await scene.known({ is: 'since', identity: 'S0', from: 'S0' });
+    await scene.known({ is: 'since', identity: 'S0', from: 'S0', table: { id: 'BASE', entries: 0 } });
     scene.device.bytes.fill(77, CHUNK, 2 * CHUNK);
     expect(await scene.send(0, 2, '1.undo')).toBeNull();
     expect(await scene.ways()).toEqual([]);
@@ -222,7 +222,7 @@ describe('a snapback that a receiver makes', () => {
     const before = Buffer.from(scene.device.bytes);
     expect(await scene.send(0, 2, '1.undo')).toBeNull();
     const bytes = readFileSync(join(scene.undos, '1.undo'));
-    const policy = { ...DEFAULT_POLICY, snapback: join(scene.undos, '2.undo') };
+    const policy = { ...DEFAULT_POLICY, snapback: join(scene.undos, '2.undo'), forceBase: true };
     const options = { what: 'undo', target: scene.open(), policy, isSession: false };
     await receiveStream(sourceOf(bytes), options, quietSurroundings(), pool());
     expect(scene.device.bytes.equals(before)).toBe(true);

@@ -49,6 +49,7 @@ describe('sending changes', () => {
       base: 'BASE',
       result: null,
       expectedBytes: 3 * CHUNK,
+      table: { id: 'BASE', entries: 3 },
       sample: { changed: 0, unchanged: 0 },
       names: { source: 'vg/snap', origin: 'vg-vm' },
       host: 'test-host',

@@ -118,6 +118,20 @@ it('a target that nobody wrote to is not looked at more closely, and nothing is 
   }
 });
 
+it('a target whose changed block differs although its record stands says that it is no more than believed', async () => {
+  const device = volumeOf(CHUNKS, 1);
+  const target = openInMemory(device, folder);
+  await target.record.write({ is: 'exactly', identity: 'BASE', from: null });
+  device.bytes.fill('past the stamp', 100 * CHUNK + 512, 100 * CHUNK + 600);
+  const { summary } = await transfer(target);
+  expect(summary).toMatchObject({ mismatches: 1 });
+  expect(device.bytes.equals(origin().bytes)).toBe(true);
+  expect((await target.record.read()).holds).toMatchObject({
+    ...{ is: 'exactly', identity: 'RESULT' },
+    believed: expect.stringMatching(/someone wrote to it: 1 of the blocks/) as string,
+  });
+});
+
 it('a run that is cut before it wrote anything leaves the record as it was', async () => {
   const sink = collectingSink();
   const about = quietSurroundings();

@@ -33,6 +33,7 @@ export function changesOf(
     paths: [],
     live,
     readChanges,
+    tableOf: ({ chunks: { count: entries } }) => ({ id: 'BASE', entries }),
     dataProof: () => Promise.resolve(null),
     checkValid: () => Promise.resolve(),
     isConsistent: () => Promise.resolve(!live),

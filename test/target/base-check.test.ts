@@ -5,6 +5,7 @@ import type { TargetState } from '../../src/target/state-record.js';
 import { undoFor } from '../support/blocks.js';
 import { MemoryDevice } from '../support/memory-device.js';
 
+const TABLE = { id: 'LVM-S', entries: 7 };
 const target = new MemoryDevice(4096, '/dev/t');
 const fits: SampleResult = { changed: { looked: 32, failed: 0 }, unchanged: { looked: 32, failed: 0 } };
 const rerun: SampleResult = { ...fits, changed: { looked: 32, failed: 32 } };
@@ -15,7 +16,7 @@ const onlyChanged: SampleResult = {
 };
 
 function check(kind: 'changes' | 'undo', state: TargetState | null, sample: SampleResult): void {
-  const header = { ...undoFor(4096, 4096), kind, base: 'LVM-S', result: 'LVM-R' };
+  const header = { ...undoFor(4096, 4096), kind, base: 'LVM-S', result: 'LVM-R', table: TABLE };
   checkBase(target, header, state, sample);
 }
 
@@ -25,15 +26,19 @@ describe('a stream meets a target', () => {
     ['that holds its base', { is: 'exactly', identity: 'LVM-S', from: null }, fits],
     ['that holds its result already', { is: 'exactly', identity: 'LVM-R', from: null }, rerun],
     ['that an earlier run left, unknown', null, rerun],
-    ['that an earlier run of the same snapshot left', { is: 'since', identity: 'LVM-S', from: null }, rerun],
+    [
+      'that an earlier run of the same snapshot left',
+      { is: 'since', identity: 'LVM-S', from: 'LVM-S', table: TABLE },
+      rerun,
+    ],
     [
       'that an earlier run of it left in the middle',
-      { is: 'applying from', identity: 'LVM-S', from: null },
+      { is: 'applying from', identity: 'LVM-S', from: 'LVM-S', to: 'LVM-R' },
       onlyChanged,
     ],
     [
       'that a later snapshot’s data source brought from the same base',
-      { is: 'exactly', identity: 'LVM-X', from: 'LVM-S' },
+      { is: 'exactly', identity: 'LVM-X', from: 'LVM-S', table: TABLE },
       rerun,
     ],
     [
@@ -76,6 +81,48 @@ describe('a stream meets a target', () => {
       { is: 'exactly', identity: 'stopped-2', from: null },
       fits,
       /starts from LVM-S/,
+    ],
+    [
+      'a state that an undo’s own base led to',
+      'undo',
+      { is: 'exactly', identity: 'LVM-X', from: 'LVM-S', table: TABLE },
+      fits,
+      /holds exactly LVM-X, while the undo starts from LVM-S/,
+    ],
+    [
+      'an undo on its base with some of the changes since',
+      'undo',
+      { is: 'since', identity: 'LVM-S', from: 'LVM-S', table: TABLE },
+      fits,
+      /holds since LVM-S, while the undo starts from LVM-S/,
+    ],
+    [
+      'what more of the same table brought',
+      'changes',
+      { is: 'exactly', identity: 'LVM-X', from: 'LVM-S', table: { ...TABLE, entries: 8 } },
+      rerun,
+      /other changes from LVM-S brought: nothing shows that this stream names all/,
+    ],
+    [
+      'what another table brought from the same base',
+      'changes',
+      { is: 'since', identity: 'LVM-S', from: 'LVM-S', table: { ...TABLE, id: 'LVM-T' } },
+      rerun,
+      /other changes from LVM-S brought/,
+    ],
+    [
+      'what nobody knows to be covered',
+      'changes',
+      { is: 'exactly', identity: 'LVM-X', from: 'LVM-S' },
+      fits,
+      /other changes from LVM-S brought/,
+    ],
+    [
+      'half of the way to another state',
+      'changes',
+      { is: 'applying from', identity: 'LVM-S', from: 'LVM-S', to: 'LVM-Y' },
+      onlyChanged,
+      /other changes from LVM-S brought/,
     ],
   ] as const)('and refuses %s', (_name, kind, state, sample, message) => {
     const checking = () => {

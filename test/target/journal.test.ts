@@ -200,7 +200,7 @@ describe('a snapback', () => {
           const undo = {
             what: path,
             target,
-            policy: { ...DEFAULT_POLICY, journal: false },
+            policy: { ...DEFAULT_POLICY, journal: false, forceBase: true },
             isSession: false,
           };
           await receiveStream(sourceOf(readFileSync(path)), undo, quietSurroundings(), pool());

@@ -173,9 +173,9 @@ async function runApply(words: readonly string[], options: TransferOptions, cont
   refuseMore(more);
   const surroundings = context.surroundings(verbosityOf(options));
   const { apply } = await import('../../jobs/apply.js');
-  const { source, name, close } = await openStream(options.apply ?? '-', context);
+  const { source, name, file, close } = await openStream(options.apply ?? '-', context);
   try {
-    const summary = await apply(source, name, target, policyOf(options), surroundings);
+    const summary = await apply(source, name, target, policyOf(options), surroundings, file);
     sayApplied(summary, { source: name, target }, options, context);
   } finally {
     close();
