@@ -82,7 +82,14 @@ describe('the doctor, of two good hosts,', () => {
     const verdicts = [here, there].map((report) =>
       report?.findings.map((each) => `${each.check} ${each.verdict}`),
     );
-    const all = ['versions ok', 'rights ok', 'lvm ok', 'device-mapper ok', 'thin tools ok'];
+    const all = [
+      'versions ok',
+      'rights ok',
+      'lvm ok',
+      'device nodes ok',
+      'device-mapper ok',
+      'thin tools ok',
+    ];
     // The state directory lies in memory here.
     expect(verdicts).toEqual([
       [...all, 'state directory warning'],
