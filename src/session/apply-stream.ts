@@ -59,6 +59,8 @@ export class Apply {
   private copied: CopiedPlace | null = null;
   /** Whether the stream does not lead to the state that its header names. */
   private isNameless = false;
+  /** Whether the target was found not to be ours alone any more. */
+  private isShared = false;
   /** Whether all of it is on stable storage, and nothing takes it back any more. */
   private isDone = false;
 
@@ -133,6 +135,7 @@ export class Apply {
   private async finish(): Promise<void> {
     const { device, finish } = this.options.target;
     const { journal } = this;
+    await this.checkStillAlone();
     const problem = (await journal?.commit(this.isUndoNameless(journal))) ?? null;
     this.isDone = true;
     if (problem !== null) this.about.notice(`${device.path}: all of it is written; ${problem}`);
@@ -140,6 +143,12 @@ export class Apply {
     const { blocks, mismatches } = this.applier;
     const applied = { header: this.incoming.header, isNameless: this.isNameless, blocks, mismatches };
     await recordResult(this.options.target, applied, this.about);
+  }
+
+  private async checkStillAlone(): Promise<void> {
+    this.isShared = true;
+    await this.options.target.checkStillAlone();
+    this.isShared = false;
   }
 
   private isUndoNameless({ before }: Journal): boolean {
@@ -151,19 +160,21 @@ export class Apply {
     const { device, record, recoverWords } = this.options.target;
     if (this.isDone) return `${device.path}: the copy is whole, but has no other name yet: ${IN_THE_WAY}`;
     await this.applier.abandon();
+    const { hasWritten } = this.applier;
+    if (!this.isShared) await this.checkStillAlone().catch(() => undefined);
     // What has been written stays written: a crash now shall not make it less than what the journal says.
-    const stamp = await device.flush().then(
+    const flushed = await device.flush().then(
       () => record.stamp(),
       () => null,
     );
-    const { hasWritten } = this.applier;
+    // Nobody may count on what others may have written to.
+    const stamp = this.isShared ? null : flushed;
     if (
       this.journal === null &&
       isOverwriting(this.incoming.header) &&
       (hasWritten || this.copied !== null)
     ) {
-      // Whoever writes from here on shows, so that another run can go on where this one was.
-      if (stamp !== null) await this.recordCopied().catch(() => undefined);
+      await this.leaveHalfCopied(stamp);
       return `${device.path}: half-copied: run the copy again`;
     }
     const run = this.incoming.header?.run ?? null;
@@ -173,10 +184,20 @@ export class Apply {
       await record.putBack().catch(() => undefined);
       return `${device.path}: nothing was written to it`;
     }
+    if (this.isShared) await record.forget().catch(() => undefined);
     if (this.journal === null)
       return `${device.path}: half-written, without a journal: run the transfer again`;
     const path = this.journal.log.path;
-    return `${device.path}: half-written; "${recoverWords}" takes it back (the old bytes are in ${path})`;
+    const foreign = this.isShared
+      ? '; what others wrote stays: "lvmsync --scan" sends whatever differs then'
+      : '';
+    return `${device.path}: half-written; "${recoverWords}" takes it back (the old bytes are in ${path})${foreign}`;
+  }
+
+  /** Whoever writes from here on shows, so that another run can go on where this one was. */
+  private async leaveHalfCopied(stamp: string | null): Promise<void> {
+    if (this.isShared) this.copied = null;
+    if (this.isShared || stamp !== null) await this.recordCopied().catch(() => undefined);
   }
 
   private async take(item: StreamItem): Promise<void> {

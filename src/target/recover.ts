@@ -59,6 +59,7 @@ export type WhoWaits = Pick<Surroundings, 'signal' | 'notice'>;
  * nothing twice: a crash while it runs is recovered by running it again.
  *
  * Throws BaseMismatchError, before any write, where a block is neither old nor new: someone wrote since.
+ * Throws UnsafeTargetError where someone else came to use it meanwhile: it can be run again once that has ended.
  * Throws LostJournalError where the journal is gone or damaged, DeviceError, the signal's reason: a notice then says
  * what is left.
  */
@@ -80,6 +81,7 @@ export async function recoverTarget(
     const contents = await readJournal(note.log, await readDurableLength(folder), about.signal);
     if (contents.isFinished) return { kind: 'holds the result', ...(await settleFinished(folder, note)) };
     const bytes = await takeBack(target, contents, note, about.signal, options);
+    await target.checkStillAlone();
     await forget(folder, note);
     return { kind: 'taken back', bytes };
   });
