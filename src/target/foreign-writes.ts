@@ -25,10 +25,15 @@ export class ForeignWrites {
     private readonly before: Counted,
   ) {}
 
-  /** Begins to watch; null where the kernel does not count, or other things than we do. */
+  /**
+   * Begins to watch; null where the kernel counts other things than we do. Where it is told not to count at all nothing is
+   * ever found.
+   */
   static async watch({ number, direct, ownWrites }: WrittenDevice): Promise<ForeignWrites | null> {
     // Through the page cache whole pages go out, once or many times.
-    if (number === null || !direct || (await isBlind(number))) return null;
+    if (number === null || !direct) return null;
+    // An MD array may count a request twice that it splits.
+    if ((await readAttribute(`/sys/dev/block/${number}/md/level`)) !== null) return null;
     const counted = await readCounts(number);
     if (counted === null) return null;
     const { written, discarded } = ownWrites;
@@ -47,14 +52,6 @@ export class ForeignWrites {
     const bytes = Math.max(written, 0) + Math.max(discarded, 0);
     return `written by another program too, which is gone by now (${bytes} bytes, as the kernel counts)`;
   }
-}
-
-/** Statistics can be switched off; and an MD array may count a request twice that it splits. */
-async function isBlind(number: DeviceNumber): Promise<boolean> {
-  const folder = `/sys/dev/block/${number}`;
-  const iostats =
-    (await readAttribute(`${folder}/queue/iostats`)) ?? (await readAttribute(`${folder}/../queue/iostats`));
-  return iostats !== '1' || (await readAttribute(`${folder}/md/level`)) !== null;
 }
 
 /** Fields 7 and 14 of a device's `stat`, in sectors of 512 bytes; the latter is there from Linux 4.18 on. */
