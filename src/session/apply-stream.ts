@@ -6,7 +6,7 @@ import type { StreamItem } from '../stream/block.js';
 import type { IncomingStream } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { Applier } from '../target/applier.js';
-import { isOverwriting, keepsOldBytes, type ApplyPolicy } from '../target/apply-policy.js';
+import { checkKept, isOverwriting, keepsOldBytes, type ApplyPolicy } from '../target/apply-policy.js';
 import { isBorneOut, mustBeProved, stateDuring, type FoundContents } from '../target/apply-states.js';
 import { releaseBlock } from '../target/block-run.js';
 import { Journal } from '../target/journal.js';
@@ -204,7 +204,7 @@ export class Apply {
     if (item.kind === 'proof') this.applier.expect(item);
     else if (item.kind === 'section') {
       // For all of it: within one nothing may be waited for.
-      await this.findRoom(item.length);
+      await this.admit(item.length);
       await this.applier.openSection(item);
     } else if (item.kind === 'checkpoint') await this.makeDurable(item);
     else if (item.kind === 'resume') throw unexpectedResume(item);
@@ -213,7 +213,7 @@ export class Apply {
     else if (item.kind === 'next-pass') this.applier.closeSection();
     else {
       const { length } = item;
-      await this.findRoom(length).catch((error: unknown) => {
+      await this.admit(length).catch((error: unknown) => {
         releaseBlock(item);
         throw error;
       });
@@ -224,7 +224,8 @@ export class Apply {
   }
 
   /** Where more comes than was announced, what takes it in is looked at before it is written. */
-  private async findRoom(length: number): Promise<void> {
+  private async admit(length: number): Promise<void> {
+    checkKept(this.options.policy, this.incoming.header);
     if (this.room.covers(this.changedBytes + length)) return;
     // What is under way would be counted as room.
     await this.applier.finish();

@@ -5,7 +5,7 @@ import type { Surroundings } from '../host/surroundings.js';
 import { asBlock } from '../stream/block.js';
 import { openIncomingStream, type IncomingStream } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
-import { isOverwriting, type ApplyPolicy } from '../target/apply-policy.js';
+import { checkKept, isOverwriting, type ApplyPolicy } from '../target/apply-policy.js';
 import { stateDuring } from '../target/apply-states.js';
 import { dropLost, isThere, readNote } from '../target/journal.js';
 import { describeRecovery, recoverTarget } from '../target/recover.js';
@@ -54,7 +54,8 @@ export async function receiveStream(
  * apply that did not end is taken back first, or gone on with.
  *
  * Throws before the first write: UnsafeTargetError where the target, its snapshots or its journal lack the room,
- * BaseMismatchError where it is another state or volume, UsageError. Throws TruncatedStreamError, FormatError,
+ * BaseMismatchError where it is another state or volume, UsageError where a file's name is taken or old bytes that must
+ * be kept would not be. Throws TruncatedStreamError, FormatError,
  * DeviceError, BaseMismatchError or InterruptedError at any later point: a notice then says what is left.
  */
 export async function applyIncoming(
@@ -62,6 +63,9 @@ export async function applyIncoming(
   options: ReceiveOptions,
   about: Surroundings,
 ): Promise<ReceiveSummary> {
+  // One that only wants to know whether the target is fit writes nothing: Apply holds it to that.
+  if (incoming.header?.expectedBytes !== 0 || isOverwriting(incoming.header))
+    checkKept(options.policy, incoming.header);
   const resumable = await seeToEarlierApply(incoming.header, options, about);
   const items = new IncomingItems(incoming.blocks);
   const receiving = new Receiving(incoming, items, options, resumable, about);
