@@ -9,6 +9,7 @@ import { Applier } from '../target/applier.js';
 import { checkKept, isOverwriting, keepsOldBytes, type ApplyPolicy } from '../target/apply-policy.js';
 import { isBorneOut, mustBeProved, stateDuring, type FoundContents } from '../target/apply-states.js';
 import { releaseBlock } from '../target/block-run.js';
+import { ContainerGuard } from '../target/container-image.js';
 import { Journal } from '../target/journal.js';
 import type { OpenTarget } from '../target/open-target.js';
 import type { CopiedPlace } from '../target/state-record.js';
@@ -55,6 +56,7 @@ export interface ApplyOptions {
 export class Apply {
   private changedBytes: number;
   private readonly room: RoomBudget;
+  private readonly containers: ContainerGuard | null;
   /** How far a full copy has come. */
   private copied: CopiedPlace | null = null;
   /** Whether the stream does not lead to the state that its header names. */
@@ -75,7 +77,9 @@ export class Apply {
     private readonly broughtBefore = 0,
   ) {
     this.changedBytes = broughtBefore;
-    this.room = new RoomBudget(options.target.device, incoming.header, about.spawner);
+    const { device } = options.target;
+    this.room = new RoomBudget(device, incoming.header, about.spawner);
+    this.containers = ContainerGuard.for(device, incoming.header);
   }
 
   /** Begins with a new journal, if there is to be one. Throws as `Journal.begin`. */
@@ -213,10 +217,13 @@ export class Apply {
     else if (item.kind === 'next-pass') this.applier.closeSection();
     else {
       const { length } = item;
-      await this.admit(length).catch((error: unknown) => {
+      try {
+        await this.containers?.check(item);
+        await this.admit(length);
+      } catch (error) {
         releaseBlock(item);
         throw error;
-      });
+      }
       await this.applier.apply(item);
       this.changedBytes += length;
       this.about.progress.advance(length);

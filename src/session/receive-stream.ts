@@ -6,7 +6,9 @@ import { asBlock } from '../stream/block.js';
 import { openIncomingStream, type IncomingStream } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { checkKept, isOverwriting, type ApplyPolicy } from '../target/apply-policy.js';
+import { releaseBlock } from '../target/block-run.js';
 import { stateDuring } from '../target/apply-states.js';
+import { ContainerGuard } from '../target/container-image.js';
 import { dropLost, isThere, readNote } from '../target/journal.js';
 import { describeRecovery, recoverTarget } from '../target/recover.js';
 import type { CopiedPlace, KnownState } from '../target/state-record.js';
@@ -216,12 +218,17 @@ class Receiving {
   /** A dry run: the rest of the stream is read and checked, nothing is written. */
   private async readOnly(): Promise<ReceiveSummary> {
     const { incoming, items, options } = this;
+    const containers = ContainerGuard.for(options.target.device, incoming.header);
     let blocks = 0;
     let changedBytes = 0;
     for (let item = await items.next(); item !== null; item = await items.next()) {
       const block = asBlock(item);
       if (block === null) continue;
-      if (block.kind === 'data') block.data.release();
+      try {
+        await containers?.check(block);
+      } finally {
+        releaseBlock(block);
+      }
       blocks += 1;
       changedBytes += block.length;
     }
