@@ -25,6 +25,8 @@ export interface OpenOptions {
   /** Write as well; a block device is then held exclusively, so that a mounted one is refused. */
   readonly writable?: boolean;
   readonly io?: IoMode;
+  /** Only the first so many bytes of it. */
+  readonly most?: number;
   /** Tells in which unit a block device reads as zeroes once it was discarded, in bytes; null: in none. */
   readonly discardUnitOf?: (number: DeviceNumber) => Promise<number | null>;
   /** Runs `blockdev --flushbufs` where a block device cannot be read directly. */
@@ -56,13 +58,13 @@ export async function openLocalDevice(path: string, options: OpenOptions): Promi
 }
 
 async function describe(path: string, file: FileHandle, direct: boolean, options: OpenOptions) {
-  const { spawner, discardUnitOf } = options;
+  const { spawner, discardUnitOf, most = Infinity } = options;
   // Of the opened descriptor, not of the name: the name may point elsewhere by now.
   const stats = await attempt(path, 'stat', () => file.stat());
   if (stats.isFile()) {
     return new LocalDevice(path, file, {
       ...{
-        size: stats.size,
+        size: Math.min(stats.size, most),
         alignment: FILE_ALIGNMENT,
         direct,
         number: null,
@@ -75,7 +77,7 @@ async function describe(path: string, file: FileHandle, direct: boolean, options
   const number = deviceNumberOf(stats);
   const facts = await readDeviceFacts(number);
   return new LocalDevice(path, file, {
-    size: facts.size,
+    size: Math.min(facts.size, most),
     alignment: facts.logicalBlockSize,
     direct,
     number,

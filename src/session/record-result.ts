@@ -2,6 +2,7 @@ import { describeCause } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { stateAfter } from '../target/apply-states.js';
+import { noteVolumeSize } from '../target/volume-size.js';
 import type { OpenTarget } from '../target/open-target.js';
 
 /** What was applied. */
@@ -44,6 +45,7 @@ async function writeResult(
     await record.putBack();
     return;
   }
+  if (header !== null) await noteVolumeSize(target.folder, header.volumeSize, target.device.size);
   // Where contents were not what they should have been, only the blocks that came are known.
   await record.write(mismatches === 0 ? stateAfter(kind, base, result) : null, run);
 }
