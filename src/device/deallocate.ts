@@ -3,6 +3,7 @@ import { endOf, splitExtents } from '../extent.js';
 import { discardBlocks, punchHole } from '../host/system-calls.js';
 import { allocateAligned, freeAligned, roundDown, roundUp } from './aligned-memory.js';
 import type { BlockDevice } from './block-device.js';
+import type { OwnWrites } from './own-writes.js';
 import { isZero } from './zero-test.js';
 
 const PIECE = 1024 * 1024;
@@ -12,6 +13,8 @@ export interface Deallocation {
   readonly isBlockDevice: boolean;
   /** How large its sectors are; of a file nothing depends on it. */
   readonly alignment: number;
+  /** Whether a hole can be punched into it; where that is not sure it is tried. */
+  readonly takesHoles: boolean;
   /** What can be discarded so that it reads as zeroes: aligned multiples of this; null: nothing. */
   readonly discardUnit: number | null;
 }
@@ -30,14 +33,21 @@ export interface Deallocated extends Extent {
 export async function deallocate(
   fd: number,
   { offset, length }: Extent,
-  { isBlockDevice, alignment, discardUnit }: Deallocation,
+  { isBlockDevice, alignment, takesHoles, discardUnit }: Deallocation,
+  own: OwnWrites,
 ): Promise<Deallocated | null> {
   const unit = isBlockDevice ? alignment : 1;
   const hole = wholeUnits({ offset, length }, unit);
-  if (hole !== null && (await punchHole(fd, hole.offset, hole.length))) return { ...hole, isSure: true };
+  if (hole !== null && takesHoles) {
+    const isMade = await punchHole(fd, hole.offset, hole.length);
+    own.addHole(hole.length, isMade);
+    if (isMade) return { ...hole, isSure: true };
+  }
   if (!isBlockDevice || discardUnit === null) return null;
   const chunks = wholeUnits({ offset, length }, discardUnit);
-  if (chunks === null || !(await discardBlocks(fd, chunks.offset, chunks.length))) return null;
+  if (chunks === null) return null;
+  own.discarded += chunks.length;
+  if (!(await discardBlocks(fd, chunks.offset, chunks.length))) return null;
   return { ...chunks, isSure: false };
 }
 

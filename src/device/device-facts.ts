@@ -9,6 +9,8 @@ export interface DeviceFacts {
   readonly kernelName: string;
   readonly size: number;
   readonly logicalBlockSize: number;
+  /** Whether it may be able to zero a range by itself, as a hole that is punched into it makes it do. */
+  readonly takesHoles: boolean;
 }
 
 /** A device number as `major:minor`, the way that dmsetup and sysfs write it. */
@@ -33,6 +35,7 @@ export async function readDeviceFacts(number: DeviceNumber): Promise<DeviceFacts
       // sysfs counts 512-byte sectors whatever the device's own are.
       size: sectors * 512,
       logicalBlockSize: Number(await readQueue(folder, 'logical_block_size')),
+      takesHoles: Number(await readQueue(folder, 'write_zeroes_max_bytes')) > 0,
     };
   } catch (error) {
     throw new DeviceError(`block device ${number}`, 'stat', null, error);

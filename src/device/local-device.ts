@@ -1,17 +1,18 @@
-import { constants } from 'node:fs';
-import { open, readlink, stat, type FileHandle } from 'node:fs/promises';
 import { read, write, writev } from 'node:fs';
-import type { Stats } from 'node:fs';
+import { readlink, stat, type FileHandle } from 'node:fs/promises';
 import type { Spawner } from '../host/spawner.js';
+import { tryToKeepQemuOut } from '../host/qemu-locks.js';
 import { tryToLock } from '../host/system-calls.js';
-import { CommandError, DeviceError, isErrno, UnsafeTargetError } from '../errors.js';
+import { CommandError, DeviceError, UnsafeTargetError } from '../errors.js';
 import { endOf, type Extent } from '../extent.js';
 import { allocateAligned, freeAligned, isAligned, roundDown, roundUp } from './aligned-memory.js';
 import type { BlockDevice } from './block-device.js';
 import { dataExtentsOf } from './data-extents.js';
 import { deallocate, zeroLeftOvers } from './deallocate.js';
 import { deviceNumberOf, readDeviceFacts, type DeviceNumber } from './device-facts.js';
-import { openError, refuseReadOnly } from './open-error.js';
+import { refuseReadOnly } from './open-error.js';
+import { openHandle } from './open-handle.js';
+import { OwnWrites } from './own-writes.js';
 
 /** How far apart a file's direct reads may start: no common disk has larger sectors. */
 const FILE_ALIGNMENT = 4096;
@@ -24,6 +25,8 @@ export interface OpenOptions {
   /** Write as well; a block device is then held exclusively, so that a mounted one is refused. */
   readonly writable?: boolean;
   readonly io?: IoMode;
+  /** Only the first so many bytes of it. */
+  readonly most?: number;
   /** Tells in which unit a block device reads as zeroes once it was discarded, in bytes; null: in none. */
   readonly discardUnitOf?: (number: DeviceNumber) => Promise<number | null>;
   /** Runs `blockdev --flushbufs` where a block device cannot be read directly. */
@@ -41,10 +44,11 @@ export async function openLocalDevice(path: string, options: OpenOptions): Promi
     if (options.writable === true) throw new UnsafeTargetError(path, problem);
     throw new DeviceError(path, 'open', null, problem);
   }
-  if (options.writable === true) await refuseReadOnly(path, stats);
-  const io = options.io ?? 'auto';
-  const direct = io === 'direct' || (io === 'auto' && stats.isBlockDevice());
-  const handle = await openHandle(path, stats, direct, options);
+  const { writable = false, io = 'auto' } = options;
+  if (writable) await refuseReadOnly(path, stats);
+  const mustBeDirect = io === 'direct';
+  const direct = mustBeDirect || (io === 'auto' && stats.isBlockDevice());
+  const handle = await openHandle(path, stats, direct, { writable, mustBeDirect });
   try {
     return await describe(path, handle.file, handle.direct, options);
   } catch (error) {
@@ -53,41 +57,31 @@ export async function openLocalDevice(path: string, options: OpenOptions): Promi
   }
 }
 
-async function openHandle(path: string, stats: Stats, direct: boolean, options: OpenOptions) {
-  let flags = options.writable === true ? constants.O_RDWR : constants.O_RDONLY;
-  // On a block device O_EXCL, without O_CREAT, claims it: it fails while mounted or part of a dm table.
-  if (options.writable === true && stats.isBlockDevice()) flags |= constants.O_EXCL;
-  if (direct) {
-    try {
-      return { file: await open(path, flags | constants.O_DIRECT), direct };
-    } catch (error) {
-      if (!isErrno(error, 'EINVAL') || options.io === 'direct')
-        throw openError(path, error, options.writable === true);
-    }
-  }
-  try {
-    return { file: await open(path, flags), direct: false };
-  } catch (error) {
-    throw openError(path, error, options.writable === true);
-  }
-}
-
 async function describe(path: string, file: FileHandle, direct: boolean, options: OpenOptions) {
-  const { spawner, discardUnitOf } = options;
+  const { spawner, discardUnitOf, most = Infinity } = options;
   // Of the opened descriptor, not of the name: the name may point elsewhere by now.
   const stats = await attempt(path, 'stat', () => file.stat());
   if (stats.isFile()) {
     return new LocalDevice(path, file, {
-      ...{ size: stats.size, alignment: FILE_ALIGNMENT, direct, number: null, discardUnit: null, spawner },
+      ...{
+        size: Math.min(stats.size, most),
+        alignment: FILE_ALIGNMENT,
+        direct,
+        number: null,
+        takesHoles: true,
+        discardUnit: null,
+        spawner,
+      },
     });
   }
   const number = deviceNumberOf(stats);
   const facts = await readDeviceFacts(number);
   return new LocalDevice(path, file, {
-    size: facts.size,
+    size: Math.min(facts.size, most),
     alignment: facts.logicalBlockSize,
     direct,
     number,
+    takesHoles: facts.takesHoles,
     discardUnit: (await discardUnitOf?.(number)) ?? null,
     spawner,
   });
@@ -98,6 +92,7 @@ interface LocalFacts {
   readonly alignment: number;
   readonly direct: boolean;
   readonly number: DeviceNumber | null;
+  readonly takesHoles: boolean;
   readonly discardUnit: number | null;
   readonly spawner: Spawner;
 }
@@ -109,7 +104,9 @@ export class LocalDevice implements BlockDevice {
   readonly number: DeviceNumber | null;
   /** Whether I/O goes round the page cache. */
   readonly direct: boolean;
+  readonly ownWrites = new OwnWrites();
   private readonly alignment: number;
+  private readonly takesHoles: boolean;
   private readonly discardUnit: number | null;
   private readonly spawner: Spawner;
   /** Unaligned direct writes read, change and write whole sectors, so they take turns. */
@@ -124,6 +121,7 @@ export class LocalDevice implements BlockDevice {
     this.number = facts.number;
     this.direct = facts.direct;
     this.alignment = facts.alignment;
+    this.takesHoles = facts.takesHoles;
     this.discardUnit = facts.discardUnit;
     this.spawner = facts.spawner;
   }
@@ -136,6 +134,14 @@ export class LocalDevice implements BlockDevice {
   /** Locks it until it is closed, against all who lock it likewise (flock). False where another has it. Throws DeviceError. */
   async lock(): Promise<boolean> {
     return await attempt(this.path, 'lock', () => tryToLock(this.file.fd, 'exclusive'));
+  }
+
+  /**
+   * Takes QEMU's own locks of it until it is closed, so that no QEMU opens it to write. False where one has it open.
+   * Throws DeviceError.
+   */
+  async keepQemuOut(): Promise<boolean> {
+    return await attempt(this.path, 'lock', () => tryToKeepQemuOut(this.file.fd));
   }
 
   /** The ranges that have bytes of their own: all of a block device; of a file what is no hole. */
@@ -187,9 +193,9 @@ export class LocalDevice implements BlockDevice {
 
   async discard(offset: number, length: number): Promise<void> {
     this.refusePastEnd(offset, length);
-    const { alignment, discardUnit } = this;
-    const how = { isBlockDevice: this.number !== null, alignment, discardUnit };
-    const done = await deallocate(this.file.fd, { offset, length }, how);
+    const { alignment, takesHoles, discardUnit } = this;
+    const how = { isBlockDevice: this.number !== null, alignment, takesHoles, discardUnit };
+    const done = await deallocate(this.file.fd, { offset, length }, how, this.ownWrites);
     const end = offset + length;
     const [from, to] = done === null ? [end, end] : [done.offset, endOf(done)];
     if (done?.isSure === false) await zeroLeftOvers(this, done);
@@ -293,7 +299,7 @@ export class LocalDevice implements BlockDevice {
   }
 
   private async writeTogether(pieces: readonly Uint8Array[], offset: number, length: number): Promise<void> {
-    let done = await this.transferAll(pieces, offset);
+    let done = await this.transferAll(pieces, offset, length);
     if (done === length) return;
     // A short write: what is left goes piece by piece.
     let at = offset;
@@ -311,9 +317,10 @@ export class LocalDevice implements BlockDevice {
     throw new DeviceError(this.path, 'write', offset, `it ends at byte ${this.size}`);
   }
 
-  private transferAll(pieces: readonly Uint8Array[], offset: number): Promise<number> {
+  private transferAll(pieces: readonly Uint8Array[], offset: number, length: number): Promise<number> {
     return new Promise((resolve, reject) => {
       writev(this.file.fd, pieces, offset, (error, count) => {
+        this.ownWrites.written += error ? length : count;
         if (error) reject(new DeviceError(this.path, 'write', offset, error));
         else resolve(count);
       });
@@ -330,6 +337,7 @@ export class LocalDevice implements BlockDevice {
     const position = offset + done;
     return new Promise((resolve, reject) => {
       const settle = (error: Error | null, count: number) => {
+        if (operation === 'write') this.ownWrites.written += error ? bytes.length - done : count;
         if (error) reject(new DeviceError(this.path, operation, position, error));
         else resolve(count);
       };

@@ -8,6 +8,12 @@ const LOCK_EX = 2;
 const LOCK_NB = 4;
 /** fcntl(2), on Linux. */
 const F_SETPIPE_SZ = 1031;
+/** The locks of an open file, not of a process: they last until its last descriptor is closed. */
+const F_OFD_GETLK = 36;
+const F_OFD_SETLK = 37;
+const F_RDLCK = 0;
+const F_WRLCK = 1;
+const F_UNLCK = 2;
 /** fallocate(2): makes a hole, and leaves the file as long as it is. */
 const PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01;
 /** lseek(2): to what a file has data for, from an offset on. */
@@ -22,8 +28,15 @@ interface SystemCalls {
   readonly fallocate: (fd: number, mode: number, offset: number, length: number) => number;
   readonly ioctl: (fd: number, request: number, argument: BigUint64Array) => number;
   readonly fcntl: (fd: number, command: number, argument: number) => number;
+  readonly lockByte: (fd: number, command: number, lock: ByteLock) => number;
   readonly lseek: (fd: number, offset: number, whence: number) => number;
   readonly errno: () => number;
+}
+
+/** What fcntl(2) takes and gives back of a lock: a `struct flock`, as far as we need it. */
+interface ByteLock {
+  type: number;
+  readonly start: number;
 }
 
 let calls: Promise<SystemCalls> | undefined;
@@ -41,8 +54,27 @@ export async function tryToLock(fd: number, kind: LockKind): Promise<boolean> {
   if (flock(fd, operation | LOCK_NB) === 0) return true;
   const number = errno();
   if (number === constants.errno.EWOULDBLOCK) return false;
-  const [name, meaning] = getSystemErrorMap().get(-number) ?? [`errno ${number}`, 'unknown'];
-  throw new Error(`${name}: ${meaning}, flock`);
+  throw systemError(number, 'flock');
+}
+
+/**
+ * Takes a lock of one byte of an open file together with others, for as long as `tryToLock`; whether the byte is there
+ * makes no difference. False where another has it exclusively. Throws Error as `tryToLock`.
+ */
+export async function tryToShareByte(fd: number, byte: number): Promise<boolean> {
+  const { lockByte, errno } = await (calls ??= loadSystemCalls());
+  if (lockByte(fd, F_OFD_SETLK, { type: F_RDLCK, start: byte }) === 0) return true;
+  const number = errno();
+  if (number === constants.errno.EAGAIN || number === constants.errno.EACCES) return false;
+  throw systemError(number, 'fcntl');
+}
+
+/** Whether anyone else has a lock of a byte, of whatever kind. Throws Error as `tryToLock`. */
+export async function isByteLocked(fd: number, byte: number): Promise<boolean> {
+  const { lockByte, errno } = await (calls ??= loadSystemCalls());
+  const lock = { type: F_WRLCK, start: byte };
+  if (lockByte(fd, F_OFD_GETLK, lock) !== 0) throw systemError(errno(), 'fcntl');
+  return lock.type !== F_UNLCK;
 }
 
 /**
@@ -82,6 +114,11 @@ export async function growPipe(fd: number, bytes: number): Promise<void> {
   fcntl(fd, F_SETPIPE_SZ, bytes);
 }
 
+function systemError(number: number, call: string): Error {
+  const [name, meaning] = getSystemErrorMap().get(-number) ?? [`errno ${number}`, 'unknown'];
+  return new Error(`${name}: ${meaning}, ${call}`);
+}
+
 /** Only when one is needed: koffi is native code, and most runs of most commands end without it. */
 async function loadSystemCalls(): Promise<SystemCalls> {
   const koffi = await import('koffi');
@@ -91,12 +128,23 @@ async function loadSystemCalls(): Promise<SystemCalls> {
   const ioctl = library.func('int ioctl(int fd, unsigned long request, void *argument)');
   const fcntl = library.func('int fcntl(int fd, int command, ...)');
   const fallocate = find64(library, 'fallocate', '(int fd, int mode, int64_t offset, int64_t length)');
+  const fcntl64 = find64(library, 'fcntl', '(int fd, int command, ...)');
+  const flockStruct = koffi.struct({
+    ...{ type: 'short', whence: 'short', start: 'int64_t', length: 'int64_t', process: 'int' },
+  });
   const lseek = find64(library, 'lseek', '(int fd, int64_t offset, int whence)', 'int64_t');
   return {
     flock: (fd, operation) => Number(flock(fd, operation)),
     fallocate: (fd, mode, offset, length) => Number(fallocate(fd, mode, offset, length)),
     ioctl: (fd, request, argument) => Number(ioctl(fd, request, argument)),
     fcntl: (fd, command, argument) => Number(fcntl(fd, command, 'int', argument)),
+    lockByte: (fd, command, lock) => {
+      const bytes = Buffer.alloc(koffi.sizeof(flockStruct));
+      koffi.encode(bytes, flockStruct, { ...lock, whence: 0, length: 1, process: 0 });
+      const result = Number(fcntl64(fd, command, 'void *', bytes));
+      lock.type = (koffi.decode(bytes, flockStruct) as ByteLock).type;
+      return result;
+    },
     lseek: (fd, offset, whence) => Number(lseek(fd, offset, whence)),
     errno: () => koffi.errno(),
   };

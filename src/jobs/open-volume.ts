@@ -1,12 +1,12 @@
 import { stat } from 'node:fs/promises';
 import type { ChangeSet } from '../changes/change-set.js';
 import type { BlockDevice } from '../device/block-device.js';
-import { openLocalDevice } from '../device/local-device.js';
 import type { Spawner } from '../host/spawner.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { findDeviceNumber, nodeOf } from '../lvm/device-node.js';
 import { watchVolume } from '../lvm/volume-watch.js';
 import { openSource } from './open-source.js';
+import { openVolumePart } from './volume-part.js';
 
 /** A volume of this host that is only read: whole, or what changed in it. */
 export interface OpenVolume {
@@ -29,7 +29,7 @@ export async function openVolume(
   snapshot: string | null,
   about: Surroundings,
 ): Promise<OpenVolume> {
-  if (snapshot === null) return await openWhole(about.spawner, name);
+  if (snapshot === null) return await openWhole(name, about);
   const source = await openSource(about, { kind: 'snapshot', name: snapshot, dataSource: name });
   try {
     const changes = await source.readChanges();
@@ -46,17 +46,11 @@ export async function openVolume(
   }
 }
 
-async function openWhole(spawner: Spawner, name: string): Promise<OpenVolume> {
-  const path = await findPath(spawner, name);
+async function openWhole(name: string, about: Surroundings): Promise<OpenVolume> {
+  const path = await findPath(about.spawner, name);
   // Looked at before our own open counts as one.
-  const watch = await watchVolume(spawner, path);
-  const device = await openLocalDevice(path, { spawner });
-  try {
-    await device.refresh();
-  } catch (error) {
-    await device.close();
-    throw error;
-  }
+  const watch = await watchVolume(about.spawner, path);
+  const device = await openVolumePart(path, path, about);
   return {
     device,
     changes: null,

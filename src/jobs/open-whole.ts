@@ -4,7 +4,7 @@ import type { Stats } from 'node:fs';
 import type { ChangeSet } from '../changes/change-set.js';
 import type { ChangeSource } from '../changes/change-source.js';
 import { deviceNumberOf, readDeviceFacts, type DeviceNumber } from '../device/device-facts.js';
-import { openLocalDevice, type LocalDevice } from '../device/local-device.js';
+import type { LocalDevice } from '../device/local-device.js';
 import { DeviceError, NoSnapshotError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { findDeviceNumber, nodeOf } from '../lvm/device-node.js';
@@ -18,6 +18,7 @@ import { findOpener } from '../target/openers.js';
 import { stoppedIdentity } from '../target/state-record.js';
 import { writeStampOf } from '../target/write-stamp.js';
 import { holdData } from './open-thin.js';
+import { openVolumePart } from './volume-part.js';
 import { FillingWatch, type ReadLevels } from './watch-filling.js';
 import type { ActiveThinVolume } from './thin-pair.js';
 import { watchMapped } from './watch-mapped.js';
@@ -64,16 +65,12 @@ export async function openWhole(name: string, about: Surroundings): Promise<Whol
   const { readFrom, readLevels, release = () => Promise.resolve(), ...known } = found;
   const watch = await FillingWatch.begin(readLevels ?? (() => Promise.resolve([])), about);
   try {
-    const device = await openLocalDevice(readFrom, { spawner: about.spawner });
+    const device = await openVolumePart(path, readFrom, about);
     const close = () =>
       watch
         .stop()
         .then(() => device.close())
         .finally(release);
-    await device.refresh().catch(async (error: unknown) => {
-      await device.close();
-      throw error;
-    });
     return { ...known, name, device, paths: [...new Set([path, device.path])], close };
   } catch (error) {
     await watch.stop();

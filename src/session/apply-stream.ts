@@ -6,9 +6,10 @@ import type { StreamItem } from '../stream/block.js';
 import type { IncomingStream } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { Applier } from '../target/applier.js';
-import { isOverwriting, keepsOldBytes, type ApplyPolicy } from '../target/apply-policy.js';
+import { checkKept, isOverwriting, keepsOldBytes, type ApplyPolicy } from '../target/apply-policy.js';
 import { isBorneOut, mustBeProved, stateDuring, type FoundContents } from '../target/apply-states.js';
 import { releaseBlock } from '../target/block-run.js';
+import { ContainerGuard } from '../target/container-image.js';
 import { Journal } from '../target/journal.js';
 import type { OpenTarget } from '../target/open-target.js';
 import type { CopiedPlace, TargetState } from '../target/state-record.js';
@@ -55,6 +56,7 @@ export interface ApplyOptions {
 export class Apply {
   private changedBytes: number;
   private readonly room: RoomBudget;
+  private readonly containers: ContainerGuard | null;
   /** How far a full copy has come. */
   private copied: CopiedPlace | null = null;
   /** Whether the stream does not lead to the state that its header names. */
@@ -62,6 +64,8 @@ export class Apply {
   private isFirstPass = true;
   /** What came in passes after the first: what changed meanwhile, and what was wanted whole. */
   private laterBytes = 0;
+  /** Whether the target was found not to be ours alone any more. */
+  private isShared = false;
   /** Whether all of it is on stable storage, and nothing takes it back any more. */
   private isDone = false;
 
@@ -78,7 +82,9 @@ export class Apply {
     private readonly broughtBefore = 0,
   ) {
     this.changedBytes = broughtBefore;
-    this.room = new RoomBudget(options.target.device, incoming.header, about.spawner);
+    const { device } = options.target;
+    this.room = new RoomBudget(device, incoming.header, about.spawner);
+    this.containers = ContainerGuard.for(device, incoming.header);
   }
 
   /** Begins with a new journal, if there is to be one. Throws as `Journal.begin`. */
@@ -145,6 +151,7 @@ export class Apply {
   private async finish(): Promise<void> {
     const { device, finish } = this.options.target;
     const { journal } = this;
+    await this.checkStillAlone();
     const problem = (await journal?.commit(this.isUndoNameless(journal))) ?? null;
     this.isDone = true;
     if (problem !== null) this.about.notice(`${device.path}: all of it is written; ${problem}`);
@@ -169,6 +176,12 @@ export class Apply {
     return { ...header, table: { ...header.table, entries } };
   }
 
+  private async checkStillAlone(): Promise<void> {
+    this.isShared = true;
+    await this.options.target.checkStillAlone();
+    this.isShared = false;
+  }
+
   private isUndoNameless({ before }: Journal): boolean {
     return this.isNameless || !isBorneOut(this.incoming.header, before, this.applier);
   }
@@ -178,19 +191,21 @@ export class Apply {
     const { device, record, recoverWords } = this.options.target;
     if (this.isDone) return `${device.path}: the copy is whole, but has no other name yet: ${IN_THE_WAY}`;
     await this.applier.abandon();
+    const { hasWritten } = this.applier;
+    if (!this.isShared) await this.checkStillAlone().catch(() => undefined);
     // What has been written stays written: a crash now shall not make it less than what the journal says.
-    const stamp = await device.flush().then(
+    const flushed = await device.flush().then(
       () => record.stamp(),
       () => null,
     );
-    const { hasWritten } = this.applier;
+    // Nobody may count on what others may have written to.
+    const stamp = this.isShared ? null : flushed;
     if (
       this.journal === null &&
       isOverwriting(this.incoming.header) &&
       (hasWritten || this.copied !== null)
     ) {
-      // Whoever writes from here on shows, so that another run can go on where this one was.
-      if (stamp !== null) await this.recordCopied().catch(() => undefined);
+      await this.leaveHalfCopied(stamp);
       return `${device.path}: half-copied: run the copy again`;
     }
     const run = this.incoming.header?.run ?? null;
@@ -200,17 +215,27 @@ export class Apply {
       await record.putBack().catch(() => undefined);
       return `${device.path}: nothing was written to it`;
     }
+    if (this.isShared) await record.forget().catch(() => undefined);
     if (this.journal === null)
       return `${device.path}: half-written, without a journal: run the transfer again`;
     const path = this.journal.log.path;
-    return `${device.path}: half-written; "${recoverWords}" takes it back (the old bytes are in ${path})`;
+    const foreign = this.isShared
+      ? '; what others wrote stays: "lvmsync --scan" sends whatever differs then'
+      : '';
+    return `${device.path}: half-written; "${recoverWords}" takes it back (the old bytes are in ${path})${foreign}`;
+  }
+
+  /** Whoever writes from here on shows, so that another run can go on where this one was. */
+  private async leaveHalfCopied(stamp: string | null): Promise<void> {
+    if (this.isShared) this.copied = null;
+    if (this.isShared || stamp !== null) await this.recordCopied().catch(() => undefined);
   }
 
   private async take(item: StreamItem): Promise<void> {
     if (item.kind === 'proof') this.applier.expect(item);
     else if (item.kind === 'section') {
       // For all of it: within one nothing may be waited for.
-      await this.findRoom(item.length);
+      await this.admit(item.length);
       await this.applier.openSection(item);
     } else if (item.kind === 'checkpoint') await this.makeDurable(item);
     else if (item.kind === 'resume') throw unexpectedResume(item);
@@ -221,10 +246,13 @@ export class Apply {
       this.applier.closeSection();
     } else {
       const { length } = item;
-      await this.findRoom(length).catch((error: unknown) => {
+      try {
+        await this.containers?.check(item);
+        await this.admit(length);
+      } catch (error) {
         releaseBlock(item);
         throw error;
-      });
+      }
       await this.applier.apply(item);
       this.changedBytes += length;
       if (!this.isFirstPass) this.laterBytes += length;
@@ -233,7 +261,8 @@ export class Apply {
   }
 
   /** Where more comes than was announced, what takes it in is looked at before it is written. */
-  private async findRoom(length: number): Promise<void> {
+  private async admit(length: number): Promise<void> {
+    checkKept(this.options.policy, this.incoming.header);
     if (this.room.covers(this.changedBytes + length)) return;
     // What is under way would be counted as room.
     await this.applier.finish();

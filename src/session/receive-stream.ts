@@ -5,8 +5,10 @@ import type { Surroundings } from '../host/surroundings.js';
 import { asBlock } from '../stream/block.js';
 import { openIncomingStream, type IncomingStream } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
-import { isOverwriting, type ApplyPolicy } from '../target/apply-policy.js';
+import { checkKept, isOverwriting, type ApplyPolicy } from '../target/apply-policy.js';
+import { releaseBlock } from '../target/block-run.js';
 import { stateDuring } from '../target/apply-states.js';
+import { ContainerGuard } from '../target/container-image.js';
 import { dropLost, isThere, readNote } from '../target/journal.js';
 import { describeRecovery, recoverTarget } from '../target/recover.js';
 import { checkBase, NOTHING_SAMPLED } from '../target/base-check.js';
@@ -55,7 +57,8 @@ export async function receiveStream(
  * apply that did not end is taken back first, or gone on with.
  *
  * Throws before the first write: UnsafeTargetError where the target, its snapshots or its journal lack the room,
- * BaseMismatchError where it is another state or volume, UsageError. Throws TruncatedStreamError, FormatError,
+ * BaseMismatchError where it is another state or volume, UsageError where a file's name is taken or old bytes that must
+ * be kept would not be. Throws TruncatedStreamError, FormatError,
  * DeviceError, BaseMismatchError or InterruptedError at any later point: a notice then says what is left.
  */
 export async function applyIncoming(
@@ -63,6 +66,9 @@ export async function applyIncoming(
   options: ReceiveOptions,
   about: Surroundings,
 ): Promise<ReceiveSummary> {
+  // One that only wants to know whether the target is fit writes nothing: Apply holds it to that.
+  if (incoming.header?.expectedBytes !== 0 || isOverwriting(incoming.header))
+    checkKept(options.policy, incoming.header);
   const { resumable, isTakenBack } = await seeToEarlierApply(incoming.header, options, about);
   const items = new IncomingItems(incoming.blocks);
   const receiving = new Receiving(incoming, items, options, resumable, isTakenBack, about);
@@ -239,12 +245,17 @@ class Receiving {
   /** A dry run: the rest of the stream is read and checked, nothing is written. */
   private async readOnly(): Promise<ReceiveSummary> {
     const { incoming, items, options } = this;
+    const containers = ContainerGuard.for(options.target.device, incoming.header);
     let blocks = 0;
     let changedBytes = 0;
     for (let item = await items.next(); item !== null; item = await items.next()) {
       const block = asBlock(item);
       if (block === null) continue;
-      if (block.kind === 'data') block.data.release();
+      try {
+        await containers?.check(block);
+      } finally {
+        releaseBlock(block);
+      }
       blocks += 1;
       changedBytes += block.length;
     }

@@ -2,6 +2,7 @@ import { describeCause } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { stateAfter, type FoundContents } from '../target/apply-states.js';
+import { noteVolumeSize } from '../target/volume-size.js';
 import type { OpenTarget } from '../target/open-target.js';
 import type { TargetState } from '../target/state-record.js';
 
@@ -47,5 +48,6 @@ async function writeResult(
     await record.putBack();
     return;
   }
+  if (header !== null) await noteVolumeSize(target.folder, header.volumeSize, target.device.size);
   await record.write(header === null ? null : stateAfter({ ...header, result }, before, found), run);
 }

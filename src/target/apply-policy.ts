@@ -1,3 +1,4 @@
+import { UsageError } from '../errors.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 
 /** What shall be made where there is no target: a plain volume or sparse file, or a thin volume of a pool. */
@@ -11,6 +12,10 @@ export interface ApplyPolicy {
   readonly snapback: string | null;
   /** Whether to save old bytes before they are overwritten, so that a crash can be taken back. */
   readonly journal: boolean;
+  /** Take no changes whose old bytes are not kept in a snapback; a receiver's own word, which no sender gives. */
+  readonly requireSnapback: boolean;
+  /** Take nothing whose old bytes are not saved, as those of a full copy are not; likewise. */
+  readonly requireJournal: boolean;
   /** Go on although the target does not seem to be in the state that the stream starts from. */
   readonly forceBase: boolean;
   /** Stop at the first block whose old bytes are not those of the stream's base. */
@@ -26,6 +31,8 @@ export const DEFAULT_POLICY: ApplyPolicy = {
   stateDir: null,
   snapback: null,
   journal: true,
+  requireSnapback: false,
+  requireJournal: false,
   forceBase: false,
   stopOnMismatch: false,
   dryRun: false,
@@ -40,6 +47,18 @@ export function keepsOldBytes({ journal, snapback }: ApplyPolicy, header: Stream
 /** Whether a stream overwrites all of a target, whatever that holds. */
 export function isOverwriting(header: StreamHeader | null): boolean {
   return header?.kind === 'full' && header.compared !== true;
+}
+
+/** Throws UsageError where a stream that is to write would not keep the old bytes that the policy insists on. */
+export function checkKept(policy: ApplyPolicy, header: StreamHeader | null): void {
+  if (policy.requireSnapback && policy.snapback === null) {
+    const others = 'copy and verify --repair have none: lvmsync --scan SOURCE HOST:TARGET --snapback NAME';
+    throw new UsageError(`this receiver requires a snapback: add --snapback NAME (${others})`);
+  }
+  if (policy.requireJournal && !keepsOldBytes(policy, header)) {
+    const others = 'lvmsync copy --seed and lvmsync --scan send what differs, with a journal';
+    throw new UsageError(`this receiver requires a journal, and a full copy has none: ${others}`);
+  }
 }
 
 /** A policy as words of `lvmsync receive`, for the far side. */

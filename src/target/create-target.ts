@@ -75,7 +75,7 @@ export async function openOrCreateTarget(
       ? await makePartialVolume(place, size, pool, about)
       : await makePartialFile(place.path, size);
   try {
-    return await openMade(place, made, options, about);
+    return await openMade(place, made, size, options, about);
   } catch (error) {
     if (made.isNew) await made.remove().catch(() => undefined);
     throw error;
@@ -85,6 +85,7 @@ export async function openOrCreateTarget(
 async function openMade(
   place: Place,
   made: Partial,
+  size: number,
   options: OpenTargetOptions,
   about: Surroundings,
 ): Promise<OpenTarget> {
@@ -97,6 +98,9 @@ async function openMade(
     ...target,
     device: fresh,
     finish: async () => {
+      // LVM gives out whole extents, which others used before.
+      if (size < fresh.size) await fresh.discard(size, fresh.size - size);
+      await fresh.flush();
       await made.finish();
       isFinished = true;
     },

@@ -14,7 +14,8 @@ import {
   type NamedDevice,
 } from './device-tree.js';
 import { findHolder, findLoop, findMount, findSwap } from './holders.js';
-import { findOpener } from './openers.js';
+import type { ForeignWrites } from './foreign-writes.js';
+import { findOpener, type Openers } from './openers.js';
 import { findOverlap, type SourceStack } from './source-stack.js';
 
 export { stackOf, type SourceStack } from './source-stack.js';
@@ -24,6 +25,7 @@ const PATIENCE_MS = 1000;
 const PAUSE_MS = 50;
 /** Less than that: of two who come at once, the one that has the lock sees the other go. */
 const LOCK_PATIENCE_MS = 500;
+const OWN_OPENS = 1;
 
 export interface GuardOptions {
   readonly spawner: Spawner;
@@ -39,16 +41,15 @@ export interface GuardOptions {
  */
 export async function guardTarget(path: string, { spawner, sources }: GuardOptions): Promise<void> {
   const target = await identify(path);
-  for (const source of sources) refuse(path, 'it', await findOverlap(target, source));
-  refuse(path, 'it', await findSwap(target));
-  if (typeof target === 'string') await guardDevice(path, target, spawner);
-  else refuse(path, 'it', await findLoop(spawner, target));
-  await guardFromOpeners(path, target, spawner, 0);
+  for (const source of sources) refuse(path, asIt(await findOverlap(target, source)));
+  refuse(path, await findUse(path, target, 'anyone', spawner));
+  const realPath = await realpath(path);
+  refuse(path, asIt(await waitForOpeners(() => findAnyOpener(realPath, target, spawner, 0))));
 }
 
 /**
  * Makes sure, of a target that we just opened, that we stay alone with it: by a lock on it that other lvmsyncs meet
- * whatever their state directory and user, and by another look for who opened it while we did.
+ * whatever their state directory and user, by QEMU's own locks, and by another look for who opened it while we did.
  *
  * Throws LockedError, UnsafeTargetError, DeviceError where it cannot be locked.
  */
@@ -66,7 +67,34 @@ export async function holdAlone(device: LocalDevice, spawner: Spawner): Promise<
     }
     await sleep(PAUSE_MS);
   }
-  await guardFromOpeners(path, await identify(path), spawner, 1);
+  const realPath = await device.realPath();
+  const target = device.number ?? (await identify(realPath));
+  const openers = () => findAnyOpener(realPath, target, spawner, OWN_OPENS);
+  // Who shows is named; QEMU's locks tell of those who do not.
+  refuse(path, asIt(await waitForOpeners(async () => (await openers()) ?? (await findQemu(device)))));
+}
+
+/**
+ * Looks once more who uses a target that we have written: a lock is advice, and not every open is refused. Who only
+ * reads is nobody. Throws UnsafeTargetError.
+ *
+ * @param foreign what was written beside us
+ */
+export async function checkStillAlone(
+  device: LocalDevice,
+  foreign: ForeignWrites | null,
+  spawner: Spawner,
+): Promise<void> {
+  const { path } = device;
+  // Of what was opened: its name may lead elsewhere by now.
+  const realPath = await device.realPath();
+  const target = device.number ?? (await identify(realPath));
+  const openers = () => findWriter(realPath, target, spawner);
+  const found =
+    (await findUse(realPath, target, 'writers', spawner)) ??
+    asIt((await waitForOpeners(openers)) ?? (await findQemu(device)) ?? (await foreign?.find()) ?? null);
+  if (found === null) return;
+  throw new UnsafeTargetError(path, `no longer ours alone, so what it holds is not known: ${found}`);
 }
 
 async function identify(path: string): Promise<DeviceNumber | FileIdentity> {
@@ -78,48 +106,85 @@ async function identify(path: string): Promise<DeviceNumber | FileIdentity> {
   throw new UnsafeTargetError(path, 'neither a block device nor a regular file');
 }
 
+/** What uses a target beside those who have just it open. */
+async function findUse(
+  path: string,
+  target: DeviceNumber | FileIdentity,
+  who: Openers,
+  spawner: Spawner,
+): Promise<string | null> {
+  if (typeof target !== 'string') return asIt((await findSwap(target)) ?? (await findLoop(spawner, target)));
+  return asIt(await findClaim(target, spawner)) ?? (await findUseAround(path, target, who, spawner));
+}
+
 /** A device, its partitions and the disk that it is a partition of share their bytes. */
-async function guardDevice(path: string, number: DeviceNumber, spawner: Spawner): Promise<void> {
-  refuse(path, 'it', await findClaim(number, spawner));
+async function findUseAround(
+  path: string,
+  number: DeviceNumber,
+  who: Openers,
+  spawner: Spawner,
+): Promise<string | null> {
   for (const each of await partitionsOf(number)) {
-    const subject = nameOf('its partition', each);
-    refuse(path, subject, await findSwap(each.number));
-    refuse(path, subject, await findClaim(each.number, spawner));
-    refuse(path, subject, findOpener(each.number, 'anyone', path));
+    const found = (await findClaim(each.number, spawner)) ?? findOpener(each.number, who, path);
+    if (found !== null) return `${nameOf('its partition', each)} is ${found}`;
   }
   for (const file of (await groundOf(number)).files) {
-    refuse(path, 'an image file underneath it', findOpener(file, 'writers', path));
+    const found = findOpener(file, 'writers', path);
+    if (found !== null) return `an image file underneath it is ${found}`;
   }
   const disk = await diskOf(number);
-  if (disk === null) return;
-  const subject = nameOf('its disk', disk);
-  refuse(path, subject, await findSwap(disk.number));
-  refuse(path, subject, await findClaim(disk.number, spawner));
-  refuse(path, subject, findOpener(disk.number, 'writers', path));
+  if (disk === null) return null;
+  const found = (await findClaim(disk.number, spawner)) ?? findOpener(disk.number, 'writers', path);
+  return found === null ? null : `${nameOf('its disk', disk)} is ${found}`;
 }
 
 async function findClaim(number: DeviceNumber, spawner: Spawner): Promise<string | null> {
-  return (await findMount(number)) ?? (await findHolder(number)) ?? (await findLoop(spawner, number));
+  return (
+    (await findSwap(number)) ??
+    (await findMount(number)) ??
+    (await findHolder(number)) ??
+    (await findLoop(spawner, number))
+  );
 }
 
-/** Refuses what stays open, beside what this process opened; whoever only has a quick look is waited for. */
-async function guardFromOpeners(
-  path: string,
+/** What stays open; whoever only has a quick look is waited for. */
+async function waitForOpeners(look: () => Promise<string | null>): Promise<string | null> {
+  const deadline = performance.now() + PATIENCE_MS;
+  for (;;) {
+    const reason = await look();
+    if (reason === null || performance.now() >= deadline) return reason;
+    await sleep(PAUSE_MS);
+  }
+}
+
+/** Who has it open before we write, beside what this process opened: of a file who may write to it. */
+async function findAnyOpener(
+  realPath: string,
   target: DeviceNumber | FileIdentity,
   spawner: Spawner,
   ownOpens: number,
-): Promise<void> {
-  const realPath = await realpath(path);
-  const deadline = performance.now() + PATIENCE_MS;
-  for (;;) {
-    const reason =
-      typeof target === 'string'
-        ? (findOpener(target, 'anyone', realPath) ?? (await findUnnamedOpener(target, spawner, ownOpens)))
-        : findOpener(target, 'writers', realPath);
-    if (reason === null) return;
-    if (performance.now() >= deadline) refuse(path, 'it', reason);
-    await sleep(PAUSE_MS);
-  }
+): Promise<string | null> {
+  if (typeof target !== 'string') return findOpener(target, 'writers', realPath);
+  return findOpener(target, 'anyone', realPath) ?? (await findUnnamedOpener(target, spawner, ownOpens));
+}
+
+/** Who may write to it beside this process. */
+async function findWriter(
+  realPath: string,
+  target: DeviceNumber | FileIdentity,
+  spawner: Spawner,
+): Promise<string | null> {
+  const writer = findOpener(target, 'writers', realPath);
+  if (writer !== null || typeof target !== 'string') return writer;
+  // Readers that show account for what device-mapper counts.
+  if (findOpener(target, 'anyone', realPath) !== null) return null;
+  return await findUnnamedOpener(target, spawner, OWN_OPENS);
+}
+
+/** Who uses QEMU's locks, in words after "it is"; also on another host, where that file system tells. */
+async function findQemu(device: LocalDevice): Promise<string | null> {
+  if (await device.keepQemuOut()) return null;
+  return 'open in QEMU, by the locks that QEMU takes (a virtual machine, qemu-nbd, qemu-img): let that end first';
 }
 
 /** For a program of another process namespace, or the kernel's own use: device-mapper counts, and names nobody. */
@@ -143,8 +208,12 @@ async function findUnnamedOpener(
   );
 }
 
-function refuse(path: string, subject: string, reason: string | null): void {
-  if (reason !== null) throw new UnsafeTargetError(path, `${subject} is ${reason}`);
+function refuse(path: string, reason: string | null): void {
+  if (reason !== null) throw new UnsafeTargetError(path, reason);
+}
+
+function asIt(found: string | null): string | null {
+  return found === null ? null : `it is ${found}`;
 }
 
 function nameOf(what: string, { kernelName, dmName }: NamedDevice): string {

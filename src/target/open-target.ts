@@ -9,7 +9,8 @@ import { makePrivateFolder } from '../host/durable-file.js';
 import { lockFolder } from '../host/run-lock.js';
 import { showCommand } from '../transport/shell-words.js';
 import { notAllowed, type AllowedTargets, type TargetIdentity } from './allowed-targets.js';
-import { guardTarget, holdAlone, type SourceStack } from './guard.js';
+import { ForeignWrites } from './foreign-writes.js';
+import { checkStillAlone, guardTarget, holdAlone, type SourceStack } from './guard.js';
 import { StateRecord } from './state-record.js';
 import { targetKeyOf, type TargetKey } from './target-key.js';
 
@@ -28,6 +29,8 @@ export interface OpenTarget {
   /** The command that takes it back, for messages. */
   readonly recoverWords: string;
   readonly record: StateRecord;
+  /** Looks again whether it was ours alone until now. Throws UnsafeTargetError. */
+  checkStillAlone(): Promise<void>;
   /** Of one that was made for this: gives it its name, once all of it is there. */
   readonly finish?: () => Promise<void>;
   /** Of one whose name that changed: the record to write from then on. */
@@ -74,6 +77,7 @@ export async function openTarget(
     });
     const opened = device;
     await checkOpened(opened, expected, options.allowed);
+    const foreign = await ForeignWrites.watch(opened);
     await holdAlone(opened, about.spawner);
     const record = new StateRecord(folder, { path: expected.realPath, number: expected.number });
     return {
@@ -82,6 +86,7 @@ export async function openTarget(
       stateDir: options.stateDir,
       recoverWords: wordsOfRecover(path, options.stateDir, about),
       record,
+      checkStillAlone: () => checkStillAlone(opened, foreign, about.spawner),
       close: async () => {
         await opened.close().finally(() => lock.release());
       },

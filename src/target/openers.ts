@@ -11,6 +11,9 @@ const PATH_ONLY = 0o10_000_000;
 const FAR_FILE_SYSTEM = /^(nfs|cifs|smb|ceph|fuse|9p|afs|lustre|gluster|gpfs)/;
 const MOST_NAMED = 3;
 
+/** Who counts: who has it open to write, or who has it open at all. */
+export type Openers = 'anyone' | 'writers';
+
 /**
  * Which other processes have a device or a file open, in words after "it is"; null where nobody is seen. Those of
  * other users show to root only. System calls that wait for nothing are cheaper here than promises of them: a busy
@@ -18,7 +21,7 @@ const MOST_NAMED = 3;
  */
 export function findOpener(
   target: DeviceNumber | FileIdentity,
-  who: 'anyone' | 'writers',
+  who: Openers,
   targetPath: string,
 ): string | null {
   const isFar = farFolders(targetPath);
@@ -36,7 +39,7 @@ export function findOpener(
 function hasOpen(
   process: string,
   target: DeviceNumber | FileIdentity,
-  who: 'anyone' | 'writers',
+  who: Openers,
   isFar: (path: string) => boolean,
 ): boolean {
   const folder = `/proc/${process}`;

@@ -68,6 +68,7 @@ export type WhoWaits = Pick<Surroundings, 'signal' | 'notice'>;
  *
  * Throws BaseMismatchError, before any write, where the journal is of another device, or someone wrote since: the
  * target's stamp moved, or a block is neither old nor new.
+ * Throws UnsafeTargetError where someone else came to use it meanwhile: it can be run again once that has ended.
  * Throws LostJournalError where the journal is gone or damaged, DeviceError, the signal's reason: a notice then says
  * what is left.
  */
@@ -102,6 +103,7 @@ export async function recoverTarget(
     // Whatever happens now, what was recorded of the target's state is no longer known to be true.
     await record.forget();
     const bytes = await takeBack(target, contents, note, about.signal, options);
+    await target.checkStillAlone();
     await forget(folder, note);
     if (state !== null) await record.write(state);
     return { kind: 'taken back', bytes };

@@ -160,3 +160,30 @@ describe('copy', () => {
     },
   );
 });
+
+describe('a target that begins as an image of virtual machines', () => {
+  const qcow2 = readFileSync(join(import.meta.dirname, '../target/container-headers/qcow2'));
+  const image = (size: number, rest = '') => Buffer.concat([qcow2, Buffer.alloc(size - 512, rest)]);
+
+  it.each([
+    ['copy', ['copy']],
+    ['copy --seed', ['copy', '--seed']],
+    ['--scan', ['--scan']],
+  ])('is not overwritten by %s, and stays as it is', async (_what, [word = '', ...more]) => {
+    writeFileSync(target, image(SIZE));
+    const { status, said } = await runWords([word, source, target, ...more, '--state-dir', stateDir]);
+    expect(status).toBe(3);
+    expect(said.join('\n')).toContain('target: it begins as a qcow2 image, and raw bytes would overwrite');
+    expect(said.join('\n')).toContain('nothing was written to it');
+    expect(readFileSync(target).equals(image(SIZE))).toBe(true);
+  });
+
+  it('takes one of its own kind, as where a volume holds an image', async () => {
+    const held = join(folder, 'held');
+    writeFileSync(held, image(SIZE, 'new'));
+    writeFileSync(target, image(SIZE, 'old'));
+    const { status } = await runWords(['copy', held, target, '--state-dir', stateDir]);
+    expect(status).toBe(0);
+    expect(readFileSync(target).equals(readFileSync(held))).toBe(true);
+  });
+});

@@ -9,7 +9,10 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { FrameWriter } from '../../src/stream/frame-writer.js';
+import type { StreamHeader } from '../../src/stream/stream-header.js';
 import { runWords } from '../support/run-program.js';
+import { collectingSink } from '../support/streams.js';
 import { makeStore } from '../support/synthetic-store.js';
 
 const CHUNK = 4096;
@@ -19,6 +22,20 @@ const base = Buffer.alloc(8 * CHUNK, 'base ');
 const changed = Buffer.from(base);
 changed.fill('new! ', 3 * CHUNK, 4 * CHUNK);
 let stream: Uint8Array = Buffer.alloc(0);
+let fullStream: Uint8Array = Buffer.alloc(0);
+
+/** A stream of these bytes as the beginning of a volume. */
+async function streamOf(header: Pick<StreamHeader, 'kind' | 'expectedBytes'>, bytes: Uint8Array | null) {
+  const sink = collectingSink();
+  const writer = new FrameWriter(sink);
+  await writer.start({
+    ...{ volumeSize: base.length, blockSize: CHUNK, base: null, result: null, names: {} },
+    ...{ host: 'web1', time: '2026-01-02T03:04:05Z', writer: 'test', ...header },
+  });
+  if (bytes !== null) await writer.data(0, bytes);
+  await writer.finish();
+  return sink.bytes();
+}
 
 beforeAll(async () => {
   folder = mkdtempSync(`${tmpdir()}/lvmsync-locked-`);
@@ -26,6 +43,7 @@ beforeAll(async () => {
   writeFileSync(at('cow'), makeStore({ chunkSectors: 8, exceptions: [{ oldChunk: 3 }], base }));
   writeFileSync(at('origin'), changed);
   stream = (await runWords(['--cow', at('cow'), '--origin', at('origin'), '--stdout'])).stdout;
+  fullStream = await streamOf({ kind: 'full', expectedBytes: changed.length }, changed);
   symlinkSync(at('out/vm'), at('in/link'));
 });
 afterAll(() => {
@@ -37,9 +55,13 @@ beforeEach(() => {
 });
 
 /** A session as sshd starts it: these words in authorized_keys, those from the client. */
-async function serve(command: string | null, ...more: readonly string[]) {
+function serve(command: string | null, ...more: readonly string[]) {
+  return serveStream(stream, command, ...more);
+}
+
+async function serveStream(input: Uint8Array, command: string | null, ...more: readonly string[]) {
   const words = ['receive', '--restrict', '--allow', at('in/*'), '--state-dir', at('state'), ...more];
-  const { status, stdout, said } = await runWords(words, stream, command);
+  const { status, stdout, said } = await runWords(words, input, command);
   return { status, said, reply: stdout.toString('latin1') };
 }
 
@@ -107,6 +129,56 @@ describe('a locked-down receiver', () => {
     expect(away.reply).toContain('plain file name');
   });
 
+  it('that requires a snapback takes no changes without one, and says what to add', async () => {
+    const insisting = ['--snapback-dir', at('undo'), '--require-snapback'];
+    for (const words of ['', '--dry-run ']) {
+      const { status, reply } = await serve(`'lvmsync' receive ${words}-- ${at('in/vm')}`, ...insisting);
+      expect(status).toBe(2);
+      expect(reply).toContain('this receiver requires a snapback: add --snapback NAME (copy and verify');
+      expect(reply).toContain('lvmsync --scan SOURCE HOST:TARGET --snapback NAME)"');
+      expect(readFileSync(at('in/vm'))).toEqual(base);
+    }
+    const asked = await serve(`'lvmsync' receive --snapback insisted -- ${at('in/vm')}`, ...insisting);
+    expect(asked).toMatchObject({ status: 0, said: [] });
+    expect(readFileSync(at('in/vm'))).toEqual(changed);
+    expect(existsSync(at('undo/insisted'))).toBe(true);
+    expect(
+      (await serve(`'lvmsync' receive --read-only -- ${at('in/vm')}`, ...insisting)).reply,
+    ).not.toContain('requires');
+  });
+
+  it('that requires a snapback is not told that nothing comes, and sent something then', async () => {
+    const insisting = ['--snapback-dir', at('undo'), '--require-snapback'];
+    const nothing = { kind: 'full', compared: true, expectedBytes: 0 } as const;
+    const [empty, lying] = await Promise.all([streamOf(nothing, null), streamOf(nothing, changed)]);
+    const command = `'lvmsync' receive -- ${at('in/vm')}`;
+    expect((await serveStream(empty, command, ...insisting)).status).toBe(0);
+    const { status, reply } = await serveStream(lying, command, ...insisting);
+    expect(status).toBe(2);
+    expect(reply).toContain('this receiver requires a snapback');
+    expect(readFileSync(at('in/vm'))).toEqual(base);
+  });
+
+  it('that requires a journal takes no full copy, which has none', async () => {
+    const command = `'lvmsync' receive -- ${at('in/vm')}`;
+    const { status, reply } = await serveStream(fullStream, command, '--require-journal');
+    expect(status).toBe(2);
+    expect(reply).toContain(
+      'this receiver requires a journal, and a full copy has none: lvmsync copy --seed',
+    );
+    expect(readFileSync(at('in/vm'))).toEqual(base);
+    expect((await serve(command, '--require-journal')).status).toBe(0);
+    // and without that word
+    writeFileSync(at('in/vm'), base);
+    expect((await serveStream(fullStream, command)).status).toBe(0);
+    expect(readFileSync(at('in/vm'))).toEqual(changed);
+    // a snapback has the old bytes of a full copy, too
+    writeFileSync(at('in/vm'), base);
+    const kept = `'lvmsync' receive --snapback full -- ${at('in/vm')}`;
+    const insisting = ['--snapback-dir', at('undo'), '--require-journal', '--require-snapback'];
+    expect((await serveStream(fullStream, kept, ...insisting)).status).toBe(0);
+  });
+
   it('that only reads writes nothing', async () => {
     const { reply } = await serve(`'lvmsync' receive -- ${at('in/vm')}`, '--read-only');
     expect(reply).toContain('it only answers a verify');
@@ -135,6 +207,10 @@ it.each([
   [['--restrict', '--allow', '/x', '-b', 'y'], /--snapback-dir, not --snapback/],
   [['/dev/x', '--restrict', '--allow', '/x'], /takes no TARGET/],
   [['/dev/x', '--allow', '/x'], /--allow goes with --restrict/],
+  [['--restrict', '--allow', '/x', '--require-snapback'], /--require-snapback needs --snapback-dir/],
+  [['--restrict', '--allow', '/x', '--require-journal', '--no-journal'], /contradict each other/],
+  [['/dev/x', '--require-snapback'], /--require-snapback goes with --restrict/],
+  [['/dev/x', '--require-journal'], /--require-journal goes with --restrict/],
   [['/dev/x', '--snapback-dir', '/x'], /--snapback-dir goes with --restrict/],
   [[], /name a TARGET/],
 ])('receive %j makes no sense', async (words, message) => {

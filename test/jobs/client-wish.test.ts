@@ -89,6 +89,7 @@ describe('the words of a session', () => {
     [['--create', '--', '/dev/x']],
     [['--create-thin', 'pool', '--', '/dev/x']],
     [['--snapback-dir', '/', '--', '/dev/x']],
+    [['--require-snapback', '--', '/dev/x']],
     [['-b', 'x', '--', '/dev/x']],
     [['--on-base-mismatch', 'go', '--', '/dev/x']],
     [['--snapback', 'x', '--read-only', '--', '/dev/x']],
@@ -131,7 +132,10 @@ describe('the words of a session', () => {
     );
     fc.assert(
       fc.property(fc.array(word, { maxLength: 8 }), fc.boolean(), (words, stops) => {
-        const admin = { ...DEFAULT_POLICY, stateDir: '/s', stopOnMismatch: stops };
+        const admin = {
+          ...{ ...DEFAULT_POLICY, stateDir: '/s', stopOnMismatch: stops },
+          ...{ requireSnapback: true, requireJournal: true },
+        };
         let policy;
         try {
           policy = combinePolicy(admin, readClientSession(words), '/undo');
@@ -140,7 +144,10 @@ describe('the words of a session', () => {
           return;
         }
         const { snapback, stopOnMismatch, dryRun, ...rest } = policy;
-        expect(rest).toEqual({ stateDir: '/s', journal: true, forceBase: false, create: null });
+        expect(rest).toEqual({
+          ...{ stateDir: '/s', journal: true, forceBase: false, create: null },
+          ...{ requireSnapback: true, requireJournal: true },
+        });
         expect(stopOnMismatch || !stops).toBe(true);
         expect([null, '/undo/x', '/undo/base', '/undo/stop']).toContain(snapback);
         expect(typeof dryRun).toBe('boolean');

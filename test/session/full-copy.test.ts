@@ -56,7 +56,8 @@ describe('a full copy', () => {
     expect(frames.length).toBeLessThan((CHUNKS - UNMAPPED.length + 1) * CHUNK);
     expect(target.device.bytes.equals(volume().bytes)).toBe(true);
     expect(target.device.calls.filter((call) => call.startsWith('discard'))).toHaveLength(11);
-    expect(target.device.calls.filter((call) => call.startsWith('read'))).toEqual([]);
+    // No more than whether it is an image of virtual machines.
+    expect(target.device.calls.filter((call) => call.startsWith('read'))).toEqual(['read 0+512']);
     expect(recordOf(target)).toMatchObject({ is: 'exactly', identity: 'RESULT', from: null });
   });
 

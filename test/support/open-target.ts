@@ -19,6 +19,7 @@ export function openInMemory(
     stateDir: parent,
     recoverWords: `lvmsync recover ${device.path}`,
     record: new StateRecord(folder, { path: stamp, number: null }),
+    checkStillAlone: () => Promise.resolve(),
     close: () => device.close(),
   };
 }

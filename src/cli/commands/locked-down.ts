@@ -41,6 +41,10 @@ export async function receiveLockedDown(
   if (options.create !== undefined || options.createThin !== undefined) {
     throw new UsageError('--restrict goes without --create: a locked-down receiver writes what is there');
   }
+  if (options.requireSnapback === true && options.snapbackDir === undefined)
+    throw new UsageError('--require-snapback needs --snapback-dir DIR');
+  if (options.requireJournal === true && !options.journal)
+    throw new UsageError('--require-journal and --no-journal contradict each other');
   if (options.allow === undefined) throw new UsageError('--restrict needs --allow GLOB');
   const allowed = AllowedTargets.of(options.allow);
   const wish = readClientCommand(context.sshOriginalCommand);

@@ -6,6 +6,8 @@ import type { ApplyPolicy, CreateWish } from '../../target/apply-policy.js';
 export interface PolicyOptions {
   readonly snapback?: string | undefined;
   readonly journal: boolean;
+  readonly requireSnapback?: true | undefined;
+  readonly requireJournal?: true | undefined;
   readonly stateDir?: string | undefined;
   readonly force: readonly string[];
   readonly onBaseMismatch: 'resend' | 'stop';
@@ -56,6 +58,8 @@ export function policyOf(options: PolicyOptions): ApplyPolicy {
     stateDir: options.stateDir ?? null,
     snapback: options.snapback ?? null,
     journal: options.journal,
+    requireSnapback: options.requireSnapback === true,
+    requireJournal: options.requireJournal === true,
     forceBase: options.force.includes('base'),
     stopOnMismatch: options.onBaseMismatch === 'stop',
     dryRun: options.dryRun === true,

@@ -38,6 +38,8 @@ export function receiveCommand(context: Context, exitWith: (status: number) => v
     .option('--restrict', 'be locked down: take the words from SSH_ORIGINAL_COMMAND, and few of them')
     .option('--allow <glob...>', 'with --restrict: the only targets, such as "/dev/backup/*"')
     .option('--snapback-dir <dir>', 'with --restrict: where snapbacks go; without it there are none')
+    .option('--require-snapback', 'with --restrict: refuse clients that do not give --snapback')
+    .option('--require-journal', 'with --restrict: refuse full copies, which save no old bytes')
     .action(async (target, options) => {
       const { error, told } =
         options.restrict === true
@@ -59,6 +61,12 @@ async function receivePlainly(target: string | undefined, options: LockedDownOpt
   if (target === undefined) throw new UsageError('name a TARGET: a block device or an image file');
   if (options.allow !== undefined) throw new UsageError('--allow goes with --restrict');
   if (options.snapbackDir !== undefined) throw new UsageError('--snapback-dir goes with --restrict');
+  for (const [word, given] of [
+    ['--require-snapback', options.requireSnapback],
+    ['--require-journal', options.requireJournal],
+  ]) {
+    if (given === true) throw new UsageError(`${String(word)} goes with --restrict`);
+  }
   if (options.readOnly === true && options.snapback !== undefined) {
     throw new UsageError('--snapback cannot be used with --read-only');
   }

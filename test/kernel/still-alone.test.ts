@@ -1,0 +1,145 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { rm } from 'node:fs/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { UnsafeTargetError } from '../../src/errors.js';
+import { openTarget, type OpenTarget } from '../../src/target/open-target.js';
+import { quietSurroundings } from '../support/surroundings.js';
+import {
+  createSnapshot,
+  createVolume,
+  createVolumeGroup,
+  removeVolumeGroup,
+  run,
+  seededBytes,
+} from './support/lab.js';
+import { lv, ThinLab } from './support/thin-lab.js';
+
+/* What others do to a device while we write to it: the unit tests have what a file shows of it. */
+
+const GROUP = 'vg-alone';
+const MIB = 1024 * 1024;
+const STATE = '/run/alone-state';
+const about = quietSurroundings();
+
+let volume = '';
+let lab: ThinLab;
+const sleepers: ChildProcess[] = [];
+beforeAll(async () => {
+  await createVolumeGroup(GROUP);
+  volume = await createVolume(GROUP, 'plain', '16M');
+  lab = await ThinLab.make(GROUP, '64k');
+});
+afterEach(async () => {
+  for (const sleeper of sleepers.splice(0)) {
+    sleeper.kill('SIGKILL');
+    await once(sleeper, 'exit');
+  }
+});
+afterAll(async () => {
+  await removeVolumeGroup(GROUP);
+  await rm(STATE, { recursive: true, force: true });
+});
+
+/** Does something while a target is open for us to write, and looks again then. */
+async function whileOpen(path: string, work: (target: OpenTarget) => Promise<unknown>): Promise<void> {
+  const options = { stateDir: STATE, what: 'a test', sources: [], allowed: null };
+  const target = await openTarget(path, options, about);
+  try {
+    await work(target);
+    await target.checkStillAlone();
+  } finally {
+    await target.close();
+  }
+}
+
+async function expectMet(meeting: Promise<void>, message: RegExp): Promise<void> {
+  await expect(meeting).rejects.toThrow(message);
+  await expect(meeting).rejects.toThrow(UnsafeTargetError);
+}
+
+const dd = (to: string, flags: string) =>
+  run(['dd', 'if=/dev/urandom', `of=${to}`, 'bs=4k', 'count=1', 'seek=9', `oflag=${flags}`, 'status=none']);
+
+/** Each way in which an apply writes. */
+async function writeEveryWay({ device }: OpenTarget): Promise<void> {
+  const bytes = seededBytes('alone', 3 * MIB);
+  await device.writeAt(bytes, MIB);
+  await device.writeAt(bytes.subarray(0, 1000), 5 * MIB + 100);
+  await device.writePiecesAt([bytes.subarray(0, 4096), bytes.subarray(0, 65_536)], 6 * MIB);
+  await device.zero(7 * MIB, 300_000);
+  await device.discard(8 * MIB, 2 * MIB);
+  await device.discard(10 * MIB + 512, MIB + 1536);
+  await device.discard(4 * MIB + 300, 1000);
+  await device.flush();
+}
+
+describe('what we write ourselves is nobody else’s', () => {
+  it.each([
+    ['a volume', () => volume],
+    ['a thin volume', () => lab.volume],
+    ['a disk', () => '/dev/ubdb'],
+  ])('on %s', async (_what, path) => {
+    await whileOpen(path(), writeEveryWay);
+    // and once more, of what is mapped by now
+    await whileOpen(path(), writeEveryWay);
+  });
+
+  it('on a volume that has snapshots, or gets one meanwhile', async () => {
+    const origin = await createVolume(GROUP, 'origin', '16M');
+    await createSnapshot(GROUP, 'origin', 'before', { size: '8M', chunkSize: '16k' });
+    await whileOpen(origin, writeEveryWay);
+    await whileOpen(origin, async (target) => {
+      await writeEveryWay(target);
+      await lv('lvcreate', '-s', '-n', 'meanwhile', '-L', '8M', `${GROUP}/origin`);
+      await writeEveryWay(target);
+    });
+    await lv('lvremove', '-f', `${GROUP}/origin`);
+  });
+});
+
+describe('what others do meanwhile', () => {
+  it('to a volume is met by what the kernel counted, though they are gone', async () => {
+    for (const path of [volume, lab.volume]) {
+      const writing = whileOpen(path, async (target) => {
+        await writeEveryWay(target);
+        await dd(path, 'direct');
+        await writeEveryWay(target);
+      });
+      await expectMet(writing, /not known: it is written by another program too, which .* \(4096 bytes, as/);
+      await expectMet(
+        whileOpen(path, () => dd(path, 'sync')),
+        /written by another program/,
+      );
+    }
+    const discarding = whileOpen(lab.volume, () => run(['blkdiscard', '-f', '-l', '1M', lab.volume]));
+    await expectMet(discarding, /\(1048576 bytes, as the kernel counts\)/);
+  });
+
+  it('is nothing where they only read', async () => {
+    await whileOpen(volume, async (target) => {
+      await writeEveryWay(target);
+      await run(['dd', `if=${volume}`, 'of=/dev/null', 'bs=1M', 'status=none']);
+      await run(['blkid', '-p', volume]).catch(() => undefined);
+      const reader = spawn('sh', ['-c', 'exec 3<"$1"; echo open; exec sleep 60', 'sh', volume]);
+      sleepers.push(reader);
+      await once(reader.stdout, 'data');
+    });
+  });
+
+  it('is named while they are there: an opener, a loop device', async () => {
+    const opening = whileOpen(volume, async () => {
+      const qemu = spawn('sh', ['-c', 'exec 3<>"$1"; echo open; exec sleep 60', 'sh', volume]);
+      sleepers.push(qemu);
+      await once(qemu.stdout, 'data');
+    });
+    await expectMet(opening, /plain: no longer ours alone, .*: it is open in process \d+ \(sleep\)/);
+    for (const sleeper of sleepers.splice(0)) {
+      sleeper.kill('SIGKILL');
+      await once(sleeper, 'exit');
+    }
+    const showing = whileOpen(volume, () => run(['losetup', '/dev/loop0', volume]));
+    await expectMet(showing, /it is shown by the loop device \/dev\/loop0/);
+    await run(['losetup', '-d', '/dev/loop0']);
+  });
+});

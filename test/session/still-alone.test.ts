@@ -1,0 +1,107 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { ChangeSource } from '../../src/changes/change-source.js';
+import { UnsafeTargetError } from '../../src/errors.js';
+import { startLocalReceiver } from '../../src/jobs/local-far-side.js';
+import { runSender, SenderRun } from '../../src/session/sender.js';
+import { DEFAULT_POLICY, type ApplyPolicy } from '../../src/target/apply-policy.js';
+import type { OpenTarget } from '../../src/target/open-target.js';
+import { recoverTarget } from '../../src/target/recover.js';
+import { changesOf, volumeOf } from '../support/change-source.js';
+import type { MemoryDevice } from '../support/memory-device.js';
+import { openInMemory } from '../support/open-target.js';
+import { pool } from '../support/streams.js';
+import { quietSurroundings } from '../support/surroundings.js';
+
+/* What becomes of a run that finds at its end that someone else came to use the target; how it finds that is shown in
+ * test/target/open-target.test.ts and test/kernel/still-alone.test.ts. */
+
+const CHUNKS = 8;
+const IN_USE = 'no longer ours alone, so what it holds is not known: it is open in process 7 (qemu)';
+
+let parent: string;
+beforeAll(() => {
+  parent = mkdtempSync(join(tmpdir(), 'lvmsync-alone-'));
+});
+afterAll(() => {
+  rmSync(parent, { recursive: true });
+});
+
+/** Sends a source to a target that is found to be in use at its end. */
+async function send(device: MemoryDevice, source: ChangeSource, policy: Partial<ApplyPolicy> = {}) {
+  const target = openInMemory(device, parent);
+  await target.record.write({ is: 'exactly', identity: 'BASE', from: null });
+  const about = quietSurroundings();
+  const inUse = { ...target, checkStillAlone: () => Promise.reject(new UnsafeTargetError('/dev/t', IN_USE)) };
+  const whole = { ...DEFAULT_POLICY, ...policy };
+  const run = async (opened: OpenTarget) => {
+    const open = () => Promise.resolve(opened);
+    const { far, outcome } = startLocalReceiver(open, whole, about, pool());
+    const options = { proofs: true, dryRun: false };
+    const [sent] = await Promise.allSettled([
+      runSender(far, source, options, about, pool(), new SenderRun()),
+    ]);
+    await outcome;
+    return sent;
+  };
+  const sent = await run(inUse);
+  const record = JSON.parse(readFileSync(join(target.folder, 'state.json'), 'utf8')) as object;
+  return { target, about, sent, record, again: () => run(target) };
+}
+
+const changes = () => ({ ...changesOf(volumeOf(CHUNKS, 2), [[3]]), result: 'RESULT' });
+const copy = (): ChangeSource => ({
+  ...changesOf(volumeOf(CHUNKS, 2), [[0, 1, 2, 3, 4, 5, 6, 7]]),
+  ...{ base: null, result: 'RESULT', scope: 'full' as const },
+  dataProof: () => Promise.resolve('read-only RESULT'),
+});
+
+describe('a target that someone else came to use', () => {
+  it('gets no success and no name, and its journal takes back what was written', async () => {
+    const device = volumeOf(CHUNKS, 1);
+    const { target, about, sent, record, again } = await send(device, changes());
+    expect(sent).toMatchObject({ status: 'rejected', reason: { code: 'UNSAFE_TARGET' } });
+    expect(record).toEqual({});
+    const said =
+      /half-written; "lvmsync recover .*" takes it back .*; what others wrote stays: "lvmsync --scan"/;
+    expect(about.notices.join('\n')).toMatch(said);
+    expect(await recoverTarget(target, about)).toMatchObject({ kind: 'taken back' });
+    expect(device.bytes.equals(volumeOf(CHUNKS, 1).bytes)).toBe(true);
+    expect((await again()).status).toBe('fulfilled');
+  });
+
+  it('keeps the way back where that meets someone, too', async () => {
+    const device = volumeOf(CHUNKS, 1);
+    const { target, about } = await send(device, changes());
+    const inUse = {
+      ...target,
+      checkStillAlone: () => Promise.reject(new UnsafeTargetError('/dev/t', IN_USE)),
+    };
+    await expect(recoverTarget(inUse, about)).rejects.toThrow(IN_USE);
+    expect(await recoverTarget(target, about)).toMatchObject({ kind: 'taken back' });
+  });
+
+  it('is not gone on with by its next run, but taken back to the start', async () => {
+    const { about, again } = await send(volumeOf(CHUNKS, 1), changes());
+    expect(await again()).toMatchObject({ status: 'fulfilled', value: { resumedBytes: 0 } });
+    expect(about.notices.join('\n')).toContain('taken back to what it held before');
+  });
+
+  it('is half-copied after a full copy, which begins anew', async () => {
+    const { about, sent, record, again } = await send(volumeOf(CHUNKS, 1), copy());
+    expect(sent).toMatchObject({ status: 'rejected', reason: { code: 'UNSAFE_TARGET' } });
+    expect(record).toMatchObject({ is: 'copying', identity: 'RESULT' });
+    expect(record).not.toHaveProperty('copied');
+    expect(about.notices.join('\n')).toContain('half-copied: run the copy again');
+    expect(await again()).toMatchObject({ status: 'fulfilled', value: { resumedBytes: 0 } });
+  });
+
+  it('has no name after a run without a journal either', async () => {
+    const { about, sent, record } = await send(volumeOf(CHUNKS, 1), changes(), { journal: false });
+    expect(sent.status).toBe('rejected');
+    expect(record).toEqual({});
+    expect(about.notices.join('\n')).toContain('half-written, without a journal');
+  });
+});
