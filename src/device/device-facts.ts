@@ -47,10 +47,20 @@ export async function readDeviceFacts(number: DeviceNumber): Promise<DeviceFacts
  * and 14). Not how many writes there were: an empty flush counts as one there, and a discard does not.
  */
 export async function readWrittenSectors(number: DeviceNumber): Promise<number> {
+  const fields = await readCounts(number);
+  return Number(fields[6]) + Number(fields[13] ?? 0);
+}
+
+/** How many sectors were read from the device since it was activated, as its `stat` counts them (field 3). */
+export async function readReadSectors(number: DeviceNumber): Promise<number> {
+  return Number((await readCounts(number))[2]);
+}
+
+/** The fields of a device's `stat`. Throws DeviceError. */
+async function readCounts(number: DeviceNumber): Promise<string[]> {
   const path = `/sys/dev/block/${number}/stat`;
   try {
-    const fields = (await readFile(path, 'latin1')).trim().split(/\s+/);
-    return Number(fields[6]) + Number(fields[13] ?? 0);
+    return (await readFile(path, 'latin1')).trim().split(/\s+/);
   } catch (error) {
     throw new DeviceError(path, 'read', null, error);
   }

@@ -1,5 +1,6 @@
 import { readFile, realpath, stat, statfs } from 'node:fs/promises';
 import { readWrittenSectors, type DeviceNumber } from '../device/device-facts.js';
+import { countsAnyway } from './counts-anyway.js';
 import { diskOf, groundOf, linkedDevices, readAttribute } from './device-tree.js';
 
 /** Which writes to a device count: also those past a volume that has snapshots, or just its own. */
@@ -107,7 +108,8 @@ async function countWrites(number: DeviceNumber): Promise<string> {
 async function whyBlind(numbers: readonly DeviceNumber[]): Promise<string | null> {
   for (const number of numbers) {
     const holder = (await diskOf(number))?.number ?? number;
-    if ((await readAttribute(`/sys/dev/block/${holder}/queue/iostats`)) === '0')
+    const isOff = (await readAttribute(`/sys/dev/block/${holder}/queue/iostats`)) === '0';
+    if (isOff && !(await countsAnyway(number)))
       return 'the kernel does not count its writes (queue/iostats is 0)';
     const ground = await groundOf(number);
     for (const each of [number, ...ground.numbers]) {

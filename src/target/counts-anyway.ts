@@ -1,0 +1,34 @@
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { allocateAligned, freeAligned } from '../device/aligned-memory.js';
+import { readReadSectors, type DeviceNumber } from '../device/device-facts.js';
+import { nodeOf } from '../lvm/device-node.js';
+import { readAttribute } from './device-tree.js';
+
+/** The largest sector that there is. Bytes. */
+const SECTOR = 4096;
+
+/**
+ * Whether the kernel counts what a device does although its `queue/iostats` is 0. Linux 6.1 counts for a logical volume
+ * whatever that says, and says 0 by default; Linux 7.2 says 1, and with 0 it does not count. So the kernel is tried: it
+ * counts reads and writes in the same place, and a read past the page cache shows whether it does. False where that
+ * cannot be tried.
+ */
+export async function countsAnyway(number: DeviceNumber): Promise<boolean> {
+  // Of a disk's own queue the kernel means what it says.
+  if ((await readAttribute(`/sys/dev/block/${number}/dm/name`)) === null) return false;
+  try {
+    const before = await readReadSectors(number);
+    const file = await open(await nodeOf(number), constants.O_RDONLY | constants.O_DIRECT);
+    const memory = allocateAligned(SECTOR);
+    try {
+      await file.read(memory, 0, SECTOR, 0);
+    } finally {
+      freeAligned(memory);
+      await file.close();
+    }
+    return (await readReadSectors(number)) !== before;
+  } catch {
+    return false;
+  }
+}
