@@ -40,6 +40,19 @@ async function run(boot: RunGuest) {
   return results.map(({ tally }) => tally);
 }
 
+it('a file that vitest does not find is a failure', async () => {
+  const { boot } = guestsThatDieOf({});
+  const [tally] = await run((on, words, report, prefix) =>
+    boot(
+      on,
+      words.filter((file) => file !== 'test/b.test.ts'),
+      report,
+      prefix,
+    ),
+  );
+  expect(tally).toMatchObject({ passed: 2, failures: ['newer/own: did not run: test/b.test.ts'] });
+});
+
 describe('a guest that dies', () => {
   it('of a file is started again for the files it had left, and the file has a second chance on the own kernel', async () => {
     const { boot, booted } = guestsThatDieOf({ newer: ['test/b.test.ts'] });
@@ -61,6 +74,13 @@ describe('a guest that dies', () => {
     };
     const [tally] = await run(silent);
     expect(tally?.failed).toBe(0);
+  });
+
+  it('after its last file is a failure: nobody knows what vitest said', async () => {
+    const { boot } = guestsThatDieOf({});
+    const lateDeath: RunGuest = async (...words) => ({ ...(await boot(...words)), died: [] });
+    const [tally] = await run(lateDeath);
+    expect(tally?.failures).toContain('newer/own: the guest died at its end');
   });
 
   it('before its first file is a failure, and is not started for ever', async () => {

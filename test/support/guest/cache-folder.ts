@@ -1,6 +1,8 @@
-import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import path from 'node:path';
+
+const DAY_MS = 24 * 3600 * 1000;
 
 /**
  * Where what a guest needs and npm does not bring is kept from one run to the next, for all checkouts of this user:
@@ -10,6 +12,8 @@ export function cacheFolder(): string {
   const caches = process.env['XDG_CACHE_HOME'] ?? path.join(homedir(), '.cache');
   const folder = path.join(caches, 'lvmsync-test');
   mkdirSync(folder, { recursive: true, mode: 0o700 });
+  // Kernels and programs are started from it.
+  if (statSync(folder).uid !== process.getuid?.()) throw new Error(`${folder}: it is another user's`);
   return folder;
 }
 
@@ -22,6 +26,7 @@ export function cacheFolder(): string {
 export async function cachedFolder(name: string, make: (folder: string) => Promise<void>): Promise<string> {
   const place = path.join(cacheFolder(), name);
   if (existsSync(place)) return place;
+  removeOldDrafts(name);
   const draft = mkdtempSync(`${place}.`);
   try {
     await make(draft);
@@ -32,4 +37,12 @@ export async function cachedFolder(name: string, make: (folder: string) => Promi
     if (!existsSync(place)) throw error;
   }
   return place;
+}
+
+/** What runs that were killed left: nobody makes one thing for a day. */
+function removeOldDrafts(name: string): void {
+  const drafts = readdirSync(cacheFolder()).filter((each) => each.startsWith(`${name}.`));
+  for (const draft of drafts.map((each) => path.join(cacheFolder(), each))) {
+    if (Date.now() - statSync(draft).mtimeMs > DAY_MS) rmSync(draft, { recursive: true, force: true });
+  }
 }

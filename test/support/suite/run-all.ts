@@ -16,6 +16,7 @@ const SYSTEMS: readonly SystemName[] = ['newer/own', 'own/own', 'newer/debian13'
 /** The test files that run on Debian 13 as well. */
 const CORE_FILES = [
   ...['local-sync', 'ssh', 'thin', 'snapback', 'view', 'instant', 'copy', 'interrupted'],
+  ...['lvm-settings', 'lvm-waits', 'thin-tools'],
 ].map((name) => `test/kernel/${name}.test.ts`);
 
 /** Seconds of each part, for the reader. */
@@ -33,6 +34,8 @@ async function timed<T>(part: string, work: () => Promise<T>): Promise<T> {
 function chooseItems({ systems }: Guests): { items: KernelItem[]; without: string[] } {
   const choose = (root: string, file: string): GuestSystem | null | undefined =>
     systems.find((system) => system.root.name === root && canTake(system, file));
+  const lost = CORE_FILES.filter((file) => !kernelTestFiles().includes(file));
+  if (lost.length > 0) throw new Error(`no such test files: ${lost.join(' ')}`);
   const canBoot = systems.some(({ root }) => root.name === 'own');
   const wanted = [
     ...kernelTestFiles().map((file) => ({ root: 'own', file, system: choose('own', file) })),

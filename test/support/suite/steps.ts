@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import path from 'node:path';
 import { REPORT_VARIABLE } from './record-results.js';
 import { endedFiles, readReport, type FileEnded } from './report-lines.js';
-import { EMPTY, failure, tallyVitest, type Tally } from './tally.js';
+import { addTallies, EMPTY, failure, tallyVitest, type Tally } from './tally.js';
 
 const CHECKOUT = path.resolve(import.meta.dirname, '../../..');
 
@@ -70,7 +70,11 @@ export async function runProject(
   const variables = { [REPORT_VARIABLE]: report };
   const { status } = await runProgram('vitest', words, 'shown', { variables, folder: node?.folder });
   const name = node === undefined ? project : `${project} on Node ${version}`;
-  return { tally: tallyVitest(name, report, status), ended: endedFiles(readReport(report)) };
+  const ended = endedFiles(readReport(report));
+  // Vitest passes over what it does not find.
+  const isNotRun = (file: string): boolean => !ended.some((each) => each.ended.startsWith(file));
+  const missing = files.filter(isNotRun).map((file) => failure(`${name}: did not run: ${file}`));
+  return { tally: addTallies([tallyVitest(name, report, status), ...missing]), ended };
 }
 
 /** What a program is given beside its words. */
