@@ -23,6 +23,8 @@ export type IoMode = 'auto' | 'direct' | 'buffered';
 export interface OpenOptions {
   /** Write as well; a block device is then held exclusively, so that a mounted one is refused. */
   readonly writable?: boolean;
+  /** False for a file that we made: a link that came in its place since must not lead anywhere else. */
+  readonly followLinks?: false;
   readonly io?: IoMode;
   /** Tells in which unit a block device reads as zeroes once it was discarded, in bytes; null: in none. */
   readonly discardUnitOf?: (number: DeviceNumber) => Promise<number | null>;
@@ -57,6 +59,7 @@ async function openHandle(path: string, stats: Stats, direct: boolean, options: 
   let flags = options.writable === true ? constants.O_RDWR : constants.O_RDONLY;
   // On a block device O_EXCL, without O_CREAT, claims it: it fails while mounted or part of a dm table.
   if (options.writable === true && stats.isBlockDevice()) flags |= constants.O_EXCL;
+  if (options.followLinks === false) flags |= constants.O_NOFOLLOW;
   if (direct) {
     try {
       return { file: await open(path, flags | constants.O_DIRECT), direct };

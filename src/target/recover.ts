@@ -128,11 +128,10 @@ async function takeBack(
   try {
     const old = new OldBytes(file, note.log, saved);
     // What an earlier attempt wrote back a crash may have torn, whatever was flushed before.
-    const mayBeTorn =
-      note.isUndoing === true ? writes.map((write) => ({ ...write, isFlushed: false })) : writes;
+    const mayBeTorn = note.isUndoing ? writes.map((write) => ({ ...write, isFlushed: false })) : writes;
     const advice = `to write the old bytes all the same: ${recoverWords} --force=base (they are in ${note.log})`;
     if (!evenIfChanged) await checkWrites(device, mayBeTorn, old, advice, signal);
-    await noteUndoing(folder, note);
+    await noteUndoing(folder);
     return await writeOld(device, saved, old, signal);
   } finally {
     await file.close();

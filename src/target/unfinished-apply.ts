@@ -64,7 +64,7 @@ async function takeUp(
   if (!isInOrder(contents, place)) return null;
   // Within one run, seconds later, it is enough that nobody wrote; else all of it is looked at.
   const isUntouched =
-    note.left !== undefined && note.left.run === header.run && note.left.stamp === (await record.stamp());
+    !note.isUndoing && note.left?.run === header.run && note.left?.stamp === (await record.stamp());
   if (!isUntouched && !(await holdsAllBefore(place, device, contents, signal))) return null;
   const bytes = await takeBackTo(place, target, contents, note, signal);
   const journal = await Journal.continue(folder, note, { ...contents, place });
