@@ -9,10 +9,19 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/kernel/**', 'test/crash/**', 'test/**/*.exhaustive.test.ts'],
+          exclude: ['test/kernel/**', 'test/crash/**', 'test/**/*.{exhaustive,mocked}.test.ts'],
           // a process for each file, and all modules anew in it, took half of the time: what a test changes, it puts back
           isolate: false,
           // none takes long, but a busy machine may be slow
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        // Unit tests that put a module of their own in place of Node's: each in a process of its own.
+        test: {
+          name: 'unit-mocked',
+          include: ['test/**/*.mocked.test.ts'],
           testTimeout: 60_000,
           hookTimeout: 60_000,
         },

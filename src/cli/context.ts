@@ -1,7 +1,6 @@
 import { hostname, userInfo, homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import { createRequire } from 'node:module';
-import type { Writable } from 'node:stream';
 import type { ByteSource } from '../byte-channel.js';
 import { ProcessSpawner } from '../host/spawner.js';
 import { silentNotice, silentProgress, type Surroundings } from '../host/surroundings.js';
@@ -10,6 +9,7 @@ import type { HostSelf } from '../jobs/examine-host.js';
 import { makeHarmless } from '../transport/stderr-lines.js';
 import { defaultSshSettings, type SshSettings } from '../transport/ssh/index.js';
 import { standardInput } from './standard-input.js';
+import { standardOutput, type Output } from './standard-output.js';
 import { openTerminalPrompter } from './terminal-prompter.js';
 import { terminalProgress, type Verbosity } from './terminal.js';
 
@@ -17,7 +17,7 @@ import { terminalProgress, type Verbosity } from './terminal.js';
 export interface Context {
   /** Standard input; the name says in errors who was read from. */
   readonly input: (name: string) => ByteSource;
-  readonly stdout: Writable & { readonly isTTY?: boolean; readonly columns?: number };
+  readonly stdout: Output;
   readonly version: string;
   /** How hosts are reached by ssh; a batch asks nobody. */
   readonly ssh: (batch: boolean) => SshSettings;
@@ -39,7 +39,7 @@ export function processContext(signal: AbortSignal): Context {
   };
   return {
     input: standardInput,
-    stdout: process.stdout,
+    stdout: standardOutput(),
     version,
     say,
     ssh: (batch) => sshSettings(batch, signal),

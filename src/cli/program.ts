@@ -3,20 +3,34 @@ import { LvmsyncError, UsageError } from '../errors.js';
 import { commandNamed } from './commands/words.js';
 import type { Context } from './context.js';
 import { exitCodeOf, SUCCESS } from './exit-code.js';
+import { watchOutput } from './standard-output.js';
 
-/** Runs the words of a command line; resolves to the exit status, every failure said in one line. */
+/**
+ * Runs the words of a command line; resolves to the exit status, every failure said in one line. No status but that of
+ * another failure stands where what was to go to stdout could not be written.
+ */
 export async function runProgram(words: readonly string[], context: Context): Promise<number> {
+  const endOutput = watchOutput(context.stdout);
   let status = SUCCESS;
   let program = 'lvmsync';
   try {
     const name = commandNamed(words[0]);
     const command = await build(name, context, (given) => (status = given));
     program = command.name();
-    await command.parseAsync(name === null ? words : words.slice(1), { from: 'user' });
+    await command
+      .parseAsync(name === null ? words : words.slice(1), { from: 'user' })
+      .catch(refuseUnlessAnswered);
+    await endOutput();
     return status;
   } catch (error) {
+    await endOutput().catch(() => undefined);
     return sayFailure(error, program, context);
   }
+}
+
+/** Commander throws also where it has printed what was asked for: --help and --version. */
+function refuseUnlessAnswered(error: unknown): void {
+  if (!(error instanceof CommanderError) || error.exitCode !== 0) throw error;
 }
 
 async function build(
@@ -76,8 +90,6 @@ async function choose(
 
 function sayFailure(error: unknown, program: string, context: Context): number {
   if (error instanceof CommanderError) {
-    // --help and --version end this way too.
-    if (error.exitCode === 0) return SUCCESS;
     const problem = error.message.replace(/^error: /, '').replace(/\.$/, '');
     return sayFailure(new UsageError(`${problem} (see ${program} --help)`), program, context);
   }

@@ -24,6 +24,8 @@ export type IoMode = 'auto' | 'direct' | 'buffered';
 export interface OpenOptions {
   /** Write as well; a block device is then held exclusively, so that a mounted one is refused. */
   readonly writable?: boolean;
+  /** False for a file that we made: a link that came in its place since must not lead anywhere else. */
+  readonly followLinks?: false;
   readonly io?: IoMode;
   /** Only the first so many bytes of it. */
   readonly most?: number;
@@ -44,11 +46,11 @@ export async function openLocalDevice(path: string, options: OpenOptions): Promi
     if (options.writable === true) throw new UnsafeTargetError(path, problem);
     throw new DeviceError(path, 'open', null, problem);
   }
-  const { writable = false, io = 'auto' } = options;
+  const { writable = false, followLinks = true, io = 'auto' } = options;
   if (writable) await refuseReadOnly(path, stats);
   const mustBeDirect = io === 'direct';
   const direct = mustBeDirect || (io === 'auto' && stats.isBlockDevice());
-  const handle = await openHandle(path, stats, direct, { writable, mustBeDirect });
+  const handle = await openHandle(path, stats, direct, { writable, followLinks, mustBeDirect });
   try {
     return await describe(path, handle.file, handle.direct, options);
   } catch (error) {

@@ -1,18 +1,48 @@
+import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { link, lstat, mkdir, open, readFile, rename, unlink } from 'node:fs/promises';
+import { link, lstat, mkdir, open, readFile, rename, unlink, type FileHandle } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { DeviceError, isErrno } from '../errors.js';
 
-/** Replaces a small file as a whole: after a crash it is the old one or the new one. Throws DeviceError. */
+/** Fails where the name is taken, also by a link: in a folder that others can write to, it might lead anywhere. */
+const EXCLUSIVELY = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+
+/** Opens a new file that only its owner can read, for writing. Throws what `open` throws, EEXIST where the name is taken. */
+export async function openNew(path: string): Promise<FileHandle> {
+  return await open(path, EXCLUSIVELY, 0o600);
+}
+
+/**
+ * Replaces a small file as a whole: after a crash it is the old one or the new one. Where it fails, nothing is left of
+ * the new one. Throws DeviceError.
+ */
 export async function writeDurably(path: string, text: string): Promise<void> {
-  const next = `${path}.new`;
+  // Nobody can take a name beforehand that nobody can guess.
+  const next = `${path}.${randomBytes(8).toString('hex')}.new`;
   await attempt(path, 'write', async () => {
-    const file = await open(next, 'w', 0o600);
-    await file
-      .writeFile(text)
-      .then(() => file.sync())
-      .finally(() => file.close());
-    await rename(next, path);
+    const file = await openNew(next);
+    try {
+      await file
+        .writeFile(text)
+        .then(() => file.sync())
+        .finally(() => file.close());
+      await rename(next, path);
+    } catch (error) {
+      await unlink(next).catch(() => undefined);
+      throw error;
+    }
+  });
+  await syncFolderOf(path);
+}
+
+/** Makes an empty file, for good; one that is there already does as well. Throws DeviceError. */
+export async function markDurably(path: string): Promise<void> {
+  await attempt(path, 'write', async () => {
+    const file = await openNew(path).catch((error: unknown) => {
+      if (isErrno(error, 'EEXIST')) return null;
+      throw error;
+    });
+    await file?.close();
   });
   await syncFolderOf(path);
 }
@@ -48,7 +78,7 @@ export async function giveName(from: string, to: string): Promise<void> {
       if (isErrno(error, 'EEXIST') && (await isSameFile(from, to))) return;
       // Some file systems know no second name: there the new one is taken first.
       if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP'].some((code) => isErrno(error, code))) throw error;
-      await (await open(to, 'wx')).close();
+      await (await openNew(to)).close();
       await rename(from, to);
     });
   });

@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { access, open, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DeviceError, LockedError } from '../errors.js';
+import { DeviceError, isErrno, LockedError } from '../errors.js';
 import { makePrivateFolder } from './durable-file.js';
 import { askToGiveWay, forgetAsking } from './succession.js';
 import { tryToLock, type LockKind } from './system-calls.js';
@@ -16,6 +16,8 @@ const MOST_WORDS = 4096;
 /** How long a lock may outlive its holder: a command that it was just starting has its files open for a moment. */
 const PATIENCE_MS = 2000;
 const PAUSE_MS = 25;
+
+const NO_ROOM = ['ENOSPC', 'EDQUOT'];
 
 /** Who holds a lock that it has not signed yet. */
 const JUST_BEGUN = 'another lvmsync that has just begun';
@@ -64,9 +66,9 @@ export async function lockFile(
   try {
     const lock = () => attempt(path, 'lock', () => lockUnlessHeld(file, 'exclusive'));
     if (!(await lock()) && !(await succeed(dirname(path), file, holder.run ?? null, lock))) {
-      throw lockedBy(subject, (await readHolder(file)) || nameless, path);
+      throw lockedBy(subject, (await readHolder(file)).words || nameless, path);
     }
-    await attempt(path, 'write', () => writeHolder(file, holder));
+    await attempt(path, 'write', () => sign(file, holder));
   } catch (error) {
     await file.close();
     throw error;
@@ -98,10 +100,10 @@ export async function shareLockFile(path: string, subject: string): Promise<RunL
     await file.truncate(0).catch(() => undefined);
     return { release: () => attempt(path, 'close', () => file.close()) };
   }
-  const holder = await readHolder(file).catch(() => '');
+  const holder = await readHolder(file).catch(() => NOBODY);
   await file.close();
   if (isShared === null) return null;
-  throw lockedBy(subject, holder || JUST_BEGUN, path);
+  throw lockedBy(subject, holder.words || JUST_BEGUN, path);
 }
 
 function lockedBy(subject: string, holder: string, path: string): LockedError {
@@ -119,7 +121,7 @@ async function lockUnlessHeld(file: FileHandle, kind: LockKind): Promise<boolean
 
 /** Whether the process that the lock names is there no more. */
 async function isLeftBehind(file: FileHandle): Promise<boolean> {
-  const pid = /^process (\d+) /.exec(await readHolder(file))?.[1];
+  const pid = /^process (\d+) /.exec((await readHolder(file)).words)?.[1];
   if (pid === undefined) return false;
   return await access(`/proc/${pid}`).then(
     () => false,
@@ -134,7 +136,7 @@ async function succeed(
   run: string | null,
   lock: () => Promise<boolean>,
 ): Promise<boolean> {
-  if (run === null || !(await readHolder(file)).endsWith(wordsOf(run))) return false;
+  if (run === null || (await readHolder(file)).run !== run) return false;
   await askToGiveWay(folder, run);
   try {
     for (let waited = 0; waited < GIVING_WAY_MS; waited += TRY_EVERY_MS) {
@@ -147,31 +149,37 @@ async function succeed(
   }
 }
 
-/** How a run stands at the end of a lock file. */
-function wordsOf(run: string): string {
-  return `, run ${run}`;
-}
-
 async function openLockFile(path: string): Promise<FileHandle> {
   // No link is followed: whatever it points to would be emptied.
   return await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
 }
 
-async function writeHolder(
-  file: FileHandle,
-  { what, pid, startedAt, run = null }: LockHolder,
-): Promise<void> {
-  const doing = `process ${pid} (${what.replace(/\s+/g, ' ')}), since ${startedAt.toISOString()}`;
-  const words = `${doing}${run === null ? '' : wordsOf(run)}\n`;
+/** Says in the lock's file whose it is. Without room for that it is held all the same: to recover must need none. */
+async function sign(file: FileHandle, { what, pid, startedAt, run = null }: LockHolder): Promise<void> {
+  const words = `process ${pid} (${what.replace(/\s+/g, ' ')}), since ${startedAt.toISOString()}\n`;
   await file.truncate(0);
-  await file.write(words, 0);
+  await file.write(`${words}${run ?? ''}`, 0).catch(async (error: unknown) => {
+    if (!NO_ROOM.some((code) => isErrno(error, code))) throw error;
+    // Half a name would deceive.
+    await file.truncate(0);
+  });
 }
 
-/** Empty where nobody is named: also for the moment between taking the lock and signing it. */
-async function readHolder(file: FileHandle): Promise<string> {
+/** What a lock's file says of who holds it. */
+interface SignedHolder {
+  /** For whoever comes second. Empty where nobody is named: also for the moment between taking the lock and signing it. */
+  readonly words: string;
+  /** Told to nobody, as who knows it can ask the holder to give way. */
+  readonly run: string | null;
+}
+
+const NOBODY: SignedHolder = { words: '', run: null };
+
+async function readHolder(file: FileHandle): Promise<SignedHolder> {
   const bytes = Buffer.alloc(MOST_WORDS);
   const { bytesRead } = await file.read(bytes, 0, MOST_WORDS, 0);
-  return bytes.toString('utf8', 0, bytesRead).trim();
+  const [words = '', ...rest] = bytes.toString('utf8', 0, bytesRead).split('\n');
+  return { words, run: rest.join('\n') || null };
 }
 
 async function attempt<T>(

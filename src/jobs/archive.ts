@@ -3,17 +3,15 @@ import { join } from 'node:path';
 import { DeviceError, FormatError, LvmsyncError, TruncatedStreamError } from '../errors.js';
 import { removeDurably } from '../host/durable-file.js';
 import type { Surroundings } from '../host/surroundings.js';
-import type { Archive } from '../snapback/archive.js';
 import { listArchives, type ListedArchive } from '../snapback/archive-folder.js';
 import { keepingArchives, lockArchives } from '../snapback/folder-lock.js';
 import { checkArchive } from '../snapback/check-archive.js';
-import { planCombination } from '../snapback/combination.js';
 import type { KeepRules } from '../snapback/keep-rules.js';
 import { UNFINISHED } from '../snapback/new-archive.js';
+import { planUndos } from '../snapback/plan-undos.js';
 import { COMBINATION, planPruning, type PrunePlan, type UnprunedUndos } from '../snapback/pruning.js';
 import { forgetPruneIntent, readPruneIntent, writePruneIntent } from '../snapback/prune-intent.js';
-import { ArchiveProofs } from '../snapback/proofs.js';
-import { openUndo, undosOf, type Undo } from '../snapback/states.js';
+import { undosOf, type Undo } from '../snapback/states.js';
 import { isThere } from '../target/journal.js';
 import { saveCombination } from './combine.js';
 
@@ -149,15 +147,8 @@ async function combineUndos(
   about: Surroundings,
 ): Promise<number> {
   const out = await freeName(folder, name);
-  const archives: Archive[] = [];
-  const proofs: ArchiveProofs[] = [];
-  for (const undo of undos) {
-    const opened = await openUndo(undo);
-    archives.push(opened);
-    proofs.push(await ArchiveProofs.read(opened));
-  }
-  const kept = ArchiveProofs.join(archives, proofs);
-  const size = await saveCombination(out, planCombination(archives), null, kept, about);
+  const { plan, proofs } = await planUndos(undos, about.signal);
+  const size = await saveCombination(out, plan, null, proofs, about);
   // What it is made of goes: a fault of ours, or of the disk, must show before that.
   await checkArchive(out, about.signal);
   return size;

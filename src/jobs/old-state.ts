@@ -1,6 +1,7 @@
 import type { LendBuffer } from '../byte-channel.js';
 import { BufferPool } from '../device/aligned-memory.js';
 import type { Surroundings } from '../host/surroundings.js';
+import { openArchive } from '../snapback/archive.js';
 import type { Combination } from '../snapback/combination.js';
 import { proveBase } from '../snapback/prove-base.js';
 import { readCombination } from '../snapback/read-combination.js';
@@ -12,7 +13,11 @@ export function oldStateOf(combination: Combination, { signal }: Pick<Surroundin
   const { archives, volumeSize, base, result, extents } = combination;
   return {
     ...{ volumeSize, base, result },
-    proveBase: (target) => proveBase(target, archives, signal),
+    proveBase: async (target) => {
+      // Opened anew: a plan keeps no archive's index.
+      const opened = await Promise.all(archives.map(({ path }) => openArchive(path)));
+      return await proveBase(target, opened, signal);
+    },
     extents: () => extents,
     blocks: () => readCombination(combination, { lend: new BufferPool(ARCHIVE_MEMORY).lend, signal }),
   };

@@ -1,7 +1,7 @@
 import type { BlockDevice } from '../device/block-device.js';
 import type { Surroundings } from '../host/surroundings.js';
-import type { Archive } from '../snapback/archive.js';
-import { ArchiveProofs, touches } from '../snapback/proofs.js';
+import { Layers } from '../snapback/layers.js';
+import { ArchiveProofs } from '../snapback/proofs.js';
 import { openUndo, type States, type Undo } from '../snapback/states.js';
 import { holdsProof } from '../target/base-check.js';
 
@@ -17,10 +17,13 @@ export async function findProvedState(
   states: States,
   about: Surroundings,
 ): Promise<string | null> {
+  const differing = new Set<Undo>();
   for (const head of states.heads) {
     for (const state of states.waysFrom(head).keys()) {
       const verdicts = new Set<Verdict>();
-      for (const undo of states.undosFrom(state)) verdicts.add(await judge(target, undo, states, about));
+      for (const undo of states.undosFrom(state)) {
+        verdicts.add(await judge(target, undo, states, differing, about));
+      }
       if (verdicts.has('holds')) return state;
       if (verdicts.has('unknown') && !verdicts.has('differs')) break;
     }
@@ -33,22 +36,35 @@ type Verdict = 'holds' | 'differs' | 'unknown';
 /**
  * Whether a target holds all that an undo says of its base, and what the undos behind it say of the states before
  * that, where nothing has changed since: else blocks that only came and went could make one state pass for another.
+ *
+ * @param differing undos whose bases the target is known not to hold; more are added
  */
-async function judge(target: BlockDevice, head: Undo, states: States, about: Surroundings): Promise<Verdict> {
-  const later: Archive[] = [];
-  const seen = new Set<string>();
+async function judge(
+  target: BlockDevice,
+  head: Undo,
+  states: States,
+  differing: Set<Undo>,
+  about: Surroundings,
+): Promise<Verdict> {
+  if (differing.has(head)) return 'differs';
+  const later = new Layers();
+  const seen = new Map<string, Undo>();
   let isHeadProved = false;
   for (let undo: Undo | undefined = head; undo !== undefined; undo = states.undosFrom(undo.result)[0]) {
     if (seen.has(undo.base)) break;
-    seen.add(undo.base);
+    seen.set(undo.base, undo);
     const archive = await openUndo(undo);
     for (const proof of await ArchiveProofs.read(archive)) {
       about.signal.throwIfAborted();
-      if (later.some(({ extents }) => touches(extents, proof))) continue;
-      if (proof.offset + proof.length > target.size || !(await holdsProof(target, proof))) return 'differs';
+      if (later.touch(proof)) continue;
+      if (proof.offset + proof.length > target.size || !(await holdsProof(target, proof))) {
+        // Of the states on the way here the target holds none either: fewer undos lie between them and this proof.
+        for (const each of seen.values()) differing.add(each);
+        return 'differs';
+      }
       if (undo === head) isHeadProved = true;
     }
-    later.push(archive);
+    later.add(archive.extents);
   }
   return isHeadProved ? 'holds' : 'unknown';
 }

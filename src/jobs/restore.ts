@@ -3,12 +3,11 @@ import { BaseMismatchError, UnsafeTargetError, UsageError } from '../errors.js';
 import { makerOf, stateDirOf, type Surroundings } from '../host/surroundings.js';
 import type { ReceiveSummary } from '../session/apply-stream.js';
 import { applyIncoming } from '../session/receive-stream.js';
-import type { Archive } from '../snapback/archive.js';
 import { listArchives } from '../snapback/archive-folder.js';
 import { checkArchive } from '../snapback/check-archive.js';
-import { planCombination } from '../snapback/combination.js';
+import { CombinationPlanner } from '../snapback/combination.js';
 import { keepingArchives } from '../snapback/folder-lock.js';
-import { ArchiveProofs } from '../snapback/proofs.js';
+import { planUndos } from '../snapback/plan-undos.js';
 import { proveBase } from '../snapback/prove-base.js';
 import { streamOf } from '../snapback/restore-stream.js';
 import { openUndo, States, undosOf, type Undo } from '../snapback/states.js';
@@ -210,20 +209,14 @@ async function applyWay(
   policy: ApplyPolicy,
   about: Surroundings,
 ): Promise<ReceiveSummary> {
-  const archives: Archive[] = [];
-  const proofs: ArchiveProofs[] = [];
-  for (const undo of way) {
-    about.signal.throwIfAborted();
-    const opened = await openUndo(undo);
-    // All of each archive is read and checked before the first write.
-    proofs.push(await ArchiveProofs.read(opened));
-    archives.push(opened);
-  }
-  const plan = planCombination(archives);
+  // All of each archive is read and checked before the first write.
+  const { plan, proofs } = await planUndos(way, about.signal);
   const header = headerOfCombination(plan, makerOf(about));
   const { lend } = new BufferPool(RECEIVE_MEMORY);
-  const incoming = streamOf(plan, header, ArchiveProofs.join(archives, proofs), lend, about.signal);
-  const prove: ProveBase = (device) => proveBase(device, archives, about.signal, proofs);
+  const incoming = streamOf(plan, header, proofs, lend, about.signal);
+  // Only where the target's state is not sure: then all archives are read once more.
+  const prove: ProveBase = async (device) =>
+    await proveBase(device, await Promise.all(way.map(openUndo)), about.signal);
   const options = { what: 'archives', target, policy, isSession: false, proveBase: prove };
   return await applyIncoming(incoming, options, about);
 }
@@ -236,13 +229,13 @@ async function mergeWay(
   about: Surroundings,
 ): Promise<Pick<ReceiveSummary, 'changedBytes' | 'blocks'>> {
   const targetName = target.device.path;
-  const archives: Archive[] = [];
+  const planner = new CombinationPlanner();
   for (const undo of way) {
     // Without the run that reads what it needs.
     if (policy.dryRun) await checkArchive(undo.archive.path, about.signal);
-    archives.push(await openUndo(undo));
+    planner.add(await openUndo(undo));
   }
-  const plan = planCombination(archives);
+  const plan = planner.plan();
   if (!policy.dryRun) {
     const stateDir = stateDirOf(policy.stateDir, about);
     await rollBackOpen(target, plan, { targetName, stateDir, forceBase: policy.forceBase }, about);

@@ -90,7 +90,8 @@ export async function viewStore(
     const most = sizeForAll(plan);
     await makeSparseFile(path, spareBytes === null ? most : Math.min(most, plan.usedBytes + spareBytes));
     try {
-      const store = await openLocalDevice(path, { writable: true, spawner: about.spawner });
+      const ours = { writable: true, followLinks: false, spawner: about.spawner } as const;
+      const store = await openLocalDevice(path, ours);
       const material = { plan, old, target: device };
       await writeStore(store, material, lendForStore(), about).finally(() => store.close());
     } catch (error) {

@@ -48,7 +48,10 @@ export async function receiveStream(
   about: Surroundings,
   lend: LendBuffer,
 ): Promise<ReceiveSummary> {
-  const incoming = await openIncomingStream(interruptible(source, about.signal), lend, options.what);
+  const { what, target } = options;
+  const { path, size } = target.device;
+  const end = { path, size, notice: about.notice };
+  const incoming = await openIncomingStream(interruptible(source, about.signal), lend, what, end);
   return await applyIncoming(incoming, options, about);
 }
 

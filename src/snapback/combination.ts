@@ -1,12 +1,13 @@
 import { BaseMismatchError, UsageError } from '../errors.js';
+import type { Extent } from '../extent.js';
 import type { Archive, ArchiveKind } from './archive.js';
 import type { ExtentTable } from './extent-table.js';
-import { overlay } from './overlay.js';
+import { Layers } from './layers.js';
 
 /** Several archives as one: what has the effect of applying them one after another, each byte once. */
 export interface Combination {
   /** In the order in which they would be applied. An extent's `source` is an index into these. */
-  readonly archives: readonly Archive[];
+  readonly archives: readonly ArchiveFacts[];
   readonly kind: ArchiveKind;
   /** Of the volume: the largest that any of them knows. Bytes. */
   readonly volumeSize: number;
@@ -29,49 +30,78 @@ export interface CombinationWish {
   readonly forceBase?: boolean;
 }
 
-/**
- * Plans the combination of archives that are given in the order in which they would be applied: of undos, that of
- * the last apply comes first. Each one's result must be the next one's base; where one of the two is not known, the
- * order is believed, and `believed` says so. Reads no data; memory is bounded by the indexes.
- *
- * Throws BaseMismatchError, which names both files, where two do not meet; UsageError where there is no archive, or
- * they do not go the same way.
- */
+/** An archive without the places of its blocks, which take memory. */
+export type ArchiveFacts = Omit<Archive, 'extents'>;
+
+/** Plans the combination of archives that are given at once: see `CombinationPlanner`. */
 export function planCombination(archives: readonly Archive[], wish: CombinationWish = {}): Combination {
-  const [first] = archives;
-  const last = archives.at(-1);
-  if (first === undefined || last === undefined) throw new UsageError('name at least one archive');
-  archives.forEach(refuseParts);
-  const believed: string[] = [];
-  archives.slice(1).forEach((archive, index) => {
-    const before = archives[index] ?? first;
-    checkWay(first, archive);
-    believed.push(...checkMeeting(before, archive, wish.forceBase === true));
-  });
-  const layers = archives.map(({ extents: table }) => ({ table, from: 0, to: table.count }));
-  const extents = overlay(layers, (layer) => layer);
-  return {
-    archives,
-    kind: first.kind,
-    volumeSize: Math.max(...archives.map(({ volumeSize }) => volumeSize)),
-    blockSize: archives.map(({ blockSize }) => blockSize).reduce(commonDivisor),
-    base: first.base,
-    result: last.result,
-    extents,
-    bytes: extents.bytes,
-    believed,
-  };
+  const planner = new CombinationPlanner(wish);
+  for (const archive of archives) planner.add(archive);
+  return planner.plan();
+}
+
+/**
+ * Plans the combination of archives that are given one by one, in the order in which they would be applied: of undos,
+ * that of the last apply comes first. Each one's result must be the next one's base; where one of the two is not known,
+ * the order is believed, and `believed` says so. Reads no data; memory goes by what is seen of all the archives.
+ */
+export class CombinationPlanner {
+  private readonly archives: ArchiveFacts[] = [];
+  private readonly layers = new Layers();
+  private readonly believed: string[] = [];
+
+  constructor(private readonly wish: CombinationWish = {}) {}
+
+  /**
+   * Throws BaseMismatchError, which names both files, where it does not meet the one before; UsageError where it does not
+   * go the same way.
+   */
+  add({ extents, ...archive }: Archive): void {
+    refuseParts(archive);
+    const [first] = this.archives;
+    const before = this.archives.at(-1);
+    if (first !== undefined && before !== undefined) {
+      checkWay(first, archive);
+      this.believed.push(...checkMeeting(before, archive, this.wish.forceBase === true));
+    }
+    this.archives.push(archive);
+    this.layers.add(extents);
+  }
+
+  /** Whether any of the archives so far changes some of an extent. */
+  changes(extent: Extent): boolean {
+    return this.layers.touch(extent);
+  }
+
+  /** Throws UsageError where there is no archive. */
+  plan(): Combination {
+    const { archives, believed } = this;
+    const [first] = archives;
+    if (first === undefined) throw new UsageError('name at least one archive');
+    const extents = this.layers.seen();
+    return {
+      archives,
+      kind: first.kind,
+      volumeSize: archives.reduce((most, { volumeSize }) => Math.max(most, volumeSize), 0),
+      blockSize: archives.map(({ blockSize }) => blockSize).reduce(commonDivisor),
+      base: first.base,
+      result: archives.at(-1)?.result ?? null,
+      extents,
+      bytes: extents.bytes,
+      believed,
+    };
+  }
 }
 
 /** Parts of chunks are right only behind the checksums of what they are parts of, which no combination has. */
-function refuseParts({ path, header }: Archive): void {
+function refuseParts({ path, header }: ArchiveFacts): void {
   if (header?.unit === undefined) return;
   throw new UsageError(
     `${path}: it holds only the parts that changed of what its source tracks: write it with --whole-chunks to combine it`,
   );
 }
 
-function checkWay(first: Archive, archive: Archive): void {
+function checkWay(first: ArchiveFacts, archive: ArchiveFacts): void {
   const isSame = archive.kind === first.kind && archive.kind !== 'full';
   if (isSame || (first.kind === 'full' && archive.kind === 'changes')) return;
   throw new UsageError(
@@ -80,7 +110,7 @@ function checkWay(first: Archive, archive: Archive): void {
 }
 
 /** What had to be believed of two archives that follow each other. */
-function checkMeeting(before: Archive, after: Archive, isForced: boolean): string[] {
+function checkMeeting(before: ArchiveFacts, after: ArchiveFacts, isForced: boolean): string[] {
   const { result } = before;
   const { base } = after;
   if (result !== null && base !== null && result === base) return [];
@@ -94,7 +124,7 @@ function checkMeeting(before: Archive, after: Archive, isForced: boolean): strin
   ];
 }
 
-function whyUnknown(before: Archive, after: Archive): string {
+function whyUnknown(before: ArchiveFacts, after: ArchiveFacts): string {
   const proto3 = [before, after].find(({ protocol }) => protocol === 3);
   if (proto3 !== undefined) return `${proto3.path} is PROTO[3], which names no states`;
   return before.result === null

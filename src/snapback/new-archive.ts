@@ -1,9 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
-import { link, open, unlink, type FileHandle } from 'node:fs/promises';
+import { link, unlink, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { DeviceError, isErrno, UsageError } from '../errors.js';
-import { describeRefusal, removeDurably, syncFolderOf } from '../host/durable-file.js';
+import { describeRefusal, openNew, removeDurably, syncFolderOf } from '../host/durable-file.js';
 import { FrameWriter } from '../stream/frame-writer.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { GatheredFile } from '../target/gathered-file.js';
@@ -34,8 +33,7 @@ export class NewArchive {
     if (await isThere(path)) throw alreadyThere(path);
     const name = `.${basename(path)}.${randomBytes(8).toString('hex')}.new`;
     const unfinished = join(dirname(path), name);
-    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
-    const file = await open(unfinished, flags, 0o600).catch((error: unknown) => {
+    const file = await openNew(unfinished).catch((error: unknown) => {
       throw new DeviceError(path, 'open', null, describeRefusal(error));
     });
     const archive = new NewArchive(path, unfinished, file, new GatheredFile(path, file));

@@ -49,21 +49,8 @@ export class ArchiveProofs {
     return new ArchiveProofs(withoutOverlaps(said, false, (_layer, source) => source));
   }
 
-  /**
-   * What archives that are applied one after another say of the state before the first of them: of each, what none
-   * before it changes.
-   *
-   * @param proofs those of each archive, in the same order
-   */
-  static join(archives: readonly Archive[], proofs: readonly ArchiveProofs[]): ArchiveProofs {
-    const said = new ExtentTable();
-    for (const [index, each] of proofs.entries()) {
-      const before = archives.slice(0, index);
-      for (const proof of each) {
-        if (before.some(({ extents }) => touches(extents, proof))) continue;
-        said.add(proof.offset, proof.length, proof.crc, proof.offset, proof.length);
-      }
-    }
+  /** Those that were said first count, and of others nothing that overlaps them. */
+  static joined(said: ExtentTable): ArchiveProofs {
     return new ArchiveProofs(withoutOverlaps(said, true, (_layer, source) => source));
   }
 
@@ -97,6 +84,25 @@ export class ArchiveProofs {
 
   private firstEndingBehind(offset: number): number {
     return firstEndingBehind(this.table, offset);
+  }
+}
+
+/**
+ * What archives that are applied one after another say of the state before the first of them: of each, what none
+ * before it changes.
+ */
+export class JoinedProofs {
+  private readonly said = new ExtentTable();
+
+  /** @param isChanged whether an archive before this one changes some of an extent */
+  add(proofs: ArchiveProofs, isChanged: (extent: Extent) => boolean): void {
+    for (const { offset, length, crc } of proofs) {
+      if (!isChanged({ offset, length })) this.said.add(offset, length, crc, offset, length);
+    }
+  }
+
+  join(): ArchiveProofs {
+    return ArchiveProofs.joined(this.said);
   }
 }
 

@@ -1,8 +1,8 @@
-import type { FileHandle } from 'node:fs/promises';
+import { open, type FileHandle } from 'node:fs/promises';
 import { DeviceError } from '../errors.js';
 
 /** What is read at once, and as much again ahead. Bytes. */
-const WINDOW = 256 * 1024;
+export const WINDOW = 256 * 1024;
 
 /** A part of a file in memory. */
 interface Window {
@@ -14,17 +14,27 @@ interface Window {
 
 /**
  * A file that is read in pieces whose places mostly ascend: small ones out of a window, the next window being read
- * meanwhile, large ones straight into their memory. Takes twice 256 KiB. One call at a time.
+ * meanwhile, large ones straight into their memory. Takes twice a window. One call at a time.
  */
 export class ReadAheadFile {
   private window: Window = { position: 0, bytes: Buffer.alloc(0), length: 0 };
   private spare: Buffer | null = null;
   private ahead: { readonly position: number; readonly read: Promise<Window> } | null = null;
 
-  constructor(
+  private constructor(
     readonly path: string,
-    private readonly file: FileHandle,
+    private readonly windowSize: number,
+    /** Null where it is opened for each window. */
+    private readonly file: FileHandle | null,
   ) {}
+
+  /**
+   * @param staysOpen whether it is open until it is closed, or only while a window is read: of very many files not all
+   * can be open. Throws DeviceError.
+   */
+  static async open(path: string, windowSize: number, staysOpen: boolean): Promise<ReadAheadFile> {
+    return new ReadAheadFile(path, windowSize, staysOpen ? await openFile(path) : null);
+  }
 
   /** Fills `bytes` with what stands at `position`; how many there were, fewer at the file's end. Throws DeviceError. */
   async fill(bytes: Uint8Array, position: number): Promise<number> {
@@ -32,7 +42,8 @@ export class ReadAheadFile {
     while (done < bytes.length) {
       const at = position + done;
       const rest = bytes.length - done;
-      if (rest >= WINDOW && this.ahead?.position !== at) return done + (await this.read(bytes, done, at));
+      if (rest >= this.windowSize && this.ahead?.position !== at)
+        return done + (await this.read(bytes, done, at));
       await this.moveTo(at);
       const count = this.copy(bytes, done, at);
       if (count === 0) break;
@@ -43,7 +54,7 @@ export class ReadAheadFile {
 
   async close(): Promise<void> {
     await this.ahead?.read.catch(() => undefined);
-    await this.file.close();
+    await this.file?.close();
   }
 
   private copy(bytes: Uint8Array, done: number, position: number): number {
@@ -64,16 +75,16 @@ export class ReadAheadFile {
       const isIn = position >= window.position && position < window.position + window.length;
       this.window = isIn ? window : await this.readWindow(window.bytes, position);
     } else {
-      this.window = await this.readWindow(this.spare ?? Buffer.allocUnsafeSlow(WINDOW), position);
+      this.window = await this.readWindow(this.spare ?? Buffer.allocUnsafeSlow(this.windowSize), position);
       this.spare = null;
     }
-    if (this.window.length < WINDOW) {
+    if (this.window.length < this.windowSize) {
       // The file's end.
       this.spare = old.length === 0 ? null : old;
       return;
     }
-    const next = this.window.position + WINDOW;
-    const read = this.readWindow(old.length === 0 ? Buffer.allocUnsafeSlow(WINDOW) : old, next);
+    const next = this.window.position + this.windowSize;
+    const read = this.readWindow(old.length === 0 ? Buffer.allocUnsafeSlow(this.windowSize) : old, next);
     // Its failure is met where its bytes are needed, or never.
     read.catch(() => undefined);
     this.ahead = { position: next, read };
@@ -84,17 +95,32 @@ export class ReadAheadFile {
   }
 
   private async read(bytes: Uint8Array, from: number, position: number): Promise<number> {
+    if (this.file !== null) return await this.readFrom(this.file, bytes, from, position);
+    const file = await openFile(this.path);
+    return await this.readFrom(file, bytes, from, position).finally(() => file.close());
+  }
+
+  private async readFrom(
+    file: FileHandle,
+    bytes: Uint8Array,
+    from: number,
+    position: number,
+  ): Promise<number> {
     let done = from;
     while (done < bytes.length) {
       const at = position + done - from;
-      const { bytesRead } = await this.file
-        .read(bytes, done, bytes.length - done, at)
-        .catch((error: unknown) => {
-          throw new DeviceError(this.path, 'read', at, error);
-        });
+      const { bytesRead } = await file.read(bytes, done, bytes.length - done, at).catch((error: unknown) => {
+        throw new DeviceError(this.path, 'read', at, error);
+      });
       if (bytesRead === 0) break;
       done += bytesRead;
     }
     return done - from;
   }
+}
+
+async function openFile(path: string): Promise<FileHandle> {
+  return await open(path, 'r').catch((error: unknown) => {
+    throw new DeviceError(path, 'open', null, error);
+  });
 }

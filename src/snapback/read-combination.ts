@@ -5,10 +5,17 @@ import { unpackBlock, unpackBlocks, type PackedItem } from '../stream/unpack-blo
 import { asBlock } from '../stream/block.js';
 import type { Combination } from './combination.js';
 import type { StoredExtent } from './extent-table.js';
+import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
+import { WINDOW } from './read-ahead-file.js';
 import { StoredBlocks, type StoredBlock } from './stored-blocks.js';
 
-/** Files that are open at once, each with half a MiB of windows and perhaps a block that was cut. */
+/** Files that are open at once. */
 const MOST_OPEN = 32;
+/** What the windows of all files take, unless that leaves less than the least to each. Bytes. */
+const WINDOWS = MOST_OPEN * 2 * WINDOW;
+const LEAST_WINDOW = 4096;
+/** What blocks that were cut take, of all files. Bytes. */
+const CUT_BLOCKS = MOST_OPEN * MAX_BLOCK_LENGTH;
 
 /** A block, or one that is still compressed as its archive keeps it. */
 export type CombinedItem = Block | Extract<PackedItem, { kind: 'packed' }>;
@@ -23,7 +30,8 @@ export interface ReadOptions {
 /**
  * The blocks of a combination (data, zero or discard), ascending and without overlaps, each at most 1 MiB of data;
  * some are decompressed ahead of whoever takes them. What was checked of each: its frame's checksum, and a compressed
- * one's own. At most 32 files are open at a time; all are closed when the iterator ends, or is left early.
+ * one's own. More than 32 files are open only while something is read; all are closed when the iterator ends, or is left
+ * early.
  *
  * Throws FormatError, which names the file and the place in it, where a block is damaged; DeviceError.
  */
@@ -40,11 +48,7 @@ export async function* readCombinedItems(
   { archives, extents }: Combination,
   { lend, signal }: ReadOptions,
 ): AsyncGenerator<CombinedItem> {
-  const files = new OpenArchives(archives.length, async (source) => {
-    const archive = archives[source];
-    if (archive === undefined) throw new Error(`there is no archive ${source}`);
-    return new ArchiveBlocks(archive.path, await StoredBlocks.open(archive));
-  });
+  const files = new OpenArchives(archives);
   try {
     for (const extent of extents) {
       signal?.throwIfAborted();
@@ -58,21 +62,21 @@ export async function* readCombinedItems(
 
 /** One archive's blocks, whole or in parts. */
 class ArchiveBlocks {
-  /** The last block of which a part was asked for, decompressed: the next part is likely to be of it. */
-  private cut: { readonly position: number; readonly block: StoredBlock } | null = null;
-
   constructor(
     private readonly path: string,
     private readonly blocks: StoredBlocks,
+    private readonly cutBlocks: CutBlocks,
   ) {}
 
   async read(extent: StoredExtent, lend: LendBuffer): Promise<CombinedItem> {
     const { position } = extent;
-    if (this.cut?.position === position) return await partOf(this.cut.block, extent, lend);
+    const cut = this.cutBlocks.find(this, position);
+    if (cut !== null) return await partOf(cut, extent, lend);
     const block = await this.blocks.read(extent, lend);
     if (block.offset === extent.offset && block.length === extent.length) return this.whole(block, position);
-    this.cut = { position, block: await this.keep(block, position) };
-    return await partOf(this.cut.block, extent, lend);
+    const kept = await this.keep(block, position);
+    this.cutBlocks.put(this, position, kept);
+    return await partOf(kept, extent, lend);
   }
 
   async close(): Promise<void> {
@@ -112,38 +116,69 @@ async function partOf(block: StoredBlock, { offset, length }: Extent, lend: Lend
   return { kind: 'data', offset, length, data };
 }
 
-/** The archives that are open, the one that was used longest ago first. */
+/** Of each archive the last block of which a part was asked for, decompressed: the next part is likely to be of it. */
+class CutBlocks {
+  /** The one that was used longest ago first. */
+  private readonly blocks = new Map<
+    ArchiveBlocks,
+    { readonly position: number; readonly block: StoredBlock }
+  >();
+  private bytes = 0;
+
+  find(archive: ArchiveBlocks, position: number): StoredBlock | null {
+    const found = this.blocks.get(archive);
+    if (found?.position !== position) return null;
+    this.blocks.delete(archive);
+    this.blocks.set(archive, found);
+    return found.block;
+  }
+
+  put(archive: ArchiveBlocks, position: number, block: StoredBlock): void {
+    this.drop(archive);
+    this.blocks.set(archive, { position, block });
+    this.bytes += sizeOf(block);
+    for (const oldest of this.blocks.keys()) {
+      if (this.bytes <= CUT_BLOCKS) break;
+      this.drop(oldest);
+    }
+  }
+
+  private drop(archive: ArchiveBlocks): void {
+    const found = this.blocks.get(archive);
+    if (found === undefined) return;
+    this.blocks.delete(archive);
+    this.bytes -= sizeOf(found.block);
+  }
+}
+
+/** In memory. Bytes. */
+function sizeOf(block: StoredBlock): number {
+  return block.kind === 'data' ? block.data.bytes.length : 0;
+}
+
+/**
+ * The archives of a combination, opened as they are needed. Each keeps its windows to the end: what is read of a file is
+ * read once, however many take turns.
+ */
 class OpenArchives {
   private readonly open = new Map<number, ArchiveBlocks>();
-  private readonly most: number;
+  private readonly cutBlocks = new CutBlocks();
+  private readonly windowSize: number;
 
-  constructor(
-    count: number,
-    private readonly openOne: (source: number) => Promise<ArchiveBlocks>,
-  ) {
-    this.most = Math.min(count, MOST_OPEN);
+  constructor(private readonly archives: Combination['archives']) {
+    const share = Math.floor(WINDOWS / 2 / archives.length / LEAST_WINDOW) * LEAST_WINDOW;
+    this.windowSize = Math.min(WINDOW, Math.max(LEAST_WINDOW, share));
   }
 
   async get(source: number): Promise<ArchiveBlocks> {
-    const { open } = this;
-    const found = open.get(source);
-    if (found !== undefined) {
-      // Only where one may have to be closed does it matter which was used last.
-      if (open.size === MOST_OPEN) {
-        open.delete(source);
-        open.set(source, found);
-      }
-      return found;
-    }
-    if (open.size >= this.most) {
-      for (const [oldest, archive] of open) {
-        open.delete(oldest);
-        await archive.close();
-        break;
-      }
-    }
-    const opened = await this.openOne(source);
-    open.set(source, opened);
+    const found = this.open.get(source);
+    if (found !== undefined) return found;
+    const archive = this.archives[source];
+    if (archive === undefined) throw new Error(`there is no archive ${source}`);
+    const staysOpen = this.open.size < MOST_OPEN;
+    const blocks = await StoredBlocks.open(archive, this.windowSize, staysOpen);
+    const opened = new ArchiveBlocks(archive.path, blocks, this.cutBlocks);
+    this.open.set(source, opened);
     return opened;
   }
 

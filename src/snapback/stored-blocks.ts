@@ -1,8 +1,7 @@
-import { open } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import type { LendBuffer, LentBuffer } from '../byte-channel.js';
 import { codecNumbered, type CodecName } from '../codec/codec.js';
-import { DeviceError, FormatError } from '../errors.js';
+import { FormatError } from '../errors.js';
 import {
   CHECKSUM_LENGTH,
   checksumOf,
@@ -20,7 +19,7 @@ import {
   ZERO,
 } from '../stream/frame-format.js';
 import { joinChecksums } from '../stream/joined-checksum.js';
-import type { Archive } from './archive.js';
+import type { ArchiveFacts } from './combination.js';
 import type { StoredExtent } from './extent-table.js';
 import { ReadAheadFile } from './read-ahead-file.js';
 
@@ -46,16 +45,13 @@ export class StoredBlocks {
   private readonly checksum = Buffer.alloc(CHECKSUM_LENGTH);
 
   private constructor(
-    private readonly archive: Archive,
+    private readonly archive: ArchiveFacts,
     private readonly file: ReadAheadFile,
   ) {}
 
-  /** Throws DeviceError. */
-  static async open(archive: Archive): Promise<StoredBlocks> {
-    const file = await open(archive.path, 'r').catch((error: unknown) => {
-      throw new DeviceError(archive.path, 'open', null, error);
-    });
-    return new StoredBlocks(archive, new ReadAheadFile(archive.path, file));
+  /** Throws DeviceError. The last two as `ReadAheadFile.open` has them. */
+  static async open(archive: ArchiveFacts, windowSize: number, staysOpen: boolean): Promise<StoredBlocks> {
+    return new StoredBlocks(archive, await ReadAheadFile.open(archive.path, windowSize, staysOpen));
   }
 
   /**

@@ -4,7 +4,7 @@ import type { StreamItem } from './block.js';
 import { ByteReader } from './byte-reader.js';
 import { HEADER, PROTOCOL_LINE } from './frame-format.js';
 import { FrameReader } from './frame-reader.js';
-import { PROTO3_LINE, readProto3Blocks } from './proto3.js';
+import { PROTO3_LINE, readProto3Blocks, type TargetEnd } from './proto3.js';
 import { readProto4Blocks } from './proto4-blocks.js';
 import { parseHeader, type StreamHeader } from './stream-header.js';
 import { unpackBlocks } from './unpack-blocks.js';
@@ -24,15 +24,18 @@ export interface IncomingStream {
 /**
  * Opens a stream of either protocol. Data comes in buffers of `lend`, which whoever takes a block releases.
  * Throws TruncatedStreamError, or FormatError, naming `what`.
+ *
+ * @param target what it is applied to, null where that is not known
  */
 export async function openIncomingStream(
   source: ByteSource,
   lend: LendBuffer,
   what: string,
+  target: TargetEnd | null = null,
 ): Promise<IncomingStream> {
   const reader = new ByteReader(source, what);
   const protocol = await readProtocolLine(reader, what);
-  if (protocol === 3) return { protocol, header: null, blocks: readProto3Blocks(reader, lend, what) };
+  if (protocol === 3) return { protocol, header: null, blocks: readProto3Blocks(reader, lend, what, target) };
   const frames = new FrameReader(reader, what);
   const header = await readHeader(frames, lend, what);
   const blocks = unpackBlocks(readProto4Blocks(reader, frames, header, lend, what), lend, what);

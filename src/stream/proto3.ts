@@ -1,4 +1,4 @@
-import type { ByteSink, LendBuffer } from '../byte-channel.js';
+import type { ByteSink, LendBuffer, LentBuffer } from '../byte-channel.js';
 import { FormatError } from '../errors.js';
 import type { Block } from './block.js';
 import type { BlockWriter } from './block-writer.js';
@@ -74,14 +74,29 @@ export class Proto3Writer implements BlockWriter {
   }
 }
 
+/** The target that records are meant for. */
+export interface TargetEnd {
+  readonly path: string;
+  /** Bytes. */
+  readonly size: number;
+  readonly notice: (line: string) => void;
+}
+
 /**
  * Reads the records after the line, long ones in blocks of at most 1 MiB. The end of file between two records is
  * the end; anywhere else it throws TruncatedStreamError.
+ *
+ * But for one place: a volume may end within its last chunk, of which the Ruby tool announces all in a snapback, and has
+ * no more than there is. So a record that reaches past the target's end, and stops just there with the stream, is whole;
+ * a notice says so.
+ *
+ * @param target null where it is not known
  */
 export async function* readProto3Blocks(
   reader: ByteReader,
   lend: LendBuffer,
   what: string,
+  target: TargetEnd | null = null,
 ): AsyncGenerator<Block> {
   while (!(await reader.atEnd())) {
     const position = reader.offset;
@@ -89,18 +104,48 @@ export async function* readProto3Blocks(
     const start = Number(header.readBigUInt64BE(0));
     const end = start + header.readUInt32BE(8);
     if (!Number.isSafeInteger(end)) throw new FormatError(what, position, 'offset', 'impossibly large');
+    const reachesPast = target !== null && start < target.size && target.size < end;
     for (let offset = start; offset < end;) {
       const length = Math.min(end - offset, MAX_BLOCK_LENGTH);
-      yield { kind: 'data', offset, length, data: await readData(reader, lend, length) };
+      const mayEndAt = reachesPast && target.size < offset + length ? target.size - offset : length;
+      const data = await readData(reader, lend, length, mayEndAt);
+      const { length: found } = data.bytes;
+      if (found > 0) yield { kind: 'data', offset, length: found, data };
+      else data.release();
+      if (found < length) target?.notice(describeCut(what, target, start, end));
+      if (found < length) return;
       offset += length;
     }
   }
 }
 
-async function readData(reader: ByteReader, lend: LendBuffer, length: number) {
+function describeCut(what: string, { path, size }: TargetEnd, start: number, end: number): string {
+  return (
+    `${what}: its last record announces ${end - start} bytes at byte ${start} and has ${size - start}, ` +
+    `which reach to the end of ${path}: the Ruby tool writes that of a volume that ends within a chunk; taken as whole`
+  );
+}
+
+/** The next bytes; fewer where the stream may end, and does. */
+async function readData(
+  reader: ByteReader,
+  lend: LendBuffer,
+  length: number,
+  mayEndAt: number,
+): Promise<LentBuffer> {
   const data = await lend(length);
   try {
-    await reader.readInto(data.bytes, 'data');
+    const bytes = data.bytes.subarray(0, mayEndAt);
+    await reader.readInto(bytes, 'data');
+    if (mayEndAt < length && (await reader.atEnd())) {
+      return {
+        bytes,
+        release: () => {
+          data.release();
+        },
+      };
+    }
+    await reader.readInto(data.bytes.subarray(mayEndAt), 'data');
     return data;
   } catch (error) {
     data.release();

@@ -1,8 +1,7 @@
-import { constants } from 'node:fs';
-import { lstat, open, stat, unlink } from 'node:fs/promises';
+import { lstat, stat, unlink } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { DeviceError, isErrno, UnsafeTargetError, UsageError } from '../errors.js';
-import { giveName, makePrivateFolder, removeDurably, syncFolderOf } from '../host/durable-file.js';
+import { giveName, makePrivateFolder, openNew, removeDurably, syncFolderOf } from '../host/durable-file.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { makePartialVolume } from '../lvm/create-volume.js';
 import { findDiscardUnit } from '../lvm/discard-unit.js';
@@ -89,7 +88,8 @@ async function openMade(
   options: OpenTargetOptions,
   about: Surroundings,
 ): Promise<OpenTarget> {
-  const target = await openTarget(made.path, options, about);
+  const opening = place.kind === 'file' ? { ...options, followLinks: false as const } : options;
+  const target = await openTarget(made.path, opening, about);
   const { number } = target.device;
   const readsAsZeroes = number === null || (await findDiscardUnit(about.spawner, number)) !== null;
   const fresh = new FreshDevice(target.device, made.isNew && readsAsZeroes);
@@ -176,7 +176,7 @@ async function makePartialFile(path: string, size: number): Promise<Partial> {
 
 async function createSparse(path: string, size: number): Promise<boolean> {
   try {
-    const file = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
+    const file = await openNew(path);
     try {
       await file.truncate(size);
       await file.sync();

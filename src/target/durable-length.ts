@@ -31,7 +31,8 @@ export class DurableLength {
 
   /** Goes on where a log is to be cut. Throws DeviceError. */
   static async continue(path: string, length: number): Promise<DurableLength> {
-    const file = await open(path, constants.O_WRONLY | constants.O_DSYNC).catch((error: unknown) => {
+    const flags = constants.O_WRONLY | constants.O_DSYNC | constants.O_NOFOLLOW;
+    const file = await open(path, flags).catch((error: unknown) => {
       throw new DeviceError(path, 'open', null, error);
     });
     const durable = new DurableLength(path, file, length);

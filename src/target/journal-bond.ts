@@ -28,7 +28,8 @@ export async function refuseOtherDevice(target: OpenTarget, note: ApplyNote): Pr
  * surely nobody did. Throws BaseMismatchError where someone did.
  */
 export async function findGap(target: OpenTarget, note: ApplyNote): Promise<string | null> {
-  if (note.stamp === undefined || note.device === undefined) return UNSEEN;
+  // Once old bytes are written back, the stamp moves by that.
+  if (note.isUndoing || note.stamp === undefined || note.device === undefined) return UNSEEN;
   const verdict = compareStamps(note.stamp, await target.record.stamp());
   if (verdict === 'moved')
     throw refusal(target, note, 'someone wrote to it since an apply to it was cut short');

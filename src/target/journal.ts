@@ -3,7 +3,14 @@ import { basename, dirname, join, resolve } from 'node:path';
 import * as v from 'valibot';
 import { DeviceError, describeCause, LostJournalError, UnsafeTargetError, UsageError } from '../errors.js';
 import type { StreamHeader } from '../stream/stream-header.js';
-import { describeRefusal, giveName, readIfThere, removeDurably, writeDurably } from '../host/durable-file.js';
+import {
+  describeRefusal,
+  giveName,
+  markDurably,
+  readIfThere,
+  removeDurably,
+  writeDurably,
+} from '../host/durable-file.js';
 import { lengthPath } from './durable-length.js';
 import { identitySchema, type DeviceIdentity } from './device-identity.js';
 import { stateSchema, type TargetState } from './state-record.js';
@@ -27,12 +34,13 @@ const noteSchema = v.object({
   stamp: v.exactOptional(v.string()),
   /** The same, and the run of a sender that it belonged to. */
   left: v.optional(v.object({ stamp: v.string(), run: v.string() })),
-  /** Of an apply that is being taken back: any of its blocks may be torn by now, flushed or not. */
-  isUndoing: v.optional(v.literal(true)),
 });
 
 /** What the target's folder says of an apply that has not ended. */
-export type ApplyNote = v.InferOutput<typeof noteSchema>;
+export interface ApplyNote extends v.InferOutput<typeof noteSchema> {
+  /** Whether it is being taken back, or may be: any of its blocks may be torn by now, flushed or not. */
+  readonly isUndoing: boolean;
+}
 
 /**
  * The undo log of the apply that is under way, and the note of where it lies. The note is there before the first
@@ -67,7 +75,13 @@ export class Journal {
     // Without a note it is of an apply that never wrote.
     if (final === null || (await isUnused(path, header))) await removeDurably(path);
     const log = await UndoLog.create(path, lengthPath(folder), header, final !== null);
-    const note = { log: path, snapback: final, before, ...(device === null ? {} : { device }) };
+    const note = {
+      log: path,
+      snapback: final,
+      before,
+      isUndoing: false,
+      ...(device === null ? {} : { device }),
+    };
     try {
       await writeNote(folder, note);
     } catch (error) {
@@ -148,25 +162,37 @@ export async function readNote(folder: string): Promise<ApplyNote | null> {
   if (text === null) return null;
   try {
     const note = v.parse(noteSchema, JSON.parse(text));
-    return { ...note, log: resolve(folder, note.log) };
+    const isUndoing = !(await isThere(onlyForwardPath(folder)));
+    return { ...note, log: resolve(folder, note.log), isUndoing };
   } catch {
     throw new LostJournalError(path, 0, 'it does not say where the journal lies');
   }
 }
 
+/** Of an apply that is not being taken back. Throws DeviceError. */
 async function writeNote(folder: string, note: ApplyNote): Promise<void> {
+  await markDurably(onlyForwardPath(folder));
   const log = note.snapback === null ? basename(note.log) : note.log;
-  await writeDurably(notePath(folder), JSON.stringify({ ...note, log }));
+  const words: v.InferInput<typeof noteSchema> & { isUndoing?: undefined } = {
+    ...note,
+    log,
+    // told by the mark alone
+    isUndoing: undefined,
+  };
+  await writeDurably(notePath(folder), JSON.stringify(words));
 }
 
-/** Notes, for good, that an apply is being taken back. Throws DeviceError. */
-export async function noteUndoing(folder: string, note: ApplyNote): Promise<void> {
-  await writeNote(folder, { ...whileWriting(note), isUndoing: true });
+/**
+ * Notes, for good, that an apply is being taken back. It removes a file, as nothing can be written where the journal
+ * has filled its file system. Throws DeviceError.
+ */
+export async function noteUndoing(folder: string): Promise<void> {
+  await removeDurably(onlyForwardPath(folder));
 }
 
 /** What a note says while the target is written: no stamp is one of what it will hold. */
 function whileWriting({ log, snapback, before, device }: ApplyNote): ApplyNote {
-  return { log, snapback, before, ...(device === undefined ? {} : { device }) };
+  return { log, snapback, before, isUndoing: false, ...(device === undefined ? {} : { device }) };
 }
 
 /** Where the snapback of an apply lies that was done, null where there is none; what there is to say of it, or null. */
@@ -187,7 +213,7 @@ export async function settleFinished(folder: string, note: ApplyNote): Promise<S
   }
   const refusal = (await isThere(log)) ? await nameSnapback(log, snapback) : null;
   await removeDurably(notePath(folder));
-  await removeDurably(lengthPath(folder));
+  await removeBesideLog(folder);
   if (refusal === null) return { snapback, problem: null };
   return {
     snapback: log,
@@ -210,14 +236,19 @@ async function nameSnapback(log: string, snapback: string): Promise<string | nul
 export async function forget(folder: string, note: ApplyNote): Promise<void> {
   await removeDurably(notePath(folder));
   await removeDurably(note.log);
-  await removeDurably(lengthPath(folder));
+  await removeBesideLog(folder);
 }
 
 /** Drops the note of an apply that nothing takes back any more, and its journal; a snapback is left where it is. */
 export async function dropLost(folder: string): Promise<void> {
   await removeDurably(notePath(folder));
   await removeDurably(journalPath(folder));
+  await removeBesideLog(folder);
+}
+
+async function removeBesideLog(folder: string): Promise<void> {
   await removeDurably(lengthPath(folder));
+  await removeDurably(onlyForwardPath(folder));
 }
 
 /**
@@ -249,6 +280,11 @@ export async function checkJournalRoom(path: string, bytes: number): Promise<voi
 
 function journalPath(folder: string): string {
   return join(folder, 'journal');
+}
+
+/** There as long as nobody has begun to take the apply back. */
+function onlyForwardPath(folder: string): string {
+  return join(folder, 'apply.forward');
 }
 
 function notePath(folder: string): string {

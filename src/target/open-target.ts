@@ -49,6 +49,8 @@ export interface OpenTargetOptions {
   readonly allowed: TargetLimit | null;
   /** The run of a sender that this is part of: an earlier receiver of it gives way. */
   readonly run?: string | null;
+  /** False for a file that we made. */
+  readonly followLinks?: false;
 }
 
 /**
@@ -72,6 +74,7 @@ export async function openTarget(
     await guardTarget(path, { spawner: about.spawner, sources: options.sources });
     device = await openLocalDevice(path, {
       writable: true,
+      ...(options.followLinks === false ? { followLinks: false } : {}),
       discardUnitOf: (number) => findDiscardUnit(about.spawner, number),
       spawner: about.spawner,
     });

@@ -1,4 +1,5 @@
 import type { BlockDevice } from '../device/block-device.js';
+import { describeCause } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { Applier } from './applier.js';
 import { readDurableLength } from './durable-length.js';
@@ -105,7 +106,12 @@ export async function recoverTarget(
     const bytes = await takeBack(target, contents, note, about.signal, options);
     await target.checkStillAlone();
     await forget(folder, note);
-    if (state !== null) await record.write(state);
+    if (state !== null) {
+      await record.write(state).catch((error: unknown) => {
+        const problem = `taken back, but that could not be recorded (${describeCause(error)})`;
+        about.notice(`${target.device.path}: ${problem}: the next run goes by what it holds`);
+      });
+    }
     return { kind: 'taken back', bytes };
   });
 }
@@ -170,11 +176,10 @@ async function takeBack(
   try {
     const old = new OldBytes(file, note.log, saved);
     // What an earlier attempt wrote back a crash may have torn, whatever was flushed before.
-    const mayBeTorn =
-      note.isUndoing === true ? writes.map((write) => ({ ...write, isFlushed: false })) : writes;
+    const mayBeTorn = note.isUndoing ? writes.map((write) => ({ ...write, isFlushed: false })) : writes;
     const advice = `to write the old bytes all the same: ${recoverWords} --force=base (they are in ${note.log})`;
     if (!evenIfChanged) await checkWrites(device, mayBeTorn, old, advice, signal);
-    await noteUndoing(folder, note);
+    await noteUndoing(folder);
     return await writeOld(device, saved, old, signal);
   } finally {
     await file.close();

@@ -155,9 +155,12 @@ export class StateRecord {
     await writeDurably(this.path, `${JSON.stringify(record)}\n`);
   }
 
-  /** Records that nobody knows what the target holds; that it is half-copied stays known. */
+  /**
+   * Records that nobody knows what the target holds; that it is half-copied stays known. Writes nothing, as there may
+   * be no room.
+   */
   async forget(): Promise<void> {
-    if ((await this.read()).holds?.is !== 'copying') await this.write(null);
+    if ((await this.read()).holds?.is !== 'copying') await this.remove();
   }
 
   /** Removes the record, for good. */

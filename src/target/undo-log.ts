@@ -10,7 +10,7 @@ import { MAX_BLOCK_LENGTH, type Announcement } from '../stream/frame-format.js';
 import { FrameWriter, type WrittenStream } from '../stream/frame-writer.js';
 import type { ResumePoint } from '../stream/mark-format.js';
 import type { StreamHeader } from '../stream/stream-header.js';
-import { removeDurably, syncFolderOf } from '../host/durable-file.js';
+import { openNew, removeDurably, syncFolderOf } from '../host/durable-file.js';
 import { DurableLength } from './durable-length.js';
 import { GatheredFile } from './gathered-file.js';
 
@@ -69,8 +69,7 @@ export class UndoLog {
     header: StreamHeader,
     indexed = false,
   ): Promise<UndoLog> {
-    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
-    const file = await open(path, flags, 0o600).catch((error: unknown) => {
+    const file = await openNew(path).catch((error: unknown) => {
       if (isErrno(error, 'EEXIST')) {
         throw unfinishedSnapback(path);
       }
@@ -230,7 +229,7 @@ export function unfinishedSnapback(path: string): UsageError {
 
 /** Opens a file for writing of which nothing is left behind so many bytes. Throws DeviceError. */
 async function openCut(path: string, length: number): Promise<FileHandle> {
-  const file = await open(path, constants.O_WRONLY).catch((error: unknown) => {
+  const file = await open(path, constants.O_WRONLY | constants.O_NOFOLLOW).catch((error: unknown) => {
     throw new DeviceError(path, 'open', null, error);
   });
   try {

@@ -1,9 +1,9 @@
-import { open, realpath } from 'node:fs/promises';
+import { realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isReadOnly } from '../device/device-facts.js';
 import { openLocalDevice } from '../device/local-device.js';
 import { DeviceError, UnsafeTargetError } from '../errors.js';
-import { describeRefusal, syncFolderOf } from '../host/durable-file.js';
+import { describeRefusal, openNew, syncFolderOf } from '../host/durable-file.js';
 import { attachLoop } from '../lvm/loop-device.js';
 import { mapSnapshot, numberOf, setReadOnly, VIEW_UUID_PREFIX } from '../lvm/mapped-snapshot.js';
 import type { ViewMaking } from './view-making.js';
@@ -54,7 +54,7 @@ export async function makeDeviceView(
     await setReadOnly(spawner, device.path, true);
   }
   await makeSparseFile(parts.storeFile, sizeOf(material.plan, wish.spareBytes));
-  const store = await openLocalDevice(parts.storeFile, { writable: true, spawner });
+  const store = await openLocalDevice(parts.storeFile, { writable: true, followLinks: false, spawner });
   await writeStore(store, material, lend, about).finally(() => store.close());
   about.signal.throwIfAborted();
   const storeLoop = await attachLoop(spawner, { file: parts.storeFile, isReadOnly: false }, (loop) =>
@@ -84,7 +84,7 @@ export async function makeDeviceView(
 /** A file that only its owner reads, as it holds a volume's bytes; with room for every chunk, as that costs nothing. */
 export async function makeSparseFile(path: string, bytes: number): Promise<void> {
   try {
-    const file = await open(path, 'wx', 0o600);
+    const file = await openNew(path);
     await file.truncate(bytes).finally(() => file.close());
   } catch (error) {
     throw new DeviceError(path, 'write', null, error);

@@ -6,6 +6,7 @@ import { benchJournal } from './journal.js';
 import { benchLocalSync } from './local-sync.js';
 import { benchParse } from './parse.js';
 import { Bars, describeMachine } from './report.js';
+import { benchRestore } from './restore.js';
 import { benchRollback } from './rollback.js';
 import { benchScan } from './scan.js';
 import { benchSmallSync } from './ssh-small.js';
@@ -27,6 +28,7 @@ const PARTS = {
   verify: benchVerify,
   scan: benchScan,
   combine: benchCombine,
+  restore: benchRestore,
   rollback: benchRollback,
 };
 

@@ -111,3 +111,40 @@ describe('a damaged stream on the command line', () => {
     SLOW,
   );
 });
+
+describe('a snapback of the Ruby tool that ends within the last chunk of its volume', () => {
+  const CHUNK = 65_536;
+  /** What it has of the last chunk. */
+  const THERE = 1536;
+  const header = (offset: number) => {
+    const bytes = Buffer.alloc(12);
+    bytes.writeBigUInt64BE(BigInt(offset), 0);
+    bytes.writeUInt32BE(CHUNK, 8);
+    return bytes;
+  };
+  const stream = Buffer.concat([
+    ...[Buffer.from('lvmsync PROTO[3]\n'), header(0), Buffer.alloc(CHUNK, 1)],
+    ...[header(CHUNK), Buffer.alloc(THERE, 2)],
+  ]);
+
+  it('is applied to one of that very size, which is said', async () => {
+    const target = at('odd');
+    writeFileSync(target, Buffer.alloc(CHUNK + THERE));
+    const { status, said } = await runWords(inState(['--apply', '-', target]), stream);
+    expect({ status, said: said.join('\n') }).toEqual({
+      status: 0,
+      said: expect.stringMatching(
+        /its last record announces 65536 bytes at byte 65536 and has 1536, /,
+      ) as string,
+    });
+    const written = Buffer.concat([Buffer.alloc(CHUNK, 1), Buffer.alloc(THERE, 2)]);
+    expect(readFileSync(target).equals(written)).toBe(true);
+  });
+
+  it.each([CHUNK + THERE + 512, CHUNK * 2])('is cut short for one of %i bytes', async (size) => {
+    const target = at(`odd-${size}`);
+    writeFileSync(target, Buffer.alloc(size));
+    const { status, said } = await runWords(inState(['--apply', '-', target]), stream);
+    expect([status, said.join('\n')]).toEqual([5, expect.stringContaining('cut short')]);
+  });
+});

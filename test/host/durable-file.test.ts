@@ -1,10 +1,21 @@
-import { mkdtempSync, readlinkSync, realpathSync, rmSync, statSync } from 'node:fs';
+import {
+  lstatSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { DeviceError } from '../../src/errors.js';
-import { makePrivateFolder } from '../../src/host/durable-file.js';
+import { makePrivateFolder, markDurably, openNew, writeDurably } from '../../src/host/durable-file.js';
 import { lockFolder } from '../../src/host/run-lock.js';
 
 /** The folders and files that were flushed, in order. */
@@ -62,5 +73,26 @@ describe('a folder that is made', () => {
     const making = makePrivateFolder('/dev/null/state');
     await expect(making).rejects.toThrow(DeviceError);
     await expect(making).rejects.toThrow(/^\/dev\/null\/state: write failed: ENOTDIR/);
+  });
+});
+
+describe('a file in a folder that others can write to', () => {
+  it('is written in the place of a link, never through it, whatever lies beside it', async () => {
+    writeFileSync(at('precious'), 'precious');
+    for (const name of ['note.json', 'note.json.new']) symlinkSync(at('precious'), at(name));
+    await writeDurably(at('note.json'), 'ours');
+    expect(readFileSync(at('precious'), 'utf8')).toBe('precious');
+    expect([lstatSync(at('note.json')).isFile(), readFileSync(at('note.json'), 'utf8')]).toEqual([
+      true,
+      'ours',
+    ]);
+    expect(readdirSync(place).sort()).toEqual(['note.json', 'note.json.new', 'precious']);
+  });
+
+  it('that is new is not made through a link, nor where one leads nowhere', async () => {
+    symlinkSync(at('nowhere'), at('new'));
+    await expect(openNew(at('new'))).rejects.toThrow(/EEXIST/);
+    await markDurably(at('new'));
+    expect(readdirSync(place)).toEqual(['new']);
   });
 });

@@ -7,6 +7,7 @@ import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DeviceError, LockedError } from '../../src/errors.js';
 import { lockFolder } from '../../src/host/run-lock.js';
+import { watchForSuccessor } from '../../src/host/succession.js';
 
 const holder = { what: 'receive /dev/vg/vm', pid: process.pid, startedAt: new Date('2026-01-02T03:04:05Z') };
 const other = { what: 'recover /dev/vg/vm', pid: 4712, startedAt: new Date('2026-01-02T04:00:00Z') };
@@ -33,6 +34,29 @@ describe('the lock of a run', () => {
     expect(await readFile(path.join(folder, 'lock'), 'utf8')).toMatch(/^process 4712 \(recover/);
     await again.release();
     expect(await readFile(path.join(folder, 'lock'), 'utf8')).toBe('');
+  });
+
+  it('tells nobody which run holds it, as who knows that can end it; a receiver of that run takes it over', async () => {
+    const first = await lockFolder(folder, 'the target', { ...holder, run: 'the-secret-run' });
+    const second = await lockFolder(folder, 'the target', { ...other, run: 'another-run' }).catch(
+      (error: unknown) => error,
+    );
+    expect(second).toBeInstanceOf(LockedError);
+    expect(String(second)).toContain(`process ${process.pid} (receive /dev/vg/vm), since 2026-01-02`);
+    expect(JSON.stringify(second) + String(second)).not.toContain('secret');
+    let isAsked = false;
+    const stopWatching = watchForSuccessor(folder, 'the-secret-run', () => (isAsked = true));
+    const successor = lockFolder(folder, 'the target', { ...other, run: 'the-secret-run' });
+    await waitFor(() => isAsked);
+    await first.release();
+    await (await successor).release();
+    stopWatching();
+  });
+
+  it.each([null, ''])('of no run is not taken over by one that calls itself %j', async (run) => {
+    const lock = await lockFolder(folder, 'the target', holder);
+    await expect(lockFolder(folder, 'the target', { ...other, run })).rejects.toThrow(LockedError);
+    await lock.release();
   });
 
   it('is its user’s own, and so are the folders that it makes', async () => {
@@ -85,6 +109,10 @@ describe('the lock of a run', () => {
     );
   });
 });
+
+async function waitFor(isTrue: () => boolean): Promise<void> {
+  while (!isTrue()) await new Promise((resolve) => setTimeout(resolve, 20));
+}
 
 /** Another process that takes the lock, says so, and stays. */
 function startHolder(alsoDoes = '') {

@@ -129,7 +129,7 @@ async function until(what: () => boolean): Promise<void> {
 describe('a receiver whose line is dead', () => {
   it('gives way to another of the same run, which then holds the target', async () => {
     const first = receiverOf('run-1', 3600);
-    await until(() => holderOf().includes('run run-1'));
+    await until(() => holderOf().includes('run-1'));
     const startedFirst = holderOf();
     const second = receiverOf('run-1', 3600);
     const ended = await first.outcome;
@@ -143,7 +143,7 @@ describe('a receiver whose line is dead', () => {
 
   it('gives way to nobody else', async () => {
     const first = receiverOf('run-1', 3600);
-    await until(() => holderOf().includes('run run-1'));
+    await until(() => holderOf().includes('run-1'));
     writeFileSync(join(folder, 'successor'), 'run-2');
     const second = receiverOf('run-2', 3600);
     expect((await second.outcome).error).toMatchObject({ code: 'LOCKED' });

@@ -56,6 +56,18 @@ it('a prune that comes second names the first, touches nothing, and may still be
   expect(archives()).toHaveLength(LEFT.length);
 });
 
+it.each(['.lvmsync-prune.json', '.lvmsync-prune.json.new'])(
+  'a prune follows no link that someone has put in its way: %s',
+  async (name) => {
+    const precious = join(folder, 'precious');
+    writeFileSync(precious, 'precious');
+    symlinkSync(precious, join(folder, name));
+    await prune();
+    expect(readFileSync(precious, 'utf8')).toBe('precious');
+    expect(archives().sort()).toEqual([...LEFT].sort());
+  },
+);
+
 it('a restore waits for no prune and meets none: neither begins beside the other', async () => {
   const target = join(folder, 'target');
   writeFileSync(target, Buffer.alloc(16 * SECTOR));

@@ -11,9 +11,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { saveCombination } from '../../src/jobs/combine.js';
-import { openArchive } from '../../src/snapback/archive.js';
-import { planCombination } from '../../src/snapback/combination.js';
-import { ArchiveProofs } from '../../src/snapback/proofs.js';
+import { listArchives } from '../../src/snapback/archive-folder.js';
+import { planUndos } from '../../src/snapback/plan-undos.js';
+import { undosOf } from '../../src/snapback/states.js';
 import { quietSurroundings } from '../support/surroundings.js';
 import { runWords } from '../support/run-program.js';
 import { randomFrom } from '../kernel/support/random-moments.js';
@@ -180,11 +180,12 @@ describe('a target whose state nobody knows', () => {
       ['5', '4', '3'],
     ]) {
       const out = join(undos, `${files[0] ?? ''}-pruned.undo`);
-      const archives = [];
-      for (const name of files) archives.push(await openArchive(join(undos, `${name}.undo`)));
-      const proofs = await Promise.all(archives.map((each) => ArchiveProofs.read(each)));
-      const kept = ArchiveProofs.join(archives, proofs);
-      await saveCombination(out, planCombination(archives), null, kept, quietSurroundings());
+      const listed = undosOf(await listArchives(undos));
+      const combined = files.flatMap((name) =>
+        listed.filter(({ archive }) => archive.name === `${name}.undo`),
+      );
+      const { plan, proofs } = await planUndos(combined, new AbortController().signal);
+      await saveCombination(out, plan, null, proofs, quietSurroundings());
       for (const name of files) rmSync(join(undos, `${name}.undo`));
     }
     expect((await runWords(['archive', 'check', undos])).status).toBe(0);

@@ -187,7 +187,8 @@ async function layOut(device: MemoryDevice, { journal, noted, isUndoing }: Left)
   const target = openInMemory(device, parent);
   const { folder } = target;
   writeFileSync(join(folder, 'journal'), journal);
-  writeFileSync(join(folder, 'apply.json'), JSON.stringify({ log: 'journal', snapback: null, isUndoing }));
+  writeFileSync(join(folder, 'apply.json'), JSON.stringify({ log: 'journal', snapback: null }));
+  if (isUndoing !== true) writeFileSync(join(folder, 'apply.forward'), '');
   await (await DurableLength.create(lengthPath(folder), noted)).close();
   return target;
 }
@@ -207,8 +208,8 @@ export async function recordRecover(left: Left, turns: readonly number[]) {
   const steps: (Step & { readonly isUndoing: true | undefined })[] = [];
   let folder = '';
   const add = (step: Step) => {
-    const note = JSON.parse(readFileSync(join(folder, 'apply.json'), 'utf8')) as { isUndoing?: true };
-    steps.push(Object.assign(step, { isUndoing: note.isUndoing }));
+    const isUndoing = existsSync(join(folder, 'apply.forward')) ? undefined : (true as const);
+    steps.push(Object.assign(step, { isUndoing }));
   };
   const device = new RecordingDevice(add, new Delays(turns), left.contents);
   const target = await layOut(device, left);

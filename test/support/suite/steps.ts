@@ -66,7 +66,8 @@ export async function runProject(
   console.log(`\n== ${project} tests (Node ${version})`);
   const report = path.join(reportFolder, `${project}-${version}`);
   const reporters = ['--reporter=default', '--reporter=./test/support/suite/record-results.ts'];
-  const words = ['run', `--project=${project}`, ...reporters, ...files];
+  // `unit` has a part of its own name
+  const words = ['run', `--project=${project}*`, ...reporters, ...files];
   const variables = { [REPORT_VARIABLE]: report };
   const { status } = await runProgram('vitest', words, 'shown', { variables, folder: node?.folder });
   const name = node === undefined ? project : `${project} on Node ${version}`;

@@ -1,8 +1,7 @@
-import { mkdirSync } from 'node:fs';
 import { mkdtemp, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
   CommandError,
   DeviceError,
@@ -16,6 +15,17 @@ import { withMetadataSnapshot } from '../../src/lvm/metadata-snapshot.js';
 import { FakePool, POOL } from '../support/fake-pool.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
+/** The name that a file cannot be given. */
+const names = vi.hoisted(() => ({ refused: '' }));
+vi.mock('node:fs/promises', async (importOriginal) => {
+  const real = await importOriginal<typeof import('node:fs/promises')>();
+  const rename = async (from: string, to: string) => {
+    if (to === names.refused) throw Object.assign(new Error('EIO: i/o error, rename'), { code: 'EIO' });
+    await real.rename(from, to);
+  };
+  return { ...real, rename };
+});
+
 const RESERVE = 'reserve_metadata_snap';
 const RELEASE = 'release_metadata_snap';
 
@@ -23,6 +33,7 @@ let stateDir = '';
 let pool = new FakePool();
 let about: Surroundings;
 beforeEach(async () => {
+  names.refused = '';
   stateDir = await mkdtemp(path.join(tmpdir(), 'lvmsync-pool-'));
   pool = new FakePool();
   about = { ...quietSurroundings(pool), stateDir };
@@ -121,13 +132,12 @@ describe('a pool’s metadata snapshot', () => {
 
   it('is given back where its root cannot be noted', async () => {
     const note = path.join(stateDir, 'pools', POOL.key, 'metadata-snapshot.json');
-    // in the way of the second note
     pool.atReserve = () => {
-      mkdirSync(`${note}.new`);
+      names.refused = note;
     };
     await expect(work(() => undefined)).rejects.toThrow(DeviceError);
     expect(pool).toMatchObject({ heldRoot: null, messages: [RESERVE, RELEASE] });
-    expect(await notes()).toEqual(['metadata-snapshot.json.new']);
+    expect(await notes()).toEqual([]);
   });
 
   it('that is no longer held leaves only its note, which goes', async () => {

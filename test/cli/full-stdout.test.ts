@@ -1,0 +1,79 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { SECTOR, writeChain } from '../snapback/archives.js';
+
+const MAIN = resolve(import.meta.dirname, '../../src/cli/main.ts');
+const SLOW = 60_000;
+const FULL = 'lvmsync: standard output takes no more data: ENOSPC: no space left on device\n';
+let folder = '';
+let undos = '';
+const at = (name: string) => join(folder, name);
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'lvmsync-stdout-'));
+  undos = at('undos');
+  mkdirSync(undos);
+  await writeChain(undos, 2);
+  for (const name of ['source', 'target']) writeFileSync(at(name), Buffer.alloc(64 * SECTOR));
+});
+afterAll(() => {
+  rmSync(folder, { recursive: true });
+});
+
+/** Runs the program with a stdout of our choice; its exit status and what it said on stderr. */
+async function runInto(stdout: number | 'pipe', words: readonly string[]) {
+  const child = spawn(process.execPath, ['--import', 'tsx', MAIN, ...words], {
+    stdio: ['ignore', stdout, 'pipe'],
+  });
+  child.stdout?.destroy();
+  let said = '';
+  child.stderr?.on('data', (piece: Buffer) => (said += piece.toString()));
+  const [status] = (await once(child, 'close')) as [number];
+  return { status, said };
+}
+
+it.each<[string, () => string[]]>([
+  ['--version', () => ['--version']],
+  ['archive list', () => ['archive', 'list', undos]],
+  ['archive list --json', () => ['archive', 'list', '--json', undos]],
+  ['archive check --json', () => ['archive', 'check', '--json', undos]],
+  ['inspect --json', () => ['inspect', '--json', join(undos, '1.undo')]],
+  ['combine --json', () => ['combine', '--json', '-o', at('one.undo'), ...both()]],
+  ['--scan --json', () => ['--scan', at('source'), '--json', '--state-dir', at('state'), at('target')]],
+])(
+  'what %s has to say is an error where stdout takes none of it',
+  async (_what, words) => {
+    const full = openSync('/dev/full', 'w');
+    const { status, said } = await runInto(full, words());
+    closeSync(full);
+    expect({ status, said }).toEqual({ status: 9, said: expect.stringContaining(FULL) as string });
+    expect(said.split(FULL)).toHaveLength(2);
+  },
+  SLOW,
+);
+
+it(
+  'a failure of the run itself keeps its own status and words',
+  async () => {
+    const full = openSync('/dev/full', 'w');
+    const { status, said } = await runInto(full, ['archive', 'list', at('nowhere')]);
+    closeSync(full);
+    expect([status, said]).toEqual([8, expect.stringMatching(/^lvmsync: .*nowhere: .*ENOENT.*\n$/)]);
+  },
+  SLOW,
+);
+
+it(
+  'a reader that has gone away has had enough, which is no failure',
+  async () => {
+    expect(await runInto('pipe', ['archive', 'list', undos])).toEqual({ status: 0, said: '' });
+  },
+  SLOW,
+);
+
+function both(): string[] {
+  return ['2.undo', '1.undo'].map((name) => join(undos, name));
+}
