@@ -86,7 +86,8 @@ export class ProcessSpawner implements Spawner {
           error.code === 'ENOENT'
             ? `${command} is not installed or not in PATH`
             : `cannot be started (${error.code ?? error.message})`;
-        reject(new CommandError([command], null, '', problem, { cause: error }));
+        const mayNotAsk = error.code === 'ENOENT' || error.code === 'EACCES';
+        reject(new CommandError([command], null, '', problem, { cause: error, mayNotAsk }));
       });
       child.once('close', resolve);
     });
