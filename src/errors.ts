@@ -144,16 +144,19 @@ export class VerifyDiffersError extends LvmsyncError {
 /** A command of this host failed, is missing, or may not be run. */
 export class CommandError extends LvmsyncError {
   readonly code = 'COMMAND';
+  /** Whether it could not even be asked: it is not installed, or this user has no right to. */
+  readonly mayNotAsk: boolean;
 
   constructor(
     readonly argv: readonly string[],
     readonly status: number | null,
     readonly stderr: string,
     problem: string,
-    options?: ErrorOptions,
+    options: ErrorOptions & { readonly mayNotAsk?: boolean } = {},
   ) {
     const said = stderr.trim() === '' ? '' : `: ${stderr.trim().split('\n').slice(-3).join('; ')}`;
     super(`${argv.join(' ')}: ${problem}${said}`, options);
+    this.mayNotAsk = options.mayNotAsk ?? false;
   }
 }
 

@@ -40,7 +40,7 @@ const documents = ['.', 'docs'].flatMap((folder) =>
     .map((name) => path.join(folder, name)),
 );
 
-const context = processContext(new AbortController().signal);
+const context = processContext(new AbortController().signal, new AbortController().signal);
 
 /** `null` is the transfer, which has no name. */
 const commands = {

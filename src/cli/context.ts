@@ -32,7 +32,7 @@ export interface Context {
 }
 
 /** The context of the real process. */
-export function processContext(signal: AbortSignal): Context {
+export function processContext(signal: AbortSignal, leaving: AbortSignal): Context {
   const version = readVersion();
   const say = (line: string) => {
     process.stderr.write(`lvmsync: ${makeHarmless(line)}\n`);
@@ -56,6 +56,7 @@ export function processContext(signal: AbortSignal): Context {
         tell: verbosity === 'debug' ? say : () => undefined,
         notice: verbosity === 'quiet' ? silentNotice : say,
         signal,
+        leaving,
       }),
       progress: verbosity === 'quiet' ? silentProgress : terminalProgress(process.stderr),
       clock: () => performance.now(),

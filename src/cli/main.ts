@@ -19,14 +19,18 @@ process.stderr.on('error', () => undefined);
 
 // The first signal asks for an orderly end, which leaves what can be taken up or taken back; the second insists.
 const stop = new AbortController();
+const leave = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => {
     const reason = new InterruptedError(signal);
-    if (stop.signal.aborted) process.exit(exitCodeOf(reason));
+    if (stop.signal.aborted) {
+      leave.abort(reason);
+      process.exit(exitCodeOf(reason));
+    }
     stop.abort(reason);
   });
 }
 
-process.exitCode = await runProgram(process.argv.slice(2), processContext(stop.signal));
+process.exitCode = await runProgram(process.argv.slice(2), processContext(stop.signal, leave.signal));
 // A far side's or a pipe's leftovers must not keep a finished run alive.
 process.exit();

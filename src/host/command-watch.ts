@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import { findLockWait } from './file-locks.js';
-import { findUdevCookies, isUdevListening, UDEV_ADVICE } from './udev.js';
+import { lastToChange } from './system-calls.js';
+import { findUdevCookies, isUdevListening, UDEV_ADVICE, type UdevCookie } from './udev.js';
 
 /** How often a command is looked at. Milliseconds, as all below. */
 const LOOK_EVERY_MS = 250;
@@ -113,7 +114,7 @@ export class CommandWatch {
     }
     const ranFor = now - this.startedAt;
     if (!isUrgent && ranFor < TELL_AFTER_MS) return;
-    const wait = this.findWait();
+    const wait = await this.findWait();
     if (wait === null) {
       this.judgeSlow(ranFor);
       return;
@@ -142,17 +143,19 @@ export class CommandWatch {
     this.about.notice(line);
   }
 
-  private findWait(): Wait | null {
-    return this.findLock() ?? this.findUdev();
+  private async findWait(): Promise<Wait | null> {
+    return this.findLock() ?? (await this.findUdev());
   }
 
   private findLock(): Wait | null {
     const lock = findLockWait(this.command.pid);
     if (lock === null) return null;
     const which = lock.path === null ? 'a lock' : `the lock ${lock.path}`;
-    const words = lock.holder === null ? which : `${which}, which ${lock.holder} holds`;
+    const { holders } = lock;
+    const hold = holders.length === 1 ? 'holds' : 'hold';
+    const words = holders.length === 0 ? which : `${which}, which ${holders.join(' and ')} ${hold}`;
     return {
-      key: words,
+      key: which,
       words,
       limitMs: LOCK_LIMIT_MS,
       gaveUp: `it waited in vain for ${words}: let that end first`,
@@ -163,10 +166,9 @@ export class CommandWatch {
     };
   }
 
-  private findUdev(): Wait | null {
-    // Semaphores have whole seconds, and nothing that says whose they are.
-    const cookie = findUdevCookies().find(({ madeAt }) => madeAt * 1000 > this.startTime - 1000);
-    if (cookie === undefined) return null;
+  private async findUdev(): Promise<Wait | null> {
+    const cookie = await this.findOwnCookie();
+    if (cookie === null) return null;
     const isThere = isUdevListening();
     const words = isThere ? 'udev to do its part' : 'udev, which does not run here: nobody listens to LVM';
     return {
@@ -176,5 +178,19 @@ export class CommandWatch {
       gaveUp: `LVM waited in vain for ${words}; ${UDEV_ADVICE}`,
       giveUp: () => this.command.completeCookie(cookie.name),
     };
+  }
+
+  /**
+   * The cookie by which the command itself waits: it was the last to count it up. Another program's is not ours to
+   * complete, and one that udev has begun to count down is in udev's hands.
+   */
+  private async findOwnCookie(): Promise<UdevCookie | null> {
+    // Semaphores have whole seconds.
+    const isNew = ({ madeAt }: UdevCookie) => madeAt * 1000 > this.startTime - 1000;
+    for (const cookie of findUdevCookies().filter(isNew)) {
+      const pid = await lastToChange(cookie.semid).catch(() => null);
+      if (pid === this.command.pid) return cookie;
+    }
+    return null;
   }
 }

@@ -5,8 +5,8 @@ import { attempt, describeProcess } from './process-words.js';
 export interface LockWait {
   /** The lock's file; null where it does not show. */
   readonly path: string | null;
-  /** Who holds it, in words such as `process 12 (lvcreate …)`; null where nobody shows. */
-  readonly holder: string | null;
+  /** Who holds it, in words such as `process 12 (lvcreate …)`; none where nobody shows. */
+  readonly holders: readonly string[];
 }
 
 /** A line of /proc/locks. */
@@ -41,7 +41,7 @@ export function findLockWait(pid: number): LockWait | null {
     .map((each) => each.pid)
     .filter(isAlive);
   const holders = pids.length > 0 || path === null ? pids : openersOf(path, waiting);
-  return { path, holder: holders.length === 0 ? null : holders.map(describeProcess).join(' and ') };
+  return { path, holders: holders.map(describeProcess) };
 }
 
 /** Takes /proc/locks apart: https://docs.kernel.org/filesystems/proc.html, "/proc/locks". */

@@ -41,12 +41,15 @@ export interface SpawnerSurroundings {
   readonly notice: (line: string) => void;
   /** The interruption that ends what only waits. */
   readonly signal: AbortSignal;
+  /** Aborted when this process is about to exit at once: what is watched is asked to end, as nobody waits for it. */
+  readonly leaving: AbortSignal;
 }
 
 const ALONE: SpawnerSurroundings = {
   tell: () => undefined,
   notice: () => undefined,
   signal: new AbortController().signal,
+  leaving: new AbortController().signal,
 };
 
 /** Spawns real processes, with the C locale so that messages and numbers read the same everywhere. */
@@ -86,12 +89,13 @@ export class ProcessSpawner implements Spawner {
           error.code === 'ENOENT'
             ? `${command} is not installed or not in PATH`
             : `cannot be started (${error.code ?? error.message})`;
-        reject(new CommandError([command], null, '', problem, { cause: error }));
+        const mayNotAsk = error.code === 'ENOENT' || error.code === 'EACCES';
+        reject(new CommandError([command], null, '', problem, { cause: error, mayNotAsk }));
       });
       child.once('close', resolve);
     });
     const watch = this.watch(command, child, options.watch);
-    const status = await (watch === null ? ended : watch.race(ended));
+    const status = await (watch === null ? ended : this.orLeave(child, watch.race(ended)));
     const result = {
       stdout: Buffer.concat(stdout).toString(),
       stderr: Buffer.concat(stderr).toString(),
@@ -99,6 +103,17 @@ export class ProcessSpawner implements Spawner {
     };
     const gaveUp = watch?.gaveUp ?? null;
     return gaveUp === null ? result : { ...result, gaveUp };
+  }
+
+  /** LVM that waits for a lock would otherwise outlive us, and change the volumes of a user who believes it stopped. */
+  private async orLeave<T>(child: ChildProcess, ended: Promise<T>): Promise<T> {
+    const end = () => child.kill();
+    this.about.leaving.addEventListener('abort', end);
+    try {
+      return await ended;
+    } finally {
+      this.about.leaving.removeEventListener('abort', end);
+    }
   }
 
   private watch(name: string, child: ChildProcess, kind: WatchedKind | undefined): CommandWatch | null {

@@ -22,6 +22,9 @@ const SEEK_HOLE = 4;
 /** ioctl(2) of a block device: an offset and a length, as two unsigned 64-bit numbers. */
 const BLKDISCARD = 0x1277;
 
+/** semctl(2): which process changed a semaphore last. */
+const GETPID = 11;
+
 /** The system calls that Node has no function for. */
 interface SystemCalls {
   readonly flock: (fd: number, operation: number) => number;
@@ -29,6 +32,7 @@ interface SystemCalls {
   readonly ioctl: (fd: number, request: number, argument: BigUint64Array) => number;
   readonly fcntl: (fd: number, command: number, argument: number) => number;
   readonly lockByte: (fd: number, command: number, lock: ByteLock) => number;
+  readonly semctl: (semid: number, index: number, command: number) => number;
   readonly lseek: (fd: number, offset: number, whence: number) => number;
   readonly errno: () => number;
 }
@@ -114,6 +118,13 @@ export async function growPipe(fd: number, bytes: number): Promise<void> {
   fcntl(fd, F_SETPIPE_SZ, bytes);
 }
 
+/** The process that last changed a set's first semaphore; null where that cannot be told. */
+export async function lastToChange(semid: number): Promise<number | null> {
+  const { semctl } = await (calls ??= loadSystemCalls());
+  const pid = semctl(semid, 0, GETPID);
+  return pid > 0 ? pid : null;
+}
+
 function systemError(number: number, call: string): Error {
   const [name, meaning] = getSystemErrorMap().get(-number) ?? [`errno ${number}`, 'unknown'];
   return new Error(`${name}: ${meaning}, ${call}`);
@@ -129,6 +140,7 @@ async function loadSystemCalls(): Promise<SystemCalls> {
   const fcntl = library.func('int fcntl(int fd, int command, ...)');
   const fallocate = find64(library, 'fallocate', '(int fd, int mode, int64_t offset, int64_t length)');
   const fcntl64 = find64(library, 'fcntl', '(int fd, int command, ...)');
+  const semctl = library.func('int semctl(int semid, int index, int command, ...)');
   const flockStruct = koffi.struct({
     ...{ type: 'short', whence: 'short', start: 'int64_t', length: 'int64_t', process: 'int' },
   });
@@ -145,6 +157,7 @@ async function loadSystemCalls(): Promise<SystemCalls> {
       lock.type = (koffi.decode(bytes, flockStruct) as ByteLock).type;
       return result;
     },
+    semctl: (semid, index, command) => Number(semctl(semid, index, command)),
     lseek: (fd, offset, whence) => Number(lseek(fd, offset, whence)),
     errno: () => koffi.errno(),
   };

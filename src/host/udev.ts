@@ -15,6 +15,8 @@ export const UDEV_ADVICE =
 export interface UdevCookie {
   /** As `dmsetup udevcomplete` takes it. */
   readonly name: string;
+  /** The semaphore's number. */
+  readonly semid: number;
   /** Seconds since 1970. */
   readonly madeAt: number;
 }
@@ -30,11 +32,11 @@ export function findUdevCookies(): UdevCookie[] {
   return parseSemaphores(attempt(() => readFileSync('/proc/sysvipc/sem', 'latin1')) ?? '');
 }
 
-/** Finds the cookies in /proc/sysvipc/sem: the key in decimal first, the time of its last change last. */
+/** Finds the cookies in /proc/sysvipc/sem: the key in decimal first, then its number, the time of its last change last. */
 export function parseSemaphores(text: string): UdevCookie[] {
   return text.split('\n').flatMap((line) => {
-    const [key, ...rest] = line.trim().split(/\s+/).map(Number);
-    if (key === undefined || key >>> 16 !== COOKIE_MAGIC) return [];
-    return [{ name: `0x${key.toString(16)}`, madeAt: rest.at(-1) ?? 0 }];
+    const [key, semid, ...rest] = line.trim().split(/\s+/).map(Number);
+    if (key === undefined || semid === undefined || key >>> 16 !== COOKIE_MAGIC) return [];
+    return [{ name: `0x${key.toString(16)}`, semid, madeAt: rest.at(-1) ?? 0 }];
   });
 }

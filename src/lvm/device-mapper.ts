@@ -60,7 +60,9 @@ export class DeviceMapper {
     const result = await runDmsetup(this.spawner, argv, watch);
     // dmsetup 1.02.185 and 1.02.205 (of LVM 2.03.16 and 2.03.31) say the first of these.
     if (/permission denied|must be run as root|Operation not permitted/i.test(result.stderr)) {
-      throw new CommandError(argv, result.status, '', 'no right to ask device-mapper: run lvmsync as root');
+      throw new CommandError(argv, result.status, '', 'no right to ask device-mapper: run lvmsync as root', {
+        mayNotAsk: true,
+      });
     }
     return { argv, ...result };
   }

@@ -1,5 +1,5 @@
 import type { Spawner } from '../host/spawner.js';
-import { findVolume } from './lvs.js';
+import { findVolume, type LvsRow } from './lvs.js';
 
 /** What LVM says of a logical volume. */
 export interface LogicalVolume {
@@ -10,17 +10,28 @@ export interface LogicalVolume {
   readonly merging: boolean;
 }
 
+/** The columns that tell of a merge. */
+export const MERGE_COLUMNS = ['lv_merging', 'lv_attr'] as const;
+
+/**
+ * Whether a volume is a snapshot that goes, or an origin that a snapshot goes, back into the origin. Of a thin origin
+ * LVM 2.03.16 and 2.03.31 leave lv_merging empty: only the capital letter of its kind tells.
+ */
+export function isMerging({ lv_merging, lv_attr }: LvsRow<(typeof MERGE_COLUMNS)[number]>): boolean {
+  return lv_merging !== '' || lv_attr.startsWith('O');
+}
+
 /**
  * Asks LVM about a volume in any form that it takes (`vg/lv`, `/dev/vg/lv`, `/dev/mapper/vg-lv`); null where it has
  * none of that name. Throws CommandError as `findVolume` does.
  */
 export async function findLogicalVolume(spawner: Spawner, name: string): Promise<LogicalVolume | null> {
-  const columns = ['lv_full_name', 'lv_active', 'lv_merging'] as const;
+  const columns = ['lv_full_name', 'lv_active', ...MERGE_COLUMNS] as const;
   const volume = await findVolume(spawner, columns, name);
   if (volume === null) return null;
   return {
     fullName: volume.lv_full_name,
     active: volume.lv_active !== '',
-    merging: volume.lv_merging !== '',
+    merging: isMerging(volume),
   };
 }

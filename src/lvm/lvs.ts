@@ -137,7 +137,9 @@ function failureOf(words: LvmWords, { status, stdout, stderr, gaveUp }: CommandR
   if (gaveUp !== undefined) return new CommandError(words, status, '', gaveUp);
   // LVM 2.03.16 and 2.03.31 say both of these.
   if (/permission denied|running as a non-root/i.test(said)) {
-    return new CommandError(words, status, '', 'no right to ask LVM: run lvmsync as root');
+    return new CommandError(words, status, '', 'no right to ask LVM: run lvmsync as root', {
+      mayNotAsk: true,
+    });
   }
   return new CommandError(words, status, said, 'LVM does not answer');
 }

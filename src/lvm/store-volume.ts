@@ -2,6 +2,7 @@ import { CommandError } from '../errors.js';
 import { readDeviceFacts, type DeviceNumber } from '../device/device-facts.js';
 import type { Spawner } from '../host/spawner.js';
 import { DeviceMapper } from './device-mapper.js';
+import { isMerging, MERGE_COLUMNS } from './logical-volume.js';
 import { findDevice, listVolumes, lookUpVolume } from './lvs.js';
 import { removeVolume, runLvm, whileBusy } from './run-lvm.js';
 
@@ -27,7 +28,7 @@ export async function findOriginVolume(spawner: Spawner, number: DeviceNumber): 
   if (!(await readDeviceFacts(number)).kernelName.startsWith('dm-')) return null;
   const { uuid, name } = await new DeviceMapper(spawner).info(number);
   if (!uuid.startsWith('LVM-')) return null;
-  const columns = ['lv_full_name', 'vg_name', 'lv_role', 'lv_layout', 'lv_merging', 'lv_name'] as const;
+  const columns = ['lv_full_name', 'vg_name', 'lv_role', 'lv_layout', 'lv_name', ...MERGE_COLUMNS] as const;
   const row = await findDevice(spawner, columns, name);
   const below = { field: 'origin', value: row.lv_name } as const;
   const snapshots = (await listVolumes(spawner, ['lv_full_name'], row.vg_name, below)) ?? [];
@@ -36,7 +37,7 @@ export async function findOriginVolume(spawner: Spawner, number: DeviceNumber): 
     group: row.vg_name,
     isThin: row.lv_layout.split(',').includes('thin'),
     isSnapshot: row.lv_role.split(',').includes('thicksnapshot'),
-    isMerging: row.lv_merging !== '',
+    isMerging: isMerging(row),
     snapshots: snapshots.map((each) => each.lv_full_name),
   };
 }
@@ -86,7 +87,7 @@ export async function attachStore(
 /** Begins to merge a snapshot into its origin, and returns at once; false where LVM put it off. Throws CommandError. */
 export async function beginMerge(spawner: Spawner, origin: DeviceNumber, snapshot: string): Promise<boolean> {
   await whileBusy(() => runLvm(spawner, ['lvconvert', '-qq', '-y', '--background', '--merge', snapshot]));
-  return await isMerging(spawner, origin);
+  return await hasBegunToMerge(spawner, origin);
 }
 
 /** Has a merge that was put off begin, if nobody has the origin open by now; false where someone has. */
@@ -96,11 +97,11 @@ export async function retryMerge(
   originName: string,
 ): Promise<boolean> {
   await runLvm(spawner, ['lvchange', '-qq', '--refresh', '--poll', 'y', originName]);
-  return await isMerging(spawner, origin);
+  return await hasBegunToMerge(spawner, origin);
 }
 
 /** Whether the kernel merges into a volume, or has done so and LVM tidied up. */
-async function isMerging(spawner: Spawner, origin: DeviceNumber): Promise<boolean> {
+async function hasBegunToMerge(spawner: Spawner, origin: DeviceNumber): Promise<boolean> {
   const [target] = await new DeviceMapper(spawner).table(origin);
   return target?.type !== 'snapshot-origin';
 }

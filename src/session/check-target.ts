@@ -70,7 +70,7 @@ export async function checkTarget(
   }
   // A run that writes looks at them as it makes the file.
   if (policy.dryRun && policy.snapback !== null) await checkSnapbackName(folder, policy.snapback);
-  await guardRoom(device, expectedWrites(header, device.size), about.spawner);
+  await guardRoom(device, expectedWrites(header, device.size), about);
   if (header !== null && keepsOldBytes(policy, header)) {
     const toSave = Math.max(0, header.expectedBytes - savedBefore);
     await checkJournalRoom(policy.snapback ?? `${folder}/journal`, toSave);

@@ -27,20 +27,24 @@ export async function groundOf(start: DeviceNumber | FileIdentity): Promise<Grou
     await visit(number);
   };
   const visit = async (number: DeviceNumber): Promise<void> => {
-    for (const each of await linkedDevices(number, 'slaves')) await descend(each.number);
-    const disk = await diskOf(number);
-    if (disk !== null) await descend(disk.number);
+    for (const each of await devicesBelow(number)) await descend(each);
     const file = await backingFileOf(number);
-    if (file === null) return;
-    if (typeof file === 'string') await descend(file);
-    else {
-      files.push(file);
-      await descend(deviceNumberOf({ rdev: file.dev }));
-    }
+    if (file === null || typeof file === 'string') return;
+    files.push(file);
+    await descend(deviceNumberOf({ rdev: file.dev }));
   };
   if (typeof start === 'string') await visit(start);
   else await descend(deviceNumberOf({ rdev: start.dev }));
   return { numbers, files };
+}
+
+/** The devices right below a device: what it is mapped to, a partition's disk, the device that a loop device shows. */
+export async function devicesBelow(number: DeviceNumber): Promise<DeviceNumber[]> {
+  const below = (await linkedDevices(number, 'slaves')).map((each) => each.number);
+  const disk = await diskOf(number);
+  if (disk !== null) below.push(disk.number);
+  const shown = await backingFileOf(number);
+  return typeof shown === 'string' ? [...below, shown] : below;
 }
 
 export function isSameFile(a: FileIdentity, b: FileIdentity): boolean {

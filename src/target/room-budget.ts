@@ -1,5 +1,6 @@
 import { UnsafeTargetError } from '../errors.js';
 import type { Spawner } from '../host/spawner.js';
+import { silentNotice } from '../host/surroundings.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { guardRoom, type RoomTarget } from './room.js';
 
@@ -40,7 +41,11 @@ export class RoomBudget {
     for (;;) {
       const bytes = Math.max(this.step, length);
       try {
-        await guardRoom(this.target, { bytes, blockSize, volumeSize }, this.spawner);
+        await guardRoom(
+          this.target,
+          { bytes, blockSize, volumeSize },
+          { spawner: this.spawner, notice: silentNotice },
+        );
         this.judged = brought + bytes;
         return;
       } catch (error) {

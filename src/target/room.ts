@@ -1,10 +1,12 @@
 import type { DeviceNumber } from '../device/device-facts.js';
 import { CommandError, UnsafeTargetError } from '../errors.js';
 import type { Spawner } from '../host/spawner.js';
+import type { Surroundings } from '../host/surroundings.js';
 import { DeviceMapper, type DmTarget } from '../lvm/device-mapper.js';
 import { holdersOf, isDeviceNumber } from '../lvm/device-node.js';
-import { findLogicalVolume } from '../lvm/logical-volume.js';
-import { linkedDevices, readAttribute } from './device-tree.js';
+import { isMerging, MERGE_COLUMNS } from '../lvm/logical-volume.js';
+import { findDevice } from '../lvm/lvs.js';
+import { devicesBelow, readAttribute } from './device-tree.js';
 import { judgePool, judgeStore, type ExpectedWrites } from './room-needed.js';
 
 /** The target as the room below it is looked for. */
@@ -19,25 +21,40 @@ export interface RoomTarget {
  * snapshots, which keep what is overwritten, and the pool of a thin volume. Either, when full, takes data along. Nor may
  * a snapshot be on its way back into it.
  *
- * Throws UnsafeTargetError, which names what is short of room, by how much, and how to extend it. Without the right
- * to ask device-mapper, nothing is known and nothing refused.
+ * Throws UnsafeTargetError, which names what is short of room, by how much, and how to extend it; CommandError where
+ * device-mapper or LVM gives no answer. Who has no right to ask them may write what has neither snapshots nor a pool
+ * below, as sysfs shows, and is told that nothing else was looked at.
  */
 export async function guardRoom(
   { path, number }: RoomTarget,
   expected: ExpectedWrites,
-  spawner: Spawner,
+  { spawner, notice }: Pick<Surroundings, 'spawner' | 'notice'>,
 ): Promise<void> {
   if (number === null) return;
   try {
     await new RoomCheck(path, expected, spawner).visit(number);
   } catch (error) {
-    if (!isWithoutRight(error)) throw error;
+    if (!(error instanceof CommandError && error.mayNotAsk)) throw error;
+    if (await hasLayersBelow(number)) {
+      throw new UnsafeTargetError(
+        path,
+        'it has snapshots or lies in a thin pool, and lvmsync cannot ask LVM and device-mapper whether they have room, ' +
+          'and whether a snapshot will be merged into it: run lvmsync as root there (--sudo)',
+      );
+    }
+    notice(
+      `${path}: without the right to ask LVM and device-mapper, lvmsync did not look for snapshots that will be merged ` +
+        `into it or are short of room: it does as root (--sudo)`,
+    );
   }
 }
 
-/** dmsetup is missing or may not be run: whoever writes a volume without being root lives with that. */
-function isWithoutRight(error: unknown): boolean {
-  return error instanceof CommandError && error.stderr === '';
+/** Whether LVM has snapshots of what lies below a target, or a thin pool there: sysfs shows that to everyone. */
+async function hasLayersBelow(number: DeviceNumber): Promise<boolean> {
+  const uuid = await readAttribute(`/sys/dev/block/${number}/dm/uuid`);
+  if (uuid !== null && /^LVM-\w+-(real|cow|tpool)$/.test(uuid)) return true;
+  for (const each of await devicesBelow(number)) if (await hasLayersBelow(each)) return true;
+  return false;
 }
 
 /** Follows a write down the stack of devices. */
@@ -64,20 +81,24 @@ class RoomCheck {
         await this.refuseBeforeMerge(number);
         await this.checkSnapshots(target);
       } else if (target.type === 'snapshot') await this.checkOwnStore(number, target);
-      else if (target.type === 'thin') await this.checkPool(target);
+      else if (target.type === 'thin') {
+        await this.refuseBeforeMerge(number);
+        await this.checkPool(target);
+      }
     }
     // A snapshot's origin is not written, and a pool's metadata has been looked at.
     if (table.some(({ type }) => type === 'snapshot' || type === 'thin')) return;
-    for (const each of await linkedDevices(number, 'slaves')) await this.visit(each.number);
+    for (const each of await devicesBelow(number)) await this.visit(each);
   }
 
   /** A merge that LVM has put off would write old bytes over all that comes until it begins. */
   private async refuseBeforeMerge(number: DeviceNumber): Promise<void> {
     const { uuid, name } = await this.mapper.info(number);
-    if (!uuid.startsWith('LVM-')) return;
-    const volume = await findLogicalVolume(this.spawner, `/dev/mapper/${name}`);
-    if (volume?.merging !== true) return;
-    const begin = `lvchange --refresh --poll y ${volume.fullName}`;
+    // What LVM hides below a volume ends with a layer's name: the volume itself was asked about.
+    if (!/^LVM-\w+$/.test(uuid)) return;
+    const volume = await findDevice(this.spawner, ['lv_full_name', ...MERGE_COLUMNS], name);
+    if (!isMerging(volume)) return;
+    const begin = `lvchange --refresh --poll y ${volume.lv_full_name}`;
     this.refuse(
       `a snapshot will be merged into it, over what is written until then: have that begin (${begin}), and wait until it is done`,
     );

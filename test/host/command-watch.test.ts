@@ -18,10 +18,12 @@ afterAll(() => {
 class Place {
   readonly notices: string[] = [];
   readonly stop = new AbortController();
+  readonly leave = new AbortController();
   readonly spawner = new ProcessSpawner(process.env, {
     tell: () => undefined,
     notice: (line) => this.notices.push(line),
     signal: this.stop.signal,
+    leaving: this.leave.signal,
   });
 
   interrupt(): void {
@@ -30,8 +32,8 @@ class Place {
 }
 
 /** Has a program of this system hold a lock while some work is done. */
-async function whileLocked(lock: string, work: () => Promise<void>): Promise<void> {
-  const holder = spawn('flock', [lock, 'sh', '-c', 'echo; exec sleep 600'], {
+async function whileLocked(lock: string, work: () => Promise<void>, kind = '-x'): Promise<void> {
+  const holder = spawn('flock', [kind, lock, 'sh', '-c', 'echo; exec sleep 600'], {
     stdio: ['ignore', 'pipe', 'ignore'],
     detached: true,
   });
@@ -53,7 +55,7 @@ describe('a command that waits for a lock', () => {
       for (let tries = 0; place.notices.length === 0 && tries < 100; tries++) await sleep(100);
       expect(place.notices).toEqual([
         expect.stringMatching(
-          /^flock waits for the lock \/.*\/held, which process \d+ \(flock \/.*\/held sh -c .*\) holds$/,
+          /^flock waits for the lock \/.*\/held, which process \d+ \(flock -x \/.*\/held sh -c .*\) holds$/,
         ),
       ]);
     });
@@ -72,6 +74,35 @@ describe('a command that waits for a lock', () => {
     });
   });
 
+  it('that several hold is told once, though one of them lets go', async () => {
+    const place = new Place();
+    const lock = path.join(folder, 'shared');
+    const under: { running?: Promise<CommandResult> } = {};
+    const hold = (work: () => Promise<void>) => whileLocked(lock, work, '-s');
+    await hold(async () => {
+      await hold(async () => {
+        under.running = place.spawner.run(['flock', lock, 'true'], { watch: 'change' });
+        for (let tries = 0; place.notices.length === 0 && tries < 100; tries++) await sleep(100);
+      });
+      await sleep(1000);
+    });
+    await under.running;
+    expect(place.notices).toEqual([
+      expect.stringMatching(/shared, which process \d+ \(.*\) and process \d+ \(.*\) hold$/),
+    ]);
+  });
+
+  it('does not outlive us when we leave at once', async () => {
+    const place = new Place();
+    const lock = path.join(folder, 'left');
+    await whileLocked(lock, async () => {
+      const running = place.spawner.run(['flock', lock, 'echo'], { watch: 'change' });
+      await sleep(300);
+      place.leave.abort();
+      expect(await running).toMatchObject({ status: null, stdout: '' });
+    });
+  });
+
   it('to clean up after an interruption, waits but a moment', async () => {
     const place = new Place();
     const lock = path.join(folder, 'clean-up');
@@ -83,6 +114,37 @@ describe('a command that waits for a lock', () => {
         /^it waited in vain for the lock .*\/clean-up, which process \d+ .* holds: let/,
       );
     });
+  });
+});
+
+describe('a cookie of device-mapper’s', () => {
+  // counts up a new semaphore, says so, and waits until it is counted down, or gone
+  const script = (key: number) => `
+    my $id = semget(${key}, 1, 01600) // die $!;
+    semop($id, pack("s!3", 0, 1, 0)) or die $!;
+    $| = 1; print "$id\\n"; semop($id, pack("s!3", 0, 0, 0));`;
+  const keyOf = (low: number) => 0x0d4d0000 + low;
+  const remove = (key: number) => spawn('ipcrm', ['-S', String(key)]);
+
+  it('is what a command waits for that made it', async () => {
+    const place = new Place();
+    const key = keyOf(0x7a01);
+    const running = place.spawner.run(['perl', '-e', script(key)], { watch: 'change' });
+    for (let tries = 0; place.notices.length === 0 && tries < 40; tries++) await sleep(100);
+    remove(key);
+    await running;
+    expect(place.notices).toEqual([expect.stringMatching(/^perl waits for udev/)]);
+  });
+
+  it('is nothing to a command where another program made it', async () => {
+    const place = new Place();
+    const key = keyOf(0x7a02);
+    const running = place.spawner.run(['sleep', '4'], { watch: 'change' });
+    const other = spawn('perl', ['-e', script(key)], { stdio: ['ignore', 'pipe', 'inherit'] });
+    await new Promise((resolve) => other.stdout.once('data', resolve));
+    await running;
+    remove(key);
+    expect(place.notices).toEqual([]);
   });
 });
 

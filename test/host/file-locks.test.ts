@@ -39,5 +39,5 @@ it('udev’s semaphores are told from others', () => {
     '   1234567          1   600          1     0     0     0     0 1796053924 1796053999',
     '',
   ].join('\n');
-  expect(parseSemaphores(text)).toEqual([{ name: '0xd4d7b70', madeAt: 1_796_053_924 }]);
+  expect(parseSemaphores(text)).toEqual([{ name: '0xd4d7b70', semid: 0, madeAt: 1_796_053_924 }]);
 });

@@ -139,6 +139,19 @@ describe('another’s lock', () => {
   );
 });
 
+it('a user who insists leaves nothing behind that would change something later', async () => {
+  await whileLocked(SHARED, async () => {
+    const running = new Run(...COPY);
+    await running.waitToSay(/lvcreate waits for the lock/);
+    running.interrupt();
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    running.interrupt();
+    expect(await running.ended).toBe(130);
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    expect(programsAt(GROUP)).toEqual([]);
+  });
+});
+
 describe('a udev that LVM leaves nodes to', () => {
   /** As in a container: LVM has its usual settings. */
   async function runThere(...words: readonly string[]) {

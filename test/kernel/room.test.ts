@@ -45,7 +45,11 @@ describe('a target without room below it is refused', () => {
   const volumeSize = 16 * MEBIBYTE;
   const check = async (path: string, chunks: number, blockSize = 4096) => {
     const { number } = await targetKeyOf(path);
-    await guardRoom({ path, number }, { bytes: chunks * blockSize, blockSize, volumeSize }, spawner);
+    await guardRoom(
+      { path, number },
+      { bytes: chunks * blockSize, blockSize, volumeSize },
+      { spawner, notice: () => undefined },
+    );
   };
   /** As many chunks as pass, told from the room that a refusal names. */
   const mostChunks = async (path: string) => {

@@ -95,7 +95,13 @@ describe('a snapshot’s status', () => {
 describe('a volume without a node', () => {
   const withRow = (facts: object) =>
     answering({
-      stdout: report({ lv_full_name: 'no-vg/lv', lv_active: 'active', lv_merging: '', ...facts }),
+      stdout: report({
+        lv_full_name: 'no-vg/lv',
+        lv_active: 'active',
+        lv_merging: '',
+        lv_attr: 'swi-a-s---',
+        ...facts,
+      }),
     });
 
   it('that merges, and for that lost it, is told from one that merely lacks it', async () => {

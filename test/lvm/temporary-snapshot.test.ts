@@ -57,6 +57,7 @@ function list(names: readonly string[]): Promise<CommandResult> {
       lv_full_name: `no-vg/${name}`,
       lv_active: 'active',
       lv_merging: '',
+      lv_attr: 'Vwi-a-tz--',
     },
   }));
   return answer(0, JSON.stringify({ report: [{ lv: rows }] }));

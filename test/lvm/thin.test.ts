@@ -65,6 +65,7 @@ const INACTIVE = {
   lv_uuid: 'CBwhBX-pScG-2f0u-jOt8-RDf6-3f0x-BKqeEB',
   lv_active: '',
   lv_merging: '',
+  lv_attr: 'Vwi-a-tz--',
   lv_size: '16777216',
   pool_lv: 'pool',
   thin_id: '2',
