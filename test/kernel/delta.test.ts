@@ -138,7 +138,8 @@ describe('what a snapshot of 64 KiB chunks names', () => {
     await writeBytes(origin, 100 * 65_536 + 8192, Buffer.alloc(BLOCK));
     const report = await reportOf(SNAPSHOT, target);
     expect(report).toMatchObject({ tableBytes: 4 * 65_536, changedBytes: BLOCK, blocks: 1, mismatches: 0 });
-    expect(report['sentBytes']).toBeLessThan(8 * BLOCK);
+    // beside that, the closer sample of a target that is not known for sure
+    expect(report['sentBytes']).toBeLessThan(8 * BLOCK + 32 * 1024);
     await expectEqual();
   });
 

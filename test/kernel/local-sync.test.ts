@@ -91,8 +91,9 @@ describe('a snapshot of an LVM volume with an odd name', () => {
       codec: null,
     });
     expect(report['sentBytes']).toBeGreaterThan(104 * KIBIBYTE);
-    // with up to 160 proofs of a sample, but without the zeroes
-    expect(report['sentBytes']).toBeLessThan(114 * KIBIBYTE);
+    // with up to 160 proofs of a sample and the 1,000 more that a target of which nothing is recorded calls for, but
+    // without the zeroes
+    expect(report['sentBytes']).toBeLessThan((114 + 32) * KIBIBYTE);
     expect(report['blocks']).toBeGreaterThanOrEqual(3);
     expect(report['seconds']).toBeGreaterThan(0);
     expect(await digestOf(target)).toBe(await digestOf(origin));

@@ -234,7 +234,7 @@ it('is refused where the volume is not what the archives start from, or in use, 
   const other = await view('open', 'past', target, ...chain(8));
   expect([other.status, other.said]).toEqual([
     7,
-    expect.stringMatching(/holds exactly another, while the stream starts from s10/),
+    expect.stringMatching(/holds exactly another, while the undo starts from s10/),
   ]);
   await recordState(`s${STATES}`);
   expect((await view('open', 'past', target, undo(8), undo(9))).status).toBe(7);

@@ -1,4 +1,5 @@
 import { writeFileSync } from 'node:fs';
+import { crc32 } from 'node:zlib';
 import { FrameWriter } from '../../../src/stream/frame-writer.js';
 import { someHeader } from '../../stream/feed.js';
 import { collectingSink } from '../../support/streams.js';
@@ -12,7 +13,10 @@ export interface Between {
   readonly result: string | null;
 }
 
-/** Writes an archive that leads from `after` back to `before`: just the sectors that differ, zeroes as such. */
+/**
+ * Writes an archive that leads from `after` back to `before`: just the sectors that differ, zeroes as such. It says of
+ * `after` what a receiver's would, which announces what it writes.
+ */
 export async function writeUndo(
   path: string,
   before: Buffer,
@@ -22,11 +26,19 @@ export async function writeUndo(
   const sink = collectingSink();
   const writer = new FrameWriter(sink, { indexed: true });
   await writer.start({ ...someHeader(after.length), kind: 'undo', blockSize: SECTOR, base, result });
-  for (const [offset, end] of differingRuns(before, after)) {
+  const runs = [...differingRuns(before, after)];
+  for (const [offset, end] of runs) {
     const bytes = before.subarray(offset, end);
     if (bytes.every((byte) => byte === 0)) await writer.zero(offset, bytes.length);
     else await writer.data(offset, bytes);
   }
+  await writer.announce(
+    runs.map(([offset, end]) => {
+      const written = after.subarray(offset, end);
+      const zeroes = written.every((byte) => byte === 0);
+      return { offset, length: end - offset, zeroes, crc: zeroes ? 0 : crc32(written) };
+    }),
+  );
   await writer.finish();
   writeFileSync(path, sink.bytes());
 }
