@@ -105,7 +105,10 @@ describe('a second snapshot that is not what it froze', () => {
     } finally {
       await writer.stop();
     }
-    expect(await reportOf(OLD, target, '--data-source', NEW)).toMatchObject({ consistent: true });
+    // What the writer's run brought may be more than the two tables name now.
+    await expectFailure([OLD, target, '--data-source', NEW], 7, /nothing shows that this stream names all/);
+    const report = await reportOf(OLD, target, '--data-source', NEW, '--force=base');
+    expect(report).toMatchObject({ consistent: true });
     await expectShown(NEW);
   });
 });

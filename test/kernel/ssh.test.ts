@@ -61,7 +61,8 @@ describe('over the built-in ssh', () => {
     const named = (13 + 43 + 1) * 16_384;
     expect(report).toMatchObject({ tableBytes: named, changedBytes: bytes, consistent: true });
     expect(report['sentBytes']).toBeGreaterThan(bytes);
-    expect(report['sentBytes']).toBeLessThan(bytes * 1.02);
+    // beside that, the closer sample of a target of which nothing is recorded
+    expect(report['sentBytes']).toBeLessThan(bytes * 1.02 + 32 * 1024);
   });
 
   it('refuses a host whose key is not on file', async () => {
