@@ -87,7 +87,7 @@ export class ProcessSpawner implements Spawner {
       child.once('error', (error: NodeJS.ErrnoException) => {
         const problem =
           error.code === 'ENOENT'
-            ? `${command} is not installed or not in PATH`
+            ? 'not installed, or not in PATH'
             : `cannot be started (${error.code ?? error.message})`;
         const mayNotAsk = error.code === 'ENOENT' || error.code === 'EACCES';
         reject(new CommandError([command], null, '', problem, { cause: error, mayNotAsk }));

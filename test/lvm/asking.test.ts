@@ -64,7 +64,7 @@ describe('asking device-mapper', () => {
   it('says which tool is missing', async () => {
     const spawner: Spawner = new ProcessSpawner({ PATH: '/nonexistent' });
     await expect(spawner.run(['no-such-tool', 'table'])).rejects.toThrow(
-      /no-such-tool is not installed or not in PATH/,
+      /no-such-tool: not installed, or not in PATH/,
     );
   });
 });
