@@ -115,7 +115,7 @@ describe('dependencies.md', () => {
 
   it('names what package.json names, and nothing else', () => {
     expect([...entries.keys()].sort()).toEqual(Object.keys(manifest.dependencies).sort());
-    expect(rows.map(([, name]) => name).sort()).toEqual(Object.keys(manifest.devDependencies).sort());
+    expect(rows.map(([, name = '']) => name).sort()).toEqual(Object.keys(manifest.devDependencies).sort());
   });
 
   test.each(Object.keys(manifest.dependencies))('has the licence of %s', (name) => {

@@ -105,7 +105,7 @@ export class ViewEntry {
 /** All views that are noted, by name. Throws FormatError, DeviceError. */
 export async function readViews(stateDir: string): Promise<ViewRecord[]> {
   const folder = join(stateDir, 'views');
-  const names = await readdir(folder).catch((error: unknown) => {
+  const names = await readdir(folder).catch((error: unknown): string[] => {
     if (isErrno(error, 'ENOENT')) return [];
     throw new DeviceError(folder, 'read', null, error);
   });

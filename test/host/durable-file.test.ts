@@ -24,7 +24,7 @@ beforeAll(async () => {
   const file = await open('/dev/null', 'r');
   const ofAll = Object.getPrototypeOf(file) as FileHandle;
   await file.close();
-  // eslint-disable-next-line @typescript-eslint/unbound-method -- called with the one that is spied on
+  // oxlint-disable-next-line typescript/unbound-method -- called with the one that is spied on
   const sync = ofAll.sync;
   vi.spyOn(ofAll, 'sync').mockImplementation(async function (this: FileHandle) {
     await sync.call(this);

@@ -141,7 +141,7 @@ export async function record(blocks: readonly AnyBlock[], manner: Manner): Promi
   path = log.path;
   const begun = statSync(path).size;
   let overlaps = 0;
-  // eslint-disable-next-line @typescript-eslint/unbound-method -- called with the one that is spied on
+  // oxlint-disable-next-line typescript/unbound-method -- called with the one that is spied on
   const set = DurableLength.prototype.set;
   const spy = vi.spyOn(DurableLength.prototype, 'set').mockImplementation(async function (
     this: DurableLength,

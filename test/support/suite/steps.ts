@@ -15,7 +15,7 @@ export interface Step {
 
 export const BUILD: Step = { name: 'build', program: 'npm', words: ['run', '--silent', 'build'] };
 
-/** What did not change since it was last found good is not looked at again, but by the linter, whose rules see types. */
+/** What did not change since it was last found good is not looked at again, but for the linter, whose rules see types. */
 const CACHE = 'node_modules/.cache/lvmsync';
 
 export const STATIC_CHECKS: readonly Step[] = [
@@ -24,7 +24,11 @@ export const STATIC_CHECKS: readonly Step[] = [
     program: 'prettier',
     words: ['--check', '--log-level=warn', '--cache', `--cache-location=${CACHE}/prettier`, '.'],
   },
-  { name: 'lint', program: 'eslint', words: ['.'] },
+  {
+    name: 'lint',
+    program: 'oxlint',
+    words: ['-c', 'oxlint.config.js', '--deny-warnings', '--report-unused-disable-directives'],
+  },
   {
     name: 'types',
     program: 'tsc',

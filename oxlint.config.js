@@ -1,0 +1,113 @@
+/**
+ * Rooms of src/, top floor first. A room may import from its own floor and from those below it, never from
+ * one above: docs/architecture.md draws this.
+ */
+const FLOORS = [
+  ['index'],
+  ['cli'],
+  ['jobs'],
+  ['session', 'snapback', 'view'],
+  ['target'],
+  ['block-reader', 'changes', 'stream', 'transport', 'transport/ssh', 'lvm'],
+  ['host', 'device', 'codec'],
+  ['differing-runs', 'extent', 'errors', 'byte-channel'],
+];
+
+/** What transport, and the ssh in it, must not know. */
+const TRANSPORT_WALL = ['device', 'changes', 'lvm', 'stream'];
+
+/** Neighbours on one floor that must not know each other. */
+const WALLS = {
+  session: ['snapback'],
+  snapback: ['session', 'transport', 'lvm'],
+  stream: ['device', 'changes', 'lvm', 'transport'],
+  changes: ['lvm', 'transport', 'stream'],
+  transport: TRANSPORT_WALL,
+  'transport/ssh': TRANSPORT_WALL,
+};
+
+/** The rooms that live in one file, which has their name. */
+const ROOM_FILES = ['index', 'block-reader', 'differing-runs', 'extent', 'errors', 'byte-channel'];
+
+const filesOf = (room) => (ROOM_FILES.includes(room) ? `src/${room}.ts` : `src/${room}/**/*.ts`);
+
+/** What a room may not import, as one rule: a second one for the same file would take the place of the first. */
+function importsOf(room, floor) {
+  const others = [...FLOORS.slice(0, floor).flat(), ...(WALLS[room] ?? [])];
+  const way = ROOM_FILES.includes(room) ? String.raw`\./` : String.raw`(\.\./)+`;
+  const regex = `^${way}(${others.join('|')})(/|\\.js$)`;
+  const patterns = others.length === 0 ? [] : [{ regex, message: 'See the floors in docs/architecture.md.' }];
+  const paths = [];
+  if (room !== 'host') {
+    paths.push({ name: 'node:child_process', message: 'src/host is the only spawner of commands.' });
+  }
+  if (room !== 'transport/ssh') paths.push({ name: 'ssh2', message: 'Only src/transport/ssh knows ssh2.' });
+  return {
+    files: [filesOf(room)],
+    rules: { 'no-restricted-imports': ['error', { paths, patterns }] },
+  };
+}
+
+const asErrors = (names) => Object.fromEntries(names.map((name) => [name, 'error']));
+
+/** Beside the categories `correctness` and `suspicious`: what typescript-eslint calls strict and stylistic. */
+const STRICT = {
+  ...asErrors([
+    ...['no-case-declarations', 'no-empty', 'no-empty-function', 'no-fallthrough', 'no-prototype-builtins'],
+    ...['no-array-constructor', 'no-regex-spaces', 'no-var', 'prefer-const', 'prefer-rest-params'],
+    ...['prefer-spread', 'no-useless-assignment', 'import/no-cycle'],
+    ...[
+      ...['ban-ts-comment', 'no-confusing-void-expression', 'no-deprecated', 'no-misused-promises'],
+      ...['no-mixed-enums', 'no-unsafe-argument', 'no-unsafe-assignment', 'no-unsafe-call'],
+      ...['no-unsafe-function-type', 'no-unsafe-member-access', 'no-unsafe-return', 'only-throw-error'],
+      ...['prefer-promise-reject-errors', 'related-getter-setter-pairs', 'require-await'],
+      ...['restrict-plus-operands', 'prefer-includes', 'prefer-nullish-coalescing'],
+      ...['no-dynamic-delete', 'no-empty-object-type', 'no-explicit-any', 'no-invalid-void-type'],
+      ...['no-namespace', 'no-non-null-assertion', 'no-require-imports', 'prefer-literal-enum-member'],
+      ...['use-unknown-in-catch-callback-variable', 'non-nullable-type-assertion-style'],
+      ...['no-unnecessary-condition', 'prefer-reduce-type-parameter', 'prefer-return-this-type'],
+      ...['unified-signatures', 'adjacent-overload-signatures', 'array-type', 'ban-tslint-comment'],
+      ...['class-literal-property-style', 'consistent-generic-constructors'],
+      ...['consistent-indexed-object-style', 'consistent-type-assertions', 'consistent-type-definitions'],
+      ...['dot-notation', 'no-inferrable-types', 'prefer-find', 'prefer-for-of', 'prefer-function-type'],
+      ...['prefer-regexp-exec', 'prefer-string-starts-ends-with'],
+    ].map((name) => `typescript/${name}`),
+  ]),
+  'max-lines': ['error', { max: 300, skipBlankLines: true, skipComments: true }],
+  'typescript/restrict-template-expressions': ['error', { allowNumber: true }],
+  'typescript/return-await': ['error', 'error-handling-correctness-only'],
+};
+
+/** Only the command line touches the process and the console. */
+const NO_PROCESS = {
+  'no-restricted-globals': ['error', 'console'],
+  'no-restricted-properties': [
+    'error',
+    ...['exit', 'env', 'stdout', 'stdin', 'stderr'].map((property) => ({ object: 'process', property })),
+  ],
+};
+
+export default {
+  ignorePatterns: ['dist', 'coverage', '.build'],
+  options: { typeAware: true },
+  plugins: ['eslint', 'typescript', 'import', 'oxc'],
+  categories: { correctness: 'error', suspicious: 'error' },
+  rules: {
+    // the field's own names stand in more than one place
+    'no-shadow': 'off',
+    'no-underscore-dangle': 'off',
+    // a variable that a callback changes
+    'no-unmodified-loop-condition': 'off',
+    'import/no-named-as-default-member': 'off',
+    // the compiler says this where a type is declared
+    'typescript/consistent-return': 'off',
+    'typescript/no-unsafe-type-assertion': 'off',
+  },
+  overrides: [
+    { files: ['**/*.ts'], rules: STRICT },
+    ...FLOORS.filter((rooms) => !rooms.includes('cli')).flatMap((rooms) =>
+      rooms.map((room) => ({ files: [filesOf(room)], rules: NO_PROCESS })),
+    ),
+    ...FLOORS.flatMap((rooms, floor) => rooms.map((room) => importsOf(room, floor))),
+  ],
+};
