@@ -24,7 +24,7 @@ export interface GuestKernel {
 
 const OWN_MODULES = '/usr/lib/uml/modules';
 const NEWER = 'user-mode-linux-forky';
-const SHIM_SOURCE = path.join(import.meta.dirname, 'xstate-shim.c');
+const SHIM = path.join(import.meta.dirname, 'xstate-shim.c');
 
 /** The kernel as far as this machine has it already; null where it has not. */
 export function findKernel(name: KernelName): GuestKernel | null {
@@ -41,8 +41,21 @@ export function usualKernel(): GuestKernel {
 /** Gets a kernel ready on this machine, fetching or compiling what it needs. Throws Error where that is not to be had. */
 export async function prepareKernel(name: KernelName): Promise<GuestKernel> {
   if (name === 'newer') return required(newerKernel(await cachedFolder(NEWER, fetchNewerKernel)));
-  if (hasAmx() && !existsSync(shimPlace())) await compileShim();
+  if (hasAmx()) await prepareShim();
   return required(ownKernel());
+}
+
+/** Compiles the shim for AMX, where that is not done yet. Returns its place; throws Error without a C compiler. */
+export async function prepareShim(): Promise<string> {
+  if (!existsSync(shimPlace())) await compileLibrary(SHIM, shimPlace());
+  return shimPlace();
+}
+
+/** Compiles a C file to a library that can be preloaded. Throws Error with the compiler's words. */
+export async function compileLibrary(source: string, place: string): Promise<void> {
+  const draft = `${place}.${process.pid}`;
+  await runTool(['cc', '-O2', '-Wall', '-shared', '-fPIC', '-o', draft, source, '-ldl']);
+  renameSync(draft, place);
 }
 
 /** Whether this machine's processor has AMX, whose registers Linux 6.1 as a guest cannot take back from its host. */
@@ -93,12 +106,6 @@ async function fetchNewerKernel(folder: string): Promise<void> {
 }
 
 function shimPlace(): string {
-  const source = createHash('sha256').update(readFileSync(SHIM_SOURCE)).digest('hex').slice(0, 12);
+  const source = createHash('sha256').update(readFileSync(SHIM)).digest('hex').slice(0, 12);
   return path.join(cacheFolder(), `xstate-shim-${source}.so`);
-}
-
-async function compileShim(): Promise<void> {
-  const draft = `${shimPlace()}.${process.pid}`;
-  await runTool(['cc', '-O2', '-Wall', '-shared', '-fPIC', '-o', draft, SHIM_SOURCE, '-ldl']);
-  renameSync(draft, shimPlace());
 }
