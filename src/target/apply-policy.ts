@@ -56,7 +56,7 @@ export function checkKept(policy: ApplyPolicy, header: StreamHeader | null): voi
     throw new UsageError(`this receiver requires a snapback: add --snapback NAME (${others})`);
   }
   if (policy.requireJournal && !keepsOldBytes(policy, header)) {
-    const others = 'lvmsync copy --seed and lvmsync --scan send what differs, with a journal';
+    const others = 'lvmsync --scan compares first and sends what differs, with a journal';
     throw new UsageError(`this receiver requires a journal, and a full copy has none: ${others}`);
   }
 }

@@ -25,6 +25,9 @@ let stream: Uint8Array = Buffer.alloc(0);
 let fullStream: Uint8Array = Buffer.alloc(0);
 
 /** A stream of these bytes as the beginning of a volume. */
+/** The header of what a scan sends. */
+const compared = { kind: 'full', compared: true, expectedBytes: 0 } as const;
+
 async function streamOf(header: Pick<StreamHeader, 'kind' | 'expectedBytes'>, bytes: Uint8Array | null) {
   const sink = collectingSink();
   const writer = new FrameWriter(sink);
@@ -149,8 +152,7 @@ describe('a locked-down receiver', () => {
 
   it('that requires a snapback is not told that nothing comes, and sent something then', async () => {
     const insisting = ['--snapback-dir', at('undo'), '--require-snapback'];
-    const nothing = { kind: 'full', compared: true, expectedBytes: 0 } as const;
-    const [empty, lying] = await Promise.all([streamOf(nothing, null), streamOf(nothing, changed)]);
+    const [empty, lying] = await Promise.all([streamOf(compared, null), streamOf(compared, changed)]);
     const command = `'lvmsync' receive -- ${at('in/vm')}`;
     expect((await serveStream(empty, command, ...insisting)).status).toBe(0);
     const { status, reply } = await serveStream(lying, command, ...insisting);
@@ -163,11 +165,13 @@ describe('a locked-down receiver', () => {
     const command = `'lvmsync' receive -- ${at('in/vm')}`;
     const { status, reply } = await serveStream(fullStream, command, '--require-journal');
     expect(status).toBe(2);
-    expect(reply).toContain(
-      'this receiver requires a journal, and a full copy has none: lvmsync copy --seed',
-    );
+    expect(reply).toContain('this receiver requires a journal, and a full copy has none: lvmsync --scan');
     expect(readFileSync(at('in/vm'))).toEqual(base);
     expect((await serve(command, '--require-journal')).status).toBe(0);
+    // what that sends has one
+    writeFileSync(at('in/vm'), base);
+    const scanned = await streamOf({ ...compared, expectedBytes: changed.length }, changed);
+    expect((await serveStream(scanned, command, '--require-journal')).status).toBe(0);
     // and without that word
     writeFileSync(at('in/vm'), base);
     expect((await serveStream(fullStream, command)).status).toBe(0);
