@@ -24,10 +24,10 @@ changed.fill('new! ', 3 * CHUNK, 4 * CHUNK);
 let stream: Uint8Array = Buffer.alloc(0);
 let fullStream: Uint8Array = Buffer.alloc(0);
 
-/** A stream of these bytes as the beginning of a volume. */
 /** The header of what a scan sends. */
 const compared = { kind: 'full', compared: true, expectedBytes: 0 } as const;
 
+/** A stream of these bytes as the beginning of a volume. */
 async function streamOf(header: Pick<StreamHeader, 'kind' | 'expectedBytes'>, bytes: Uint8Array | null) {
   const sink = collectingSink();
   const writer = new FrameWriter(sink);
