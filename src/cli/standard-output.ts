@@ -16,6 +16,18 @@ export function standardOutput(): Output {
 }
 
 /**
+ * Writes part of a report, and waits until there is room for more. What could not be written is told at the end, by the
+ * watch over the output: a reader that had enough must not hide what the command has found.
+ */
+export async function print(output: Output, text: string): Promise<void> {
+  await new Promise<void>((resolve) => {
+    output.write(text, () => {
+      resolve();
+    });
+  });
+}
+
+/**
  * Watches all that a command writes. The function that is returned waits until it is written, and throws TransportError
  * where some of it could not be. A reader that went away does not count: it had enough.
  */

@@ -7,6 +7,7 @@ import { makeHarmless } from '../../transport/stderr-lines.js';
 import { parseTargetSpec, type Destination } from '../../transport/target-spec.js';
 import type { Context } from '../context.js';
 import { SUCCESS, exitStatusOf } from '../exit-code.js';
+import { print } from '../standard-output.js';
 import {
   batchOption,
   reachOf,
@@ -42,16 +43,16 @@ export function doctorCommand(context: Context, exitWith: (status: number) => vo
     .addHelpText('after', HELP_AFTER)
     .action(async (host, options) => {
       const about = context.surroundings('normal');
-      const sink = sinkFrom(context.stdout, 'standard output');
       if (options.answer === true) {
         if (host !== undefined) throw new UsageError('--answer takes no HOST');
-        await answerDoctor({ input: context.input('the other host'), output: sink }, context.self(), about);
+        const output = sinkFrom(context.stdout, 'standard output');
+        await answerDoctor({ input: context.input('the other host'), output }, context.self(), about);
         return;
       }
       const destination = host === undefined ? null : parseHost(host);
       const report = await examineBoth(destination, reachOf(options, context), context.self(), about);
       const lines = options.json === true ? [JSON.stringify(report)] : describe(report, host ?? '');
-      for (const line of lines) await sink.write(Buffer.from(`${makeHarmless(line)}\n`));
+      for (const line of lines) await print(context.stdout, `${makeHarmless(line)}\n`);
       exitWith(report.problem === null ? SUCCESS : exitStatusOf(report.problem));
     });
 }

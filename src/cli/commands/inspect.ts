@@ -1,10 +1,10 @@
 import { Command } from '@commander-js/extra-typings';
 import { UsageError } from '../../errors.js';
 import { inspect, type InspectReport, type InspectSpec } from '../../jobs/inspect.js';
-import { sinkFrom } from '../../transport/stream-channel.js';
 import type { Context } from '../context.js';
 import { exitCodeOf, SUCCESS } from '../exit-code.js';
 import { describeStore, describeStream, storeJson, streamJson } from '../inspect-report.js';
+import { print } from '../standard-output.js';
 import { describeThin, thinJson } from '../thin-report.js';
 
 /** An invalid store's status, whatever is wrong with it. */
@@ -27,8 +27,7 @@ export function inspectCommand(context: Context, exitWith: (status: number) => v
     .action(async (name, options) => {
       if (options.extents === true && options.json !== true) throw new UsageError('--extents needs --json');
       const report = await inspect(specOf(name, options), context.surroundings('normal'));
-      const sink = sinkFrom(context.stdout, 'standard output');
-      for (const text of textsOf(report, options, context)) await sink.write(Buffer.from(text));
+      for (const text of textsOf(report, options, context)) await print(context.stdout, text);
       exitWith(statusOf(report));
     });
 }

@@ -1,9 +1,9 @@
 import { Command } from '@commander-js/extra-typings';
 import { UsageError, VerifyDiffersError } from '../../errors.js';
 import { verify, type VerifySpec, type VerifySummary } from '../../jobs/verify.js';
-import { sinkFrom } from '../../transport/stream-channel.js';
 import { parseTargetSpec } from '../../transport/target-spec.js';
 import type { Context } from '../context.js';
+import { print } from '../standard-output.js';
 import {
   batchOption,
   reachOf,
@@ -91,9 +91,8 @@ async function report(
   asJson: boolean,
   context: Context,
 ): Promise<void> {
-  const sink = sinkFrom(context.stdout, 'standard output');
   const texts = asJson ? verifyJson(summary, names) : verifyLines(summary);
-  for (const text of texts) await sink.write(Buffer.from(text));
+  for (const text of texts) await print(context.stdout, text);
   if (asJson) return;
   for (const line of describeVerify(summary, names)) context.say(line);
 }

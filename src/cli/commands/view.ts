@@ -1,8 +1,8 @@
 import { Command, Option } from '@commander-js/extra-typings';
 import { UsageError } from '../../errors.js';
 import { viewClose, viewList, viewOpen, viewStore } from '../../jobs/view.js';
-import { sinkFrom } from '../../transport/stream-channel.js';
 import type { Context } from '../context.js';
+import { print } from '../standard-output.js';
 import { describeOpened, describeStore, openedJson, viewLines, viewsJson } from '../view-report.js';
 import { forceOption, stateDirOption } from './policy.js';
 import { parseSize } from './size.js';
@@ -62,7 +62,7 @@ export function viewCommand(context: Context) {
     .addHelpText('after', HELP_AFTER)
     .action(async (action, words, options) => {
       for await (const text of act(action, words, options, context)) {
-        await sinkFrom(context.stdout, 'standard output').write(Buffer.from(text));
+        await print(context.stdout, text);
       }
     });
 }

@@ -18,6 +18,7 @@ beforeAll(async () => {
   mkdirSync(undos);
   await writeChain(undos, 2);
   for (const name of ['source', 'target']) writeFileSync(at(name), Buffer.alloc(64 * SECTOR));
+  writeFileSync(at('other'), Buffer.alloc(64 * SECTOR, 'other'));
 });
 afterAll(() => {
   rmSync(folder, { recursive: true });
@@ -66,10 +67,28 @@ it(
   SLOW,
 );
 
+it.each<[string, () => string[], number]>([
+  ['archive list', () => ['archive', 'list', undos], 0],
+  ['inspect', () => ['inspect', join(undos, '1.undo')], 0],
+  ['inspect --json', () => ['inspect', '--json', join(undos, '1.undo')], 0],
+  ['verify', () => ['verify', at('source'), at('other')], 11],
+  ['verify --json', () => ['verify', '--json', at('source'), at('other')], 11],
+])(
+  'a reader that has gone away has had enough of %s, and changes nothing of how it ends',
+  async (_what, words, status) => {
+    const result = await runInto('pipe', words());
+    expect([result.status, result.said]).toEqual([status, expect.not.stringContaining('standard output')]);
+  },
+  SLOW,
+);
+
 it(
-  'a reader that has gone away has had enough, which is no failure',
+  'nor does it change how a doctor ends',
   async () => {
-    expect(await runInto('pipe', ['archive', 'list', undos])).toEqual({ status: 0, said: '' });
+    const nowhere = openSync('/dev/null', 'w');
+    const { status } = await runInto(nowhere, ['doctor']);
+    closeSync(nowhere);
+    expect(await runInto('pipe', ['doctor'])).toEqual({ status, said: '' });
   },
   SLOW,
 );
