@@ -125,10 +125,10 @@ describe('applying with a log', () => {
     await vi.waitFor(
       () => {
         expect(target.calls).toEqual(reads);
+        expect(sync).toHaveBeenCalledTimes(1);
       },
       { timeout: 20_000 },
     );
-    expect(sync).toHaveBeenCalledTimes(1);
     letGo();
     await waiting;
     await applier.finish();

@@ -14,7 +14,11 @@ if (script === undefined) {
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(130));
 const { GUEST_SYSTEM: name, GUEST_TIMEOUT: seconds = '600' } = process.env;
 const system = name === undefined ? {} : findSystem(name);
-if (system === null) throw new Error(`${name ?? ''} is not on this machine yet: npm run test:matrix gets it`);
+if (system === null) {
+  const advice = 'tsx test/support/suite/kernel-by-hand.ts with its name and that of a test gets it';
+  process.stderr.write(`${name ?? ''}: not on this machine yet: ${advice}\n`);
+  process.exit(2);
+}
 const result = await bootGuest({
   ...system,
   command: ['bash', path.resolve(script)],

@@ -174,7 +174,8 @@ export async function runGuest(
     disks: ['2G', '2G'],
     timeoutSeconds: 4 * 3600,
     environment: {
-      ...{ CI: process.env['CI'] ?? '', FORCE_COLOR: process.stdout.isTTY ? '1' : '0' },
+      ...(process.stdout.isTTY ? { FORCE_COLOR: '1' } : { NO_COLOR: '1' }),
+      ...passedOn('CI'),
       [REPORT_VARIABLE]: report,
       ...passedOn('LVMSYNC_KILLS', 'LVMSYNC_SEED'),
     },

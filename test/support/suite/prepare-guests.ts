@@ -20,7 +20,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   procps: 'pkill',
   patchelf: 'patchelf',
   debootstrap: 'debootstrap',
-  ...(hasAmx() ? { gcc: 'cc' } : {}),
+  gcc: 'cc',
 };
 
 /** What guests this machine can boot. */

@@ -100,7 +100,13 @@ export async function runProgram(
   const folders = [folder, path.join(CHECKOUT, 'node_modules/.bin'), process.env['PATH']];
   const child = spawn(program, words, {
     cwd: CHECKOUT,
-    env: { ...process.env, ...variables, PATH: folders.filter((each) => each !== undefined).join(':') },
+    env: {
+      ...process.env,
+      // vitest colours its lines wherever they go
+      ...(process.stdout.isTTY ? {} : { NO_COLOR: '1' }),
+      ...variables,
+      PATH: folders.filter((each) => each !== undefined).join(':'),
+    },
     stdio: ['ignore', destination, destination],
   });
   const pieces: Buffer[] = [];
