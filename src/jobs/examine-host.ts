@@ -9,6 +9,7 @@ import { listAllVolumes, type LvsRow } from '../lvm/lvs.js';
 import { askLvm } from '../lvm/run-lvm.js';
 import { ASK_THIN_DELTA, judgeThinDelta, WITHOUT_THIN_DELTA } from '../lvm/thin-tools.js';
 import { sudoersLine } from '../transport/far-exit.js';
+import { examineVolumes } from './examine-lvm.js';
 import { examineStateDir } from './examine-state-dir.js';
 import { ok, problem, warning, type Finding } from './finding.js';
 
@@ -97,7 +98,7 @@ async function examineLvm(role: HostRole, self: HostSelf, about: Surroundings): 
   try {
     const volumes = await listAllVolumes(about.spawner, ['lv_path', 'lv_active']);
     const known = ok('lvm', `${name}, which knows ${volumes.length} logical volumes`);
-    return [known, await examineNodes(self, volumes, about)];
+    return [known, ...(await examineVolumes(about)), await examineNodes(self, volumes, about)];
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
     const text = `${name} does not answer (${error.message})`;

@@ -52,9 +52,16 @@ function volumes(...paths: readonly string[]): string {
   return JSON.stringify({ report: [{ lv: rows }] });
 }
 
+/** Volume groups by their names and UUIDs. */
+function groups(...rows: readonly (readonly [string, string])[]): string {
+  const vg = rows.map(([name, uuid]) => ({ vg_name: name, vg_uuid: uuid }));
+  return JSON.stringify({ report: [{ vg }] });
+}
+
 const GOOD = {
   'lvm version': { stdout: '  LVM version:     2.03.16(2) (2022-05-18)\n' },
   lvs: { stdout: volumes('/dev/null', '/dev/zero') },
+  vgs: { stdout: groups(['vg', 'uuid-1'], ['other', 'uuid-2']) },
   lvmconfig: { stdout: 'udev_sync=1\nudev_rules=1\n' },
   'dmsetup version': { stdout: 'Library version:   1.02.185\nDriver version:    4.47.0\n' },
   'dmsetup targets': { stdout: 'snapshot         v1.16.0\nthin             v1.22.0\n' },
@@ -67,6 +74,36 @@ async function verdicts(role: HostRole, answers: Parameters<typeof programs>[0],
 }
 
 describe('a look at a host', () => {
+  it('finds volume groups of one name, and which they are', async () => {
+    const found = await verdicts('any', {
+      ...GOOD,
+      vgs: { stdout: groups(['vg', 'uuid-1'], ['vg', 'uuid-2']) },
+    });
+    expect(found.get('volume groups')).toEqual({
+      check: 'volume groups',
+      verdict: 'problem',
+      text: '2 volume groups are called vg, so LVM finds no volume by that name',
+      advice: expect.stringMatching(
+        /vgrename UUID NEWNAME; the UUIDs are uuid-1 and uuid-2\), or hide/,
+      ) as string,
+    });
+    expect((await verdicts('any', GOOD)).get('volume groups')).toMatchObject({ verdict: 'ok' });
+  });
+
+  it.each([
+    ['"vg/vm"', 'warning', /inactive.*"@lvmsync.partial", "@lvmsync.temporary", "@lvmsync.view"/],
+    ['"vg/vm","@lvmsync.temporary","@lvmsync.view"', 'warning', /add "@lvmsync.partial" to/],
+    ['"vg"', 'warning', /makes in other stays inactive/],
+    ['"vg","other"', 'ok', null],
+    ['"@lvmsync.partial","@lvmsync.temporary","@lvmsync.view"', 'ok', null],
+  ])('judges volume_list=[%s]: %s', async (list, verdict, advice) => {
+    const lvmconfig = { stdout: `volume_list=[${list}]\n` };
+    const found = (await verdicts('any', { ...GOOD, lvmconfig })).get('activation');
+    expect(found).toMatchObject({ verdict });
+    if (advice === null) expect(found?.advice).toBeNull();
+    else expect(found?.advice).toMatch(advice);
+  });
+
   it('finds nothing wrong where all is there', async () => {
     const found = await verdicts('source', GOOD);
     for (const check of ['versions', 'rights', 'lvm', 'device-mapper', 'thin tools']) {
@@ -222,7 +259,12 @@ describe('between two hosts', () => {
   it.each([
     ['says nothing and ends', 'exit 0', 'TRANSPORT', /without reporting/],
     ['is not there', 'exit 127', 'FAR_SIDE', /was not found/],
-    ['says something else', 'echo hello; cat', 'FAR_SIDE', /no lvmsync doctor/],
+    [
+      'says something else',
+      'echo hello; cat',
+      'FAR_SIDE',
+      /"hello" came instead of lvmsync's first word: .*bashrc/,
+    ],
     ['reports too much', 'echo "{}"; cat', 'FAR_SIDE', /no lvmsync doctor/],
     ['tells no time', 'echo "$REPORT"; NOW=soon; ' + TIMES, 'FAR_SIDE', /no lvmsync doctor/],
     ['never ends its line', 'yes x | tr -d "\\n"', 'TRANSPORT', /a line that does not end/],
