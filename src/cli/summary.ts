@@ -1,3 +1,4 @@
+import { SuspectTargetError } from '../errors.js';
 import type { ApplySummary } from '../jobs/apply.js';
 import type { TransferSummary } from '../jobs/transfer.js';
 import type { Context } from './context.js';
@@ -28,11 +29,11 @@ export function sayTransferred(
 ): void {
   const { source, tableBytes, changedBytes, resumedBytes, sentBytes, volumeSize, blocks, consistent } =
     summary;
-  const { mismatches, codec } = summary;
+  const { mismatches, suspect, codec } = summary;
   if (options.json === true) {
     const seconds = roundSeconds(summary.seconds);
     const sent = { tableBytes, changedBytes, resumedBytes, sentBytes, blocks, seconds };
-    writeJson({ ...sent, source, target, consistent, mismatches, codec }, context);
+    writeJson({ ...sent, source, target, consistent, mismatches, suspect, codec }, context);
     return;
   }
   if (options.quiet === true) return;
@@ -47,7 +48,7 @@ export function sayTransferred(
     `${formatBytes(changedBytes)} ${WHAT_WENT[foundBy]} (${formatShare(changedBytes, volumeSize)} of ${formatBytes(volumeSize)}), ` +
       `${formatBytes(sentBytes)} sent in ${formatDuration(summary.seconds)}${foundBy === 'copy' ? sayResumed(summary) : compareWithFullCopy(summary)}`,
   );
-  sayMismatches(mismatches, target, context);
+  sayMismatches(summary, target, context);
   if (!consistent && options.live !== true) {
     const [inUse, advice] =
       foundBy === 'changes'
@@ -62,9 +63,19 @@ export function sayTransferred(
 
 const WHAT_WENT: Record<FoundBy, string> = { changes: 'changed', scan: 'differed', copy: 'copied' };
 
+/** Throws SuspectTargetError where the rest of a target is in doubt: to be called when all else is said. */
+export function checkSuspect({ suspect }: Pick<TransferSummary, 'suspect'>, target: string): void {
+  if (suspect !== null) throw new SuspectTargetError(target, suspect);
+}
+
 /** Says how many blocks were not what they should have been before they were written. */
-function sayMismatches(mismatches: number | null, target: string, context: Context): void {
-  if (mismatches === null || mismatches === 0) return;
+function sayMismatches(
+  { mismatches, suspect }: Pick<TransferSummary, 'mismatches' | 'suspect'>,
+  target: string,
+  context: Context,
+): void {
+  // Where the rest is in doubt because of them, the error says so.
+  if (mismatches === null || mismatches === 0 || suspect !== null) return;
   context.say(
     `warning: ${target}: ${mismatches} blocks did not hold what the base of the changes holds; they are right now, ` +
       'but others that did not change may be wrong too: compare the two',
@@ -94,10 +105,11 @@ export function sayApplied(
   options: SummaryOptions,
   context: Context,
 ): void {
-  const { changedBytes, blocks, protocol, targetSize, mismatches } = summary;
+  const { changedBytes, blocks, protocol, targetSize, mismatches, suspect } = summary;
   if (options.json === true) {
     const seconds = roundSeconds(summary.seconds);
-    writeJson({ changedBytes, blocks, seconds, source, target, protocol, mismatches }, context);
+    const what = { changedBytes, blocks, seconds, source, target, protocol };
+    writeJson({ ...what, mismatches, suspect }, context);
     return;
   }
   if (options.quiet === true) return;
@@ -111,7 +123,7 @@ export function sayApplied(
     `${formatBytes(changedBytes)} in ${blocks} blocks written to ${target} ` +
       `(${formatShare(changedBytes, targetSize)} of it) and flushed in ${formatDuration(summary.seconds)}`,
   );
-  sayMismatches(mismatches, target, context);
+  sayMismatches(summary, target, context);
   if (protocol === 3) {
     context.say(
       `warning: ${source}: PROTO[3] has neither an end mark nor a base: ` +

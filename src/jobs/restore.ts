@@ -34,7 +34,7 @@ export interface RestoreSummary {
   readonly from: string;
   readonly to: string;
   /** Null where there was nothing to do. */
-  readonly applied: Pick<ReceiveSummary, 'changedBytes' | 'blocks'> | null;
+  readonly applied: Pick<ReceiveSummary, 'changedBytes' | 'blocks' | 'suspect'> | null;
   readonly seconds: number;
 }
 
@@ -227,7 +227,7 @@ async function mergeWay(
   way: readonly Undo[],
   policy: ApplyPolicy,
   about: Surroundings,
-): Promise<Pick<ReceiveSummary, 'changedBytes' | 'blocks'>> {
+): Promise<Pick<ReceiveSummary, 'changedBytes' | 'blocks' | 'suspect'>> {
   const targetName = target.device.path;
   const planner = new CombinationPlanner();
   for (const undo of way) {
@@ -240,5 +240,5 @@ async function mergeWay(
     const stateDir = stateDirOf(policy.stateDir, about);
     await rollBackOpen(target, plan, { targetName, stateDir, forceBase: policy.forceBase }, about);
   }
-  return { changedBytes: plan.bytes, blocks: plan.extents.count };
+  return { changedBytes: plan.bytes, blocks: plan.extents.count, suspect: null };
 }

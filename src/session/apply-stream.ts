@@ -7,7 +7,13 @@ import type { IncomingStream } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { Applier } from '../target/applier.js';
 import { checkKept, isOverwriting, keepsOldBytes, type ApplyPolicy } from '../target/apply-policy.js';
-import { isBorneOut, mustBeProved, stateDuring, type FoundContents } from '../target/apply-states.js';
+import {
+  isBorneOut,
+  mustBeProved,
+  stateDuring,
+  suspicionAfter,
+  type FoundContents,
+} from '../target/apply-states.js';
 import { releaseBlock } from '../target/block-run.js';
 import { ContainerGuard } from '../target/container-image.js';
 import { Journal } from '../target/journal.js';
@@ -35,6 +41,8 @@ export interface ReceiveSummary {
   readonly blocks: number;
   /** Blocks that the target held neither old nor new; they are right now, as all of a block is always sent. */
   readonly mismatches: number;
+  /** Why what else the target holds is in doubt, as bytes were found that contradict what was known of it; or null. */
+  readonly suspect: string | null;
   readonly targetSize: number;
   /** By the stream's header, null where it has none. */
   readonly volumeSize: number | null;
@@ -143,12 +151,17 @@ export class Apply {
       const problem = `the ${missing.length} bytes from ${missing.offset} were wanted whole, and never came`;
       throw new FormatError('stream', 0, 'section', problem);
     }
-    await this.finish();
-    return summaryOf(this.incoming, this.applier, this.changedBytes, this.options.target.device.size);
+    const suspect = await this.finish();
+    const { blocks, mismatches } = this.applier;
+    const found = { blocks, mismatches, suspect };
+    return summaryOf(this.incoming, found, this.changedBytes, this.options.target.device.size);
   }
 
-  /** From the end of the journal on the apply is done, whatever else goes wrong. */
-  private async finish(): Promise<void> {
+  /**
+   * From the end of the journal on the apply is done, whatever else goes wrong. Returns why the rest of the target is
+   * in doubt; the user's word that it may be goes for its exit status, but not for the record.
+   */
+  private async finish(): Promise<string | null> {
     const { device, finish } = this.options.target;
     const { journal } = this;
     await this.checkStillAlone();
@@ -165,6 +178,7 @@ export class Apply {
       found: applier,
     };
     await recordResult(this.options.target, applied, this.about);
+    return this.options.policy.forceBase ? null : suspicionAfter(applied.header, before, applier);
   }
 
   /** The header with what its table grew by meanwhile: another stream must name that, too. */
@@ -323,7 +337,7 @@ export function unexpectedResume({ token }: Extract<StreamItem, { kind: 'resume'
 
 export function summaryOf(
   { protocol, header }: IncomingStream,
-  { blocks, mismatches }: { readonly blocks: number; readonly mismatches: number },
+  { blocks, mismatches, suspect }: Pick<ReceiveSummary, 'blocks' | 'mismatches' | 'suspect'>,
   changedBytes: number,
   targetSize: number,
 ): ReceiveSummary {
@@ -333,6 +347,7 @@ export function summaryOf(
     changedBytes,
     blocks,
     mismatches,
+    suspect,
     targetSize,
     volumeSize: header?.volumeSize ?? null,
   };

@@ -54,7 +54,10 @@ const failureSchema = v.object({ ok: v.literal(false), code: v.picklist(ERROR_CO
 const durableSchema = v.object({ frame: size });
 const wantSchema = v.object({ offset: size, length: v.pipe(size, v.minValue(1)) });
 const resultSchema = v.variant('ok', [
-  v.object({ ok: v.literal(true), blocks: size, mismatches: v.optional(size, 0) }),
+  v.object({
+    ...{ ok: v.literal(true), blocks: size, mismatches: v.optional(size, 0) },
+    suspect: v.nullish(text, null),
+  }),
   failureSchema,
 ]);
 const sentSchema = v.object({
@@ -73,8 +76,14 @@ const lastWordSchema = v.variant('ok', [sentSchema, failureSchema]);
  */
 export type HelloMessage = v.InferOutput<typeof helloSchema>;
 
-/** How it ended: everything is on stable storage, or the one reason why not. */
+/**
+ * How it ended: everything is on stable storage, and why what else the target holds is in doubt, if it is; or the one
+ * reason why not. A receiver that is older never says that it is in doubt.
+ */
 export type ResultMessage = v.InferOutput<typeof resultSchema>;
+
+/** The same as whoever says it may leave things out. */
+export type SaidResult = v.InferInput<typeof resultSchema>;
 
 /** A failure as the other side is told of it. */
 export type FailureMessage = v.InferOutput<typeof failureSchema>;
@@ -90,7 +99,7 @@ export function encodeHello(hello: v.InferInput<typeof helloSchema>, number: num
 }
 
 /** Either side's last word. */
-export function encodeResult(result: ResultMessage | LastWord, number: number): Buffer {
+export function encodeResult(result: SaidResult | LastWord, number: number): Buffer {
   const message = result.ok ? result : { ...result, message: result.message.slice(0, 4096) };
   return encodeFrame(RESULT, 0, number, Buffer.from(JSON.stringify(message)));
 }

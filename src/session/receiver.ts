@@ -85,8 +85,8 @@ export async function runReceiver(
       },
     };
     const summary = await applyIncoming(incoming, options, { ...about, signal });
-    const { blocks, mismatches } = summary;
-    return { summary, error: null, told: await replies.result({ ok: true, blocks, mismatches }) };
+    const { blocks, mismatches, suspect } = summary;
+    return { summary, error: null, told: await replies.result({ ok: true, blocks, mismatches, suspect }) };
   } catch (error) {
     // Over a line that broke nobody hears it, and who reads it late would take it for a refusal.
     const told = error instanceof LineError ? false : await replies.result(failureOf(error));

@@ -56,6 +56,8 @@ export interface SessionSummary extends SendSummary {
   readonly targetSize: number | null;
   /** Blocks that the target held neither old nor new; null where nobody told. */
   readonly mismatches: number | null;
+  /** Why what else the target holds is in doubt, as bytes were found that contradict what was known of it; or null. */
+  readonly suspect: string | null;
   /** What made blocks fewer bytes, where any went out so. */
   readonly codec: CodecName | null;
 }
@@ -137,7 +139,7 @@ export async function runSender(
       unlessAnswered(sent, replies, () => writer.isEnding),
       about.signal,
     );
-    const { mismatches } = checkResult(
+    const { mismatches, suspect } = checkResult(
       await orInterrupted(replies.result, about.signal),
       summary,
       transport.host,
@@ -145,7 +147,7 @@ export async function runSender(
     // It may have something to say on stderr yet; whatever it is, the result stands.
     await within(patience.farewellMs, transport.exit);
     const sentBytes = run.sentBytes + writer.bytesWritten;
-    return { ...summary, mismatches, sentBytes, targetSize, codec: tellPacking(packer, about) };
+    return { ...summary, mismatches, suspect, sentBytes, targetSize, codec: tellPacking(packer, about) };
   } catch (error) {
     throw await explainFailure(error, far, replies, patience);
   } finally {

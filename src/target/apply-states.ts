@@ -41,6 +41,7 @@ export function isBorneOut(
 ): boolean {
   const base = applied?.base ?? null;
   if (before === null || mustBeProved(before) || before.identity === base) return doubts === 0;
+  if (findForeignWrites(applied, before, { mismatches, doubts }) !== null) return false;
   // What an earlier run from the same base brought differs, and all of it comes anew; else the rest is not known.
   return mismatches === 0 || (applied !== null && isCovered(applied, before));
 }
@@ -72,11 +73,13 @@ export function stateAfter(
   found: FoundContents,
 ): TargetState | null {
   const { kind, base, result, table } = header;
-  const gap = gapIn(header, before, found);
+  const suspicion = suspicionAfter(header, before, found);
+  const gap = suspicion ?? gapIn(header, before, found);
   const way = {
     // An undo's base is no state that what it leads to has anything of.
     from: kind === 'changes' ? base : null,
     ...(gap === null ? {} : { believed: gap }),
+    ...(suspicion === null ? {} : { suspect: true }),
     ...(kind !== 'changes' || table === undefined ? {} : { table }),
   };
   if (result !== null) return { is: 'exactly', identity: result, ...way };
@@ -89,6 +92,48 @@ export function isCheckedRerun(header: StreamHeader | null, before: TargetState 
   return header?.kind === 'changes' && before !== null && isCovered(header, before);
 }
 
+/**
+ * The one judgement of whether what a target held contradicts what it should have held: how that shows, or null. Each
+ * block that was looked at counts alike, whether it was to be replaced or only to be proved. What was neither old nor
+ * new does, but where changes meet some of themselves and name all of those; and where the target was surely at the
+ * base, or at the result, so does anything else than just that.
+ */
+export function findForeignWrites(
+  header: StreamHeader | null,
+  before: TargetState | null,
+  { mismatches, doubts }: FoundContents,
+): string | null {
+  // A comparison begins with no word about what is there.
+  if (header === null || header.kind === 'full') return null;
+  const { base, result } = header;
+  const blocks = 'of the blocks that were replaced held';
+  if (isSurely(before, base) && doubts > 0 && mismatches === 0)
+    return `someone wrote to it: some ${blocks} the new bytes, while it was recorded to hold the old ones`;
+  if (mismatches === 0) return null;
+  const heldResult = before?.is === 'exactly' && before.identity === result;
+  if (!heldResult && isCheckedRerun(header, before)) return null;
+  const never = before === null ? ', or it never held what the changes start from' : '';
+  return `someone wrote to it, or to the snapshot${never}: ${mismatches} ${blocks} neither the old bytes nor the new ones`;
+}
+
+/**
+ * Why what a target holds outside of what a stream brought is in doubt, by what this run found or an earlier one: until
+ * all of it was compared, or copied. Null where nothing speaks against it.
+ */
+export function suspicionAfter(
+  header: StreamHeader | null,
+  before: TargetState | null,
+  found: FoundContents,
+): string | null {
+  if (header === null || header.kind === 'full') return null;
+  return findForeignWrites(header, before, found) ?? suspicionOf(before);
+}
+
+/** What an earlier run found that speaks against what a target is believed to hold. */
+export function suspicionOf(state: TargetState | null): string | null {
+  return state?.suspect === true ? (state.believed ?? null) : null;
+}
+
 /** Where the chain of evidence for what a stream leads to has its gap; null where it has none. */
 function gapIn(header: StreamHeader, before: TargetState | null, found: FoundContents): string | null {
   const { kind, base, result } = header;
@@ -99,7 +144,5 @@ function gapIn(header: StreamHeader, before: TargetState | null, found: FoundCon
   if (isSurely(before, result) && found.mismatches === 0) return null;
   if (isSurely(before, base) && found.doubts === 0) return null;
   if (isCheckedRerun(header, before)) return null;
-  return isSurely(before, base) || isSurely(before, result)
-    ? `someone wrote to it: ${found.doubts} of the blocks that were replaced were not as recorded`
-    : 'it was not known to hold what was applied to it starts from';
+  return 'it was not known to hold what was applied to it starts from';
 }

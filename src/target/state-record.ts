@@ -19,6 +19,7 @@ export const stateSchema = v.object({
   identity: v.string(),
   from: v.nullable(v.string()),
   believed: v.exactOptional(v.string()),
+  suspect: v.exactOptional(v.boolean()),
   to: v.exactOptional(v.string()),
   table: v.exactOptional(tableSchema),
 });
@@ -30,7 +31,8 @@ export const stateSchema = v.object({
  *
  * `from` is the base of the changes that led to it, null where they had none, and `table` what named those changes:
  * other changes from that base may meet this target only where their table covers this one. `believed` is there where
- * no chain of evidence without a gap leads to all this: it says where the gap is.
+ * no chain of evidence without a gap leads to all this: it says where the gap is. It is `suspect` where a run found
+ * bytes that contradict it: then `believed` says how that showed.
  */
 export type TargetState = Readonly<v.InferOutput<typeof stateSchema>>;
 

@@ -86,6 +86,7 @@ describe('a transfer between files', () => {
       target,
       consistent: true,
       mismatches: 0,
+      suspect: null,
       codec: null,
     });
     expect(isOrigin(target)).toBe(true);

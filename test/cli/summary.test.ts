@@ -29,7 +29,16 @@ function told(sentBytes: number, seconds: number): string {
     targetSize: null,
   };
   sayTransferred(
-    { ...counts, seconds, source: 'vg/s', consistent: true, mismatches: 0, resumedBytes: 0, codec: null },
+    {
+      ...counts,
+      seconds,
+      source: 'vg/s',
+      consistent: true,
+      mismatches: 0,
+      suspect: null,
+      resumedBytes: 0,
+      codec: null,
+    },
     'host:/dev/t',
     {},
     context,

@@ -141,7 +141,7 @@ describe('a pull', () => {
         blocks: 2,
         volumeSize: CHUNKS * CHUNK,
       },
-      ...{ consistent: true, codec: null, mismatches: 0, sentBytes: written().length },
+      ...{ consistent: true, codec: null, mismatches: 0, suspect: null, sentBytes: written().length },
       targetSize: CHUNKS * CHUNK,
     });
     expect(await outcome).toEqual({ error: null, told: true });

@@ -3,7 +3,7 @@ import { UsageError } from '../../errors.js';
 import { pull } from '../../jobs/pull.js';
 import { parseTargetSpec } from '../../transport/target-spec.js';
 import type { Context } from '../context.js';
-import { sayTransferred } from '../summary.js';
+import { checkSuspect, sayTransferred } from '../summary.js';
 import {
   dryRunOption,
   forceOption,
@@ -85,6 +85,7 @@ export function pullCommand(context: Context) {
         context.surroundings(verbosityOf(options)),
       );
       sayTransferred({ ...summary, source: from }, target, options, context);
+      checkSuspect(summary, target);
     });
 }
 

@@ -5,7 +5,7 @@ import { sinkFrom } from '../../transport/stream-channel.js';
 import { parseTargetSpec } from '../../transport/target-spec.js';
 import type { Context } from '../context.js';
 import { openStream } from '../open-stream.js';
-import { sayApplied, sayTransferred } from '../summary.js';
+import { checkSuspect, sayApplied, sayTransferred } from '../summary.js';
 import {
   dryRunOption,
   forceOption,
@@ -177,6 +177,7 @@ async function runApply(words: readonly string[], options: TransferOptions, cont
   try {
     const summary = await apply(source, name, target, policyOf(options), surroundings, file);
     sayApplied(summary, { source: name, target }, options, context);
+    checkSuspect(summary, target);
   } finally {
     close();
   }
@@ -206,6 +207,7 @@ async function runTransfer(
     context.surroundings(verbosityOf(options)),
   );
   sayTransferred(summary, rest[0] ?? '-', options, context);
+  checkSuspect(summary, rest[0] ?? '-');
 }
 
 async function runScan(
