@@ -10,9 +10,9 @@ import { ARCHIVE_MEMORY, STORE_MEMORY } from './memory.js';
 
 /** What a combination of archives leads to, as a store of it is written. */
 export function oldStateOf(combination: Combination, { signal }: Pick<Surroundings, 'signal'>): OldState {
-  const { archives, volumeSize, base, result, extents } = combination;
+  const { archives, volumeSize, base, result, mark, extents } = combination;
   return {
-    ...{ volumeSize, base, result },
+    ...{ volumeSize, base, result, ...(mark === undefined ? {} : { mark }) },
     proveBase: async (target) => {
       // Opened anew: a plan keeps no archive's index.
       const opened = await Promise.all(archives.map(({ path }) => openArchive(path)));

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { BufferPool } from '../device/aligned-memory.js';
 import { FormatError } from '../errors.js';
 import type { Extent } from '../extent.js';
@@ -88,6 +89,8 @@ export class Apply {
     private readonly about: Surroundings,
     /** What an earlier session brought. */
     private readonly broughtBefore = 0,
+    /** What the undo and the record share, where the stream leads to a state without a name. */
+    private readonly mark: string | null = null,
   ) {
     this.changedBytes = broughtBefore;
     const { device } = options.target;
@@ -101,10 +104,13 @@ export class Apply {
     const { device, record, folder } = target;
     const { header } = incoming;
     const { holds } = await record.read();
+    // What has no name goes on with none of an earlier session.
+    const isMarked = header?.result === null && policy.snapback !== null;
+    const mark = isMarked ? randomBytes(16).toString('hex') : null;
     const journal = keepsOldBytes(policy, header)
       ? await Journal.begin(
           folder,
-          undoHeader(header, holds, device, makerOf(about)),
+          undoHeader(header, holds, device, makerOf(about), mark),
           policy.snapback,
           holds,
           await record.identity(),
@@ -113,7 +119,7 @@ export class Apply {
     await record.write(stateDuring(header, holds));
     const wants = wantsOf(header, options);
     const applier = makeApplier(options, journal, wants, holds);
-    return new Apply(incoming, options, journal, applier, wants, holds, about);
+    return new Apply(incoming, options, journal, applier, wants, holds, about, 0, mark);
   }
 
   /** Goes on where an earlier session's apply stood. */
@@ -176,6 +182,7 @@ export class Apply {
       isNameless,
       blocks: applier.blocks,
       found: applier,
+      mark: this.mark,
     };
     await recordResult(this.options.target, applied, this.about);
     return this.options.policy.forceBase ? null : suspicionAfter(applied.header, before, applier);

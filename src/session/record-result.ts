@@ -15,6 +15,8 @@ export interface AppliedStream {
   readonly isNameless: boolean;
   readonly blocks: number;
   readonly found: FoundContents;
+  /** Of its undo, where it leads to a state without a name. */
+  readonly mark: string | null;
 }
 
 /**
@@ -38,7 +40,7 @@ export async function recordResult(
 
 async function writeResult(
   target: OpenTarget,
-  { header, before, isNameless, blocks, found }: AppliedStream,
+  { header, before, isNameless, blocks, found, mark }: AppliedStream,
 ): Promise<void> {
   const { base = null, run = null } = header ?? {};
   const result = isNameless ? null : (header?.result ?? null);
@@ -49,5 +51,6 @@ async function writeResult(
     return;
   }
   if (header !== null) await noteVolumeSize(target.folder, header.volumeSize, target.device.size);
-  await record.write(header === null ? null : stateAfter({ ...header, result }, before, found), run);
+  const state = header === null ? null : stateAfter({ ...header, result }, before, found, mark);
+  await record.write(state, run);
 }

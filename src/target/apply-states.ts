@@ -66,11 +66,13 @@ export function stateDuring(header: StreamHeader | null, before: TargetState | n
  * newer than its base, by a chain of evidence or no more than believed. Null where it has no name.
  *
  * @param before what was known of it until then
+ * @param mark of the undo that leads back from there, where that has no name
  */
 export function stateAfter(
   header: StreamHeader,
   before: TargetState | null,
   found: FoundContents,
+  mark: string | null = null,
 ): TargetState | null {
   const { kind, base, result, table } = header;
   const suspicion = suspicionAfter(header, before, found);
@@ -84,7 +86,13 @@ export function stateAfter(
   };
   if (result !== null) return { is: 'exactly', identity: result, ...way };
   // An undo that leads to no name leads to before its base, not to some time after it.
-  return base === null || kind !== 'changes' ? null : { is: 'since', identity: base, ...way };
+  if (base === null || kind !== 'changes') return null;
+  return { is: 'since', identity: base, ...way, ...(mark === null ? {} : { mark }) };
+}
+
+/** Whether an undo met the very state without a name that it leads back from. */
+function isSurelyMarked({ kind, mark }: StreamHeader, before: TargetState | null): boolean {
+  return kind === 'undo' && mark !== undefined && before?.believed === undefined && before?.mark === mark;
 }
 
 /** Whether changes met a target that had taken some of them, all of which they name: then what it held may differ. */
@@ -138,6 +146,7 @@ export function suspicionOf(state: TargetState | null): string | null {
 function gapIn(header: StreamHeader, before: TargetState | null, found: FoundContents): string | null {
   const { kind, base, result } = header;
   if (kind === 'full') return null;
+  if (isSurelyMarked(header, before)) return null;
   if (base === null) return 'what was applied does not say which state it starts from';
   if (before === null) return 'nothing was known of the target before';
   if (before.believed !== undefined) return before.believed;

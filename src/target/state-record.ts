@@ -21,6 +21,7 @@ export const stateSchema = v.object({
   believed: v.exactOptional(v.string()),
   suspect: v.exactOptional(v.boolean()),
   to: v.exactOptional(v.string()),
+  mark: v.exactOptional(v.string()),
   table: v.exactOptional(tableSchema),
 });
 
@@ -30,7 +31,8 @@ export const stateSchema = v.object({
  * ended, some of that state's bytes and some of whatever was there.
  *
  * `from` is the base of the changes that led to it, null where they had none, and `table` what named those changes:
- * other changes from that base may meet this target only where their table covers this one. `believed` is there where
+ * other changes from that base may meet this target only where their table covers this one. `mark` is what the undo that
+ * leads back from here has in its header, where this state has no name. `believed` is there where
  * no chain of evidence without a gap leads to all this: it says where the gap is. It is `suspect` where a run found
  * bytes that contradict it: then `believed` says how that showed.
  */
