@@ -4,11 +4,14 @@ import * as v from 'valibot';
 import type { DeviceNumber } from '../device/device-facts.js';
 import { readIfThere, removeDurably, writeDurably } from '../host/durable-file.js';
 import { identityOf, type DeviceIdentity } from './device-identity.js';
+import type { Spawner } from '../host/spawner.js';
+import { isGrownFrom, mappingOf, type Mapping } from './mapping.js';
 import { tableSchema } from '../stream/stream-header.js';
 import {
   blindnessIn,
   compareStamps,
   eraOf,
+  isAlone,
   fileStampOf,
   writeStampOf,
   type CountedWrites,
@@ -60,6 +63,7 @@ export interface KnownState {
 }
 
 const CUT_SHORT = 'an apply to it was cut short';
+const REMAPPED = 'it got or lost a snapshot since, which may have been merged, or LVM mapped it anew';
 const OTHER_BOOT = 'its state was recorded in an earlier boot, or by an earlier lvmsync';
 
 /** Whether a target holds exactly this state, by a chain of evidence without a gap. */
@@ -79,6 +83,8 @@ const recordSchema = v.object({
   stamp: v.string(),
   run: v.nullish(v.string(), null),
   copied: v.exactOptional(v.object({ token: v.pipe(v.string(), v.base64()), changedBytes: v.number() })),
+  /** Where a logical volume's bytes lay. */
+  mapping: v.exactOptional(v.array(v.string())),
   /** Whether the stamp is of the volume alone, as a merge writes below it. */
   merging: v.nullish(v.boolean(), false),
 });
@@ -106,7 +112,12 @@ export class StateRecord {
   /** @param folder the target's folder under the state directory */
   constructor(
     folder: string,
-    private readonly target: { readonly path: string; readonly number: DeviceNumber | null },
+    private readonly target: {
+      readonly path: string;
+      readonly number: DeviceNumber | null;
+      /** Asks where a logical volume's bytes lie; null where that is not known. */
+      readonly mapping?: () => Promise<Mapping | null>;
+    },
   ) {
     this.path = join(folder, 'state.json');
   }
@@ -116,7 +127,7 @@ export class StateRecord {
     this.lastRead = await readIfThere(this.path);
     const record = v.safeParse(recordSchema, parseJson(this.lastRead ?? ''));
     if (!record.success) return UNKNOWN;
-    const { is, stamp, run, copied, merging } = record.output;
+    const { is, stamp, run, copied, merging, mapping } = record.output;
     const state = stateOf(record.output);
     const now = await this.stamp(merging ? 'its own' : 'all');
     const verdict = compareStamps(stamp, now);
@@ -125,15 +136,21 @@ export class StateRecord {
       return { holds: state, isStale: false, run, ...place };
     }
     // Where nothing lies below any more, the two are the same: the merge is over, and another one will show.
-    if (merging && verdict === 'same' && stamp === (await this.stamp())) await this.write(state, run);
+    if (merging && verdict === 'same' && isAlone(stamp, await this.stamp())) await this.write(state, run);
     // It has written since by itself, and perhaps not it alone.
     if (is === 'applying from') return { holds: believe(state, CUT_SHORT), isStale: false, run };
-    if (verdict === 'same') return { holds: state, isStale: false, run };
+    const isElsewhere = mapping !== undefined && (await this.isMappedElsewhere(mapping));
+    if (verdict === 'same' && !isElsewhere) return { holds: state, isStale: false, run };
+    if (verdict === 'same' || verdict === 'remapped') return believed(state, run, REMAPPED);
     const blindness = blindnessIn(now) ?? blindnessIn(stamp);
     const isComparable = eraOf(stamp) === eraOf(now) && blindness === null;
     if (verdict === 'moved' || isComparable) return { holds: null, isStale: true, run: null };
-    const gap = blindness ?? OTHER_BOOT;
-    return { holds: believe(state, gap), isStale: false, run, ...(state.believed === gap ? {} : { gap }) };
+    return believed(state, run, blindness ?? OTHER_BOOT);
+  }
+
+  private async isMappedElsewhere(before: Mapping): Promise<boolean> {
+    const { mapping } = this.target;
+    return mapping !== undefined && !isGrownFrom(before, (await mapping()) ?? []);
   }
 
   /** Puts back what was last read: for an apply that ended before it wrote anything. */
@@ -155,7 +172,9 @@ export class StateRecord {
       copied === null
         ? {}
         : { copied: { token: copied.token.toString('base64'), changedBytes: copied.changedBytes } };
-    const record = state === null ? {} : { ...state, stamp: await this.stamp(), run, ...place };
+    const mapping = state === null ? null : ((await this.target.mapping?.()) ?? null);
+    const laid = mapping === null ? {} : { mapping: [...mapping] };
+    const record = state === null ? {} : { ...state, stamp: await this.stamp(), run, ...place, ...laid };
     await writeDurably(this.path, `${JSON.stringify(record)}\n`);
   }
 
@@ -204,9 +223,24 @@ export class StateRecord {
   }
 }
 
+/** The record of a target of this host that is kept in a folder. */
+export function recordOf(
+  folder: string,
+  { realPath, number }: { readonly realPath: string; readonly number: DeviceNumber | null },
+  spawner: Spawner,
+): StateRecord {
+  const mapping = number === null ? {} : { mapping: () => mappingOf(spawner, number) };
+  return new StateRecord(folder, { path: realPath, number, ...mapping });
+}
+
 /** The same state, with where its chain of evidence has a gap, unless it has an earlier one. */
 export function believe(state: TargetState, gap: string): TargetState {
   return state.believed === undefined ? { ...state, believed: gap } : state;
+}
+
+/** What a record says that is no more than believed from now on. */
+function believed(state: TargetState, run: string | null, gap: string): KnownState {
+  return { holds: believe(state, gap), isStale: false, run, ...(state.believed === gap ? {} : { gap }) };
 }
 
 /** What of a record is the state. */
