@@ -218,6 +218,27 @@ describe('where nothing is recorded, an undo', () => {
     },
   );
 
+  it('of several that wrote in different places is proved as each of them is', async () => {
+    expect(await bring('S3', 'S4', [{ at: 200, count: 8, kind: 'data', fill: 4 }])).toMatchObject({
+      status: 0,
+    });
+    expect((await runWords(['combine', '-o', at('both'), at('undo/S4'), at('undo/S3')])).status).toBe(0);
+    const now = held();
+    for (const sector of [203, 194]) {
+      forget();
+      const bytes = Buffer.from(now);
+      bytes[sector * SECTOR] = 0x77;
+      writeFileSync(at('target'), bytes);
+      expect(await run(['--apply', at('both'), at('target')])).toEqual({
+        status: 7,
+        said: expect.stringMatching(/does not hold what the undo starts from/) as string,
+      });
+    }
+    writeFileSync(at('target'), now);
+    expect(await run(['--apply', at('both'), at('target')])).toMatchObject({ status: 0 });
+    expect(held().equals(states.get('S2') ?? Buffer.alloc(0))).toBe(true);
+  });
+
   it('is proved also on a state that is believed to be its base', async () => {
     const bytes = held();
     bytes[11 * SECTOR] = 0x77;
