@@ -65,14 +65,15 @@ async function findLinks(number: DeviceNumber): Promise<string | null> {
   const uuid = await readAttribute(`/sys/dev/block/${number}/dm/uuid`);
   if (uuid?.startsWith(LVM_UUID) !== true) return null;
   const folder = `/sys/dev/block/${number}/slaves`;
-  const names = (await readdir(folder).catch(() => [])).sort();
+  const names = await readdir(folder).catch(() => []);
   const links = await Promise.all(names.map((name) => lstat(`${folder}/${name}`).catch(() => null)));
-  return links.map((link) => link?.ino ?? '-').join(',');
+  const inodes = links.map((link) => link?.ino ?? 0);
+  return inodes.sort((left, right) => left - right).join(',');
 }
 
 /** Whether a volume's stamp shows nothing below it that counts for itself, as long as a merge lasts. */
 export function isAlone(own: string, all: string): boolean {
-  return own === all.replace(new RegExp(`${LAID_OVER}[-0-9,]*`), '');
+  return own === all.replace(new RegExp(`${LAID_OVER}[0-9,]*`), '');
 }
 
 /** The same of a file: which one it is, and its times. Throws what stat throws. */
