@@ -1,6 +1,7 @@
 import { SuspectTargetError } from '../errors.js';
 import type { ApplySummary } from '../jobs/apply.js';
 import type { TransferSummary } from '../jobs/transfer.js';
+import type { Verified } from '../target/coverage.js';
 import type { Context } from './context.js';
 import { formatBytes, formatDuration, formatShare } from './terminal.js';
 
@@ -12,6 +13,8 @@ export interface SummaryOptions {
   readonly json?: true | undefined;
   readonly quiet?: true | undefined;
   readonly dryRun?: true | undefined;
+  /** How much was to be audited. Percent. */
+  readonly audit?: number | undefined;
   /** That the origin is in use is meant. */
   readonly live?: true | undefined;
 }
@@ -30,10 +33,11 @@ export function sayTransferred(
   const { source, tableBytes, changedBytes, resumedBytes, sentBytes, volumeSize, blocks, consistent } =
     summary;
   const { mismatches, suspect, codec } = summary;
+  const verified = shareOf(summary.verified, volumeSize);
   if (options.json === true) {
     const seconds = roundSeconds(summary.seconds);
     const sent = { tableBytes, changedBytes, resumedBytes, sentBytes, blocks, seconds };
-    writeJson({ ...sent, source, target, consistent, mismatches, suspect, codec }, context);
+    writeJson({ ...sent, source, target, consistent, mismatches, suspect, verified, codec }, context);
     return;
   }
   if (options.quiet === true) return;
@@ -49,6 +53,8 @@ export function sayTransferred(
       `${formatBytes(sentBytes)} sent in ${formatDuration(summary.seconds)}${foundBy === 'copy' ? sayResumed(summary) : compareWithFullCopy(summary)}`,
   );
   sayMismatches(summary, target, context);
+  if (options.audit !== undefined && verified !== null)
+    context.say(`${target}: ${describeVerified(verified)}`);
   if (!consistent && options.live !== true) {
     const [inUse, advice] =
       foundBy === 'changes'
@@ -59,6 +65,27 @@ export function sayTransferred(
         '(--live says that this is meant)',
     );
   }
+}
+
+/** How much of a target was compared with its source or written by lvmsync, and since when: the earliest of that. */
+export interface VerifiedShare extends Verified {
+  /** From 0 to 1. */
+  readonly share: number;
+}
+
+export function shareOf(verified: Verified | null, volumeSize: number | null): VerifiedShare | null {
+  if (verified === null) return null;
+  const { bytes, since } = verified;
+  return { bytes, share: volumeSize === null || volumeSize === 0 ? 0 : bytes / volumeSize, since };
+}
+
+/** The share in words that need a name before them. */
+export function describeVerified({ share, since }: VerifiedShare): string {
+  if (since === null) return 'nothing of it is proved yet';
+  const at = since.replace(/:\d\d(\.\d+)?Z$/, ' UTC').replace('T', ' ');
+  return share === 1
+    ? `all of it was proved since ${at}`
+    : `${(share * 100).toFixed(1)} % of it was proved since ${at}`;
 }
 
 const WHAT_WENT: Record<FoundBy, string> = { changes: 'changed', scan: 'differed', copy: 'copied' };
@@ -105,11 +132,12 @@ export function sayApplied(
   options: SummaryOptions,
   context: Context,
 ): void {
-  const { changedBytes, blocks, protocol, targetSize, mismatches, suspect } = summary;
+  const { changedBytes, blocks, protocol, targetSize, mismatches, suspect, volumeSize } = summary;
+  const verified = shareOf(summary.verified, volumeSize);
   if (options.json === true) {
     const seconds = roundSeconds(summary.seconds);
     const what = { changedBytes, blocks, seconds, source, target, protocol };
-    writeJson({ ...what, mismatches, suspect }, context);
+    writeJson({ ...what, mismatches, suspect, verified }, context);
     return;
   }
   if (options.quiet === true) return;

@@ -112,7 +112,7 @@ async function sendToPipe(
   const reader = silentReader(packer);
   const summary = await sendChanges(source, writer, how, about, new BufferPool(SEND_MEMORY).lend, reader);
   const sentBytes = writer.bytesWritten;
-  const unheard = { mismatches: null, suspect: null, targetSize: null };
+  const unheard = { mismatches: null, suspect: null, verified: null, targetSize: null };
   return { ...summary, ...unheard, sentBytes, codec: tellPacking(packer, about) };
 }
 

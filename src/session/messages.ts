@@ -49,6 +49,7 @@ const helloSchema = v.object({
   digests: v.optional(v.pipe(v.array(text), v.maxLength(32)), []),
   resume: v.nullish(v.pipe(text, v.base64()), null),
   heartbeat: v.nullish(v.pipe(size, v.minValue(1), v.maxValue(3600)), null),
+  audit: v.nullish(size, null),
 });
 const failureSchema = v.object({ ok: v.literal(false), code: v.picklist(ERROR_CODES), message: text });
 const durableSchema = v.object({ frame: size });
@@ -57,6 +58,7 @@ const resultSchema = v.variant('ok', [
   v.object({
     ...{ ok: v.literal(true), blocks: size, mismatches: v.optional(size, 0) },
     suspect: v.nullish(text, null),
+    verified: v.exactOptional(v.object({ bytes: size, since: v.nullable(text) })),
   }),
   failureSchema,
 ]);
@@ -72,7 +74,7 @@ const lastWordSchema = v.variant('ok', [sentSchema, failureSchema]);
  * The receiver is ready: its version, its target's size in bytes, the state that it is known to hold, whether
  * someone may have written to it since that was recorded, and the names of the codecs that it can decompress;
  * whether it understands sections; by what else than SHA-256 it can compare; the token, in base64, of the place up to which it holds this stream; how many seconds there are between its signs of
- * life.
+ * life; where an audit is to begin, null where it knows none.
  */
 export type HelloMessage = v.InferOutput<typeof helloSchema>;
 

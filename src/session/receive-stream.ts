@@ -9,6 +9,7 @@ import { checkKept, isOverwriting, type ApplyPolicy } from '../target/apply-poli
 import { releaseBlock } from '../target/block-run.js';
 import { stateDuring, suspicionOf } from '../target/apply-states.js';
 import { ContainerGuard } from '../target/container-image.js';
+import { NOTHING_VERIFIED, verifiedBy } from '../target/coverage.js';
 import { dropLost, isThere, readNote } from '../target/journal.js';
 import { describeRecovery, recoverTarget } from '../target/recover.js';
 import { checkBase, NOTHING_SAMPLED } from '../target/base-check.js';
@@ -245,7 +246,7 @@ class Receiving {
     // Of the run whose report got lost, that too.
     const { holds } = await options.target.record.read();
     const suspect = options.policy.forceBase ? null : suspicionOf(holds);
-    const found = { blocks: 0, mismatches: 0, suspect };
+    const found = { blocks: 0, mismatches: 0, suspect, verified: verifiedBy(holds?.proved) };
     return summaryOf(incoming, found, bytes, options.target.device.size);
   }
 
@@ -266,7 +267,7 @@ class Receiving {
       blocks += 1;
       changedBytes += block.length;
     }
-    const found = { blocks, mismatches: 0, suspect: null };
+    const found = { blocks, mismatches: 0, suspect: null, verified: NOTHING_VERIFIED };
     return summaryOf(incoming, found, changedBytes, options.target.device.size);
   }
 }

@@ -1,6 +1,8 @@
 import type { StreamHeader } from '../stream/stream-header.js';
 import { isOverwriting } from './apply-policy.js';
 import { isCovered } from './base-check.js';
+import { coverageAfter, coverageDuring, coverageOfAll, type CoverageAfter } from './coverage.js';
+import type { Extent } from '../extent.js';
 import { isSurely, type TargetState } from './state-record.js';
 
 /*
@@ -15,6 +17,23 @@ export interface FoundContents {
   readonly mismatches: number;
   /** Blocks and sections that did not bear out that it held the base. */
   readonly doubts: number;
+  /** Pieces of what did not change that differed when they were audited, and were sent whole. */
+  readonly strays?: number;
+}
+
+/** What a whole run found, and what it can say of the rest of the target. */
+export interface RunFindings extends FoundContents {
+  /** Blocks and sections of the changes that held something else than the base. */
+  readonly failures: number;
+  /** When it began to write what it brought, or to compare: ISO 8601; null where that is not known. */
+  readonly began: string | null;
+  /** The extent in which all that did not change was compared; null where it was not. */
+  readonly audited: Extent | null;
+  readonly strays: number;
+  /** Whether it went on with an apply that an earlier session began. */
+  readonly isContinued: boolean;
+  /** Whether the user's word stands for what was not checked. */
+  readonly isForced: boolean;
 }
 
 /**
@@ -55,7 +74,7 @@ export function stateDuring(header: StreamHeader | null, before: TargetState | n
   if (kind === 'full') return before?.is === 'copying' ? before : null;
   if (base === null) return null;
   return {
-    ...{ is: 'applying from', identity: base, from: base },
+    ...{ is: 'applying from', identity: base, from: base, ...coverageDuring(before?.proved) },
     ...(result === null ? {} : { to: result }),
     ...(table === undefined ? {} : { table }),
   };
@@ -71,15 +90,19 @@ export function stateDuring(header: StreamHeader | null, before: TargetState | n
 export function stateAfter(
   header: StreamHeader,
   before: TargetState | null,
-  found: FoundContents,
+  found: RunFindings,
   mark: string | null = null,
 ): TargetState | null {
   const { kind, base, result, table } = header;
-  const suspicion = suspicionAfter(header, before, found);
-  const gap = suspicion ?? gapIn(header, before, found);
+  const proved = provedAfter(header, before, found);
+  // Each byte was seen since the gap or the contradiction, and nothing has come between.
+  const isProved = proved?.isComplete === true;
+  const suspicion = isProved ? null : suspicionAfter(header, before, found);
+  const gap = suspicion ?? (isProved ? null : gapIn(header, before, found));
   const way = {
     // An undo's base is no state that what it leads to has anything of.
     from: kind === 'changes' ? base : null,
+    ...(proved === null ? {} : { proved: proved.coverage }),
     ...(gap === null ? {} : { believed: gap }),
     ...(suspicion === null ? {} : { suspect: true }),
     ...(kind !== 'changes' || table === undefined ? {} : { table }),
@@ -109,10 +132,12 @@ export function isCheckedRerun(header: StreamHeader | null, before: TargetState 
 export function findForeignWrites(
   header: StreamHeader | null,
   before: TargetState | null,
-  { mismatches, doubts }: FoundContents,
+  { mismatches, doubts, strays = 0 }: FoundContents,
 ): string | null {
   // A comparison begins with no word about what is there.
   if (header === null || header.kind === 'full') return null;
+  if (strays > 0)
+    return `someone wrote to it: ${strays} of the pieces that did not change differed when they were audited`;
   const { base, result } = header;
   const blocks = 'of the blocks that were replaced held';
   if (isSurely(before, base) && doubts > 0 && mismatches === 0)
@@ -126,7 +151,7 @@ export function findForeignWrites(
 
 /**
  * Why what a target holds outside of what a stream brought is in doubt, by what this run found or an earlier one: until
- * all of it was compared, or copied. Null where nothing speaks against it.
+ * all of it was compared, or copied, or audits have come around. Null where nothing speaks against it.
  */
 export function suspicionAfter(
   header: StreamHeader | null,
@@ -142,8 +167,67 @@ export function suspicionOf(state: TargetState | null): string | null {
   return state?.suspect === true ? (state.believed ?? null) : null;
 }
 
+/** What of a target is proved after a stream; null where there is nothing to say of it. */
+function provedAfter(
+  header: StreamHeader,
+  before: TargetState | null,
+  found: RunFindings,
+): CoverageAfter | null {
+  const { kind, volumeSize } = header;
+  if (kind === 'full') {
+    // What was compared was compared before the stream began, and nobody says when.
+    return isOverwriting(header) ? coverageOfAll(volumeSize, found.began) : null;
+  }
+  const { began, audited, strays, isContinued } = found;
+  const evidence = {
+    ...{ began: began ?? '', audited: kind === 'changes' && began !== null ? audited : null },
+    follows: isNextLink(header, before, found),
+    isContradicted: strays > 0 || isContradicted(header, before, found),
+    isWhole: !isContinued || isUnbroken(before),
+  };
+  return coverageAfter(before?.proved, volumeSize, evidence);
+}
+
+/**
+ * Whether surely nobody wrote between two sessions of an apply that began on this: what the earlier one brought is not
+ * looked at again. Where that cannot be told, `believe` was called, after which nothing is proved.
+ */
+function isUnbroken(before: TargetState | null): boolean {
+  if (before === null) return false;
+  return before.believed === undefined || (before.proved?.covered ?? 0) > 0;
+}
+
+/**
+ * Whether a stream of changes leads from just what was recorded, sure or believed: then what was proved of that is true of
+ * the result, too.
+ */
+function isNextLink(
+  header: StreamHeader,
+  before: TargetState | null,
+  { isForced }: Pick<RunFindings, 'isForced'>,
+): boolean {
+  const { kind, base, result } = header;
+  if (kind !== 'changes' || base === null || before === null || isForced) return false;
+  if (before.is === 'exactly' && (before.identity === base || before.identity === result)) return true;
+  return (before.is === 'exactly' || before.is === 'since') && isCheckedRerun(header, before);
+}
+
+/** Whether what was there before shows that someone wrote who was none of ours. */
+function isContradicted(
+  header: StreamHeader,
+  before: TargetState | null,
+  { mismatches, failures }: RunFindings,
+): boolean {
+  const { base, result } = header;
+  const heldResult = before?.is === 'exactly' && before.identity === result;
+  if (heldResult) return mismatches > 0;
+  if (isCheckedRerun(header, before)) return false;
+  const heldBase = before?.is === 'exactly' && before.identity === base;
+  return heldBase ? failures > 0 : mismatches > 0;
+}
+
 /** Where the chain of evidence for what a stream leads to has its gap; null where it has none. */
-function gapIn(header: StreamHeader, before: TargetState | null, found: FoundContents): string | null {
+function gapIn(header: StreamHeader, before: TargetState | null, found: RunFindings): string | null {
   const { kind, base, result } = header;
   if (kind === 'full') return null;
   if (isSurelyMarked(header, before)) return null;

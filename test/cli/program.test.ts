@@ -86,8 +86,7 @@ describe('a transfer between files', () => {
       target,
       consistent: true,
       mismatches: 0,
-      suspect: null,
-      codec: null,
+      ...{ suspect: null, verified: { bytes: 0, share: 0, since: null }, codec: null },
     });
     expect(isOrigin(target)).toBe(true);
   });

@@ -142,7 +142,7 @@ describe('a pull', () => {
         volumeSize: CHUNKS * CHUNK,
       },
       ...{ consistent: true, codec: null, mismatches: 0, suspect: null, sentBytes: written().length },
-      targetSize: CHUNKS * CHUNK,
+      ...{ verified: { bytes: 0, since: null }, targetSize: CHUNKS * CHUNK },
     });
     expect(await outcome).toEqual({ error: null, told: true });
   });

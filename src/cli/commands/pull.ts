@@ -22,7 +22,15 @@ import {
   rshOption,
   sudoOption,
 } from './reach.js';
-import { blockSizeOption, dataSourceOption, liveOption, oldBytesOf, wholeChunksOption } from './source.js';
+import {
+  auditOf,
+  auditOption,
+  blockSizeOption,
+  dataSourceOption,
+  liveOption,
+  oldBytesOf,
+  wholeChunksOption,
+} from './source.js';
 import { debugOption, jsonOption, quietOption, verboseOption, verbosityOf } from './talk.js';
 import { bwlimitOption, codecOption, compressOption, trafficOf } from './traffic.js';
 
@@ -58,6 +66,7 @@ export function pullCommand(context: Context) {
     .addOption(retryOption())
     .addOption(blockSizeOption())
     .addOption(wholeChunksOption())
+    .addOption(auditOption())
     .addOption(liveOption())
     .addOption(forceOption())
     .addOption(onBaseMismatchOption())
@@ -79,6 +88,7 @@ export function pullCommand(context: Context) {
         reachOf(options, context),
         {
           ...oldBytesOf(options),
+          ...auditOf(options),
           dryRun: options.dryRun === true,
           ...trafficOf(options, false),
         },

@@ -5,7 +5,14 @@ import type { Context } from '../context.js';
 import { exitCodeOf, SUCCESS } from '../exit-code.js';
 import { dryRunOption } from './policy.js';
 import { bwlimitOption, codecOption, trafficOf } from './traffic.js';
-import { blockSizeOption, dataSourceOption, oldBytesOf, wholeChunksOption } from './source.js';
+import {
+  auditOf,
+  auditOption,
+  blockSizeOption,
+  dataSourceOption,
+  oldBytesOf,
+  wholeChunksOption,
+} from './source.js';
 
 /** The far side of a pull, which the receiver starts: the stream out on stdout, replies in on stdin. */
 export function sendCommand(context: Context, exitWith: (status: number) => void) {
@@ -16,16 +23,17 @@ export function sendCommand(context: Context, exitWith: (status: number) => void
     .addOption(dataSourceOption())
     .addOption(blockSizeOption())
     .addOption(wholeChunksOption())
+    .addOption(auditOption())
     .addOption(dryRunOption())
     .addOption(codecOption())
     .addOption(bwlimitOption())
-    .action(async (name, { dataSource, wholeChunks, blockSize, dryRun, ...traffic }) => {
+    .action(async (name, { dataSource, wholeChunks, blockSize, audit, dryRun, ...traffic }) => {
       const line = {
         input: context.input('the receiver'),
         output: sinkFrom(context.stdout, 'the receiver'),
       };
       const spec = { kind: 'snapshot', name, ...(dataSource === undefined ? {} : { dataSource }) } as const;
-      const old = oldBytesOf({ wholeChunks, blockSize });
+      const old = { ...oldBytesOf({ wholeChunks, blockSize }), ...auditOf({ audit, wholeChunks, dryRun }) };
       const how = { ...old, dryRun: dryRun === true, ...trafficOf(traffic, false) };
       const { error, told } = await sendPulled(line, spec, how, context.surroundings('normal'));
       // The receiver, once told, says it to its user; saying it here as well would show it twice.

@@ -28,6 +28,8 @@ import {
   type ReachOptions,
 } from './reach.js';
 import {
+  auditOf,
+  auditOption,
   blockSizeOption,
   dataSourceOption,
   givenOldBytes,
@@ -121,6 +123,7 @@ export function transferCommand(context: Context) {
     )
     .addOption(blockSizeOption())
     .addOption(wholeChunksOption())
+    .addOption(auditOption())
     .addOption(liveOption())
     .addOption(forceOption())
     .addOption(onBaseMismatchOption())
@@ -151,12 +154,14 @@ interface TransferOptions extends PolicyOptions, ReachOptions, TalkOptions, Traf
   readonly cow?: string | undefined;
   readonly origin?: string | undefined;
   readonly scan?: string | undefined;
+  readonly audit?: number | undefined;
   readonly protocol: '3' | '4';
   readonly json?: true | undefined;
 }
 
 async function runApply(words: readonly string[], options: TransferOptions, context: Context): Promise<void> {
   const { dataSource, stdout, cow, origin, live } = options;
+  refuseAudit(options, 'a stream in a file or pipe has only what changed: "lvmsync verify" compares volumes');
   refuseBeside('--apply', {
     '--data-source': dataSource,
     '--stdout': stdout,
@@ -190,6 +195,8 @@ async function runTransfer(
 ): Promise<void> {
   const { spec, rest } = takeSource(words, options);
   const protocol: Protocol = options.protocol === '3' ? 3 : 4;
+  if (options.stdout === true) refuseAudit(options, 'it asks the target, and a pipe cannot answer');
+  if (protocol === 3) refuseAudit(options, 'it asks the target, which a Ruby lvmsync cannot answer');
   const destination = destinationOf(rest, options, context);
   if (protocol === 3) {
     refuseBeside('--protocol 3', { ...givenCompression(options), '--block-size': options.blockSize });
@@ -201,6 +208,7 @@ async function runTransfer(
     reachOf(options, context),
     {
       ...oldBytesOf(options),
+      ...auditOf(options),
       dryRun: options.dryRun === true,
       ...trafficOf(options, options.stdout === true),
     },
@@ -217,6 +225,7 @@ async function runScan(
   context: Context,
 ): Promise<void> {
   const { dataSource, cow, origin } = options;
+  refuseAudit(options, '--scan compares all of it');
   if (options.stdout === true) {
     throw new UsageError(
       '--scan asks the target for digests, and a pipe cannot answer: name a [HOST:]TARGET',
@@ -267,6 +276,11 @@ function destinationOf(rest: readonly string[], options: TransferOptions, contex
   }
   if (options.protocol === '3') refuseBeside('--protocol 3', { '--dry-run': options.dryRun });
   return { kind: 'target', spec, policy: policyOf(options) };
+}
+
+/** Throws UsageError where there is nothing to compare what did not change with, or no need to. */
+function refuseAudit({ audit }: TransferOptions, why: string): void {
+  if (audit !== undefined) throw new UsageError(`--audit cannot be used here: ${why}`);
 }
 
 /** Throws UsageError for the first flag that was given and makes no sense beside `main`. */
