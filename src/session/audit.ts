@@ -34,13 +34,15 @@ export interface AuditPlan {
 
 /**
  * The stretch of a volume that comes next in a round of audits. Its length is a share of the whole volume, of what
- * changed as well, so that it is known beforehand how many runs go around: 20 for 5 percent.
+ * changed as well, so that it is known beforehand how many runs go around: 20 for 5 percent. All of it is all of it,
+ * wherever the last one ended.
  *
  * @param from where the last one ended, in the words of a receiver
  */
 export function nextStretch(from: number, percent: number, volumeSize: number): Extent {
   const piece = MAX_BLOCK_LENGTH;
   const length = Math.ceil((volumeSize * percent) / 100 / piece) * piece;
+  if (length >= volumeSize) return { offset: 0, length: volumeSize };
   const offset = from < volumeSize ? from - (from % piece) : 0;
   return { offset, length: Math.min(length, volumeSize - offset) };
 }

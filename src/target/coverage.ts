@@ -97,7 +97,7 @@ export function coverageAfter(
   if (audited === null) return isEmpty(old) ? null : { coverage: old, isComplete: false };
   const position = endOf(audited) % size;
   if (isContradicted || !isWhole) return { coverage: { ...old, position }, isComplete: false };
-  const goesOn = audited.offset === old.position && old.since !== null;
+  const goesOn = audited.length < size && audited.offset === old.position && old.since !== null;
   const covered = audited.length + (goesOn ? old.covered : 0);
   const since = goesOn ? old.since : began;
   if (covered < size) return { coverage: { ...old, position, covered, since }, isComplete: false };
