@@ -141,6 +141,19 @@ export class VerifyDiffersError extends LvmsyncError {
   readonly code = 'VERIFY_DIFFERS';
 }
 
+/** All that was sent is written, but bytes were found that someone else wrote: the rest of the target is in doubt. */
+export class SuspectTargetError extends LvmsyncError {
+  readonly code = 'VERIFY_DIFFERS';
+
+  constructor(
+    readonly path: string,
+    reason: string,
+  ) {
+    const rest = 'all that was sent is written and right, but the rest of the target may be wrong';
+    super(`${path}: ${reason}; ${rest}: "lvmsync --scan" compares all of it and sends what differs`);
+  }
+}
+
 /** A command of this host failed, is missing, or may not be run. */
 export class CommandError extends LvmsyncError {
   readonly code = 'COMMAND';

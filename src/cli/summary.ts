@@ -1,5 +1,7 @@
+import { SuspectTargetError } from '../errors.js';
 import type { ApplySummary } from '../jobs/apply.js';
 import type { TransferSummary } from '../jobs/transfer.js';
+import type { Verified } from '../target/coverage.js';
 import type { Context } from './context.js';
 import { formatBytes, formatDuration, formatShare } from './terminal.js';
 
@@ -11,6 +13,8 @@ export interface SummaryOptions {
   readonly json?: true | undefined;
   readonly quiet?: true | undefined;
   readonly dryRun?: true | undefined;
+  /** How much was to be audited. Percent. */
+  readonly audit?: number | undefined;
   /** That the origin is in use is meant. */
   readonly live?: true | undefined;
   /** That whoever has it open writes nothing is vouched for. */
@@ -30,12 +34,14 @@ export function sayTransferred(
 ): void {
   const { source, tableBytes, changedBytes, resumedBytes, sentBytes, volumeSize, blocks, consistent } =
     summary;
-  const { mismatches, codec } = summary;
+  const { mismatches, suspect, codec } = summary;
+  const verified = shareOf(summary.verified, volumeSize);
   if (options.json === true) {
     const seconds = roundSeconds(summary.seconds);
     const sent = { tableBytes, changedBytes, resumedBytes, sentBytes, blocks, seconds };
     const quiesced = options.quiesced === true;
-    writeJson({ ...sent, source, target, consistent, quiesced, mismatches, codec }, context);
+    const proofs = { mismatches, suspect, verified };
+    writeJson({ ...sent, source, target, consistent, quiesced, ...proofs, codec }, context);
     return;
   }
   if (options.quiet === true) return;
@@ -50,7 +56,9 @@ export function sayTransferred(
     `${formatBytes(changedBytes)} ${WHAT_WENT[foundBy]} (${formatShare(changedBytes, volumeSize)} of ${formatBytes(volumeSize)}), ` +
       `${formatBytes(sentBytes)} sent in ${formatDuration(summary.seconds)}${foundBy === 'copy' ? sayResumed(summary) : compareWithFullCopy(summary)}`,
   );
-  sayMismatches(mismatches, target, context);
+  sayMismatches(summary, target, context);
+  if (options.audit !== undefined && verified !== null)
+    context.say(`${target}: ${describeVerified(verified)}`);
   if (!consistent && options.quiesced === true) {
     context.say(
       `warning: ${source}: what it is read from was written to meanwhile, although --quiesced vouches for the ` +
@@ -68,11 +76,42 @@ export function sayTransferred(
   }
 }
 
+/** How much of a target was compared with its source or written by lvmsync, and since when: the earliest of that. */
+export interface VerifiedShare extends Verified {
+  /** From 0 to 1. */
+  readonly share: number;
+}
+
+export function shareOf(verified: Verified | null, volumeSize: number | null): VerifiedShare | null {
+  if (verified === null) return null;
+  const { bytes, since } = verified;
+  return { bytes, share: volumeSize === null || volumeSize === 0 ? 0 : bytes / volumeSize, since };
+}
+
+/** The share in words that need a name before them. */
+export function describeVerified({ share, since }: VerifiedShare): string {
+  if (since === null) return 'nothing of it is proved yet';
+  const at = since.replace(/:\d\d(\.\d+)?Z$/, ' UTC').replace('T', ' ');
+  return share === 1
+    ? `all of it was proved since ${at}`
+    : `${(share * 100).toFixed(1)} % of it was proved since ${at}`;
+}
+
 const WHAT_WENT: Record<FoundBy, string> = { changes: 'changed', scan: 'differed', copy: 'copied' };
 
+/** Throws SuspectTargetError where the rest of a target is in doubt: to be called when all else is said. */
+export function checkSuspect({ suspect }: Pick<TransferSummary, 'suspect'>, target: string): void {
+  if (suspect !== null) throw new SuspectTargetError(target, suspect);
+}
+
 /** Says how many blocks were not what they should have been before they were written. */
-function sayMismatches(mismatches: number | null, target: string, context: Context): void {
-  if (mismatches === null || mismatches === 0) return;
+function sayMismatches(
+  { mismatches, suspect }: Pick<TransferSummary, 'mismatches' | 'suspect'>,
+  target: string,
+  context: Context,
+): void {
+  // Where the rest is in doubt because of them, the error says so.
+  if (mismatches === null || mismatches === 0 || suspect !== null) return;
   context.say(
     `warning: ${target}: ${mismatches} blocks did not hold what the base of the changes holds; they are right now, ` +
       'but others that did not change may be wrong too: compare the two',
@@ -102,10 +141,12 @@ export function sayApplied(
   options: SummaryOptions,
   context: Context,
 ): void {
-  const { changedBytes, blocks, protocol, targetSize, mismatches } = summary;
+  const { changedBytes, blocks, protocol, targetSize, mismatches, suspect, volumeSize } = summary;
+  const verified = shareOf(summary.verified, volumeSize);
   if (options.json === true) {
     const seconds = roundSeconds(summary.seconds);
-    writeJson({ changedBytes, blocks, seconds, source, target, protocol, mismatches }, context);
+    const what = { changedBytes, blocks, seconds, source, target, protocol };
+    writeJson({ ...what, mismatches, suspect, verified }, context);
     return;
   }
   if (options.quiet === true) return;
@@ -119,7 +160,7 @@ export function sayApplied(
     `${formatBytes(changedBytes)} in ${blocks} blocks written to ${target} ` +
       `(${formatShare(changedBytes, targetSize)} of it) and flushed in ${formatDuration(summary.seconds)}`,
   );
-  sayMismatches(mismatches, target, context);
+  sayMismatches(summary, target, context);
   if (protocol === 3) {
     context.say(
       `warning: ${source}: PROTO[3] has neither an end mark nor a base: ` +

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { link, lstat, mkdir, open, readFile, rename, unlink, type FileHandle } from 'node:fs/promises';
+import { userInfo } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { DeviceError, isErrno } from '../errors.js';
 
@@ -53,6 +54,29 @@ export async function readIfThere(path: string): Promise<string | null> {
     return await readFile(path, 'utf8');
   } catch (error) {
     if (isMissing(error)) return null;
+    throw new DeviceError(path, 'read', null, error);
+  }
+}
+
+/**
+ * A file's text that only we, or root, can have written there, or null where there is none. In a folder that others can
+ * write to anyone can put one there; a link is none of ours. Throws DeviceError, also where it is another user's.
+ */
+export async function readOwn(path: string): Promise<string | null> {
+  try {
+    const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    try {
+      const { uid } = await file.stat();
+      if (uid !== 0 && uid !== userInfo().uid)
+        throw new Error(
+          `it belongs to user ${uid}, neither to you nor to root: remove it if it is not yours`,
+        );
+      return await file.readFile('utf8');
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (isMissing(error) || isErrno(error, 'ELOOP')) return null;
     throw new DeviceError(path, 'read', null, error);
   }
 }

@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess, type ChildProcessWithoutNullStreams } from 'node:child_process';
-import { CommandError } from '../errors.js';
+import { CommandError, describeCause } from '../errors.js';
 import { CommandWatch, type WatchedKind } from './command-watch.js';
 
 /** What a finished command printed. */
@@ -120,7 +120,10 @@ export class ProcessSpawner implements Spawner {
     const { pid } = child;
     if (kind === undefined || pid === undefined) return null;
     const completeCookie = async (cookie: string) => {
-      await this.run(['dmsetup', 'udevcomplete', cookie]);
+      // Where that fails, as dmsetup is missing, the command waits on, and is looked at again.
+      await this.run(['dmsetup', 'udevcomplete', cookie]).catch((error: unknown) => {
+        this.about.tell(describeCause(error));
+      });
     };
     return new CommandWatch({ name, pid, kind, end: () => child.kill(), completeCookie }, this.about);
   }

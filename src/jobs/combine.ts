@@ -3,10 +3,10 @@ import { UsageError } from '../errors.js';
 import { loadCodec } from '../codec/load-codec.js';
 import { makerOf, type Surroundings } from '../host/surroundings.js';
 import type { CompressionWish } from '../session/choose-packer.js';
-import { openArchive, type Archive, type ArchiveWish } from '../snapback/archive.js';
-import { planCombination, type Combination, type CombinationWish } from '../snapback/combination.js';
+import { openArchive, type ArchiveWish } from '../snapback/archive.js';
+import { CombinationPlanner, type Combination, type CombinationWish } from '../snapback/combination.js';
 import { writeArchive } from '../snapback/new-archive.js';
-import type { ArchiveProofs } from '../snapback/proofs.js';
+import { ArchiveProofs, JoinedProofs } from '../snapback/proofs.js';
 import type { Packing } from '../snapback/pack-archive.js';
 import { headerOfCombination, refuseTornSectors, writeCombination } from '../snapback/write-combination.js';
 
@@ -39,14 +39,19 @@ export async function combine(
   about: Surroundings,
 ): Promise<CombineSummary> {
   const started = about.clock();
-  const archives: Archive[] = [];
+  const planner = new CombinationPlanner(options);
+  const proofs = new JoinedProofs();
   for (const path of paths) {
     about.signal.throwIfAborted();
-    archives.push(await openArchive(path, options));
+    const archive = await openArchive(path, options);
+    // Where nothing is known of a target, an undo must say itself what it starts from.
+    if (archive.kind === 'undo')
+      proofs.add(await ArchiveProofs.read(archive), (extent) => planner.changes(extent));
+    planner.add(archive);
   }
-  const plan = planCombination(archives, options);
+  const plan = planner.plan();
   for (const line of plan.believed) about.notice(line);
-  const size = await saveCombination(out, plan, options.codec, null, about);
+  const size = await saveCombination(out, plan, options.codec, proofs.join(), about);
   return { plan, size, seconds: (about.clock() - started) / 1000 };
 }
 

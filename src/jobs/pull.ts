@@ -72,6 +72,7 @@ async function startSender(
     ...(how.proofs ? [] : ['--whole-chunks']),
     ...(how.blockSize === undefined ? [] : ['--block-size', `${how.blockSize}`]),
     ...(how.dryRun ? ['--dry-run'] : []),
+    ...(how.audit == null ? [] : ['--audit', `${how.audit}`]),
     ...trafficWords(how),
   ];
   return await orInterrupted(startFarSide(host, reach, sendWords(snapshot, options), about), about.signal);

@@ -8,7 +8,7 @@ import { checkArchive } from '../snapback/check-archive.js';
 import { CombinationPlanner } from '../snapback/combination.js';
 import { keepingArchives } from '../snapback/folder-lock.js';
 import { planUndos } from '../snapback/plan-undos.js';
-import { proveBase } from '../snapback/prove-base.js';
+import { openEach, proveBase } from '../snapback/prove-base.js';
 import { streamOf } from '../snapback/restore-stream.js';
 import { openUndo, States, undosOf, type Undo } from '../snapback/states.js';
 import { headerOfCombination } from '../snapback/write-combination.js';
@@ -34,7 +34,7 @@ export interface RestoreSummary {
   readonly from: string;
   readonly to: string;
   /** Null where there was nothing to do. */
-  readonly applied: Pick<ReceiveSummary, 'changedBytes' | 'blocks'> | null;
+  readonly applied: Pick<ReceiveSummary, 'changedBytes' | 'blocks' | 'suspect'> | null;
   readonly seconds: number;
 }
 
@@ -215,8 +215,7 @@ async function applyWay(
   const { lend } = new BufferPool(RECEIVE_MEMORY);
   const incoming = streamOf(plan, header, proofs, lend, about.signal);
   // Only where the target's state is not sure: then all archives are read once more.
-  const prove: ProveBase = async (device) =>
-    await proveBase(device, await Promise.all(way.map(openUndo)), about.signal);
+  const prove: ProveBase = async (device) => await proveBase(device, openEach(way, openUndo), about.signal);
   const options = { what: 'archives', target, policy, isSession: false, proveBase: prove };
   return await applyIncoming(incoming, options, about);
 }
@@ -227,7 +226,7 @@ async function mergeWay(
   way: readonly Undo[],
   policy: ApplyPolicy,
   about: Surroundings,
-): Promise<Pick<ReceiveSummary, 'changedBytes' | 'blocks'>> {
+): Promise<Pick<ReceiveSummary, 'changedBytes' | 'blocks' | 'suspect'>> {
   const targetName = target.device.path;
   const planner = new CombinationPlanner();
   for (const undo of way) {
@@ -240,5 +239,5 @@ async function mergeWay(
     const stateDir = stateDirOf(policy.stateDir, about);
     await rollBackOpen(target, plan, { targetName, stateDir, forceBase: policy.forceBase }, about);
   }
-  return { changedBytes: plan.bytes, blocks: plan.extents.count };
+  return { changedBytes: plan.bytes, blocks: plan.extents.count, suspect: null };
 }

@@ -112,7 +112,8 @@ async function sendToPipe(
   const reader = silentReader(packer);
   const summary = await sendChanges(source, writer, how, about, new BufferPool(SEND_MEMORY).lend, reader);
   const sentBytes = writer.bytesWritten;
-  return { ...summary, mismatches: null, sentBytes, targetSize: null, codec: tellPacking(packer, about) };
+  const unheard = { mismatches: null, suspect: null, verified: null, targetSize: null };
+  return { ...summary, ...unheard, sentBytes, codec: tellPacking(packer, about) };
 }
 
 /** The far side is a Ruby lvmsync: nothing comes back but its exit status, which stands for the report. */

@@ -1,6 +1,7 @@
 import { readWrittenSectors, type DeviceNumber } from '../device/device-facts.js';
 import { CommandError } from '../errors.js';
 import type { Spawner } from '../host/spawner.js';
+import { countsWrites } from './counted-writes.js';
 import { DeviceMapper } from './device-mapper.js';
 
 /** Watches whether anyone could write to a device, or did, while we read it. */
@@ -10,13 +11,14 @@ export class LiveWatch {
     private readonly number: DeviceNumber,
     /** Whether someone had it open (mounted, or by a program) when the watch began. */
     readonly wasOpen: boolean,
-    private readonly writtenSectors: number,
+    /** Null where the kernel does not count them: then nothing shows who writes. */
+    private readonly writtenSectors: number | null,
   ) {}
 
   /** Begins, before we open the device ourselves. */
   static async begin(spawner: Spawner, number: DeviceNumber): Promise<LiveWatch> {
     const openCount = await countOpens(spawner, number);
-    return new LiveWatch(spawner, number, openCount > 0, await readWrittenSectors(number));
+    return new LiveWatch(spawner, number, openCount > 0, await readCountedSectors(number));
   }
 
   /** While we have it open once: whether nobody else had, then or now, and nothing was written in between. */
@@ -27,8 +29,14 @@ export class LiveWatch {
 
   /** Whether nothing was written, whoever has it open: a write that is under way is not counted yet. */
   async sawNoWrite(): Promise<boolean> {
-    return (await readWrittenSectors(this.number)) === this.writtenSectors;
+    const written = await readCountedSectors(this.number);
+    return written !== null && written === this.writtenSectors;
   }
+}
+
+/** How many sectors were written to a device; null where the kernel does not count them. */
+export async function readCountedSectors(number: DeviceNumber): Promise<number | null> {
+  return (await countsWrites(number)) ? await readWrittenSectors(number) : null;
 }
 
 /** How often device-mapper says that a device is open; a device that is none of its own may always be. */

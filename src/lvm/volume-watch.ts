@@ -1,8 +1,8 @@
 import { stat } from 'node:fs/promises';
-import { deviceNumberOf, readDeviceFacts, readWrittenSectors } from '../device/device-facts.js';
+import { deviceNumberOf, readDeviceFacts } from '../device/device-facts.js';
 import { DeviceError } from '../errors.js';
 import type { Spawner } from '../host/spawner.js';
-import { LiveWatch } from './live-watch.js';
+import { LiveWatch, readCountedSectors } from './live-watch.js';
 
 /** Watches a volume that is read: says whether nobody wrote to it meanwhile. */
 export type VolumeWatch = Pick<LiveWatch, 'sawNoWriter'>;
@@ -17,12 +17,13 @@ export async function watchVolume(spawner: Spawner, path: string): Promise<Volum
   const number = deviceNumberOf(stats);
   const { kernelName } = await readDeviceFacts(number);
   if (kernelName.startsWith('dm-')) return await LiveWatch.begin(spawner, number);
-  return await watchFigure(() => readWrittenSectors(number));
+  return await watchFigure(() => readCountedSectors(number));
 }
 
-async function watchFigure(read: () => Promise<number>): Promise<VolumeWatch> {
+/** @param read null where there is none to be had */
+async function watchFigure(read: () => Promise<number | null>): Promise<VolumeWatch> {
   const before = await read();
-  return { sawNoWriter: async () => (await read()) === before };
+  return { sawNoWriter: async () => before !== null && (await read()) === before };
 }
 
 async function statOf(path: string) {

@@ -1,33 +1,31 @@
-import { BufferPool } from '../device/aligned-memory.js';
+import { randomBytes } from 'node:crypto';
 import { FormatError } from '../errors.js';
-import type { Extent } from '../extent.js';
 import { makerOf, type Surroundings } from '../host/surroundings.js';
 import type { StreamItem } from '../stream/block.js';
 import type { IncomingStream } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
-import { Applier } from '../target/applier.js';
-import { checkKept, isOverwriting, keepsOldBytes, type ApplyPolicy } from '../target/apply-policy.js';
+import type { Applier } from '../target/applier.js';
+import { checkKept, isOverwriting, keepsOldBytes } from '../target/apply-policy.js';
 import {
   countUnexpected,
   isBorneOut,
-  mustBeProved,
   stateDuring,
-  type FoundContents,
+  suspicionAfter,
+  type RunFindings,
 } from '../target/apply-states.js';
 import { releaseBlock } from '../target/block-run.js';
 import { ContainerGuard } from '../target/container-image.js';
+import { NOTHING_VERIFIED, verifiedBy, type Verified } from '../target/coverage.js';
 import { Journal } from '../target/journal.js';
-import type { OpenTarget } from '../target/open-target.js';
 import type { CopiedPlace, TargetState } from '../target/state-record.js';
 import type { ResumableApply } from '../target/unfinished-apply.js';
 import { RoomBudget } from '../target/room-budget.js';
 import { undoHeader } from '../target/undo-header.js';
-import { Wants } from '../target/wants.js';
+import type { Wants } from '../target/wants.js';
 import type { IncomingItems } from './incoming-items.js';
+import { makeApplier, wantsOf, type ApplierWish } from './make-applier.js';
+import { ReceivedAudit } from './received-audit.js';
 import { recordResult } from './record-result.js';
-
-/** What the old bytes of a batch may take, beside the new ones. */
-const OLD_BYTES_MEMORY = 12 * 1024 * 1024;
 
 const IN_THE_WAY = 'see to what is in the way, and run it again';
 
@@ -44,19 +42,17 @@ export interface ReceiveSummary {
    * always sent.
    */
   readonly mismatches: number;
+  /** Why what else the target holds is in doubt, as bytes were found that contradict what was known of it; or null. */
+  readonly suspect: string | null;
+  /** How much of the target is proved, and since when. */
+  readonly verified: Verified;
   readonly targetSize: number;
   /** By the stream's header, null where it has none. */
   readonly volumeSize: number | null;
 }
 
 /** What is applied, to what, and how. */
-export interface ApplyOptions {
-  readonly target: OpenTarget;
-  readonly policy: ApplyPolicy;
-  /** Whether the sender hears what we say; a pipe's does not, so that the first failed proof must stop. */
-  readonly isSession: boolean;
-  /** Asks the sender for an extent whole, where it hears what we say. */
-  readonly want?: (extent: Extent) => Promise<void>;
+export interface ApplyOptions extends ApplierWish {
   /** Told when all up to this frame is on stable storage, and whether another session can go on there. */
   readonly durable?: (frame: number, isPlace: boolean) => Promise<void>;
 }
@@ -73,6 +69,8 @@ export class Apply {
   private isFirstPass = true;
   /** What came in passes after the first: what changed meanwhile, and what was wanted whole. */
   private laterBytes = 0;
+  private audit: ReceivedAudit | null = null;
+  private verified = NOTHING_VERIFIED;
   /** Whether the target was found not to be ours alone any more. */
   private isShared = false;
   /** Whether all of it is on stable storage, and nothing takes it back any more. */
@@ -87,10 +85,14 @@ export class Apply {
     /** What was known of the target until then. */
     private readonly before: TargetState | null,
     private readonly about: Surroundings,
-    /** What an earlier session brought. */
-    private readonly broughtBefore = 0,
+    /** When this session began, or the first one of a copy that it goes on with. */
+    private readonly began: string | null,
+    /** What an earlier session brought; null where there was none. */
+    private readonly broughtBefore: number | null = null,
+    /** What the undo and the record share, where the stream leads to a state without a name. */
+    private readonly mark: string | null = null,
   ) {
-    this.changedBytes = broughtBefore;
+    this.changedBytes = broughtBefore ?? 0;
     const { device } = options.target;
     this.room = new RoomBudget(device, incoming.header, about.spawner);
     this.containers = ContainerGuard.for(device, incoming.header);
@@ -102,10 +104,13 @@ export class Apply {
     const { device, record, folder } = target;
     const { header } = incoming;
     const { holds } = await record.read();
+    // What has no name goes on with none of an earlier session.
+    const isMarked = header?.result === null && policy.snapback !== null;
+    const mark = isMarked ? randomBytes(16).toString('hex') : null;
     const journal = keepsOldBytes(policy, header)
       ? await Journal.begin(
           folder,
-          undoHeader(header, holds, device, makerOf(about)),
+          undoHeader(header, holds, device, makerOf(about), mark),
           policy.snapback,
           holds,
           await record.identity(),
@@ -114,7 +119,8 @@ export class Apply {
     await record.write(stateDuring(header, holds));
     const wants = wantsOf(header, options);
     const applier = makeApplier(options, journal, wants, holds);
-    return new Apply(incoming, options, journal, applier, wants, holds, about);
+    const began = begunAt(about);
+    return new Apply(incoming, options, journal, applier, wants, holds, about, began, null, mark);
   }
 
   /** Goes on where an earlier session's apply stood. */
@@ -126,7 +132,8 @@ export class Apply {
   ): Apply {
     const wants = wantsOf(incoming.header, options);
     const applier = makeApplier(options, journal, wants, before, point);
-    return new Apply(incoming, options, journal, applier, wants, before, about, point.changedBytes);
+    const began = begunAt(about);
+    return new Apply(incoming, options, journal, applier, wants, before, about, began, point.changedBytes);
   }
 
   /** Goes on with a full copy, whose journal is the record alone. */
@@ -138,13 +145,14 @@ export class Apply {
   ): Apply {
     const wants = wantsOf(incoming.header, options);
     const applier = makeApplier(options, null, wants, null);
-    const apply = new Apply(incoming, options, null, applier, wants, null, about, copied.changedBytes);
+    const { since, changedBytes } = copied;
+    const apply = new Apply(incoming, options, null, applier, wants, null, about, since, changedBytes);
     apply.copied = copied;
     return apply;
   }
 
   async run(items: IncomingItems): Promise<ReceiveSummary> {
-    this.about.progress.advance(this.broughtBefore);
+    this.about.progress.advance(this.broughtBefore ?? 0);
     for (let item = await items.next(); item !== null; item = await items.next()) await this.take(item);
     await this.applier.finish();
     const missing = this.wants?.findMissing() ?? null;
@@ -152,15 +160,19 @@ export class Apply {
       const problem = `the ${missing.length} bytes from ${missing.offset} were wanted whole, and never came`;
       throw new FormatError('stream', 0, 'section', problem);
     }
-    await this.finish();
+    const suspect = await this.finish();
     const { blocks } = this.applier;
     const mismatches = countUnexpected(this.incoming.header, this.before, this.applier.mismatches);
-    const { size } = this.options.target.device;
-    return summaryOf(this.incoming, { blocks, mismatches }, this.changedBytes, size);
+    const found = { blocks, mismatches, suspect, verified: this.verified };
+    return summaryOf(this.incoming, found, this.changedBytes, this.options.target.device.size);
   }
 
-  /** From the end of the journal on the apply is done, whatever else goes wrong. */
-  private async finish(): Promise<void> {
+  /**
+   * From the end of the journal on the apply is done, whatever else goes wrong. Returns why the rest of the target is
+   * in doubt; the user's word that it may be goes for its exit status, but not for the record.
+   */
+  private async finish(): Promise<string | null> {
+    const { policy } = this.options;
     const { device, finish } = this.options.target;
     const { journal } = this;
     await this.checkStillAlone();
@@ -174,9 +186,26 @@ export class Apply {
       before,
       isNameless,
       blocks: applier.blocks,
-      found: applier,
+      found: this.findings(),
+      mark: this.mark,
     };
-    await recordResult(this.options.target, applied, this.about);
+    const state = await recordResult(this.options.target, applied, this.about);
+    this.verified = verifiedBy(state?.proved);
+    // What an audit that came around has made sure of is no longer in doubt.
+    const isSure = state !== null && state.believed === undefined;
+    return isSure || policy.forceBase ? null : suspicionAfter(applied.header, before, applied.found);
+  }
+
+  private findings(): RunFindings {
+    const { applier, audit, began, isNameless, broughtBefore, options } = this;
+    const { mismatches, doubts, failures } = applier;
+    return {
+      ...{ mismatches, doubts, began, ...(audit?.findings() ?? { failures, strays: 0 }) },
+      // What is kept that nobody knows of is kept outside the changes.
+      audited: isNameless ? null : (audit?.extent ?? null),
+      isContinued: broughtBefore !== null,
+      isForced: options.policy.forceBase || isNameless,
+    };
   }
 
   /** The header with what its table grew by meanwhile: another stream must name that, too. */
@@ -252,6 +281,7 @@ export class Apply {
     } else if (item.kind === 'checkpoint') await this.makeDurable(item);
     else if (item.kind === 'resume') throw unexpectedResume(item);
     else if (item.kind === 'nameless') this.isNameless = true;
+    else if (item.kind === 'audit') this.audit = await ReceivedAudit.begin(item, this.applier);
     else if (item.kind === 'next-pass') {
       this.isFirstPass = false;
       // Nothing else is needed of a new pass: the applier orders what overlaps by itself.
@@ -295,7 +325,7 @@ export class Apply {
     await this.applier.checkpoint({ token, changedBytes: this.changedBytes });
     // What was wanted whole lies below, and has not come.
     if (this.journal !== null || !isOverwriting(this.incoming.header) || this.wants?.hasAny === true) return;
-    this.copied = { token, changedBytes: this.changedBytes };
+    this.copied = { token, changedBytes: this.changedBytes, since: this.began };
     await this.recordCopied();
   }
 
@@ -305,26 +335,8 @@ export class Apply {
   }
 }
 
-function makeApplier(
-  { target, policy, isSession }: ApplyOptions,
-  journal: Journal | null,
-  wants: Wants | null,
-  before: TargetState | null,
-  foundBefore: FoundContents = { mismatches: 0, doubts: 0 },
-): Applier {
-  return new Applier(target.device, {
-    ...(journal === null ? {} : { log: journal.log }),
-    ...(wants === null ? {} : { wants }),
-    lendOld: new BufferPool(OLD_BYTES_MEMORY).lend,
-    stopOnMismatch: (policy.stopOnMismatch || !isSession) && !policy.forceBase,
-    foundBefore,
-    mustBeProved: mustBeProved(before),
-  });
-}
-
-/** What a sender that hears us can be asked for. */
-function wantsOf(header: StreamHeader | null, { want }: ApplyOptions): Wants | null {
-  return header === null || want === undefined ? null : new Wants(header.volumeSize, want, header.unit);
+function begunAt({ now }: Pick<Surroundings, 'now'>): string {
+  return now().toISOString();
 }
 
 /** An R frame that nobody here can do anything with. */
@@ -335,7 +347,12 @@ export function unexpectedResume({ token }: Extract<StreamItem, { kind: 'resume'
 
 export function summaryOf(
   { protocol, header }: IncomingStream,
-  { blocks, mismatches }: { readonly blocks: number; readonly mismatches: number },
+  {
+    blocks,
+    mismatches,
+    suspect,
+    verified,
+  }: Pick<ReceiveSummary, 'blocks' | 'mismatches' | 'suspect' | 'verified'>,
   changedBytes: number,
   targetSize: number,
 ): ReceiveSummary {
@@ -345,6 +362,8 @@ export function summaryOf(
     changedBytes,
     blocks,
     mismatches,
+    suspect,
+    verified,
     targetSize,
     volumeSize: header?.volumeSize ?? null,
   };

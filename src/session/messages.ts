@@ -49,12 +49,17 @@ const helloSchema = v.object({
   digests: v.optional(v.pipe(v.array(text), v.maxLength(32)), []),
   resume: v.nullish(v.pipe(text, v.base64()), null),
   heartbeat: v.nullish(v.pipe(size, v.minValue(1), v.maxValue(3600)), null),
+  audit: v.nullish(size, null),
 });
 const failureSchema = v.object({ ok: v.literal(false), code: v.picklist(ERROR_CODES), message: text });
 const durableSchema = v.object({ frame: size });
 const wantSchema = v.object({ offset: size, length: v.pipe(size, v.minValue(1)) });
 const resultSchema = v.variant('ok', [
-  v.object({ ok: v.literal(true), blocks: size, mismatches: v.optional(size, 0) }),
+  v.object({
+    ...{ ok: v.literal(true), blocks: size, mismatches: v.optional(size, 0) },
+    suspect: v.nullish(text, null),
+    verified: v.exactOptional(v.object({ bytes: size, since: v.nullable(text) })),
+  }),
   failureSchema,
 ]);
 const sentSchema = v.object({
@@ -69,12 +74,18 @@ const lastWordSchema = v.variant('ok', [sentSchema, failureSchema]);
  * The receiver is ready: its version, its target's size in bytes, the state that it is known to hold, whether
  * someone may have written to it since that was recorded, and the names of the codecs that it can decompress;
  * whether it understands sections; by what else than SHA-256 it can compare; the token, in base64, of the place up to which it holds this stream; how many seconds there are between its signs of
- * life.
+ * life; where an audit is to begin, null where it knows none.
  */
 export type HelloMessage = v.InferOutput<typeof helloSchema>;
 
-/** How it ended: everything is on stable storage, or the one reason why not. */
+/**
+ * How it ended: everything is on stable storage, and why what else the target holds is in doubt, if it is; or the one
+ * reason why not. A receiver that is older never says that it is in doubt.
+ */
 export type ResultMessage = v.InferOutput<typeof resultSchema>;
+
+/** The same as whoever says it may leave things out. */
+export type SaidResult = v.InferInput<typeof resultSchema>;
 
 /** A failure as the other side is told of it. */
 export type FailureMessage = v.InferOutput<typeof failureSchema>;
@@ -90,7 +101,7 @@ export function encodeHello(hello: v.InferInput<typeof helloSchema>, number: num
 }
 
 /** Either side's last word. */
-export function encodeResult(result: ResultMessage | LastWord, number: number): Buffer {
+export function encodeResult(result: SaidResult | LastWord, number: number): Buffer {
   const message = result.ok ? result : { ...result, message: result.message.slice(0, 4096) };
   return encodeFrame(RESULT, 0, number, Buffer.from(JSON.stringify(message)));
 }

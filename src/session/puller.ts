@@ -45,8 +45,8 @@ export async function runPuller(
     // It may have something to say on stderr yet; whatever it is, the result stands.
     await within(patience.farewellMs, transport.exit);
     const sentBytes = run.receivedBytes + pulled.bytesReceived;
-    const { mismatches, targetSize } = summary;
-    return { ...sent, mismatches, sentBytes, targetSize };
+    const { mismatches, suspect, verified, targetSize } = summary;
+    return { ...sent, mismatches, suspect, verified, sentBytes, targetSize };
   } finally {
     run.receivedBytes += pulled.bytesReceived;
     await transport.destroy();

@@ -7,8 +7,9 @@ import { openIncomingStream, type IncomingStream } from '../stream/incoming-stre
 import type { StreamHeader } from '../stream/stream-header.js';
 import { checkKept, isOverwriting, type ApplyPolicy } from '../target/apply-policy.js';
 import { releaseBlock } from '../target/block-run.js';
-import { stateDuring } from '../target/apply-states.js';
+import { stateDuring, suspicionOf } from '../target/apply-states.js';
 import { ContainerGuard } from '../target/container-image.js';
+import { NOTHING_VERIFIED, verifiedBy } from '../target/coverage.js';
 import { dropLost, isThere, readNote } from '../target/journal.js';
 import { describeRecovery, recoverTarget } from '../target/recover.js';
 import { checkBase, NOTHING_SAMPLED } from '../target/base-check.js';
@@ -242,7 +243,11 @@ class Receiving {
       throw new FormatError(options.what, 0, 'frame', 'more follows where nothing was left to send');
     }
     const bytes = incoming.header?.expectedBytes ?? 0;
-    return summaryOf(incoming, { blocks: 0, mismatches: 0 }, bytes, options.target.device.size);
+    // Of the run whose report got lost, that too.
+    const { holds } = await options.target.record.read();
+    const suspect = options.policy.forceBase ? null : suspicionOf(holds);
+    const found = { blocks: 0, mismatches: 0, suspect, verified: verifiedBy(holds?.proved) };
+    return summaryOf(incoming, found, bytes, options.target.device.size);
   }
 
   /** A dry run: the rest of the stream is read and checked, nothing is written. */
@@ -262,7 +267,8 @@ class Receiving {
       blocks += 1;
       changedBytes += block.length;
     }
-    return summaryOf(incoming, { blocks, mismatches: 0 }, changedBytes, options.target.device.size);
+    const found = { blocks, mismatches: 0, suspect: null, verified: NOTHING_VERIFIED };
+    return summaryOf(incoming, found, changedBytes, options.target.device.size);
   }
 }
 

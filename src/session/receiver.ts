@@ -76,6 +76,7 @@ export async function runReceiver(
           stale: wantsCloserLook(known),
           ...{ codecs: await codecs, sections: true },
           ...{ heartbeat: HEARTBEAT_SECONDS, resume: resume?.toString('base64') ?? null },
+          audit: known.auditFrom ?? known.holds?.proved?.position ?? 0,
         });
       },
       want: (extent) => replies.want(extent),
@@ -85,8 +86,9 @@ export async function runReceiver(
       },
     };
     const summary = await applyIncoming(incoming, options, { ...about, signal });
-    const { blocks, mismatches } = summary;
-    return { summary, error: null, told: await replies.result({ ok: true, blocks, mismatches }) };
+    const { blocks, mismatches, suspect, verified } = summary;
+    const said = { ok: true, blocks, mismatches, suspect, verified } as const;
+    return { summary, error: null, told: await replies.result(said) };
   } catch (error) {
     // Over a line that broke nobody hears it, and who reads it late would take it for a refusal.
     const told = error instanceof LineError ? false : await replies.result(failureOf(error));

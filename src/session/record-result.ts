@@ -1,10 +1,16 @@
 import { describeCause } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { StreamHeader } from '../stream/stream-header.js';
-import { stateAfter, type FoundContents } from '../target/apply-states.js';
+import { stateAfter, type RunFindings } from '../target/apply-states.js';
 import { noteVolumeSize } from '../target/volume-size.js';
 import type { OpenTarget } from '../target/open-target.js';
 import type { TargetState } from '../target/state-record.js';
+
+/** What a stream brought, in words after "by". */
+function describeOrigin({ kind, names, host }: StreamHeader): string {
+  const what = { changes: 'changes', undo: 'an undo', full: 'a copy' }[kind];
+  return `${what}${names.source === undefined ? '' : ` from ${names.source}`} of ${host}`;
+}
 
 /** What was applied. */
 export interface AppliedStream {
@@ -14,40 +20,45 @@ export interface AppliedStream {
   /** Whether it does not lead to the state that its header names. */
   readonly isNameless: boolean;
   readonly blocks: number;
-  readonly found: FoundContents;
+  readonly found: RunFindings;
+  /** Of its undo, where it leads to a state without a name. */
+  readonly mark: string | null;
 }
 
 /**
- * Records what a target holds that a stream was applied to, to its end and on stable storage. Where that cannot be
- * done the target is right all the same, which a notice says, and nothing is recorded.
+ * Records what a target holds that a stream was applied to, to its end and on stable storage, and returns it. Where that
+ * cannot be done the target is right all the same, which a notice says, and nothing is recorded.
  */
 export async function recordResult(
   target: OpenTarget,
   applied: AppliedStream,
   { notice }: Pick<Surroundings, 'notice'>,
-): Promise<void> {
+): Promise<TargetState | null> {
   try {
-    await writeResult(target, applied);
+    return await writeResult(target, applied);
   } catch (error) {
     // What it says by now is true of a target that is written in part.
     await target.record.remove().catch(() => undefined);
     const problem = `all of it is written, but that could not be recorded (${describeCause(error)})`;
     notice(`${target.device.path}: ${problem}: the next run goes by what it holds`);
+    return null;
   }
 }
 
 async function writeResult(
   target: OpenTarget,
-  { header, before, isNameless, blocks, found }: AppliedStream,
-): Promise<void> {
+  { header, before, isNameless, blocks, found, mark }: AppliedStream,
+): Promise<TargetState | null> {
   const { base = null, run = null } = header ?? {};
   const result = isNameless ? null : (header?.result ?? null);
   const record = (await target.moveRecord?.()) ?? target.record;
   // A stream that only wanted to know whether the target is fit changes nothing of what is known of it.
   if (blocks === 0 && base === null && result === null) {
     await record.putBack();
-    return;
+    return before;
   }
   if (header !== null) await noteVolumeSize(target.folder, header.volumeSize, target.device.size);
-  await record.write(header === null ? null : stateAfter({ ...header, result }, before, found), run);
+  const state = header === null ? null : stateAfter({ ...header, result }, before, found, mark);
+  await record.write(state, run, null, header === null ? null : describeOrigin(header));
+  return state;
 }

@@ -9,7 +9,7 @@ import {
   encodeResult,
   encodeWant,
   type FailureMessage,
-  type ResultMessage,
+  type SaidResult,
 } from './messages.js';
 
 /** Writes the receiver's side of the line: the protocol's line before its first frame, then numbered frames. */
@@ -42,7 +42,7 @@ export class ReplyWriter {
   }
 
   /** Says how it ended, and that nothing follows; false when the sender is not there to hear it. */
-  async result(result: ResultMessage): Promise<boolean> {
+  async result(result: SaidResult): Promise<boolean> {
     try {
       const written = this.write((number) => encodeResult(result, number));
       this.isEnded = true;

@@ -2,7 +2,7 @@ import type { LendBuffer } from '../byte-channel.js';
 import type { ReadableVolume } from '../changes/base-view.js';
 import type { ChangeSet } from '../changes/change-set.js';
 import type { ChangeSource } from '../changes/change-source.js';
-import { DeviceError } from '../errors.js';
+import { DeviceError, UsageError } from '../errors.js';
 import { makerOf, type Surroundings } from '../host/surroundings.js';
 import type { BlockWriter } from '../stream/block-writer.js';
 import { sumLengths } from '../extent.js';
@@ -12,7 +12,8 @@ import type { CompressionWish } from './choose-packer.js';
 import type { BlockPacker } from './pack-blocks.js';
 import { Checkpoints, type CheckpointLine } from './checkpoints.js';
 import { behind, findRest, keyOf, type StreamRest } from './resume-token.js';
-import { BlockSender, type OldBytesSource, type WantLine } from './send-blocks.js';
+import { audit, nextStretch, type AuditLine, type Mended } from './audit.js';
+import { BlockSender, type OldBytesSource } from './send-blocks.js';
 import { takeCloserSample, takeSample, type BaseSample } from './base-sample.js';
 
 /** What went out. Sizes in bytes. */
@@ -41,6 +42,8 @@ export interface SendOptions {
   readonly blockSize?: number;
   /** Send the header and the sample, and no block. */
   readonly dryRun: boolean;
+  /** How much of the volume to audit: what did not change there is compared. Percent, with proofs only; null: nothing. */
+  readonly audit?: number | null;
   /** Whether to compress blocks; not, where nothing is said. Only a session can find out by itself what is best. */
   readonly compression?: CompressionWish;
   /** The most that may go out in a second; without it, as much as the line takes. */
@@ -66,13 +69,16 @@ export interface StreamReader {
 }
 
 /** What a receiver that answers can be told beside the stream. */
-export interface SendSession extends CheckpointLine, WantLine {
+export interface SendSession extends CheckpointLine, AuditLine {
   readonly header: Pick<StreamHeader, 'heartbeat' | 'run'>;
   /** Says that only what lies behind the place of this token follows. */
   resume(token: Buffer): Promise<void>;
 }
 
 const DEFAULT_BLOCK_SIZE = 4096;
+
+const NOT_AUDITED = 'written to faster than it could be sent: nothing was audited';
+const NOTHING_MENDED: Mended = { blocks: 0, bytes: 0 };
 
 const FORGOTTEN =
   'the target got something else from this base before: what was new then, and was discarded since, it keeps ' +
@@ -142,18 +148,55 @@ async function sendStream(
     const sender = new BlockSender(source, old, writer, greeting.packer, lend, about, checkpoints, session);
     const all = await sender.sendPasses(rest);
     const consistent = sender.lastPassSawAll && (await source.isConsistent());
+    const auditing = { source, unchanged, changes: all, writer, session };
+    const isMeant = options.audit != null && rest.offset < source.volumeSize;
+    if (isMeant && !sender.lastPassSawAll) about.notice(`${source.name}: ${NOT_AUDITED}`);
+    const mended =
+      isMeant && sender.lastPassSawAll
+        ? await auditNext(auditing, options, greeting, about, lend)
+        : NOTHING_MENDED;
     await writer.finish(isDoubtful);
     return {
       tableBytes: all.trackedBytes,
-      changedBytes: sender.bytes + sender.resumedBytes,
+      changedBytes: sender.bytes + sender.resumedBytes + mended.bytes,
       resumedBytes: sender.resumedBytes,
-      blocks: sender.blocks,
+      blocks: sender.blocks + mended.blocks,
       volumeSize: source.volumeSize,
       consistent,
     };
   } finally {
     about.progress.stop();
   }
+}
+
+interface Auditing {
+  readonly source: ChangeSource;
+  readonly unchanged: ReadableVolume | null;
+  readonly changes: ChangeSet;
+  readonly writer: BlockWriter;
+  readonly session: SendSession | null;
+}
+
+/** Audits the stretch that is next. Throws as `audit`, and SnapshotError where the source did not last. */
+async function auditNext(
+  { source, unchanged, changes, writer, session }: Auditing,
+  { audit: percent }: SendOptions,
+  { auditFrom }: Greeting,
+  about: Surroundings,
+  lend: LendBuffer,
+): Promise<Mended> {
+  if (
+    unchanged === null ||
+    session === null ||
+    percent == null ||
+    auditFrom === undefined ||
+    source.volumeSize === 0
+  )
+    throw new UsageError(`${source.name}: nothing of it can be audited`);
+  const extent = nextStretch(auditFrom, percent, source.volumeSize);
+  const mended = await audit({ unchanged, changes, extent }, writer, session, about, lend);
+  await source.checkValid();
+  return mended;
 }
 
 /** Whether a target may keep what a source does not know of any more: then it comes to no state that has a name. */

@@ -2,11 +2,12 @@ import { randomUUID } from 'node:crypto';
 import type { ByteSink, LendBuffer } from '../byte-channel.js';
 import type { ChangeSource } from '../changes/change-source.js';
 import type { CodecName } from '../codec/codec.js';
-import { FarError, FormatError, LineError, TransportError } from '../errors.js';
+import { FarError, FarSideError, FormatError, LineError, TransportError } from '../errors.js';
 import { orInterrupted } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { SmallFrame } from '../stream/frame-reader.js';
 import { FrameWriter } from '../stream/frame-writer.js';
+import type { Verified } from '../target/coverage.js';
 import { limitRate } from '../transport/rate-limit.js';
 import type { FarExit, Transport } from '../transport/transport.js';
 import { choosePacker, prepareCodec, NO_COMPRESSION, tellPacking } from './choose-packer.js';
@@ -56,6 +57,10 @@ export interface SessionSummary extends SendSummary {
   readonly targetSize: number | null;
   /** Blocks that the target held neither old nor new, and was not expected to; null where nobody told. */
   readonly mismatches: number | null;
+  /** Why what else the target holds is in doubt, as bytes were found that contradict what was known of it; or null. */
+  readonly suspect: string | null;
+  /** How much of the target is proved, and since when; null where nobody told. */
+  readonly verified: Verified | null;
   /** What made blocks fewer bytes, where any went out so. */
   readonly codec: CodecName | null;
 }
@@ -94,6 +99,7 @@ export async function runSender(
   const session: SendSession = {
     header: { heartbeat: HEARTBEAT_SECONDS, run: run.id },
     resume: (token) => writer.resume(token),
+    audit: (extent) => writer.audit(extent),
     checkpoint: async (token) => {
       // It may be answered before the write is done.
       acknowledged.await(writer.frameCount, () => {
@@ -121,12 +127,14 @@ export async function runSender(
     run.hasBegun = true;
     ({ targetSize } = hello);
     packer = await choosePacker(wish, { host: transport.host, ...hello }, about);
-    const { holds, stale: isStale, resume, sections: takesSections } = hello;
+    const { holds, stale: isStale, resume, sections: takesSections, audit: auditFrom } = hello;
+    if (auditFrom === null && options.audit != null) throw knowsNoAudit(transport.host);
     return {
       holds,
       isStale,
       run: run.id,
       takesSections,
+      ...(auditFrom === null ? {} : { auditFrom }),
       packer,
       resume: resume === null ? null : Buffer.from(resume, 'base64'),
     };
@@ -137,15 +145,16 @@ export async function runSender(
       unlessAnswered(sent, replies, () => writer.isEnding),
       about.signal,
     );
-    const { mismatches } = checkResult(
-      await orInterrupted(replies.result, about.signal),
-      summary,
-      transport.host,
-    );
+    const {
+      mismatches,
+      suspect,
+      verified = null,
+    } = checkResult(await orInterrupted(replies.result, about.signal), summary, transport.host);
     // It may have something to say on stderr yet; whatever it is, the result stands.
     await within(patience.farewellMs, transport.exit);
     const sentBytes = run.sentBytes + writer.bytesWritten;
-    return { ...summary, mismatches, sentBytes, targetSize, codec: tellPacking(packer, about) };
+    const heard = { mismatches, suspect, verified, targetSize };
+    return { ...summary, ...heard, sentBytes, codec: tellPacking(packer, about) };
   } catch (error) {
     throw await explainFailure(error, far, replies, patience);
   } finally {
@@ -153,6 +162,10 @@ export async function runSender(
     stopBeating();
     await transport.destroy();
   }
+}
+
+function knowsNoAudit(host: string): FarSideError {
+  return new FarSideError(`${host}: its lvmsync knows no --audit: install this version there, too`);
 }
 
 /** Which checkpoints a receiver still owes its answers to, the oldest first. */

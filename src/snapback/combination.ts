@@ -16,6 +16,8 @@ export interface Combination {
   /** The identities of the first one's base and of the last one's result, or null. */
   readonly base: string | null;
   readonly result: string | null;
+  /** Of a base without a name, where the first one has it. */
+  readonly mark?: string;
   /** Ascending, without overlaps: of each byte, where the last archive that has it keeps its contents. */
   readonly extents: ExtentTable;
   /** Bytes of all extents. */
@@ -85,6 +87,7 @@ export class CombinationPlanner {
       volumeSize: archives.reduce((most, { volumeSize }) => Math.max(most, volumeSize), 0),
       blockSize: archives.map(({ blockSize }) => blockSize).reduce(commonDivisor),
       base: first.base,
+      ...(first.header?.mark === undefined ? {} : { mark: first.header.mark }),
       result: archives.at(-1)?.result ?? null,
       extents,
       bytes: extents.bytes,

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import * as v from 'valibot';
-import { readIfThere, removeDurably, writeDurably } from '../host/durable-file.js';
+import { readOwn, removeDurably, writeDurably } from '../host/durable-file.js';
 import type { Undo } from './states.js';
 
 const NAME = '.lvmsync-prune.json';
@@ -17,7 +17,7 @@ type Removing = v.InferOutput<typeof intentSchema>['removing'];
  * no longer shows by itself that it is of no use. Throws DeviceError.
  */
 export async function readPruneIntent(folder: string, undos: readonly Undo[]): Promise<Undo[]> {
-  const intent = v.safeParse(intentSchema, parseJson((await readIfThere(join(folder, NAME))) ?? ''));
+  const intent = v.safeParse(intentSchema, parseJson((await readOwn(join(folder, NAME))) ?? ''));
   const removing: Removing = intent.success ? intent.output.removing : [];
   // By their states as well: another file may have the name by now.
   return undos.filter(({ archive, base, result }) =>

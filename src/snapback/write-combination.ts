@@ -20,10 +20,11 @@ const SECTOR = 512;
  * first archive is; that of changes, the one of the last.
  */
 export function headerOfCombination(plan: Combination, maker: Maker): StreamHeader {
-  const { archives, kind, volumeSize, blockSize, base, result, bytes } = plan;
+  const { archives, kind, volumeSize, blockSize, base, result, mark, bytes } = plan;
   const of = (kind === 'undo' ? archives[0] : archives.at(-1))?.header;
   return {
     ...{ kind, volumeSize, blockSize, base, result, expectedBytes: bytes },
+    ...(mark === undefined ? {} : { mark }),
     names: of?.names ?? {},
     ...maker,
     time: of?.time ?? maker.time,

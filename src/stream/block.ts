@@ -24,6 +24,13 @@ export interface NamelessMark {
   readonly kind: 'nameless';
 }
 
+/** The pass that begins here proves, and changes nothing: it has a section for each byte of the extent that did not change. */
+export interface AuditMark {
+  readonly kind: 'audit';
+  readonly offset: number;
+  readonly length: number;
+}
+
 /** What a stream carries: blocks, what the target must hold before them, and marks between them. */
 export type StreamItem =
   | Block
@@ -31,6 +38,7 @@ export type StreamItem =
   | ({ readonly kind: 'section' } & Section)
   | { readonly kind: 'next-pass' }
   | SessionMark
+  | AuditMark
   | NamelessMark;
 
 /** The block, or null for anything else. */

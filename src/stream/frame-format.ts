@@ -8,7 +8,7 @@ import { FormatError } from '../errors.js';
  *   stream  := "lvmsync PROTO[4]\n" frame…
  *   frame   := u32be payloadLength | u8 type | u8 flags | u64be number | payload | u32be crc32(frame so far)
  *   H       := JSON                                    D := u64 offset, u32 rawLength, u8 codec, [u32 rawCrc], bytes
- *   Z, U    := u64 offset, u64 length                  N := u32 pass
+ *   Z, U, A := u64 offset, u64 length                  N := u32 pass
  *   P       := u64 offset, u32 length, u32 crc         F := u64 writes
  *   S       := u64 offset, u32 length, u32 oldCrc, u32 newCrc
  *   W       := one or more times (u64 offset, u64 length, u8 zeroes, u32 crc)
@@ -32,6 +32,7 @@ export const DATA = 'D';
 export const ZERO = 'Z';
 export const DISCARD = 'U';
 export const NEXT_PASS = 'N';
+export const AUDIT = 'A';
 export const PROOF = 'P';
 export const SECTION = 'S';
 export const END = 'E';

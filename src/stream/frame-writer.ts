@@ -1,9 +1,11 @@
 import { crc32 } from 'node:zlib';
 import type { ByteSink } from '../byte-channel.js';
+import type { Extent } from '../extent.js';
 import type { BlockWriter, KnownOfBytes } from './block-writer.js';
 import { ExtentOrder } from './extent-order.js';
 import {
   ANNOUNCEMENT,
+  AUDIT,
   checksumOf,
   DATA,
   DISCARD,
@@ -217,6 +219,11 @@ export class FrameWriter implements BlockWriter {
   async nextPass(): Promise<void> {
     this.order.startPass();
     await this.frame(NEXT_PASS, encodePass(this.order.pass));
+  }
+
+  /** For a session, as a pass begins: of all that did not change in an extent, sections follow, and nothing else. */
+  async audit({ offset, length }: Extent): Promise<void> {
+    await this.frame(AUDIT, encodeRange(offset, length));
   }
 
   async finish(isNameless = false): Promise<StreamTotals> {

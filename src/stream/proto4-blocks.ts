@@ -3,6 +3,7 @@ import { FormatError } from '../errors.js';
 import type { ByteReader } from './byte-reader.js';
 import { ExtentOrder } from './extent-order.js';
 import {
+  AUDIT,
   DATA,
   DISCARD,
   END,
@@ -91,6 +92,8 @@ function takeSmall(frame: SmallFrame, rules: StreamRules, chainBefore: Buffer): 
     case NEXT_PASS:
       rules.startPass(frame);
       return { kind: 'next-pass' };
+    case AUDIT:
+      return { kind: 'audit', ...rules.takeAudit(frame) };
     case CHECKPOINT:
       return { kind: 'checkpoint', ...rules.takeCheckpoint(frame, chainBefore) };
     case RESUME:
@@ -110,6 +113,7 @@ const KNOWN_TYPES = new Set([
   PROOF,
   SECTION,
   NEXT_PASS,
+  AUDIT,
   CHECKPOINT,
   RESUME,
   END,
@@ -121,6 +125,9 @@ class StreamRules {
   private readonly order: ExtentOrder;
   /** Whether anything came that is neither header nor proof. */
   private hasBegun = false;
+  /** Whether a pass has just begun. */
+  private isPassNew = false;
+  private audit: 'none' | 'under way' | 'over' = 'none';
 
   constructor(
     volumeSize: number,
@@ -162,6 +169,7 @@ class StreamRules {
         : this.order.openSection(section.offset, section.length);
     if (problem !== null) this.fail(frame.position, 'section', problem);
     this.hasBegun = true;
+    this.isPassNew = false;
     return section;
   }
 
@@ -169,7 +177,9 @@ class StreamRules {
   checkRange(kind: 'data' | 'zero' | 'discard', position: number, offset: number, length: number): void {
     const problem = this.order.take(offset, length);
     if (problem !== null) this.fail(position, 'extent', problem);
+    if (this.audit === 'under way') this.fail(position, 'extent', 'a block in a pass that only audits');
     this.hasBegun = true;
+    this.isPassNew = false;
     this.bytes[kind] += length;
   }
 
@@ -177,10 +187,23 @@ class StreamRules {
     this.checkLength(frame, 4);
     this.hasBegun = true;
     this.order.startPass();
+    this.isPassNew = true;
+    if (this.audit === 'under way') this.audit = 'over';
     const pass = frame.payload.readUInt32BE(0);
     if (pass !== this.order.pass) {
       this.fail(frame.position, 'pass', `${pass} where ${this.order.pass} should follow`);
     }
+  }
+
+  takeAudit(frame: SmallFrame) {
+    this.checkLength(frame, RANGE_LENGTH);
+    const { offset, length } = parseRange(frame.payload, this.what, frame.position);
+    const problem = this.order.findMisfit(offset, length);
+    if (problem !== null) this.fail(frame.position, 'audit', problem);
+    if (!this.isPassNew || this.audit !== 'none')
+      this.fail(frame.position, 'audit', 'a second one, or in the middle of a pass');
+    this.audit = 'under way';
+    return { offset, length };
   }
 
   takeCheckpoint(frame: SmallFrame, chainBefore: Buffer) {

@@ -34,6 +34,7 @@ const headerSchema = v.object({
   table: v.exactOptional(tableSchema),
   heartbeat: v.exactOptional(v.pipe(bytes, v.minValue(1), v.maxValue(3600))),
   run: v.exactOptional(v.pipe(text(64), v.minLength(1))),
+  mark: v.exactOptional(v.pipe(text(64), v.minLength(1))),
   names: v.object({ source: v.exactOptional(text(4096)), origin: v.exactOptional(text(4096)) }),
   host: text(255),
   time: v.pipe(text(64), v.isoTimestamp()),
@@ -45,7 +46,8 @@ const headerSchema = v.object({
  * (`result`), or null where a state has none; whether what a full one leaves out was `compared` with the target; which
  * `table` names its changes, and how many entries of it; the
  * granularity of the blocks in sections (`unit`); in a session, how often its sender gives a sign of life
- * (`heartbeat`, seconds) and which run it belongs to. docs/stream-format.md describes each field.
+ * (`heartbeat`, seconds) and which run it belongs to; of an undo from a state without a name, what its target's record
+ * of that state has as well (`mark`). docs/stream-format.md describes each field.
  */
 export type StreamHeader = v.InferOutput<typeof headerSchema>;
 

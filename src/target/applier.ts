@@ -97,6 +97,11 @@ export class Applier {
     return this.prover.doubts;
   }
 
+  /** Of those, how many held something else. */
+  get failures(): number {
+    return this.prover.failures;
+  }
+
   /** Says what the target must hold where the next block goes. */
   expect(proof: Proof): void {
     this.closeSection();

@@ -1,6 +1,8 @@
 import type { StreamHeader } from '../stream/stream-header.js';
 import { isOverwriting } from './apply-policy.js';
 import { isCovered } from './base-check.js';
+import { coverageAfter, coverageDuring, coverageOfAll, type CoverageAfter } from './coverage.js';
+import type { Extent } from '../extent.js';
 import { isSurely, type TargetState } from './state-record.js';
 
 /*
@@ -15,6 +17,23 @@ export interface FoundContents {
   readonly mismatches: number;
   /** Blocks and sections that did not bear out that it held the base. */
   readonly doubts: number;
+  /** Pieces of what did not change that differed when they were audited, and were sent whole. */
+  readonly strays?: number;
+}
+
+/** What a whole run found, and what it can say of the rest of the target. */
+export interface RunFindings extends FoundContents {
+  /** Blocks and sections of the changes that held something else than the base. */
+  readonly failures: number;
+  /** When it began to write what it brought, or to compare: ISO 8601; null where that is not known. */
+  readonly began: string | null;
+  /** The extent in which all that did not change was compared; null where it was not. */
+  readonly audited: Extent | null;
+  readonly strays: number;
+  /** Whether it went on with an apply that an earlier session began. */
+  readonly isContinued: boolean;
+  /** Whether the user's word stands for what was not checked. */
+  readonly isForced: boolean;
 }
 
 /**
@@ -41,6 +60,7 @@ export function isBorneOut(
 ): boolean {
   const base = applied?.base ?? null;
   if (before === null || mustBeProved(before) || before.identity === base) return doubts === 0;
+  if (findForeignWrites(applied, before, { mismatches, doubts }) !== null) return false;
   // What an earlier run from the same base brought differs, and all of it comes anew; else the rest is not known.
   return mismatches === 0 || (applied !== null && isCovered(applied, before));
 }
@@ -54,7 +74,7 @@ export function stateDuring(header: StreamHeader | null, before: TargetState | n
   if (kind === 'full') return before?.is === 'copying' ? before : null;
   if (base === null) return null;
   return {
-    ...{ is: 'applying from', identity: base, from: base },
+    ...{ is: 'applying from', identity: base, from: base, ...coverageDuring(before?.proved) },
     ...(result === null ? {} : { to: result }),
     ...(table === undefined ? {} : { table }),
   };
@@ -65,23 +85,37 @@ export function stateDuring(header: StreamHeader | null, before: TargetState | n
  * newer than its base, by a chain of evidence or no more than believed. Null where it has no name.
  *
  * @param before what was known of it until then
+ * @param mark of the undo that leads back from there, where that has no name
  */
 export function stateAfter(
   header: StreamHeader,
   before: TargetState | null,
-  found: FoundContents,
+  found: RunFindings,
+  mark: string | null = null,
 ): TargetState | null {
   const { kind, base, result, table } = header;
-  const gap = gapIn(header, before, found);
+  const proved = provedAfter(header, before, found);
+  // Each byte was seen since the gap or the contradiction, and nothing has come between.
+  const isProved = proved?.isComplete === true;
+  const suspicion = isProved ? null : suspicionAfter(header, before, found);
+  const gap = suspicion ?? (isProved ? null : gapIn(header, before, found));
   const way = {
     // An undo's base is no state that what it leads to has anything of.
     from: kind === 'changes' ? base : null,
+    ...(proved === null ? {} : { proved: proved.coverage }),
     ...(gap === null ? {} : { believed: gap }),
+    ...(suspicion === null ? {} : { suspect: true }),
     ...(kind !== 'changes' || table === undefined ? {} : { table }),
   };
   if (result !== null) return { is: 'exactly', identity: result, ...way };
   // An undo that leads to no name leads to before its base, not to some time after it.
-  return base === null || kind !== 'changes' ? null : { is: 'since', identity: base, ...way };
+  if (base === null || kind !== 'changes') return null;
+  return { is: 'since', identity: base, ...way, ...(mark === null ? {} : { mark }) };
+}
+
+/** Whether an undo met the very state without a name that it leads back from. */
+function isSurelyMarked({ kind, mark }: StreamHeader, before: TargetState | null): boolean {
+  return kind === 'undo' && mark !== undefined && before?.believed === undefined && before?.mark === mark;
 }
 
 /** Whether changes met a target that had taken some of them, all of which they name: then what it held may differ. */
@@ -102,17 +136,117 @@ export function countUnexpected(
   return isCheckedRerun(header, before) && !heldResult ? 0 : mismatches;
 }
 
+/**
+ * The one judgement of whether what a target held contradicts what it should have held: how that shows, or null. Each
+ * block that was looked at counts alike, whether it was to be replaced or only to be proved. What was neither old nor
+ * new does, but where changes meet some of themselves and name all of those; and where the target was surely at the
+ * base, or at the result, so does anything else than just that.
+ */
+export function findForeignWrites(
+  header: StreamHeader | null,
+  before: TargetState | null,
+  { mismatches, doubts, strays = 0 }: FoundContents,
+): string | null {
+  // A comparison begins with no word about what is there.
+  if (header === null || header.kind === 'full') return null;
+  if (strays > 0)
+    return `someone wrote to it: ${strays} of the pieces that did not change differed when they were audited`;
+  const { base } = header;
+  const blocks = 'of the blocks that were replaced held';
+  if (isSurely(before, base) && doubts > 0 && mismatches === 0)
+    return `someone wrote to it: some ${blocks} the new bytes, while it was recorded to hold the old ones`;
+  if (countUnexpected(header, before, mismatches) === 0) return null;
+  const never = before === null ? ', or it never held what the changes start from' : '';
+  return `someone wrote to it, or to the snapshot${never}: ${mismatches} ${blocks} neither the old bytes nor the new ones`;
+}
+
+/**
+ * Why what a target holds outside of what a stream brought is in doubt, by what this run found or an earlier one: until
+ * all of it was compared, or copied, or audits have come around. Null where nothing speaks against it.
+ */
+export function suspicionAfter(
+  header: StreamHeader | null,
+  before: TargetState | null,
+  found: FoundContents,
+): string | null {
+  if (header === null || header.kind === 'full') return null;
+  return findForeignWrites(header, before, found) ?? suspicionOf(before);
+}
+
+/** What an earlier run found that speaks against what a target is believed to hold. */
+export function suspicionOf(state: TargetState | null): string | null {
+  return state?.suspect === true ? (state.believed ?? null) : null;
+}
+
+/** What of a target is proved after a stream; null where there is nothing to say of it. */
+function provedAfter(
+  header: StreamHeader,
+  before: TargetState | null,
+  found: RunFindings,
+): CoverageAfter | null {
+  const { kind, volumeSize } = header;
+  if (kind === 'full') {
+    // What was compared was compared before the stream began, and nobody says when.
+    return isOverwriting(header) ? coverageOfAll(volumeSize, found.began) : null;
+  }
+  const { began, audited, strays, isContinued } = found;
+  const evidence = {
+    ...{ began: began ?? '', audited: kind === 'changes' && began !== null ? audited : null },
+    follows: isNextLink(header, before, found),
+    isContradicted: strays > 0 || isContradicted(header, before, found),
+    isWhole: !isContinued || isUnbroken(before),
+  };
+  return coverageAfter(before?.proved, volumeSize, evidence);
+}
+
+/**
+ * Whether surely nobody wrote between two sessions of an apply that began on this: what the earlier one brought is not
+ * looked at again. Where that cannot be told, `believe` was called, after which nothing is proved.
+ */
+function isUnbroken(before: TargetState | null): boolean {
+  if (before === null) return false;
+  return before.believed === undefined || (before.proved?.covered ?? 0) > 0;
+}
+
+/**
+ * Whether a stream of changes leads from just what was recorded, sure or believed: then what was proved of that is true of
+ * the result, too.
+ */
+function isNextLink(
+  header: StreamHeader,
+  before: TargetState | null,
+  { isForced }: Pick<RunFindings, 'isForced'>,
+): boolean {
+  const { kind, base, result } = header;
+  if (kind !== 'changes' || base === null || before === null || isForced) return false;
+  if (before.is === 'exactly' && (before.identity === base || before.identity === result)) return true;
+  return (before.is === 'exactly' || before.is === 'since') && isCheckedRerun(header, before);
+}
+
+/** Whether what was there before shows that someone wrote who was none of ours. */
+function isContradicted(
+  header: StreamHeader,
+  before: TargetState | null,
+  { mismatches, failures }: RunFindings,
+): boolean {
+  const { base, result } = header;
+  const heldResult = before?.is === 'exactly' && before.identity === result;
+  if (heldResult) return mismatches > 0;
+  if (isCheckedRerun(header, before)) return false;
+  const heldBase = before?.is === 'exactly' && before.identity === base;
+  return heldBase ? failures > 0 : mismatches > 0;
+}
+
 /** Where the chain of evidence for what a stream leads to has its gap; null where it has none. */
-function gapIn(header: StreamHeader, before: TargetState | null, found: FoundContents): string | null {
+function gapIn(header: StreamHeader, before: TargetState | null, found: RunFindings): string | null {
   const { kind, base, result } = header;
   if (kind === 'full') return null;
+  if (isSurelyMarked(header, before)) return null;
   if (base === null) return 'what was applied does not say which state it starts from';
   if (before === null) return 'nothing was known of the target before';
   if (before.believed !== undefined) return before.believed;
   if (isSurely(before, result) && found.mismatches === 0) return null;
   if (isSurely(before, base) && found.doubts === 0) return null;
   if (isCheckedRerun(header, before)) return null;
-  return isSurely(before, base) || isSurely(before, result)
-    ? `someone wrote to it: ${found.doubts} of the blocks that were replaced were not as recorded`
-    : 'it was not known to hold what was applied to it starts from';
+  return 'it was not known to hold what was applied to it starts from';
 }

@@ -19,7 +19,7 @@ const NOTHING_WRITTEN = 'nothing was written';
 const BLOCK = 4096;
 
 /** From which state what leads where. */
-export type StateChange = Pick<StreamHeader, 'kind' | 'base' | 'result' | 'table'>;
+export type StateChange = Pick<StreamHeader, 'kind' | 'base' | 'result' | 'table' | 'mark'>;
 
 /** How many blocks were looked at, and how many of them were not as the stream's base says. */
 export interface LookResult {
@@ -121,7 +121,7 @@ export type UndoVerdict =
  * extent must be proved.
  */
 export function judgeUndo(
-  { base, result }: Pick<StateChange, 'base' | 'result'>,
+  { base, result, mark }: Pick<StateChange, 'base' | 'result' | 'mark'>,
   state: TargetState | null,
 ): UndoVerdict {
   if (state === null) return { is: 'to be proved' };
@@ -130,10 +130,10 @@ export function judgeUndo(
   if (base !== null && isCutShort({ base, result }, state)) return { is: 'fit' };
   if (base !== null && state.is === 'exactly' && state.identity === base)
     return { is: state.believed === undefined ? 'fit' : 'to be proved' };
-  // What a transfer led to that has no name is known by the name of its base.
-  if (base === null && state.is === 'since' && (result === null || state.identity === result))
-    return { is: 'to be proved' };
-  const start = base ?? 'a state without a name';
+  // What a transfer led to that has no name is known by a mark, which another transfer's undo does not have.
+  if (base === null && mark !== undefined && state.is === 'since' && state.mark === mark)
+    return { is: state.believed === undefined ? 'fit' : 'to be proved' };
+  const start = base ?? 'a state without a name, which is not shown to be this one';
   return { is: 'refused', problem: `it holds ${nameOf(state)}, while the undo starts from ${start}` };
 }
 
@@ -155,7 +155,7 @@ export type ProveBase = (target: BlockDevice) => Promise<BaseProof>;
  */
 export async function checkUndo(
   target: BlockDevice,
-  undo: Pick<StateChange, 'base' | 'result'>,
+  undo: Pick<StateChange, 'base' | 'result' | 'mark'>,
   state: TargetState | null,
   prove: ProveBase | null,
   untouched = NOTHING_WRITTEN,

@@ -12,7 +12,7 @@ import { showCommand } from '../transport/shell-words.js';
 import { notAllowed, type AllowedTargets, type TargetIdentity } from './allowed-targets.js';
 import { ForeignWrites } from './foreign-writes.js';
 import { checkStillAlone, guardTarget, holdAlone, type SourceStack } from './guard.js';
-import { StateRecord } from './state-record.js';
+import { recordOf, type StateRecord } from './state-record.js';
 import { targetKeyOf, type TargetKey } from './target-key.js';
 
 /** A device that knows its number, null of an image file. */
@@ -85,7 +85,7 @@ export async function openTarget(
     await checkOpened(opened, name, expected, options.allowed);
     const foreign = await ForeignWrites.watch(opened);
     await holdAlone(opened, about.spawner);
-    const record = new StateRecord(folder, { path: expected.realPath, number: expected.number });
+    const record = recordOf(folder, expected, about.spawner);
     return {
       device,
       folder,

@@ -25,6 +25,8 @@ export class RunProver {
   mismatches: number;
   /** How many blocks and sections did not bear out that the target held the stream's base. */
   doubts: number;
+  /** Of those, how many held something else: not only came without a proof. As for an earlier session, all of them. */
+  failures: number;
 
   constructor(
     /** The target's. */
@@ -33,6 +35,7 @@ export class RunProver {
   ) {
     this.mismatches = options.foundBefore?.mismatches ?? 0;
     this.doubts = options.foundBefore?.doubts ?? 0;
+    this.failures = this.doubts;
   }
 
   /**
@@ -64,6 +67,7 @@ export class RunProver {
     const crc = old === null ? null : crc32(old.of(section));
     if (crc === section.oldCrc) return;
     this.doubts += 1;
+    this.failures += 1;
     run.drop(section);
     // After an earlier run they may be there already.
     if (crc === section.newCrc) return;
@@ -83,6 +87,7 @@ export class RunProver {
     const crc = crc32(old);
     if (crc === proof.crc) return crc;
     this.doubts += 1;
+    this.failures += 1;
     if (block.kind === 'data' ? block.data.bytes.equals(old) : isZero(old)) return crc;
     this.mismatches += 1;
     if (this.options.stopOnMismatch !== true) return crc;

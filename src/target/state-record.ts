@@ -1,14 +1,19 @@
 import { createHash, randomUUID } from 'node:crypto';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import type { DeviceNumber } from '../device/device-facts.js';
 import { readIfThere, removeDurably, writeDurably } from '../host/durable-file.js';
+import { coverageSchema, withoutEvidence } from './coverage.js';
 import { identityOf, type DeviceIdentity } from './device-identity.js';
+import type { Spawner } from '../host/spawner.js';
+import { isGrownFrom, mappingOf, type Mapping } from './mapping.js';
 import { tableSchema } from '../stream/stream-header.js';
 import {
   blindnessIn,
   compareStamps,
   eraOf,
+  isAlone,
   fileStampOf,
   writeStampOf,
   type CountedWrites,
@@ -19,8 +24,11 @@ export const stateSchema = v.object({
   identity: v.string(),
   from: v.nullable(v.string()),
   believed: v.exactOptional(v.string()),
+  suspect: v.exactOptional(v.boolean()),
   to: v.exactOptional(v.string()),
+  mark: v.exactOptional(v.string()),
   table: v.exactOptional(tableSchema),
+  proved: v.exactOptional(coverageSchema),
 });
 
 /**
@@ -29,8 +37,11 @@ export const stateSchema = v.object({
  * ended, some of that state's bytes and some of whatever was there.
  *
  * `from` is the base of the changes that led to it, null where they had none, and `table` what named those changes:
- * other changes from that base may meet this target only where their table covers this one. `believed` is there where
- * no chain of evidence without a gap leads to all this: it says where the gap is.
+ * other changes from that base may meet this target only where their table covers this one. `mark` is what the undo that
+ * leads back from here has in its header, where this state has no name. `believed` is there where
+ * no chain of evidence without a gap leads to all this: it says where the gap is. It is `suspect` where a run found
+ * bytes that contradict it: then `believed` says how that showed. `proved` says how much of it was compared or written since
+ * when; without it, nothing is known of that.
  */
 export type TargetState = Readonly<v.InferOutput<typeof stateSchema>>;
 
@@ -39,6 +50,8 @@ export interface CopiedPlace {
   readonly token: Buffer;
   /** Bytes of blocks that came in before it. */
   readonly changedBytes: number;
+  /** When its first session began: ISO 8601; null where an earlier lvmsync did not say. */
+  readonly since: string | null;
 }
 
 /** What a record tells of a target. */
@@ -53,9 +66,14 @@ export interface KnownState {
   readonly run: string | null;
   /** Where a copy that was cut short can go on: nobody wrote since it was left in order. */
   readonly copied?: CopiedPlace;
+  /** Where an audit is to go on, whatever else is known. Bytes. */
+  readonly auditFrom?: number;
+  /** What brought it there, in words. */
+  readonly by?: string;
 }
 
 const CUT_SHORT = 'an apply to it was cut short';
+const REMAPPED = 'it got or lost a snapshot since, which may have been merged, or LVM mapped it anew';
 const OTHER_BOOT = 'its state was recorded in an earlier boot, or by an earlier lvmsync';
 
 /** Whether a target holds exactly this state, by a chain of evidence without a gap. */
@@ -74,7 +92,16 @@ const recordSchema = v.object({
   ...stateSchema.entries,
   stamp: v.string(),
   run: v.nullish(v.string(), null),
-  copied: v.exactOptional(v.object({ token: v.pipe(v.string(), v.base64()), changedBytes: v.number() })),
+  by: v.exactOptional(v.string()),
+  copied: v.exactOptional(
+    v.object({
+      token: v.pipe(v.string(), v.base64()),
+      changedBytes: v.number(),
+      since: v.nullish(v.string(), null),
+    }),
+  ),
+  /** Where a logical volume's bytes lay. */
+  mapping: v.exactOptional(v.array(v.string())),
   /** Whether the stamp is of the volume alone, as a merge writes below it. */
   merging: v.nullish(v.boolean(), false),
 });
@@ -102,34 +129,70 @@ export class StateRecord {
   /** @param folder the target's folder under the state directory */
   constructor(
     folder: string,
-    private readonly target: { readonly path: string; readonly number: DeviceNumber | null },
+    private readonly target: {
+      readonly path: string;
+      readonly number: DeviceNumber | null;
+      /** Asks where a logical volume's bytes lie; null where that is not known. */
+      readonly mapping?: () => Promise<Mapping | null>;
+    },
   ) {
     this.path = join(folder, 'state.json');
   }
 
   /** The state, as far as it is known. */
   async read(): Promise<KnownState> {
+    const { isMerged, ...known } = await this.look();
+    if (isMerged) await this.write(known.holds, known.run, null, known.by ?? null);
+    return known;
+  }
+
+  /** The same, for whoever holds no lock: writes nothing. And whether a merge is over that was under way. */
+  async look(): Promise<KnownState & { readonly isMerged: boolean }> {
     this.lastRead = await readIfThere(this.path);
     const record = v.safeParse(recordSchema, parseJson(this.lastRead ?? ''));
-    if (!record.success) return UNKNOWN;
-    const { is, stamp, run, copied, merging } = record.output;
-    const state = stateOf(record.output);
+    if (!record.success) return { ...UNKNOWN, isMerged: false };
+    const { merging, stamp, by } = record.output;
+    const known = await this.judge(record.output);
+    const isUntouched = merging && compareStamps(stamp, await this.stamp('its own')) === 'same';
+    // Where nothing lies below any more, the two are the same: the merge is over, and another one will show.
+    const isMerged = isUntouched && isAlone(stamp, await this.stamp());
+    return { ...known, ...(by === undefined ? {} : { by }), isMerged };
+  }
+
+  /** When it was recorded; null where it is not. */
+  async writtenAt(): Promise<Date | null> {
+    return await stat(this.path).then(
+      ({ mtime }) => mtime,
+      () => null,
+    );
+  }
+
+  private async judge(record: v.InferOutput<typeof recordSchema>): Promise<KnownState> {
+    const { is, stamp, run, copied, merging, mapping } = record;
+    const state = stateOf(record);
     const now = await this.stamp(merging ? 'its own' : 'all');
     const verdict = compareStamps(stamp, now);
     if (is === 'copying') {
       const place = verdict === 'same' && copied !== undefined ? { copied: placeOf(copied) } : {};
       return { holds: state, isStale: false, run, ...place };
     }
-    // Where nothing lies below any more, the two are the same: the merge is over, and another one will show.
-    if (merging && verdict === 'same' && stamp === (await this.stamp())) await this.write(state, run);
     // It has written since by itself, and perhaps not it alone.
     if (is === 'applying from') return { holds: believe(state, CUT_SHORT), isStale: false, run };
-    if (verdict === 'same') return { holds: state, isStale: false, run };
+    const isElsewhere = mapping !== undefined && (await this.isMappedElsewhere(mapping));
+    if (verdict === 'same' && !isElsewhere) return { holds: state, isStale: false, run };
+    if (verdict === 'same' || verdict === 'remapped') return believed(state, run, REMAPPED);
     const blindness = blindnessIn(now) ?? blindnessIn(stamp);
     const isComparable = eraOf(stamp) === eraOf(now) && blindness === null;
-    if (verdict === 'moved' || isComparable) return { holds: null, isStale: true, run: null };
-    const gap = blindness ?? OTHER_BOOT;
-    return { holds: believe(state, gap), isStale: false, run, ...(state.believed === gap ? {} : { gap }) };
+    if (verdict === 'moved' || isComparable) {
+      const place = state.proved === undefined ? {} : { auditFrom: state.proved.position };
+      return { holds: null, isStale: true, run: null, ...place };
+    }
+    return believed(state, run, blindness ?? OTHER_BOOT);
+  }
+
+  private async isMappedElsewhere(before: Mapping): Promise<boolean> {
+    const { mapping } = this.target;
+    return mapping !== undefined && !isGrownFrom(before, (await mapping()) ?? []);
   }
 
   /** Puts back what was last read: for an apply that ended before it wrote anything. */
@@ -146,12 +209,15 @@ export class StateRecord {
     state: TargetState | null,
     run: string | null = null,
     copied: CopiedPlace | null = null,
+    by: string | null = null,
   ): Promise<void> {
-    const place =
-      copied === null
+    const place = copied === null ? {} : { copied: { ...copied, token: copied.token.toString('base64') } };
+    const mapping = state === null ? null : ((await this.target.mapping?.()) ?? null);
+    const laid = mapping === null ? {} : { mapping: [...mapping] };
+    const record =
+      state === null
         ? {}
-        : { copied: { token: copied.token.toString('base64'), changedBytes: copied.changedBytes } };
-    const record = state === null ? {} : { ...state, stamp: await this.stamp(), run, ...place };
+        : { ...state, stamp: await this.stamp(), run, ...place, ...laid, ...(by === null ? {} : { by }) };
     await writeDurably(this.path, `${JSON.stringify(record)}\n`);
   }
 
@@ -179,11 +245,11 @@ export class StateRecord {
    * what was known before is known afterwards, unless someone wrote to it meanwhile.
    */
   async keepThrough<T>(work: () => Promise<T>): Promise<T> {
-    const { holds, run } = await this.read();
+    const { holds, run, by = null } = await this.read();
     const before = await this.stamp('its own');
     const result = await work();
     const isKnown = holds?.is === 'exactly' || holds?.is === 'since';
-    if (isKnown && (await this.stamp('its own')) === before) await this.write(holds, run);
+    if (isKnown && (await this.stamp('its own')) === before) await this.write(holds, run, null, by);
     return result;
   }
 
@@ -200,9 +266,28 @@ export class StateRecord {
   }
 }
 
-/** The same state, with where its chain of evidence has a gap, unless it has an earlier one. */
+/** The record of a target of this host that is kept in a folder. */
+export function recordOf(
+  folder: string,
+  { realPath, number }: { readonly realPath: string; readonly number: DeviceNumber | null },
+  spawner: Spawner,
+): StateRecord {
+  const mapping = number === null ? {} : { mapping: () => mappingOf(spawner, number) };
+  return new StateRecord(folder, { path: realPath, number, ...mapping });
+}
+
+/**
+ * The same state, with where its chain of evidence has a gap, unless it has an earlier one. What was proved before the gap
+ * may have been overwritten in it.
+ */
 export function believe(state: TargetState, gap: string): TargetState {
-  return state.believed === undefined ? { ...state, believed: gap } : state;
+  const { believed = gap, proved } = state;
+  return { ...state, believed, ...(proved === undefined ? {} : { proved: withoutEvidence(proved) }) };
+}
+
+/** What a record says that is no more than believed from now on. */
+function believed(state: TargetState, run: string | null, gap: string): KnownState {
+  return { holds: believe(state, gap), isStale: false, run, ...(state.believed === gap ? {} : { gap }) };
 }
 
 /** What of a record is the state. */
@@ -210,8 +295,8 @@ function stateOf(record: TargetState): TargetState {
   return v.parse(stateSchema, record);
 }
 
-function placeOf({ token, changedBytes }: { token: string; changedBytes: number }): CopiedPlace {
-  return { token: Buffer.from(token, 'base64'), changedBytes };
+function placeOf({ token, ...rest }: Omit<CopiedPlace, 'token'> & { token: string }): CopiedPlace {
+  return { token: Buffer.from(token, 'base64'), ...rest };
 }
 
 function parseJson(text: string): unknown {

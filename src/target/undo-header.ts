@@ -4,12 +4,17 @@ import type { StreamHeader } from '../stream/stream-header.js';
 import { formerName } from './apply-states.js';
 import type { TargetState } from './state-record.js';
 
-/** The header of the undo of an apply: the way back from what was applied, to what the record says was there `before`. */
+/**
+ * The header of the undo of an apply: the way back from what was applied, to what the record says was there `before`.
+ *
+ * @param mark of a state without a name that it leads back from
+ */
 export function undoHeader(
   applied: StreamHeader | null,
   before: TargetState | null,
   target: BlockDevice,
   writer: Pick<StreamHeader, 'host' | 'time' | 'writer'>,
+  mark: string | null = null,
 ): StreamHeader {
   return {
     kind: 'undo',
@@ -19,6 +24,7 @@ export function undoHeader(
     base: applied?.result ?? null,
     result: formerName(applied, before),
     expectedBytes: applied?.expectedBytes ?? 0,
+    ...(mark === null ? {} : { mark }),
     names: { source: target.path },
     ...writer,
   };

@@ -1,17 +1,24 @@
-import { readFile, realpath, stat, statfs } from 'node:fs/promises';
+import { lstat, readdir, readFile, realpath, stat, statfs } from 'node:fs/promises';
 import { readWrittenSectors, type DeviceNumber } from '../device/device-facts.js';
-import { countsAnyway } from './counts-anyway.js';
-import { diskOf, groundOf, linkedDevices, readAttribute } from './device-tree.js';
+import { countsWrites } from '../lvm/counted-writes.js';
+import { groundOf, linkedDevices, readAttribute } from './device-tree.js';
 
 /** Which writes to a device count: also those past a volume that has snapshots, or just its own. */
 export type CountedWrites = 'all' | 'its own';
 
-/** What two stamps say: nobody wrote in between; someone did; or that cannot be told. */
-export type StampVerdict = 'same' | 'moved' | 'unknown';
+/**
+ * What two stamps say: nobody wrote in between; someone did; nobody wrote through this very device, but what it leads to
+ * was exchanged meanwhile, as for a snapshot or by a merge; or that cannot be told.
+ */
+export type StampVerdict = 'same' | 'moved' | 'remapped' | 'unknown';
 
 /** Behind this a stamp says why it may stand still although someone writes. */
 const BLIND = ' blind: ';
 const SECTORS = 'sectors';
+/** Behind this a stamp says what a volume is laid over. */
+const LAID_OVER = ' over ';
+/** How the UUIDs of LVM's volumes begin. */
+export const LVM_UUID = 'LVM-';
 
 /** File systems whose files other hosts write, by the numbers that statfs has for them. */
 const SHARED_FILE_SYSTEMS = new Map([
@@ -42,8 +49,31 @@ export async function writeStampOf(number: DeviceNumber, writes: CountedWrites =
   const shared = below.filter(({ dmName }) => dmName?.endsWith('-real') === true);
   const numbers = [number, ...shared.map((each) => each.number)];
   const counts = await Promise.all(numbers.map(countWrites));
+  const links = writes === 'its own' ? null : await findLinks(number);
+  const laidOver = links === null ? '' : LAID_OVER + links;
   const blindness = await whyBlind(numbers);
-  return `${SECTORS} ${bootId} ${counts.join(' on ')}${blindness === null ? '' : BLIND + blindness}`;
+  const blind = blindness === null ? '' : BLIND + blindness;
+  return `${SECTORS} ${bootId} ${counts.join(' on ')}${laidOver}${blind}`;
+}
+
+/**
+ * What an LVM volume is laid over, by the inodes of sysfs's links to it; null of anything else. A merge writes below the
+ * volume, which does not count it; when it is over, all is as it was but for these, which are made anew with each
+ * snapshot and each end of one. A table for the same devices leaves them.
+ */
+async function findLinks(number: DeviceNumber): Promise<string | null> {
+  const uuid = await readAttribute(`/sys/dev/block/${number}/dm/uuid`);
+  if (uuid?.startsWith(LVM_UUID) !== true) return null;
+  const folder = `/sys/dev/block/${number}/slaves`;
+  const names = await readdir(folder).catch(() => []);
+  const links = await Promise.all(names.map((name) => lstat(`${folder}/${name}`).catch(() => null)));
+  const inodes = links.map((link) => link?.ino ?? 0);
+  return inodes.sort((left, right) => left - right).join(',');
+}
+
+/** Whether a volume's stamp shows nothing below it that counts for itself, as long as a merge lasts. */
+export function isAlone(own: string, all: string): boolean {
+  return own === all.replace(new RegExp(`${LAID_OVER}[0-9,]*`), '');
 }
 
 /** The same of a file: which one it is, and its times. Throws what stat throws. */
@@ -65,7 +95,10 @@ export function compareStamps(before: string, now: string): StampVerdict {
   const [was, is] = [countsIn(before), countsIn(now)];
   const isMoved = [...was].some(([name, count]) => is.has(name) && is.get(name) !== count);
   if (isMoved) return 'moved';
-  return was.size === is.size && blindnessIn(now) === null && before === now ? 'same' : 'unknown';
+  if (blindnessIn(now) !== null || blindnessIn(before) !== null) return 'unknown';
+  if (before === now) return 'same';
+  const [own] = was;
+  return own !== undefined && is.get(own[0]) === own[1] ? 'remapped' : 'unknown';
 }
 
 /** Within which stamps can be compared: a boot, or always for files. */
@@ -94,7 +127,7 @@ export async function stillnessOf(number: DeviceNumber): Promise<string | null> 
 
 /** What a stamp counts, by what it is of: of each device, or of the one file. */
 function countsIn(stamp: string): Map<string, string> {
-  const [known = ''] = stamp.split(BLIND);
+  const [known = ''] = (stamp.split(BLIND)[0] ?? '').split(LAID_OVER);
   if (!known.startsWith(`${SECTORS} `)) return new Map([[eraOf(stamp), known]]);
   const counts = known.split(' ').slice(2).join(' ').split(' on ');
   return new Map(counts.map((each) => [each.replace(/ [^ ]*$/, ''), each]));
@@ -107,10 +140,7 @@ async function countWrites(number: DeviceNumber): Promise<string> {
 /** Why the counts of devices may stand still although someone writes; null where they may not. */
 async function whyBlind(numbers: readonly DeviceNumber[]): Promise<string | null> {
   for (const number of numbers) {
-    const holder = (await diskOf(number))?.number ?? number;
-    const isOff = (await readAttribute(`/sys/dev/block/${holder}/queue/iostats`)) === '0';
-    if (isOff && !(await countsAnyway(number)))
-      return 'the kernel does not count its writes (queue/iostats is 0)';
+    if (!(await countsWrites(number))) return 'the kernel does not count its writes (queue/iostats is 0)';
     const ground = await groundOf(number);
     for (const each of [number, ...ground.numbers]) {
       const folder = await realpath(`/sys/dev/block/${each}`).catch(() => '');

@@ -11,7 +11,7 @@ import { detachLoop } from '../lvm/loop-device.js';
 import { findMapped, setReadOnly, unmapSnapshot } from '../lvm/mapped-snapshot.js';
 import { findStoreVolume, removeStoreVolume } from '../lvm/store-volume.js';
 import { findMount } from '../target/holders.js';
-import { StateRecord } from '../target/state-record.js';
+import { recordOf } from '../target/state-record.js';
 import { targetKeyOf } from '../target/target-key.js';
 import type { DeviceParts, ViewEntry, ViewRecord, VolumeParts } from './view-record.js';
 
@@ -56,7 +56,7 @@ async function withRecordKept<T>(
     throw error;
   });
   if (lock === null) return await work();
-  const record = new StateRecord(folder, { path: found.realPath, number: found.number });
+  const record = recordOf(folder, found, about.spawner);
   return await record.keepThrough(work).finally(() => lock.release());
 }
 

@@ -4,10 +4,10 @@ import { BaseMismatchError, UnsafeTargetError, UsageError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { findOriginVolume, findStoreVolume, type OriginVolume } from '../lvm/store-volume.js';
 import { isMappedName } from '../lvm/mapped-snapshot.js';
-import { checkUndo, checkUnnamedBase } from '../target/base-check.js';
+import { checkUndo, checkUnnamedBase, judgeUndo } from '../target/base-check.js';
 import { readNote } from '../target/journal.js';
 import type { OpenTarget } from '../target/open-target.js';
-import { isSurely, type StateRecord } from '../target/state-record.js';
+import type { StateRecord } from '../target/state-record.js';
 import { targetKeyOf } from '../target/target-key.js';
 import { takeApart, type ClosedView } from './close-view.js';
 import { planStore, type StorePlan } from '../snapback/store-plan.js';
@@ -82,7 +82,7 @@ export async function checkStart(
   const { holds } = await record.read();
   if (holds?.is === 'copying') checkUnnamedBase(device, holds);
   await checkUndo(device, old, holds, old.proveBase);
-  if (isSurely(holds, old.base)) return;
+  if (judgeUndo(old, holds).is === 'fit') return;
   about.notice(
     `${targetName}: no record says for sure in which state it is: all that the archives replace was compared, ` +
       'and is what they start from; that the rest is as well is believed',

@@ -12,6 +12,8 @@ export interface OldState extends OldBytes {
   /** The identities of the state that the archives start from, and of that which they lead to; null: unknown. */
   readonly base: string | null;
   readonly result: string | null;
+  /** Of a state without a name that they start from, where they tell. */
+  readonly mark?: string;
   /** Holds a target against what the archives say of the state that they start from. */
   readonly proveBase: ProveBase;
 }

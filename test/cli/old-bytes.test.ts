@@ -100,10 +100,30 @@ describe('in the words of a transfer', () => {
     expect(stopped.status).toBe(7);
     expect(target().equals(other)).toBe(true);
     const asked = await run('--json', ...sources(), at('target'));
-    expect(JSON.parse(asked.stdout.toString())).toMatchObject({ mismatches: 1, blocks: 2 });
+    const suspect = expect.stringMatching(/someone wrote to it/) as string;
+    expect(JSON.parse(asked.stdout.toString())).toMatchObject({ mismatches: 1, blocks: 2, suspect });
     expect(target().equals(origin)).toBe(true);
-    // and a second time it is all there already
+    expect(asked.status).toBe(11);
+    expect(asked.said.join('\n')).toMatch(
+      /someone wrote to it, or to the snapshot, .*: 1 of the blocks .* neither the old bytes nor the new ones; all that was sent is written and right, but the rest of the target may be wrong: "lvmsync --scan"/,
+    );
+    // A second time it is all there already, but nobody has looked at the rest.
+    const again = await runWords(apply, stream);
+    expect(again.status).toBe(11);
+    expect(again.said.join('\n')).toMatch(/written to .*someone wrote to it/s);
+    expect(target().equals(origin)).toBe(true);
+    const forced = await runWords([...apply, '--force=base'], stream);
+    expect(forced.status).toBe(0);
+    const scan = ['--scan', at('origin'), at('target'), '--state-dir', at('state')];
+    expect(await runWords(scan)).toMatchObject({ status: 0 });
     expect(await runWords(apply, stream)).toMatchObject({ status: 0 });
+  });
+
+  it('a target that holds something else is the user’s to know with --force=base', async () => {
+    writeFileSync(at('target'), Buffer.from(base).fill('someone', 2 * CHUNK, 2 * CHUNK + 512));
+    const forced = await run('--force=base', ...sources(), at('target'));
+    expect(forced.status).toBe(0);
+    expect(forced.said.join('\n')).toMatch(/warning: .*1 blocks did not hold/);
     expect(target().equals(origin)).toBe(true);
   });
 

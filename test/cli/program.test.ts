@@ -86,7 +86,7 @@ describe('a transfer between files', () => {
       target,
       ...{ consistent: true, quiesced: false },
       mismatches: 0,
-      codec: null,
+      ...{ suspect: null, verified: { bytes: 0, share: 0, since: null }, codec: null },
     });
     expect(isOrigin(target)).toBe(true);
   });

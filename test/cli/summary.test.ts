@@ -29,7 +29,10 @@ function told(sentBytes: number, seconds: number): string {
     targetSize: null,
   };
   sayTransferred(
-    { ...counts, seconds, source: 'vg/s', consistent: true, mismatches: 0, resumedBytes: 0, codec: null },
+    {
+      ...{ ...counts, seconds, source: 'vg/s', consistent: true, mismatches: 0, resumedBytes: 0 },
+      ...{ suspect: null, verified: null, codec: null },
+    },
     'host:/dev/t',
     {},
     context,

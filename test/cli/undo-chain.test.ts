@@ -108,6 +108,81 @@ describe('an undo', () => {
   });
 });
 
+describe('an undo that leads back from a state without a name', () => {
+  /** Applies what was changed since S3 of a volume in use: each time more of the same table. */
+  async function bringLive(name: string, writes: readonly Write[], entries: number) {
+    const table = { id: 'S3', entries };
+    const header = { kind: 'changes', base: 'S3', result: null, table } as const;
+    const stream = await archiveBytes(SECTORS * SECTOR, { passes: [writes], indexed: false, header });
+    const kept = name === '' ? [] : ['-b', at(`undo/${name}`)];
+    return await run(['--apply', '-', at('target'), ...kept], stream);
+  }
+  const FIRST = [{ at: 32, count: 8, kind: 'data', fill: 4 }] as const;
+  /** Disjoint from that, so that nothing of what the first one's undo overwrites tells of it. */
+  const SECOND = [{ at: 96, count: 8, kind: 'data', fill: 5 }] as const;
+  const refused = {
+    status: 7,
+    said: expect.stringMatching(
+      /holds since S3, while the undo starts from a state without a name, which is not shown to be this one; nothing was written/,
+    ) as string,
+  };
+
+  it('is of that one alone: another transfer came between, with an undo or without', async () => {
+    expect(await bringLive('first', FIRST, 8)).toMatchObject({ status: 0 });
+    expect((await recorded()).holds).toMatchObject({
+      is: 'since',
+      mark: expect.stringMatching(/^[0-9a-f]{32}$/) as string,
+    });
+    expect(await bringLive('second', SECOND, 16)).toMatchObject({ status: 0 });
+    const now = held();
+    expect(await undo('first')).toEqual(refused);
+    expect(
+      await run(['view', 'store', at('store'), at('undo/first'), '--target', at('target')]),
+    ).toMatchObject({ status: 7 });
+    expect(await bringLive('', SECOND, 16)).toMatchObject({ status: 0 });
+    expect(await undo('first')).toEqual(refused);
+    expect(await undo('second')).toEqual(refused);
+    expect(held().equals(now)).toBe(true);
+  });
+
+  it('is applied there, also from a pipe, and leads to what it says', async () => {
+    await bringLive('first', FIRST, 8);
+    expect(await run(['--apply', '-', at('target')], readFileSync(at('undo/first')))).toMatchObject({
+      status: 0,
+    });
+    expect(held().equals(states.get('S3') ?? Buffer.alloc(0))).toBe(true);
+    expect((await recorded()).holds).toEqual({ is: 'exactly', identity: 'S3', from: null });
+  });
+
+  it('is kept together with those behind it', async () => {
+    await bringLive('first', FIRST, 8);
+    expect((await runWords(['combine', '-o', at('both'), at('undo/first'), at('undo/S3')])).status).toBe(0);
+    expect(await run(['--apply', at('both'), at('target')])).toMatchObject({ status: 0 });
+    expect((await recorded()).holds).toEqual({ is: 'exactly', identity: 'S2', from: null });
+  });
+
+  it('that has no mark, as one that was made at the source, is not', async () => {
+    await bringLive('first', FIRST, 8);
+    const header = { kind: 'undo', base: null, result: 'S3' } as const;
+    writeFileSync(
+      at('undo/first'),
+      await archiveBytes(SECTORS * SECTOR, { passes: [FIRST], indexed: true, header }),
+    );
+    expect(await undo('first')).toEqual(refused);
+  });
+
+  it('is proved where the record is gone', async () => {
+    await bringLive('first', FIRST, 8);
+    forget();
+    expect(await undo('first')).toMatchObject({ status: 0 });
+    expect(held().equals(states.get('S3') ?? Buffer.alloc(0))).toBe(true);
+    expect((await recorded()).holds).toMatchObject({
+      identity: 'S3',
+      believed: expect.any(String) as string,
+    });
+  });
+});
+
 describe('where nothing is recorded, an undo', () => {
   it('is proved, and what it leads to is believed', async () => {
     forget();
@@ -142,6 +217,27 @@ describe('where nothing is recorded, an undo', () => {
       expect(await undo('S3', '--force', 'base')).toMatchObject({ status: 0 });
     },
   );
+
+  it('of several that wrote in different places is proved as each of them is', async () => {
+    expect(await bring('S3', 'S4', [{ at: 200, count: 8, kind: 'data', fill: 4 }])).toMatchObject({
+      status: 0,
+    });
+    expect((await runWords(['combine', '-o', at('both'), at('undo/S4'), at('undo/S3')])).status).toBe(0);
+    const now = held();
+    for (const sector of [203, 194]) {
+      forget();
+      const bytes = Buffer.from(now);
+      bytes[sector * SECTOR] = 0x77;
+      writeFileSync(at('target'), bytes);
+      expect(await run(['--apply', at('both'), at('target')])).toEqual({
+        status: 7,
+        said: expect.stringMatching(/does not hold what the undo starts from/) as string,
+      });
+    }
+    writeFileSync(at('target'), now);
+    expect(await run(['--apply', at('both'), at('target')])).toMatchObject({ status: 0 });
+    expect(held().equals(states.get('S2') ?? Buffer.alloc(0))).toBe(true);
+  });
 
   it('is proved also on a state that is believed to be its base', async () => {
     const bytes = held();

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { InterruptedError } from '../../src/errors.js';
-import { ProcessSpawner, type CommandResult } from '../../src/host/spawner.js';
+import { CommandError, InterruptedError } from '../../src/errors.js';
+import { ProcessSpawner, type CommandResult, type RunOptions } from '../../src/host/spawner.js';
 
 let folder = '';
 beforeAll(() => {
@@ -28,6 +28,14 @@ class Place {
 
   interrupt(): void {
     this.stop.abort(new InterruptedError('SIGINT'));
+  }
+}
+
+/** A host on which LVM was left without its dmsetup. */
+class WithoutDmsetup extends ProcessSpawner {
+  override run(argv: readonly [string, ...string[]], options?: RunOptions): Promise<CommandResult> {
+    const missing = new CommandError(['dmsetup'], null, '', 'not installed, or not in PATH');
+    return argv[0] === 'dmsetup' ? Promise.reject(missing) : super.run(argv, options);
   }
 }
 
@@ -134,6 +142,32 @@ describe('a cookie of device-mapper’s', () => {
     remove(key);
     await running;
     expect(place.notices).toEqual([expect.stringMatching(/^perl waits for udev/)]);
+  });
+
+  it('that cannot be completed, as dmsetup is missing, leaves the command waiting and us alive', async () => {
+    const told: string[] = [];
+    const { stop, leave } = new Place();
+    const spawner = new WithoutDmsetup(process.env, {
+      ...{ notice: () => undefined, signal: stop.signal, leaving: leave.signal },
+      tell: (line) => told.push(line),
+    });
+    const key = keyOf(0x7a03);
+    const unhandled: unknown[] = [];
+    const hear = (error: unknown) => unhandled.push(error);
+    process.on('unhandledRejection', hear);
+    try {
+      const running = spawner.run(['perl', '-e', script(key)], { watch: 'change' });
+      for (let tries = 0; !told.some((line) => line.includes('not installed')) && tries < 90; tries++)
+        await sleep(100);
+      remove(key);
+      expect(await running).toMatchObject({
+        gaveUp: expect.stringMatching(/waited in vain for udev/) as string,
+      });
+      expect(told.join('\n')).toMatch(/dmsetup: not installed, or not in PATH/);
+      expect(unhandled).toEqual([]);
+    } finally {
+      process.off('unhandledRejection', hear);
+    }
   });
 
   it('is nothing to a command where another program made it', async () => {

@@ -1,4 +1,5 @@
 import {
+  chownSync,
   lstatSync,
   mkdtempSync,
   readdirSync,
@@ -15,7 +16,13 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { DeviceError } from '../../src/errors.js';
-import { makePrivateFolder, markDurably, openNew, writeDurably } from '../../src/host/durable-file.js';
+import {
+  makePrivateFolder,
+  markDurably,
+  openNew,
+  readOwn,
+  writeDurably,
+} from '../../src/host/durable-file.js';
 import { lockFolder } from '../../src/host/run-lock.js';
 
 /** The folders and files that were flushed, in order. */
@@ -94,5 +101,29 @@ describe('a file in a folder that others can write to', () => {
     await expect(openNew(at('new'))).rejects.toThrow(/EEXIST/);
     await markDurably(at('new'));
     expect(readdirSync(place)).toEqual(['new']);
+  });
+});
+
+describe('a file that is believed in a folder that others can write to', () => {
+  it('is our own', async () => {
+    expect(await readOwn(at('note'))).toBeNull();
+    writeFileSync(at('note'), 'ours');
+    expect(await readOwn(at('note'))).toBe('ours');
+  });
+
+  it('is no link', async () => {
+    writeFileSync(at('elsewhere'), 'ours');
+    symlinkSync(at('elsewhere'), at('note'));
+    expect(await readOwn(at('note'))).toBeNull();
+  });
+
+  it.runIf(process.getuid?.() === 0)('is not another user’s', async () => {
+    writeFileSync(at('note'), 'theirs');
+    chownSync(at('note'), 65_534, 65_534);
+    const reading = readOwn(at('note'));
+    await expect(reading).rejects.toThrow(DeviceError);
+    await expect(reading).rejects.toThrow(
+      /note: .* belongs to user 65534, neither to you nor to root: remove it/,
+    );
   });
 });

@@ -88,6 +88,7 @@ describe('a snapshot of an LVM volume with an odd name', () => {
       target,
       ...{ consistent: true, quiesced: false },
       mismatches: 0,
+      suspect: null,
       codec: null,
     });
     expect(report['sentBytes']).toBeGreaterThan(104 * KIBIBYTE);

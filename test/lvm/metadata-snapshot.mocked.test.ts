@@ -13,18 +13,12 @@ import {
 import type { Surroundings } from '../../src/host/surroundings.js';
 import { withMetadataSnapshot } from '../../src/lvm/metadata-snapshot.js';
 import { FakePool, POOL } from '../support/fake-pool.js';
+import { refusedName } from '../support/refused-rename.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
-/** The name that a file cannot be given. */
-const names = vi.hoisted(() => ({ refused: '' }));
-vi.mock('node:fs/promises', async (importOriginal) => {
-  const real = await importOriginal<typeof import('node:fs/promises')>();
-  const rename = async (from: string, to: string) => {
-    if (to === names.refused) throw Object.assign(new Error('EIO: i/o error, rename'), { code: 'EIO' });
-    await real.rename(from, to);
-  };
-  return { ...real, rename };
-});
+vi.mock('node:fs/promises', async (importOriginal) =>
+  (await import('../support/refused-rename.js')).refuseRename(importOriginal),
+);
 
 const RESERVE = 'reserve_metadata_snap';
 const RELEASE = 'release_metadata_snap';
@@ -33,7 +27,7 @@ let stateDir = '';
 let pool = new FakePool();
 let about: Surroundings;
 beforeEach(async () => {
-  names.refused = '';
+  refusedName.path = '';
   stateDir = await mkdtemp(path.join(tmpdir(), 'lvmsync-pool-'));
   pool = new FakePool();
   about = { ...quietSurroundings(pool), stateDir };
@@ -133,7 +127,7 @@ describe('a pool’s metadata snapshot', () => {
   it('is given back where its root cannot be noted', async () => {
     const note = path.join(stateDir, 'pools', POOL.key, 'metadata-snapshot.json');
     pool.atReserve = () => {
-      names.refused = note;
+      refusedName.path = note;
     };
     await expect(work(() => undefined)).rejects.toThrow(DeviceError);
     expect(pool).toMatchObject({ heldRoot: null, messages: [RESERVE, RELEASE] });

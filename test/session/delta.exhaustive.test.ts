@@ -57,6 +57,8 @@ describe('a session that sends the parts that differ', () => {
         expect(error).toBe(null);
         expect(target.device.bytes.equals(bytesOf(scene.now))).toBe(true);
         expect(summary?.mismatches).toBe(countMismatches(scene));
+        // What was neither is nobody's who can be named: the rest of the target is in doubt.
+        expect(summary?.suspect !== null).toBe(countMismatches(scene) > 0);
       }),
       { numRuns: 40 },
     );
@@ -137,18 +139,23 @@ describe('a session that sends the parts that differ', () => {
         expect(known.summary?.changedBytes).toBe(differing * UNIT);
 
         // Someone wrote into a changed chunk, past the stamp.
-        const odd = new LastingTarget(bytesOf(scene.target));
-        await openInMemory(odd.device, odd.folder, odd.folder).record.write({
-          ...{ is: 'exactly', identity: 'BASE', from: null },
-        });
         const [first] = (await sourceOf(scene).readChanges()).extents();
         if (first === undefined) return;
-        odd.device.bytes.fill(0x77, first.offset + (place % first.length), first.offset + first.length);
-        const mended = await odd.session(sourceOf(scene, { isBaseReadOnly: true }), {
-          ...{ options, policy: { forceBase: true } },
-        });
-        expect(mended.error).toBe(null);
-        expect(odd.device.bytes.equals(bytesOf(scene.now))).toBe(true);
+        for (const forceBase of [false, true]) {
+          const odd = new LastingTarget(bytesOf(scene.target));
+          const recorded = openInMemory(odd.device, odd.folder, odd.folder).record;
+          await recorded.write({ is: 'exactly', identity: 'BASE', from: null });
+          odd.device.bytes.fill(0x77, first.offset + (place % first.length), first.offset + first.length);
+          const mended = await odd.session(sourceOf(scene, { isBaseReadOnly: true }), {
+            ...{ options, policy: { forceBase } },
+          });
+          expect(mended.error).toBe(null);
+          expect(odd.device.bytes.equals(bytesOf(scene.now))).toBe(true);
+          const why = expect.stringMatching(/someone wrote to it/) as string;
+          expect(mended.summary).toMatchObject({ mismatches: 1, suspect: forceBase ? null : why });
+          const { holds } = await recorded.read();
+          expect(holds).toMatchObject({ is: 'exactly', identity: 'RESULT', believed: why, suspect: true });
+        }
       }),
       { numRuns: 20 },
     );

@@ -139,7 +139,9 @@ describe('an apply that was cut short is not taken back', () => {
       code: 'ok',
       said: expect.stringMatching(/this run overwrites all of it/) as string,
     });
-    expect((await target.record.read()).holds).toEqual({ is: 'exactly', identity: 'S4', from: null });
+    const { holds } = await target.record.read();
+    expect(holds).toMatchObject({ is: 'exactly', identity: 'S4', from: null });
+    expect(holds?.believed).toBeUndefined();
   });
 
   it('onto another file that has its path now', async () => {

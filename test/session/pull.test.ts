@@ -141,8 +141,8 @@ describe('a pull', () => {
         blocks: 2,
         volumeSize: CHUNKS * CHUNK,
       },
-      ...{ consistent: true, codec: null, mismatches: 0, sentBytes: written().length },
-      targetSize: CHUNKS * CHUNK,
+      ...{ consistent: true, codec: null, mismatches: 0, suspect: null, sentBytes: written().length },
+      ...{ verified: { bytes: 0, since: null }, targetSize: CHUNKS * CHUNK },
     });
     expect(await outcome).toEqual({ error: null, told: true });
   });

@@ -146,6 +146,17 @@ describe('a session that breaks', () => {
     expect(written.summary?.resumedBytes).toBe(0);
   });
 
+  it('after all was done the report that got lost still says that the rest is in doubt', async () => {
+    const run = new SenderRun();
+    const target = new LastingTarget(oldState(SCENE).bytes);
+    target.device.bytes.fill('someone else', 3 * CHUNK, 4 * CHUNK);
+    const suspect = expect.stringMatching(/someone wrote to it/) as string;
+    expect((await target.session(frozenSource(SCENE), { run })).summary).toMatchObject({ suspect });
+    const again = await target.session(frozenSource(SCENE), { run });
+    expect(again.notices.join()).toMatch(/only the report of that was lost/);
+    expect(again.summary).toMatchObject({ blocks: 0, suspect });
+  });
+
   it('is looked through in another run; in the same one it counts that nobody is seen to have written', async () => {
     const run = new SenderRun();
     const target = new LastingTarget(oldState(SCENE).bytes);

@@ -7,6 +7,7 @@ import { startLocalReceiver } from '../../src/jobs/local-far-side.js';
 import { receiveStream } from '../../src/session/receive-stream.js';
 import { sendChanges } from '../../src/session/send-changes.js';
 import { runSender } from '../../src/session/sender.js';
+import { openArchive } from '../../src/snapback/archive.js';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
 import { DEFAULT_POLICY } from '../../src/target/apply-policy.js';
 import type { OpenTarget } from '../../src/target/open-target.js';
@@ -40,6 +41,11 @@ function source(): ChangeSource {
   return { ...changesOf(origin(), [CHANGED]), baseVolume: volumeOf(CHUNKS, 1), result: 'RESULT' };
 }
 
+/** What a comparison of all of it found to differ: nothing. */
+function scanned(): ChangeSource {
+  return { ...changesOf(origin(), [[]]), base: null, scope: 'compared', result: 'RESULT' };
+}
+
 /** A target of which a record says what it holds; and then someone wrote. */
 async function staleTarget(written: readonly number[]) {
   const device = volumeOf(CHUNKS, 1);
@@ -51,10 +57,15 @@ async function staleTarget(written: readonly number[]) {
   return { device, target };
 }
 
-async function transfer(target: OpenTarget, policy = DEFAULT_POLICY, options = { ...DRY, dryRun: false }) {
+async function transfer(
+  target: OpenTarget,
+  policy = DEFAULT_POLICY,
+  options = { ...DRY, dryRun: false },
+  from = source(),
+) {
   const about = quietSurroundings();
   const { far, outcome } = startLocalReceiver(() => Promise.resolve(target), policy, about, pool());
-  const summary = await runSender(far, source(), options, about, pool()).catch((error: unknown) => error);
+  const summary = await runSender(far, from, options, about, pool()).catch((error: unknown) => error);
   return { summary, about, error: (await outcome).error };
 }
 
@@ -124,11 +135,73 @@ it('a target whose changed block differs although its record stands says that it
   await target.record.write({ is: 'exactly', identity: 'BASE', from: null });
   device.bytes.fill('past the stamp', 100 * CHUNK + 512, 100 * CHUNK + 600);
   const { summary } = await transfer(target);
-  expect(summary).toMatchObject({ mismatches: 1 });
+  const why = expect.stringMatching(/someone wrote to it.*: 1 of the blocks/) as string;
+  expect(summary).toMatchObject({ mismatches: 1, suspect: why });
   expect(device.bytes.equals(origin().bytes)).toBe(true);
-  expect((await target.record.read()).holds).toMatchObject({
-    ...{ is: 'exactly', identity: 'RESULT' },
-    believed: expect.stringMatching(/someone wrote to it: 1 of the blocks/) as string,
+  const believed = { is: 'exactly', identity: 'RESULT', believed: why, suspect: true };
+  expect((await target.record.read()).holds).toMatchObject(believed);
+
+  // Nothing more is found, and nobody has looked at the rest: until all of it was compared.
+  const again = await transfer(target);
+  expect(again.summary).toMatchObject({ mismatches: 0, suspect: why });
+  const forced = await transfer(target, { ...DEFAULT_POLICY, forceBase: true });
+  expect(forced.summary).toMatchObject({ mismatches: 0, suspect: null });
+  expect((await target.record.read()).holds).toMatchObject(believed);
+  const compared = await transfer(target, DEFAULT_POLICY, { ...DRY, dryRun: false }, scanned());
+  expect(compared.summary).toMatchObject({ mismatches: 0, suspect: null });
+  expect((await target.record.read()).holds).toEqual({ is: 'exactly', identity: 'RESULT', from: null });
+});
+
+describe('what changes brought from their own base', () => {
+  const table = { id: 'LVM-S', entries: 9 };
+  const live = () => ({ ...source(), result: null, tableOf: () => table });
+
+  it('is expected by a second pass that names all of it, and nothing is in doubt', async () => {
+    const device = volumeOf(CHUNKS, 1);
+    const target = openInMemory(device, folder);
+    await target.record.write({ is: 'exactly', identity: 'BASE', from: null });
+    // A live pass, which read a chunk between two of its writes.
+    volumeOf(1, 3).bytes.copy(device.bytes, 100 * CHUNK);
+    await target.record.write({
+      is: 'since',
+      identity: 'BASE',
+      from: 'BASE',
+      table: { ...table, entries: 7 },
+    });
+    const { summary } = await transfer(target, DEFAULT_POLICY, undefined, live());
+    expect(summary).toMatchObject({ mismatches: 1, suspect: null });
+    expect((await target.record.read()).holds).not.toHaveProperty('suspect');
+  });
+
+  it('is all there after a run that ended: what then is neither old nor new is somebody else’s', async () => {
+    const device = volumeOf(CHUNKS, 1);
+    const target = openInMemory(device, folder);
+    const ended = { ...source(), tableOf: () => table };
+    await target.record.write({ is: 'exactly', identity: 'BASE', from: null });
+    expect((await transfer(target, DEFAULT_POLICY, undefined, ended)).summary).toMatchObject({
+      suspect: null,
+    });
+    expect((await transfer(target, DEFAULT_POLICY, undefined, ended)).summary).toMatchObject({
+      suspect: null,
+    });
+    device.bytes.fill('past the stamp', 100 * CHUNK + 512, 100 * CHUNK + 600);
+    const snapback = join(target.folder, 'undo');
+    const found = await transfer(target, { ...DEFAULT_POLICY, snapback }, undefined, ended);
+    expect(found.summary).toMatchObject({
+      suspect: expect.stringMatching(/someone wrote to it/) as string,
+    });
+    // Its old bytes are the target's own, which are no state that has a name.
+    expect((await openArchive(snapback)).header).toMatchObject({ base: 'RESULT', result: null });
+  });
+
+  it('that is there already where the base is recorded was brought past the record', async () => {
+    const target = openInMemory(origin(), folder);
+    await target.record.write({ is: 'exactly', identity: 'BASE', from: null });
+    const { summary } = await transfer(target);
+    expect(summary).toMatchObject({
+      mismatches: 0,
+      suspect: expect.stringMatching(/held the new bytes, while it was recorded/) as string,
+    });
   });
 });
 

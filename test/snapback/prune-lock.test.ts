@@ -1,13 +1,23 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chownSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { LockedError } from '../../src/errors.js';
 import { pruneArchives } from '../../src/jobs/archive.js';
+import { listArchives } from '../../src/snapback/archive-folder.js';
 import { keepingArchives, lockArchives } from '../../src/snapback/folder-lock.js';
+import { undosOf } from '../../src/snapback/states.js';
 import { runWords } from '../support/run-program.js';
 import { quietSurroundings } from '../support/surroundings.js';
 import { SECTOR, writeChain } from './archives.js';
@@ -65,6 +75,21 @@ it.each(['.lvmsync-prune.json', '.lvmsync-prune.json.new'])(
     await prune();
     expect(readFileSync(precious, 'utf8')).toBe('precious');
     expect(archives().sort()).toEqual([...LEFT].sort());
+  },
+);
+
+it.runIf(process.getuid?.() === 0)(
+  'a prune does not go by what another user says that an earlier one began',
+  async () => {
+    const note = join(folder, '.lvmsync-prune.json');
+    const [undo] = undosOf(await listArchives(folder));
+    const removing = [{ name: undo?.archive.name, base: undo?.base, result: undo?.result }];
+    writeFileSync(note, JSON.stringify({ removing }));
+    chownSync(note, 65_534, 65_534);
+    await expect(prune()).rejects.toThrow(
+      /prune\.json: .* belongs to user 65534, neither to you nor to root/,
+    );
+    expect(archives()).toHaveLength(UNDOS);
   },
 );
 

@@ -84,7 +84,7 @@ function hex(crc: number): string {
   return crc.toString(16).padStart(8, '0');
 }
 
-type SessionMarks = Pick<FrameWriter, 'checkpoint' | 'resume'>;
+type SessionMarks = Pick<FrameWriter, 'checkpoint' | 'resume' | 'audit'>;
 
 /** Reads a good stream and writes what came out of it once more. */
 export async function copyStream(
@@ -101,6 +101,7 @@ export async function copyStream(
     else if (item.kind === 'section') await writer.openSection(item);
     else if (item.kind === 'resume') await writer.resume?.(item.token);
     else if (item.kind === 'checkpoint') await writer.checkpoint?.(item.token);
+    else if (item.kind === 'audit') await writer.audit?.(item);
     else if (item.kind === 'data') await writer.data(item.offset, item.data.bytes);
     else await writer[item.kind](item.offset, item.length);
   }

@@ -16,23 +16,17 @@ import { Journal } from '../../src/target/journal.js';
 import { UndoLog } from '../../src/target/undo-log.js';
 import { patterned, undoFor } from '../support/blocks.js';
 import { MemoryDevice } from '../support/memory-device.js';
+import { refusedName } from '../support/refused-rename.js';
 
-/** The name that a file cannot be given. */
-const names = vi.hoisted(() => ({ refused: '' }));
-vi.mock('node:fs/promises', async (importOriginal) => {
-  const real = await importOriginal<typeof import('node:fs/promises')>();
-  const rename = async (from: string, to: string) => {
-    if (to === names.refused) throw Object.assign(new Error('EIO: i/o error, rename'), { code: 'EIO' });
-    await real.rename(from, to);
-  };
-  return { ...real, rename };
-});
+vi.mock('node:fs/promises', async (importOriginal) =>
+  (await import('../support/refused-rename.js')).refuseRename(importOriginal),
+);
 
 const SIZE = 64 * 1024;
 const HEADER = { ...undoFor(SIZE, 4096), names: { source: '/dev/t' } };
 let [parent, folder, snapback, partial] = ['', '', '', ''];
 beforeEach(() => {
-  names.refused = '';
+  refusedName.path = '';
   parent = mkdtempSync(join(tmpdir(), 'lvmsync-unused-'));
   folder = join(parent, 'folder');
   mkdirSync(folder);
@@ -62,14 +56,14 @@ const openFiles = () =>
   });
 
 it('a snapback whose note cannot be made is not left behind', async () => {
-  names.refused = join(folder, 'apply.json');
+  refusedName.path = join(folder, 'apply.json');
   await expect(Journal.begin(folder, HEADER, snapback)).rejects.toThrow(DeviceError);
   expect(existsSync(partial)).toBe(false);
   expect(openFiles()).toEqual([]);
 });
 
 it('nor is one whose length cannot be noted', async () => {
-  names.refused = join(folder, 'apply.length');
+  refusedName.path = join(folder, 'apply.length');
   await expect(Journal.begin(folder, HEADER, snapback)).rejects.toThrow(DeviceError);
   expect(existsSync(partial)).toBe(false);
   expect(openFiles()).toEqual([]);

@@ -15,12 +15,20 @@ describe('two stamps of a device', () => {
     ['with more sectors', 'sectors boot-1 253:3 17 2049', 'moved'],
     ['of two boots', 'sectors boot-2 253:3 17 2048', 'unknown'],
     ['that was activated anew', 'sectors boot-1 253:3 18 2048', 'unknown'],
-    ['that got a snapshot', `${STAMP} on 253:4 19 5`, 'unknown'],
+    ['that got a snapshot', `${STAMP} on 253:4 19 5`, 'remapped'],
+    ['that was laid over something else meanwhile', `${STAMP} over 16256`, 'remapped'],
+    ['that was, and was written', 'sectors boot-1 253:3 17 2050 over 16256', 'moved'],
     ['that got a snapshot, and was written', 'sectors boot-1 253:3 17 2050 on 253:4 19 5', 'moved'],
     ['whose writes are not all seen', `${STAMP} blind: other hosts may write to it (rbd0)`, 'unknown'],
     ['that was written, although not all is seen', 'sectors boot-1 253:3 17 2050 blind: x', 'moved'],
   ] as const)('%s', (_name, now, verdict) => {
     expect(compareStamps(STAMP, now)).toBe(verdict);
+  });
+
+  it('with what they are laid over', () => {
+    expect(compareStamps(`${STAMP} over 15290,7`, `${STAMP} over 15290,7`)).toBe('same');
+    expect(compareStamps(`${STAMP} over 15290,7`, `${STAMP} over 15290,8`)).toBe('remapped');
+    expect(compareStamps(`${STAMP} on 253:4 19 5 over 7`, `${STAMP} on 253:4 19 6 over 7`)).toBe('moved');
   });
 
   it('that are blind both say nothing, however alike they are', () => {

@@ -1,13 +1,15 @@
 import { Command } from '@commander-js/extra-typings';
 import { UsageError } from '../../errors.js';
 import { answerDoctor, examineBoth, type DoctorReport } from '../../jobs/doctor.js';
+import { examineTarget } from '../../jobs/examine-target.js';
 import type { Finding } from '../../jobs/finding.js';
 import { sinkFrom } from '../../transport/stream-channel.js';
 import { makeHarmless } from '../../transport/stderr-lines.js';
 import { parseTargetSpec, type Destination } from '../../transport/target-spec.js';
 import type { Context } from '../context.js';
 import { SUCCESS, exitStatusOf } from '../exit-code.js';
-import { print } from '../standard-output.js';
+import { print, type Output } from '../standard-output.js';
+import { describeVerified, shareOf, type VerifiedShare } from '../summary.js';
 import {
   batchOption,
   reachOf,
@@ -20,24 +22,29 @@ import {
 const HELP_AFTER = `
 Words:
   HOST    [user@]host, or ssh://user@host:port
+  TARGET  a device or image file of this host, with a slash in its name
 
-Nothing is changed, neither here nor there. The exit status is 0 where there is
-no problem; 9 or 10 where HOST is out of reach or without lvmsync, else 12.
+Of a TARGET it is told what is recorded: which state it holds, and on what
+evidence; since when; how much of it was compared. Nothing is changed, neither
+here nor there. The exit status is 0 where there is no problem; 9 or 10 where
+HOST is out of reach or without lvmsync, else 12.
 
-Example:
-  lvmsync doctor backup --sudo`;
+Examples:
+  lvmsync doctor backup --sudo
+  lvmsync doctor /dev/vg/vm`;
 
 /** Looks at both ends and the line between, and says what to do about what it finds. */
 export function doctorCommand(context: Context, exitWith: (status: number) => void) {
   return new Command('doctor')
-    .description('Look whether this host, and HOST, can do a transfer; say what to do where not.')
-    .usage('[options] [HOST]')
+    .description('Look whether this host, and HOST, can do a transfer, or what is known of a TARGET.')
+    .usage('[options] [HOST | TARGET]')
     .argument('[HOST]')
     .addOption(rshOption())
     .addOption(remotePathOption())
     .addOption(sudoOption())
     .addOption(remotePrefixOption())
     .addOption(batchOption())
+    .option('--state-dir <dir>', 'where the record of TARGET lies')
     .option('--json', 'print one JSON object on standard output')
     .option('--answer', 'be the far side of another host’s doctor')
     .addHelpText('after', HELP_AFTER)
@@ -49,12 +56,43 @@ export function doctorCommand(context: Context, exitWith: (status: number) => vo
         await answerDoctor({ input: context.input('the other host'), output }, context.self(), about);
         return;
       }
+      if (host !== undefined && isTarget(host)) {
+        const report = await examineTarget(host, options.stateDir ?? null, about);
+        const { verified, volumeSize, ...rest } = report;
+        const share = shareOf(verified, volumeSize);
+        const lines =
+          options.json === true
+            ? [JSON.stringify({ ...rest, verified: share })]
+            : [...section(host, report.findings), ...(share === null ? [] : [proved(share)])];
+        await say(lines, context.stdout);
+        const isBad = report.findings.some(({ verdict }) => verdict === 'problem');
+        exitWith(isBad ? exitStatusOf('COMMAND') : SUCCESS);
+        return;
+      }
+      if (options.stateDir !== undefined) throw new UsageError('--state-dir goes with a TARGET');
       const destination = host === undefined ? null : parseHost(host);
       const report = await examineBoth(destination, reachOf(options, context), context.self(), about);
       const lines = options.json === true ? [JSON.stringify(report)] : describe(report, host ?? '');
-      for (const line of lines) await print(context.stdout, `${makeHarmless(line)}\n`);
+      await say(lines, context.stdout);
       exitWith(report.problem === null ? SUCCESS : exitStatusOf(report.problem));
     });
+}
+
+async function say(lines: Iterable<string>, output: Output): Promise<void> {
+  for (const line of lines) await print(output, `${makeHarmless(line)}\n`);
+}
+
+function proved(share: VerifiedShare): string {
+  return `  ${'ok'.padEnd(8)} proved: ${describeVerified(share)}`;
+}
+
+/** A host has no slash, but for a URL's; a target of another host is for that host's doctor. Throws UsageError. */
+function isTarget(word: string): boolean {
+  if (!word.includes('/') || word.startsWith('ssh://')) return false;
+  const spec = parseTargetSpec(word);
+  if (spec.kind === 'local') return true;
+  const there = 'a TARGET is looked at by the doctor of its own host';
+  throw new UsageError(`${word}: ${there}: run "lvmsync doctor ${spec.path}" on ${spec.host}`);
 }
 
 /** A host alone: what stands before the colon of a target. Throws UsageError. */

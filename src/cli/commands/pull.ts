@@ -3,7 +3,7 @@ import { UsageError } from '../../errors.js';
 import { pull } from '../../jobs/pull.js';
 import { parseTargetSpec } from '../../transport/target-spec.js';
 import type { Context } from '../context.js';
-import { sayTransferred } from '../summary.js';
+import { checkSuspect, sayTransferred } from '../summary.js';
 import {
   dryRunOption,
   forceOption,
@@ -23,6 +23,8 @@ import {
   sudoOption,
 } from './reach.js';
 import {
+  auditOf,
+  auditOption,
   blockSizeOption,
   dataSourceOption,
   isQuiesced,
@@ -66,6 +68,7 @@ export function pullCommand(context: Context) {
     .addOption(retryOption())
     .addOption(blockSizeOption())
     .addOption(wholeChunksOption())
+    .addOption(auditOption())
     .addOption(liveOption())
     .addOption(quiescedOption())
     .addOption(forceOption())
@@ -89,12 +92,14 @@ export function pullCommand(context: Context) {
         reachOf(options, context),
         {
           ...oldBytesOf(options),
+          ...auditOf(options),
           dryRun: options.dryRun === true,
           ...trafficOf(options, false),
         },
         context.surroundings(verbosityOf(options)),
       );
       sayTransferred({ ...summary, source: from }, target, options, context);
+      checkSuspect(summary, target);
     });
 }
 

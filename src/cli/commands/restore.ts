@@ -2,6 +2,7 @@ import { Command } from '@commander-js/extra-typings';
 import { UsageError } from '../../errors.js';
 import { restore, restoreInstantly, type RestoreGoal } from '../../jobs/restore.js';
 import type { Context } from '../context.js';
+import { checkSuspect } from '../summary.js';
 import { formatBytes, formatDuration } from '../terminal.js';
 import { forceOneOption } from './archives.js';
 import { dryRunOption, noJournalOption, policyOf, snapbackOption, stateDirOption } from './policy.js';
@@ -45,7 +46,8 @@ export function restoreCommand(context: Context) {
       if (options.json === true) {
         const { archives } = summary;
         const states = { from: summary.from, to: summary.to };
-        const json = { target, ...states, archives, changedBytes, blocks: applied?.blocks ?? 0, seconds };
+        const what = { changedBytes, blocks: applied?.blocks ?? 0, suspect: applied?.suspect ?? null };
+        const json = { target, ...states, archives, ...what, seconds };
         context.stdout.write(`${JSON.stringify(json)}\n`);
       } else if (applied !== null && options.dryRun === true) {
         context.say(
@@ -61,6 +63,7 @@ export function restoreCommand(context: Context) {
           `${target}: taken back to ${summary.to}: ${formatBytes(changedBytes)} written and flushed in ${formatDuration(seconds)}`,
         );
       }
+      if (applied !== null) checkSuspect(applied, target);
     });
 }
 

@@ -6,6 +6,8 @@ import { exitCodeOf, SUCCESS } from '../exit-code.js';
 import { dryRunOption } from './policy.js';
 import { bwlimitOption, codecOption, trafficOf } from './traffic.js';
 import {
+  auditOf,
+  auditOption,
   blockSizeOption,
   dataSourceOption,
   oldBytesOf,
@@ -22,11 +24,12 @@ export function sendCommand(context: Context, exitWith: (status: number) => void
     .addOption(dataSourceOption())
     .addOption(blockSizeOption())
     .addOption(wholeChunksOption())
+    .addOption(auditOption())
     .addOption(quiescedOption())
     .addOption(dryRunOption())
     .addOption(codecOption())
     .addOption(bwlimitOption())
-    .action(async (name, { dataSource, quiesced, wholeChunks, blockSize, dryRun, ...traffic }) => {
+    .action(async (name, { dataSource, quiesced, wholeChunks, blockSize, audit, dryRun, ...traffic }) => {
       const line = {
         input: context.input('the receiver'),
         output: sinkFrom(context.stdout, 'the receiver'),
@@ -36,7 +39,7 @@ export function sendCommand(context: Context, exitWith: (status: number) => void
         ...(quiesced === undefined ? {} : { quiesced }),
       };
       const spec = { kind: 'snapshot', name, ...data } as const;
-      const old = oldBytesOf({ wholeChunks, blockSize });
+      const old = { ...oldBytesOf({ wholeChunks, blockSize }), ...auditOf({ audit, wholeChunks, dryRun }) };
       const how = { ...old, dryRun: dryRun === true, ...trafficOf(traffic, false) };
       const { error, told } = await sendPulled(line, spec, how, context.surroundings('normal'));
       // The receiver, once told, says it to its user; saying it here as well would show it twice.

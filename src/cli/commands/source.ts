@@ -37,6 +37,35 @@ export function isQuiesced({ live, quiesced }: InUseOptions): boolean {
   return quiesced === true;
 }
 
+export const auditOption = () =>
+  new Option(
+    '--audit <percent>',
+    'compare so much of what did not change, too; each run goes on where the last one ended',
+  ).argParser(parsePercent);
+
+/** How much of what did not change is compared, and what goes together with that, as parsed. */
+export interface AuditOptions {
+  readonly audit?: number | undefined;
+  readonly wholeChunks?: true | undefined;
+  readonly dryRun?: true | undefined;
+}
+
+/** How much is to be audited. Throws UsageError beside what proves nothing. */
+export function auditOf({ audit, wholeChunks, dryRun }: AuditOptions): { readonly audit?: number } {
+  if (audit === undefined) return {};
+  if (wholeChunks === true)
+    throw new UsageError('--audit cannot be used with --whole-chunks, which proves nothing');
+  if (dryRun === true) throw new UsageError('--audit cannot be used with --dry-run, which writes no record');
+  return { audit };
+}
+
+/** A share. Throws UsageError. */
+export function parsePercent(word: string): number {
+  const percent = /^\d+(\.\d+)?$/.test(word) ? Number(word) : 0;
+  if (percent > 0 && percent <= 100) return percent;
+  throw new UsageError(`--audit ${word}: a share is more than 0 and at most 100 percent`);
+}
+
 /** How old bytes are used, as parsed. */
 export interface OldBytesOptions {
   readonly wholeChunks?: true | undefined;

@@ -5,7 +5,7 @@ import { sinkFrom } from '../../transport/stream-channel.js';
 import { parseTargetSpec } from '../../transport/target-spec.js';
 import type { Context } from '../context.js';
 import { openStream } from '../open-stream.js';
-import { sayApplied, sayTransferred } from '../summary.js';
+import { checkSuspect, sayApplied, sayTransferred } from '../summary.js';
 import {
   dryRunOption,
   forceOption,
@@ -28,6 +28,8 @@ import {
   type ReachOptions,
 } from './reach.js';
 import {
+  auditOf,
+  auditOption,
   blockSizeOption,
   dataSourceOption,
   givenOldBytes,
@@ -124,6 +126,7 @@ export function transferCommand(context: Context) {
     )
     .addOption(blockSizeOption())
     .addOption(wholeChunksOption())
+    .addOption(auditOption())
     .addOption(liveOption())
     .addOption(quiescedOption())
     .addOption(forceOption())
@@ -155,12 +158,14 @@ interface TransferOptions
   readonly cow?: string | undefined;
   readonly origin?: string | undefined;
   readonly scan?: string | undefined;
+  readonly audit?: number | undefined;
   readonly protocol: '3' | '4';
   readonly json?: true | undefined;
 }
 
 async function runApply(words: readonly string[], options: TransferOptions, context: Context): Promise<void> {
   const { dataSource, stdout, cow, origin, live, quiesced } = options;
+  refuseAudit(options, 'a stream in a file or pipe has only what changed: "lvmsync verify" compares volumes');
   refuseBeside('--apply', {
     '--data-source': dataSource,
     '--stdout': stdout,
@@ -181,6 +186,7 @@ async function runApply(words: readonly string[], options: TransferOptions, cont
   try {
     const summary = await apply(source, name, target, policyOf(options), surroundings, file);
     sayApplied(summary, { source: name, target }, options, context);
+    checkSuspect(summary, target);
   } finally {
     close();
   }
@@ -195,6 +201,8 @@ async function runTransfer(
   const spec =
     isQuiesced(options) && source.kind === 'snapshot' ? { ...source, quiesced: true as const } : source;
   const protocol: Protocol = options.protocol === '3' ? 3 : 4;
+  if (options.stdout === true) refuseAudit(options, 'it asks the target, and a pipe cannot answer');
+  if (protocol === 3) refuseAudit(options, 'it asks the target, which a Ruby lvmsync cannot answer');
   const destination = destinationOf(rest, options, context);
   if (protocol === 3) {
     refuseBeside('--protocol 3', { ...givenCompression(options), '--block-size': options.blockSize });
@@ -206,12 +214,14 @@ async function runTransfer(
     reachOf(options, context),
     {
       ...oldBytesOf(options),
+      ...auditOf(options),
       dryRun: options.dryRun === true,
       ...trafficOf(options, options.stdout === true),
     },
     context.surroundings(verbosityOf(options)),
   );
   sayTransferred(summary, rest[0] ?? '-', options, context);
+  checkSuspect(summary, rest[0] ?? '-');
 }
 
 async function runScan(
@@ -221,6 +231,7 @@ async function runScan(
   context: Context,
 ): Promise<void> {
   const { dataSource, cow, origin } = options;
+  refuseAudit(options, '--scan compares all of it');
   if (options.stdout === true) {
     throw new UsageError(
       '--scan asks the target for digests, and a pipe cannot answer: name a [HOST:]TARGET',
@@ -272,6 +283,11 @@ function destinationOf(rest: readonly string[], options: TransferOptions, contex
   }
   if (options.protocol === '3') refuseBeside('--protocol 3', { '--dry-run': options.dryRun });
   return { kind: 'target', spec, policy: policyOf(options) };
+}
+
+/** Throws UsageError where there is nothing to compare what did not change with, or no need to. */
+function refuseAudit({ audit }: TransferOptions, why: string): void {
+  if (audit !== undefined) throw new UsageError(`--audit cannot be used here: ${why}`);
 }
 
 /** Throws UsageError for the first flag that was given and makes no sense beside `main`. */

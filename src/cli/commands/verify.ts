@@ -12,6 +12,7 @@ import {
   rshOption,
   sudoOption,
 } from './reach.js';
+import { parsePercent } from './source.js';
 import {
   describeDifferences,
   describeVerify,
@@ -77,12 +78,6 @@ function specOf(
     auditPercent: options.audit === undefined ? null : parsePercent(options.audit),
     repair: options.repair === true,
   };
-}
-
-function parsePercent(word: string): number {
-  const percent = /^\d+(\.\d+)?$/.test(word) ? Number(word) : 0;
-  if (percent > 0 && percent <= 100) return percent;
-  throw new UsageError(`--audit ${word}: a share is more than 0 and at most 100 percent`);
 }
 
 async function report(

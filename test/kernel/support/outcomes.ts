@@ -14,6 +14,17 @@ export async function reportOf(...words: readonly string[]): Promise<JsonReport>
   return JSON.parse(await runLvmsync(...words, '--json')) as JsonReport;
 }
 
+/** The same of a run that does all of its work, and finds that the rest of the target is in doubt. */
+export async function reportOfSuspect(...words: readonly string[]): Promise<JsonReport> {
+  const { status, stdout } = await lvmsync([...words, '--json']);
+  const report = JSON.parse(stdout) as JsonReport;
+  expect({ status, suspect: report['suspect'] }).toEqual({
+    status: 11,
+    suspect: expect.stringMatching(/someone wrote to it/) as string,
+  });
+  return report;
+}
+
 /**
  * Runs lvmsync, which must end with this status and say why in a line that matches: lines of its own only, and
  * none of them a stack.

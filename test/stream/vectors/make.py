@@ -156,6 +156,10 @@ class Stream:
         self.items.append("next-pass")
         return self.frame("N", u32(number), **wrong)
 
+    def audit(self, offset, length, **wrong):
+        self.items.append(f"audit {offset} {length}")
+        return self.frame("A", u64(offset) + u64(length), **wrong)
+
     def checkpoint(self, token, chain=None, **wrong):
         self.items.append(f"checkpoint {self.number} {token.hex()}")
         return self.frame("C", (self.chain if chain is None else chain) + token, **wrong)
@@ -292,6 +296,12 @@ ok(
     .section(65024, 612, 6, 7).data(65536, pattern(100)).end(),
 )
 ok(
+    "audit",
+    "a pass that audits an extent, and one behind it with what was wanted of that",
+    begin().zero(0, 4096).next_pass(2).audit(0, 65636).section(4096, 4096, 1, 1).section(8192, 57444, 2, 2)
+    .checkpoint(b"").next_pass(3).proof(4096, 4096, 1).zero(4096, 4096).end(),
+)
+ok(
     "sections-ended",
     "a proof, a checkpoint and a pass end a section, each before its extent does",
     begin().section(0, 8192, 1, 2).data(0, pattern(512)).proof(8192, 512, 3).data(8192, pattern(512))
@@ -421,6 +431,14 @@ bad("proof-long", "a proof of more than a block", Stream().head(volumeSize=4 * M
 bad("proof-sector", "a proof of half a sector", begin().proof(0, 256, 7).end())
 bad("proof-short", "a proof that lacks a byte", begin().frame("P", u64(0) + u32(4096) + u32(0)[:-1]).end())
 bad("proof-optional", "a proof cannot be skipped", begin().proof(0, 512, 7, flags=1).end())
+bad("audit-first-pass", "an audit in the first pass", begin().audit(0, 4096).section(0, 4096, 1, 1).end())
+bad("audit-late", "an audit in the middle of a pass", begin().next_pass(2).section(0, 512, 1, 1).audit(0, 4096).end())
+bad("audit-twice", "a second audit", begin().next_pass(2).audit(0, 512).next_pass(3).audit(512, 512).end())
+bad("audit-block", "a block in a pass that audits", begin().next_pass(2).audit(0, 4096).section(0, 4096, 1, 1).zero(0, 512).end())
+bad("audit-past-end", "an audit past the volume's end", begin().next_pass(2).audit(0, 66048).end())
+bad("audit-sector", "an audit of half a sector", begin().next_pass(2).audit(0, 256).end())
+bad("audit-short", "an audit that lacks a byte", begin().next_pass(2).frame("A", (u64(0) + u64(4096))[:-1]).end())
+bad("audit-optional", "an audit cannot be skipped", begin().next_pass(2).audit(0, 4096, flags=1).end())
 bad("section-past-end", "a section past the volume's end", begin().section(65536, 512, 1, 2).end())
 bad("section-long", "a section of more than a block", Stream().head(volumeSize=4 * MIB).section(0, MIB + 512, 1, 2).end())
 bad("section-sector", "a section of half a sector", begin().section(0, 256, 1, 2).end())

@@ -1,12 +1,19 @@
 import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
 import { allocateAligned, freeAligned } from '../device/aligned-memory.js';
 import { readReadSectors, type DeviceNumber } from '../device/device-facts.js';
-import { nodeOf } from '../lvm/device-node.js';
-import { readAttribute } from './device-tree.js';
+import { nodeOf } from './device-node.js';
 
 /** The largest sector that there is. Bytes. */
 const SECTOR = 4096;
+
+/** Whether the kernel counts what is written to a device. */
+export async function countsWrites(number: DeviceNumber): Promise<boolean> {
+  const folder = `/sys/dev/block/${number}`;
+  // A partition has no queue of its own.
+  const setting = (await readSetting(`${folder}/queue`)) ?? (await readSetting(`${folder}/../queue`));
+  return setting !== '0' || (await countsAnyway(number));
+}
 
 /**
  * Whether the kernel counts what a device does although its `queue/iostats` is 0. Linux 6.1 counts for a logical volume
@@ -14,9 +21,9 @@ const SECTOR = 4096;
  * counts reads and writes in the same place, and a read past the page cache shows whether it does. False where that
  * cannot be tried.
  */
-export async function countsAnyway(number: DeviceNumber): Promise<boolean> {
+async function countsAnyway(number: DeviceNumber): Promise<boolean> {
   // Of a disk's own queue the kernel means what it says.
-  if ((await readAttribute(`/sys/dev/block/${number}/dm/name`)) === null) return false;
+  if ((await readFile(`/sys/dev/block/${number}/dm/name`).catch(() => null)) === null) return false;
   try {
     const before = await readReadSectors(number);
     const file = await open(await nodeOf(number), constants.O_RDONLY | constants.O_DIRECT);
@@ -31,4 +38,9 @@ export async function countsAnyway(number: DeviceNumber): Promise<boolean> {
   } catch {
     return false;
   }
+}
+
+async function readSetting(queue: string): Promise<string | null> {
+  const text = await readFile(`${queue}/iostats`, 'latin1').catch(() => null);
+  return text === null ? null : text.trim();
 }
