@@ -7,7 +7,7 @@ import { runLvm } from './run-lvm.js';
 import type { VolumeName } from './volume-name.js';
 
 /** What marks a volume as one that lvmsync makes, until all of it is there. */
-const TAG = 'lvmsync.partial';
+export const PARTIAL_TAG = 'lvmsync.partial';
 const SECTOR = 512;
 
 /** A volume that is being made, under a name that says so. */
@@ -51,7 +51,7 @@ export async function makePartialVolume(
     isNew: left === null,
     finish: async () => {
       await runLvm(about.spawner, ['lvrename', '-qq', '--', group, partial, name]);
-      await runLvm(about.spawner, ['lvchange', '-qq', '--deltag', TAG, '--', `${group}/${name}`]);
+      await runLvm(about.spawner, ['lvchange', '-qq', '--deltag', PARTIAL_TAG, '--', `${group}/${name}`]);
     },
     remove,
   };
@@ -79,7 +79,7 @@ function checkLeft(
   { lv_tags: tags, lv_size: bytes, lv_active: active }: Left,
   size: number,
 ): void {
-  const problem = !tags.split(',').includes(TAG)
+  const problem = !tags.split(',').includes(PARTIAL_TAG)
     ? 'it is in the way, and lvmsync did not make it'
     : active === ''
       ? 'an earlier copy left it, inactive: activate it to go on (lvchange -ay), or remove it'
@@ -117,7 +117,7 @@ async function create(
     '-y',
     ...kind,
     '--addtag',
-    TAG,
+    PARTIAL_TAG,
     '--name',
     name,
     '--',

@@ -12,7 +12,7 @@ import { removeVolume, runLvm } from './run-lvm.js';
 import type { ThinLvmFacts } from './thin-volume.js';
 
 /** What marks a snapshot as one of ours. */
-const TAG = 'lvmsync.temporary';
+export const TEMPORARY_TAG = 'lvmsync.temporary';
 const PREFIX = 'lvmsync-tmp-';
 
 /** A read-only thin snapshot that lives as long as a run needs it. */
@@ -42,7 +42,7 @@ export async function makeTemporarySnapshot(
   };
   try {
     // Not activated at boot (-ky), but now (-K).
-    const how = ['--snapshot', '-ky', '-K', '-ay', '-pr', '--addtag', TAG, '--name', lvName];
+    const how = ['--snapshot', '-ky', '-K', '-ay', '-pr', '--addtag', TEMPORARY_TAG, '--name', lvName];
     await runLvm(about.spawner, ['lvcreate', '-qq', '-y', ...how, fullName]);
     return { name, number: await findDeviceNumber(about.spawner, name), remove };
   } catch (error) {
@@ -57,7 +57,7 @@ export async function makeTemporarySnapshot(
  * still there stays; so does one that another host, or another state directory, knows of: a notice names it.
  */
 export async function removeLeftOvers(group: string, about: Surroundings): Promise<void> {
-  const rows = await listVolumes(about.spawner, ['lv_name'], group, { field: 'tags', value: TAG });
+  const rows = await listVolumes(about.spawner, ['lv_name'], group, { field: 'tags', value: TEMPORARY_TAG });
   for (const { lv_name: lvName } of rows ?? []) {
     const name = `${group}/${lvName}`;
     const claim = await Claim.takeOver(group, lvName, about);

@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -7,7 +7,6 @@ import { CommandError } from '../../src/errors.js';
 import type { CommandResult, Spawner } from '../../src/host/spawner.js';
 import { answerDoctor, examineBoth } from '../../src/jobs/doctor.js';
 import { examineHost, type HostRole, type HostSelf } from '../../src/jobs/examine-host.js';
-import { examineStateDir } from '../../src/jobs/examine-state-dir.js';
 import type { Reach } from '../../src/jobs/far-side.js';
 import { PLAIN_FAR_COMMAND } from '../../src/transport/remote-command.js';
 import { defaultSshSettings } from '../../src/transport/ssh/index.js';
@@ -21,6 +20,7 @@ const ROOT: HostSelf = {
   user: 'root',
   isRoot: true,
   udev: 'listens',
+  otherStateDirs: [],
 };
 const NOBODY: HostSelf = { ...ROOT, user: 'bob', isRoot: false };
 
@@ -48,7 +48,13 @@ function programs(answers: Readonly<Record<string, Partial<CommandResult>>>): Sp
 
 /** Active ones, with their nodes; the third of them inactive. */
 function volumes(...paths: readonly string[]): string {
-  const rows = paths.map((path, index) => ({ lv_path: path, lv_active: index === 2 ? '' : 'active' }));
+  const rest = { lv_full_name: 'vg/x', lv_uuid: 'u', vg_uuid: 'v', lv_attr: '-wi-a-----', lv_merging: '' };
+  const empty = { lv_tags: '', data_percent: '', metadata_percent: '' };
+  const rows = paths.map((path, index) => ({
+    ...{ lv_path: path, lv_active: index === 2 ? '' : 'active' },
+    ...rest,
+    ...empty,
+  }));
   return JSON.stringify({ report: [{ lv: rows }] });
 }
 
@@ -62,7 +68,7 @@ const GOOD = {
 };
 
 async function verdicts(role: HostRole, answers: Parameters<typeof programs>[0], self = ROOT) {
-  const findings = await examineHost(role, self, quietSurroundings(programs(answers)));
+  const findings = await examineHost(role, self, 'itself', quietSurroundings(programs(answers)));
   return new Map(findings.map((finding) => [finding.check, finding]));
 }
 
@@ -160,27 +166,6 @@ describe('a look at a host', () => {
   });
 });
 
-describe('the state directory', () => {
-  it('is fine where it is private, or can be made; nothing is made', async () => {
-    const there = path.join(folder, 'there');
-    mkdirSync(there, { mode: 0o700 });
-    expect((await examineStateDir(there)).text).toMatch(/is there, \d+ MiB are free/);
-    expect((await examineStateDir(path.join(folder, 'a/b'))).text).toMatch(/can be made, \d+ MiB/);
-  });
-
-  it('is a problem where there can be none', async () => {
-    writeFileSync(path.join(folder, 'file'), '');
-    expect(await examineStateDir(path.join(folder, 'file/x'))).toMatchObject({ verdict: 'problem' });
-  });
-
-  it('is worth a word where others can look into it', async () => {
-    const open = path.join(folder, 'open');
-    mkdirSync(open);
-    chmodSync(open, 0o755);
-    expect(await examineStateDir(open)).toMatchObject({ verdict: 'warning', advice: `chmod 700 ${open}` });
-  });
-});
-
 /** A far side that this script plays; `$REPORT` is a good report. */
 function playedBy(name: string, script: string): Reach {
   const file = path.join(folder, name);
@@ -249,7 +234,7 @@ it('the answer is a report on one line, then the time for each line', async () =
     yield Buffer.from('\n\n');
     yield await Promise.resolve(Buffer.from('\n'));
   }
-  await answerDoctor({ input: input(), output }, ROOT, quietSurroundings(programs(GOOD)));
+  await answerDoctor({ input: input(), output }, ROOT, 'itself', quietSurroundings(programs(GOOD)));
   const [report, ...times] = pieces.map((piece) => JSON.parse(piece) as unknown);
   expect(pieces.every((piece) => piece.indexOf('\n') === piece.length - 1)).toBe(true);
   expect(report).toMatchObject({ user: 'root', program: '/usr/bin/lvmsync', hostname: 'test-host' });

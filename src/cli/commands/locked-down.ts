@@ -52,7 +52,7 @@ export async function receiveLockedDown(
     case 'receive':
       return await serve(wish.words, options, allowed, context, line);
     case 'doctor':
-      await answerDoctor(line, context.self(), context.surroundings('normal'));
+      await answerDoctor(line, context.self(), 'itself', context.surroundings('normal'));
       return { error: null, told: true };
     case 'version':
       await line.output.write(Buffer.from(`${context.version}\n`));
