@@ -140,7 +140,7 @@ async function examineLvm(
   try {
     const volumes = await readVolumes(about);
     const known = ok('lvm', `${name}, which knows ${volumes.length} logical volumes`);
-    const nodes = await examineNodes(self.udev, volumes, about);
+    const nodes = await examineNodes(self.udev, volumes, scope === 'everything', about);
     if (scope === 'itself') return [known, nodes];
     return [
       known,
@@ -152,18 +152,19 @@ async function examineLvm(
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
     const rest = scope === 'itself' ? [] : await examineStateDirs(self, [], about);
-    return [describeSilence(role, name, error), ...rest];
+    const said = scope === 'itself' ? '' : ` (${error.message})`;
+    return [describeSilence(role, name, said, error.mayNotAsk), ...rest];
   }
 }
 
 /** An LVM that is there and does not answer: unknown, which is not no. */
-function describeSilence(role: HostRole, name: string, error: CommandError): Finding {
-  if (error.mayNotAsk) {
-    const text = `${name} does not answer this user (${error.message}), so a volume that has snapshots or lies in a thin pool is refused as a target`;
+function describeSilence(role: HostRole, name: string, said: string, mayNotAsk: boolean): Finding {
+  if (mayNotAsk) {
+    const text = `${name} does not answer this user${said}, so a volume that has snapshots or lies in a thin pool is refused as a target`;
     const advice = 'be root (on the far side: --sudo)';
     return role === 'source' ? problem('lvm', text, advice) : warning('lvm', text, advice);
   }
-  const text = `${name} does not answer (${error.message}), so its volumes are refused as targets`;
+  const text = `${name} does not answer${said}, so its volumes are refused as targets`;
   return problem('lvm', text, 'be root; look at what "lvs" says');
 }
 

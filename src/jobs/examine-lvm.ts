@@ -36,10 +36,15 @@ export async function readVolumes({ spawner }: Pick<Surroundings, 'spawner'>): P
   return await listAllVolumes(spawner, VOLUME_COLUMNS);
 }
 
-/** Who makes the nodes of LVM's devices, and whether they are there. Throws CommandError. */
+/**
+ * Who makes the nodes of LVM's devices, and whether they are there. Throws CommandError.
+ *
+ * @param isNamed whether a volume may be named
+ */
 export async function examineNodes(
   udev: UdevPresence,
   volumes: readonly VolumeRow[],
+  isNamed: boolean,
   about: Surroundings,
 ): Promise<Finding> {
   const check = 'device nodes';
@@ -51,7 +56,8 @@ export async function examineNodes(
   const isLeftToUdev = udev !== 'off' && /udev_(sync|rules)=1/.test(stdout);
   const who = isLeftToUdev ? 'LVM leaves them to udev' : 'LVM makes them itself';
   if (missing.length > 0) {
-    const text = `${missing.length} of ${active.length} active volumes have none, such as ${missing[0] ?? ''}; ${who}`;
+    const example = isNamed ? `, such as ${missing[0] ?? ''}` : '';
+    const text = `${missing.length} of ${active.length} active volumes have none${example}; ${who}`;
     return problem(check, text, UDEV_ADVICE);
   }
   if (!isLeftToUdev || udev === 'listens') return ok(check, who);

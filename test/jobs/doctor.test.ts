@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CommandError } from '../../src/errors.js';
 import type { CommandResult, Spawner } from '../../src/host/spawner.js';
 import { answerDoctor, examineBoth } from '../../src/jobs/doctor.js';
-import { examineHost, type HostRole, type HostSelf } from '../../src/jobs/examine-host.js';
+import { examineHost, type HostRole, type HostSelf, type Scope } from '../../src/jobs/examine-host.js';
 import type { Reach } from '../../src/jobs/far-side.js';
 import { PLAIN_FAR_COMMAND } from '../../src/transport/remote-command.js';
 import { defaultSshSettings } from '../../src/transport/ssh/index.js';
@@ -67,8 +67,13 @@ const GOOD = {
   'thin_delta -V': { stdout: '0.9.0\n' },
 };
 
-async function verdicts(role: HostRole, answers: Parameters<typeof programs>[0], self = ROOT) {
-  const findings = await examineHost(role, self, 'itself', quietSurroundings(programs(answers)));
+async function verdicts(
+  role: HostRole,
+  answers: Parameters<typeof programs>[0],
+  self = ROOT,
+  scope: Scope = 'itself',
+) {
+  const findings = await examineHost(role, self, scope, quietSurroundings(programs(answers)));
   return new Map(findings.map((finding) => [finding.check, finding]));
 }
 
@@ -86,7 +91,7 @@ describe('a look at a host', () => {
 
   it('says who makes device nodes, and where nobody does', async () => {
     const nodes = async (answers: Parameters<typeof programs>[0], udev: HostSelf['udev']) =>
-      (await verdicts('target', answers, { ...ROOT, udev })).get('device nodes');
+      (await verdicts('target', answers, { ...ROOT, udev }, 'everything')).get('device nodes');
     const alone = { ...GOOD, lvmconfig: { stdout: 'udev_sync=0\nudev_rules=0\n' } };
     expect(await nodes(GOOD, 'listens')).toMatchObject({ verdict: 'ok', text: 'LVM leaves them to udev' });
     expect(await nodes(GOOD, 'off')).toMatchObject({ verdict: 'ok', text: 'LVM makes them itself' });
@@ -101,6 +106,49 @@ describe('a look at a host', () => {
       verdict: 'problem',
       text: '1 of 2 active volumes have none, such as /dev/no-vg/lost; LVM leaves them to udev',
     });
+  });
+
+  it.each([
+    ['source', 'problem'],
+    ['target', 'warning'],
+  ] as const)('takes LVM that this user may not ask, on a %s, for a %s', async (role, verdict) => {
+    const refused = '  WARNING: Running as a non-root user. Functionality may be unavailable.\n';
+    const answers = { ...GOOD, lvs: { status: 5, stderr: refused } };
+    expect((await verdicts(role, answers, NOBODY)).get('lvm')).toMatchObject({
+      verdict,
+      text: expect.stringMatching(
+        /^LVM 2\.03\.16\(2\) does not answer this user, so a volume that has snapshots/,
+      ) as string,
+      advice: 'be root (on the far side: --sudo)',
+    });
+  });
+
+  it('takes LVM that gives no answer for a problem on a target, too, which would be refused', async () => {
+    const answers = { ...GOOD, lvs: { status: 5, stderr: '  no idea\n' } };
+    expect((await verdicts('target', answers, ROOT, 'everything')).get('lvm')).toMatchObject({
+      verdict: 'problem',
+      text: expect.stringMatching(
+        /does not answer \(lvs .*no idea\), so its volumes are refused as targets/,
+      ) as string,
+    });
+  });
+
+  it('names no volume, and says nothing of runs, to who is only let in to write some', async () => {
+    const lost = { ...GOOD, lvs: { stdout: volumes('/dev/no-vg/lost', '/dev/null') }, vgs: {} };
+    const own = await verdicts('target', lost);
+    const base = [
+      'versions',
+      'rights',
+      'lvm',
+      'device nodes',
+      'device-mapper',
+      'thin tools',
+      'state directory',
+    ];
+    expect([...own.keys()]).toEqual(base);
+    expect(JSON.stringify([...own.values()])).not.toMatch(/no-vg/);
+    const broken = { ...GOOD, lvs: { status: 5, stderr: '  no-vg is not for you\n' } };
+    expect(JSON.stringify([...(await verdicts('target', broken)).values()])).not.toMatch(/no-vg/);
   });
 
   it.each([
