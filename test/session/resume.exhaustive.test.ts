@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { encodeHello, type HelloMessage } from '../../src/session/messages.js';
@@ -86,6 +86,26 @@ describe('a session that breaks', () => {
       expect(again.notices.join('\n')).toMatch(/goes on at byte \d+: \d+ of 40960 bytes are there already/);
     }
     expect(resumed).toBeGreaterThan(15);
+  });
+
+  it('is not gone on with on another device that has its path now, whatever that holds', async () => {
+    const target = new LastingTarget(oldState(SCENE).bytes);
+    expect((await target.session(frozenSource(SCENE), { cutAfter: 14_000 })).summary).toBeNull();
+    const left = Buffer.from(target.device.bytes);
+    expect(left.equals(oldState(SCENE).bytes)).toBe(false);
+    // As a kill leaves it: nothing says how the target was left, and the other device holds the same bytes.
+    const note = `${target.folder}/apply.json`;
+    const noted = JSON.parse(readFileSync(note, 'utf8')) as Record<string, unknown>;
+    expect(noted).toMatchObject({ stamp: expect.stringMatching(/^file /) as string });
+    writeFileSync(note, JSON.stringify({ ...noted, stamp: undefined, left: undefined }));
+    writeFileSync(`${target.folder}/other`, '');
+    renameSync(`${target.folder}/other`, `${target.folder}/stamp`);
+    const { error } = await target.session(frozenSource(SCENE));
+    expect(error).toMatchObject({
+      code: 'BASE_MISMATCH',
+      message: expect.stringMatching(/is of another device .*Nothing was taken back/s) as string,
+    });
+    expect(target.device.bytes.equals(left)).toBe(true);
   });
 
   it('where the receiver is killed amid a write goes on all the same', async () => {
