@@ -54,14 +54,16 @@ export async function examineHost(
   surroundings: Surroundings,
 ): Promise<Finding[]> {
   const about = { ...surroundings, spawner: impatient(surroundings.spawner) };
+  const lvm = await examineLvm(role, self, scope, about);
   return [
     examineVersions(self, about),
     await examineRights(role, self, about),
-    ...(await examineLvm(role, self, scope, about)),
+    ...lvm.findings,
     await examineDeviceMapper(role, about),
     ...(scope === 'itself' ? [] : await orSlow('devices', examineDevices())),
     await examineThinTools(role, about),
     ...(await orSlow('state directory', examineStateDir(about.stateDir))),
+    ...(scope === 'itself' ? [] : await orSlow('left over', examineEarlierRuns(self, lvm.volumes, about))),
   ];
 }
 
@@ -128,32 +130,32 @@ function lacking(role: HostRole, check: string, text: string, advice: string): F
     : warning(check, `${text}; a source needs it`, advice);
 }
 
+/** What LVM says, and the volumes that it shows. */
+interface LvmLook {
+  readonly findings: readonly Finding[];
+  readonly volumes: readonly VolumeRow[];
+}
+
 async function examineLvm(
   role: HostRole,
   self: HostSelf,
   scope: Scope,
   about: Surroundings,
-): Promise<Finding[]> {
+): Promise<LvmLook> {
   const version = await tryCommand(about, ['lvm', 'version']);
-  if (version === null) return [lacking(role, 'lvm', 'lvm2 is not installed', 'install lvm2')];
+  if (version === null)
+    return { findings: [lacking(role, 'lvm', 'lvm2 is not installed', 'install lvm2')], volumes: [] };
   const name = `LVM ${/LVM version:\s*(\S+)/.exec(version.stdout)?.[1] ?? '(no version told)'}`;
   try {
     const volumes = await readVolumes(about);
     const known = ok('lvm', `${name}, which knows ${volumes.length} logical volumes`);
     const nodes = await examineNodes(self.udev, volumes, scope === 'everything', about);
-    if (scope === 'itself') return [known, nodes];
-    return [
-      known,
-      nodes,
-      ...(await examineGroups(volumes, about)),
-      ...(await examineOurVolumes(volumes, about.stateDir)),
-      ...(await examineStateDirs(self, volumes, about)),
-    ];
+    const groups = scope === 'itself' ? [] : await examineGroups(volumes, about);
+    return { findings: [known, nodes, ...groups], volumes };
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
-    const rest = scope === 'itself' ? [] : await examineStateDirs(self, [], about);
     const said = scope === 'itself' ? '' : ` (${error.message})`;
-    return [describeSilence(role, name, said, error.mayNotAsk), ...rest];
+    return { findings: [describeSilence(role, name, said, error.mayNotAsk)], volumes: [] };
   }
 }
 
@@ -168,13 +170,14 @@ function describeSilence(role: HostRole, name: string, said: string, mayNotAsk: 
   return problem('lvm', text, 'be root; look at what "lvs" says');
 }
 
-/** What earlier runs left in state directories: the one that is used, and others of this user. */
-async function examineStateDirs(
+/** What earlier runs left in LVM, and in state directories: the one that is used, and others of this user. */
+async function examineEarlierRuns(
   { otherStateDirs }: HostSelf,
   volumes: readonly VolumeRow[],
   about: Surroundings,
 ): Promise<Finding[]> {
   return [
+    ...(await examineOurVolumes(volumes, about.stateDir)),
     ...(await examineLeftOvers(volumes, { stateDir: about.stateDir, isUsual: true }, about)),
     ...(await examineOtherStateDirs(otherStateDirs, volumes, about)),
   ];
