@@ -15,7 +15,7 @@ import {
   readVolumes,
   type UdevPresence,
   type VolumeRow,
-} from './examine-lvm.js';
+} from './examine-groups.js';
 import { examineStateDir } from './examine-state-dir.js';
 import { ok, problem, warning, type Finding } from './finding.js';
 

@@ -10,7 +10,7 @@ import { TEMPORARY_TAG } from '../lvm/temporary-snapshot.js';
 import { readNote } from '../target/journal.js';
 import { showCommand } from '../transport/shell-words.js';
 import { readViews } from '../view/view-record.js';
-import type { VolumeRow } from './examine-lvm.js';
+import type { VolumeRow } from './examine-groups.js';
 import { listNames, problem, warning, type Finding } from './finding.js';
 
 const CHECK = 'left over';

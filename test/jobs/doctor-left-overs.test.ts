@@ -8,7 +8,7 @@ import {
   examineOtherStateDirs,
   examineOurVolumes,
 } from '../../src/jobs/examine-left-overs.js';
-import type { VolumeRow } from '../../src/jobs/examine-lvm.js';
+import type { VolumeRow } from '../../src/jobs/examine-groups.js';
 import { ViewEntry } from '../../src/view/view-record.js';
 import { quietSurroundings } from '../support/surroundings.js';
 

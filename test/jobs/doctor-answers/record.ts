@@ -7,7 +7,7 @@
 import { execFileSync } from 'node:child_process';
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { ProcessSpawner, type CommandResult, type RunOptions } from '../../../src/host/spawner.js';
-import { examineGroups, readVolumes } from '../../../src/jobs/examine-lvm.js';
+import { examineGroups, readVolumes } from '../../../src/jobs/examine-groups.js';
 import { withoutSettings } from '../../support/lvm-words.js';
 import { quietSurroundings } from '../../support/surroundings.js';
 

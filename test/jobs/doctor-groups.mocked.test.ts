@@ -10,7 +10,7 @@ const mapped = vi.hoisted(() => ({ devices: [] as { name: string; uuid: string }
 vi.mock('../../src/jobs/examine-devices.js', () => ({
   listMappedDevices: () => Promise.resolve(mapped.devices),
 }));
-const { examineGroups, readVolumes } = await import('../../src/jobs/examine-lvm.js');
+const { examineGroups, readVolumes } = await import('../../src/jobs/examine-groups.js');
 
 interface Answer extends CommandResult {
   readonly words: readonly string[];
