@@ -76,5 +76,6 @@ function describeBlind(why: string, names: readonly string[]): Finding {
 }
 
 async function listBlockDevices(): Promise<string[]> {
-  return (await readdir(BLOCK_DEVICES).catch(() => [])).sort();
+  const names: string[] = await readdir(BLOCK_DEVICES).catch(() => []);
+  return names.sort();
 }

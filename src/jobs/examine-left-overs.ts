@@ -157,5 +157,6 @@ function describeAge(milliseconds: number): string {
 }
 
 async function listFolder(path: string): Promise<string[]> {
-  return (await readdir(path).catch(() => [])).sort();
+  const names: string[] = await readdir(path).catch(() => []);
+  return names.sort();
 }
