@@ -13,6 +13,8 @@ export interface SummaryOptions {
   readonly dryRun?: true | undefined;
   /** That the origin is in use is meant. */
   readonly live?: true | undefined;
+  /** That whoever has it open writes nothing is vouched for. */
+  readonly quiesced?: true | undefined;
 }
 
 /** What found the blocks that went out: changes that were tracked, a comparison, or nothing, as all went. */
@@ -32,7 +34,8 @@ export function sayTransferred(
   if (options.json === true) {
     const seconds = roundSeconds(summary.seconds);
     const sent = { tableBytes, changedBytes, resumedBytes, sentBytes, blocks, seconds };
-    writeJson({ ...sent, source, target, consistent, mismatches, codec }, context);
+    const quiesced = options.quiesced === true;
+    writeJson({ ...sent, source, target, consistent, quiesced, mismatches, codec }, context);
     return;
   }
   if (options.quiet === true) return;
@@ -48,14 +51,19 @@ export function sayTransferred(
       `${formatBytes(sentBytes)} sent in ${formatDuration(summary.seconds)}${foundBy === 'copy' ? sayResumed(summary) : compareWithFullCopy(summary)}`,
   );
   sayMismatches(mismatches, target, context);
-  if (!consistent && options.live !== true) {
+  if (!consistent && options.quiesced === true) {
+    context.say(
+      `warning: ${source}: what it is read from was written to meanwhile, although --quiesced vouches for the ` +
+        "contrary: the target holds no single moment's state; stop what writes to it, and run it again",
+    );
+  } else if (!consistent && options.live !== true) {
     const [inUse, advice] =
       foundBy === 'changes'
         ? ['what it is read from was', 'a second snapshot as --data-source gives one, if nobody writes to it']
         : ['it was', 'a snapshot of it has one'];
     context.say(
       `warning: ${source}: ${inUse} in use, so the target holds no single moment's state; ${advice} ` +
-        '(--live says that this is meant)',
+        '(--live says that this is meant, --quiesced that nobody writes to it)',
     );
   }
 }

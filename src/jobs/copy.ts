@@ -29,9 +29,10 @@ export async function copy(
   reach: Reach,
   how: SendOptions,
   about: Surroundings,
+  isQuiesced = false,
 ): Promise<TransferSummary> {
   const started = about.clock();
-  const volume = await openWhole(name, about);
+  const volume = await openWhole(name, about, isQuiesced);
   try {
     const changes = seed
       ? await findDifferences(volume, destination, reach, about)

@@ -5,6 +5,7 @@ import { orInterrupted } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { ReceiverLine } from '../session/receiver.js';
 import { DEFAULT_PATIENCE, within, type FarSide } from '../session/sender.js';
+import { farChatter } from '../transport/far-chatter.js';
 import type { Destination } from '../transport/target-spec.js';
 import { examineHost, type HostRole, type HostSelf, type Scope } from './examine-host.js';
 import { startFarSide, type Reach } from './far-side.js';
@@ -16,6 +17,8 @@ const CLOCK_ROUNDS = 4;
 const MOST_CLOCK_DIFFERENCE = 2000;
 /** An answer's line, whatever is in it. Characters. */
 const MOST_LINE = 64 * 1024;
+/** What is shown of a line that is no answer. Characters. */
+const MOST_SHOWN = 64;
 
 /** Left-overs may be many. */
 const MOST_FINDINGS = 1000;
@@ -116,11 +119,15 @@ async function examineFar(destination: Destination, reach: Reach, about: Surroun
 async function converse(far: FarSide, reach: Reach, about: Surroundings): Promise<FarReport> {
   const { transport } = far;
   const lines = linesOf(transport.input);
+  let isFirst = true;
   const next = async (): Promise<unknown> => {
     const line = await within(DEFAULT_PATIENCE.helloMs, lines.next());
     if (line === null) throw new TransportError(`${transport.host}: no answer from the far side's lvmsync`);
     if (line.done === true) throw await far.explainEnd(await transport.exit);
-    return parseJson(line.value, transport.host);
+    const value = parseJson(line.value);
+    if (value === undefined && isFirst) throw farChatter(transport.host, line.value.slice(0, MOST_SHOWN));
+    isFirst = false;
+    return value;
   };
   const report = v.safeParse(hostSchema, await next());
   if (!report.success) throw notADoctor(transport.host);
@@ -175,18 +182,17 @@ function judgeVersions(own: string, far: string): Finding {
   return warning('same version', `lvmsync ${own} here, ${far} there`, 'install the newer one on both hosts');
 }
 
-function parseJson(line: string, host: string): unknown {
+/** Undefined where a line is no JSON. */
+function parseJson(line: string): unknown {
   try {
     return JSON.parse(line);
   } catch {
-    throw notADoctor(host);
+    return undefined;
   }
 }
 
 function notADoctor(host: string): FarSideError {
-  return new FarSideError(
-    `${host}: what answers is no lvmsync doctor; a login script may print something, or its lvmsync is too old`,
-  );
+  return new FarSideError(`${host}: what answers is no lvmsync doctor; its lvmsync may be too old`);
 }
 
 async function* linesOf(source: ByteSource): AsyncGenerator<string, void> {

@@ -80,7 +80,7 @@ export async function examineGroups(volumes: readonly VolumeRow[], about: Surrou
     ];
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
-    return [problem('volume groups', error.message, 'be root; look at what "vgs" and "lvmconfig" say')];
+    return [problem('groups', error.message, 'be root; look at what "vgs" and "lvmconfig" say')];
   }
 }
 
@@ -143,16 +143,6 @@ function findPartial(groups: readonly GroupRow[]): Finding[] {
 /** Settings of lvm.conf that a transfer meets. */
 function findLimits(settings: ChangedSettings): Finding[] {
   const findings: Finding[] = [];
-  const list = settings.get('activation/volume_list');
-  if (list !== undefined) {
-    findings.push(
-      warning(
-        'volume_list',
-        `lvm.conf lets LVM activate nothing but volume_list=${list}: snapshots and volumes that lvmsync makes elsewhere cannot be used`,
-        'add the volume groups of your sources and targets to volume_list',
-      ),
-    );
-  }
   const atBoot = settings.get('activation/auto_activation_volume_list');
   if (atBoot !== undefined) {
     findings.push(

@@ -16,6 +16,7 @@ import {
   type UdevPresence,
   type VolumeRow,
 } from './examine-groups.js';
+import { examineVolumes } from './examine-lvm.js';
 import { examineStateDir } from './examine-state-dir.js';
 import { ok, problem, warning, type Finding } from './finding.js';
 
@@ -150,7 +151,8 @@ async function examineLvm(
     const volumes = await readVolumes(about);
     const known = ok('lvm', `${name}, which knows ${volumes.length} logical volumes`);
     const nodes = await examineNodes(self.udev, volumes, scope === 'everything', about);
-    const groups = scope === 'itself' ? [] : await examineGroups(volumes, about);
+    const groups =
+      scope === 'itself' ? [] : [...(await examineVolumes(about)), ...(await examineGroups(volumes, about))];
     return { findings: [known, nodes, ...groups], volumes };
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;

@@ -15,6 +15,7 @@ import {
 import type { Spawner } from '../host/spawner.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { findThinVolume, type ThinVolume } from '../lvm/thin-volume.js';
+import { findVolumePath } from '../lvm/volume-path.js';
 import { asBlock } from '../stream/block.js';
 import { openIncomingStream } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
@@ -101,11 +102,11 @@ async function inspectThin(thin: ThinVolume, about: Surroundings): Promise<ThinR
 }
 
 async function inspectStoreFiles(spawner: Spawner, cow: string, origin: string | null): Promise<StoreReport> {
-  const volume = origin === null ? null : await openLocalDevice(origin, { spawner });
+  const volume = origin === null ? null : await openLocalDevice(await findVolumePath(origin), { spawner });
   const size = volume?.size ?? null;
   await volume?.close();
   return await reportStore(cow, async () => {
-    const device = await openLocalDevice(cow, { spawner });
+    const device = await openLocalDevice(await findVolumePath(cow), { spawner });
     const sizes = { trackedSize: size, volumeSize: size };
     return await readExceptionStore(device, sizes).finally(() => device.close());
   });

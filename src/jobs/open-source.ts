@@ -7,6 +7,7 @@ import { readStoreLevel, type FillLevel } from '../lvm/fill-level.js';
 import { nodeOf } from '../lvm/device-node.js';
 import { checkSnapshotStatus, findSnapshot } from '../lvm/snapshot.js';
 import { findThinVolume } from '../lvm/thin-volume.js';
+import { findVolumePath } from '../lvm/volume-path.js';
 import { isReadOnly } from '../device/device-facts.js';
 import { openLocalDevice, type LocalDevice } from '../device/local-device.js';
 import { stoppedIdentity } from '../target/state-record.js';
@@ -20,7 +21,13 @@ import type { Surroundings } from '../host/surroundings.js';
 
 /** Which changes a user wants, in the user's words. */
 export type SourceSpec =
-  | { readonly kind: 'snapshot'; readonly name: string; readonly dataSource?: string }
+  | {
+      readonly kind: 'snapshot';
+      readonly name: string;
+      readonly dataSource?: string;
+      /** Whether the user vouches that whoever has the data's volume open writes nothing. */
+      readonly quiesced?: true;
+    }
   | { readonly kind: 'files'; readonly cow: string; readonly origin: string; readonly dataSource?: string };
 
 /** A dm-snapshot's exception store as a change source. */
@@ -53,7 +60,7 @@ async function openSnapshotSource(
   const dataSource = await findDataSource(spawner, snapshot, spec.dataSource);
   const later = dataSource.snapshot;
   // Looked at before our own open counts as one.
-  const watch = await watchMapped(spawner, dataSource.number, later);
+  const watch = await watchMapped(spawner, dataSource.number, later, spec.quiesced === true);
   const opened = await openAll(spawner, [
     await nodeOf(snapshot.cow),
     dataSource.path,
@@ -97,7 +104,11 @@ async function openFileSource(
   spawner: Spawner,
   spec: Extract<SourceSpec, { kind: 'files' }>,
 ): Promise<ExceptionSource> {
-  const [cow, data, origin] = await openAll(spawner, [spec.cow, spec.dataSource ?? spec.origin, spec.origin]);
+  const [cow, data, origin] = await openAll(spawner, [
+    await findVolumePath(spec.cow),
+    await findVolumePath(spec.dataSource ?? spec.origin),
+    await findVolumePath(spec.origin),
+  ]);
   return exceptionSource({
     name: spec.cow,
     origin: spec.origin,

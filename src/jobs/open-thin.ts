@@ -160,8 +160,9 @@ async function snapshotData(
     about.detail(`${now.name}: in use; its bytes are read from ${snapshot.name}, a snapshot for this run`);
     const volume = await findThinVolume(about.spawner, snapshot.name);
     if (volume?.active == null)
-      throw new SnapshotError(snapshot.name, 'made, but not found as a thin volume');
-    const held = { ...volume, active: volume.active };
+      throw new SnapshotError(now.name, `its snapshot for this run, ${snapshot.name}, is gone`);
+    // What goes wrong with it goes wrong for the volume, by whose name its user knows it.
+    const held = { ...volume, name: now.name, active: volume.active };
     return { volume: held, identity: volume.uuid, isTemporary: true, watch: null, release };
   } catch (error) {
     // What went wrong first says more.

@@ -1,9 +1,7 @@
-import { stat } from 'node:fs/promises';
 import type { ChangeSet } from '../changes/change-set.js';
 import type { BlockDevice } from '../device/block-device.js';
-import type { Spawner } from '../host/spawner.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { findDeviceNumber, nodeOf } from '../lvm/device-node.js';
+import { findSourcePath } from '../lvm/volume-path.js';
 import { watchVolume } from '../lvm/volume-watch.js';
 import { openSource } from './open-source.js';
 import { openVolumePart } from './volume-part.js';
@@ -47,7 +45,7 @@ export async function openVolume(
 }
 
 async function openWhole(name: string, about: Surroundings): Promise<OpenVolume> {
-  const path = await findPath(about.spawner, name);
+  const path = await findSourcePath(about.spawner, name);
   // Looked at before our own open counts as one.
   const watch = await watchVolume(about.spawner, path);
   const device = await openVolumePart(path, path, about);
@@ -58,14 +56,4 @@ async function openWhole(name: string, about: Surroundings): Promise<OpenVolume>
     isConsistent: () => watch.sawNoWriter(),
     close: () => device.close(),
   };
-}
-
-/** What is a path stays one; the rest is LVM's to find. */
-async function findPath(spawner: Spawner, name: string): Promise<string> {
-  if (/^[./]/.test(name)) return name;
-  const isThere = await stat(name).then(
-    () => true,
-    () => false,
-  );
-  return isThere ? name : await nodeOf(await findDeviceNumber(spawner, name));
 }

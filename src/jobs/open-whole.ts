@@ -7,12 +7,13 @@ import { deviceNumberOf, readDeviceFacts, type DeviceNumber } from '../device/de
 import type { LocalDevice } from '../device/local-device.js';
 import { DeviceError, NoSnapshotError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { findDeviceNumber, nodeOf } from '../lvm/device-node.js';
+import { nodeOf } from '../lvm/device-node.js';
 import { readPoolLevels, readStoreLevel } from '../lvm/fill-level.js';
 import { checkSnapshotStatus, findSnapshot, type DmSnapshot } from '../lvm/snapshot.js';
 import { removeLeftOvers } from '../lvm/temporary-snapshot.js';
 import { findThinPool, readPoolStatus, type ThinPool } from '../lvm/thin-pool.js';
 import { findThinVolume, type ThinVolume } from '../lvm/thin-volume.js';
+import { findSourcePath } from '../lvm/volume-path.js';
 import { findLoop, findMount } from '../target/holders.js';
 import { findOpener } from '../target/openers.js';
 import { stoppedIdentity } from '../target/state-record.js';
@@ -49,16 +50,18 @@ export interface WholeVolume {
  * read as it is, and a notice says so.
  *
  * Throws SnapshotError of a snapshot that is not in order, or inactive; DeviceError, CommandError, LockedError.
+ *
+ * @param isQuiesced whether its user vouches that whoever has it open writes nothing; that names no state
  */
-export async function openWhole(name: string, about: Surroundings): Promise<WholeVolume> {
-  const path = await findPath(name, about);
+export async function openWhole(name: string, about: Surroundings, isQuiesced = false): Promise<WholeVolume> {
+  const path = await findSourcePath(about.spawner, name);
   const stats = await stat(path).catch((error: unknown) => {
     throw new DeviceError(path, 'stat', null, error);
   });
   const found = stats.isBlockDevice()
-    ? await findDevice(name, path, deviceNumberOf(stats), about)
-    : await findFile(path, stats, about);
-  if (found.identity === null) {
+    ? await findDevice(name, path, deviceNumberOf(stats), isQuiesced, about)
+    : await findFile(path, stats, isQuiesced, about);
+  if (found.identity === null && !isQuiesced) {
     const problem = 'in use: what is read of it is no single moment’s state, unless all is quiet';
     about.notice(`${name}: ${problem}; a snapshot of it gives one`);
   }
@@ -108,31 +111,22 @@ interface Found extends Omit<WholeVolume, 'name' | 'device' | 'paths' | 'close'>
   readonly release?: () => Promise<void>;
 }
 
-/** What is a path of something stays one; the rest is LVM's to find, or to say why not. */
-async function findPath(name: string, about: Surroundings): Promise<string> {
-  const isThere = await stat(name).then(
-    () => true,
-    () => false,
-  );
-  if (isThere || (/^[./]/.test(name) && !name.startsWith('/dev/'))) return name;
-  return await nodeOf(await findDeviceNumber(about.spawner, name));
-}
-
 async function findDevice(
   name: string,
   path: string,
   number: DeviceNumber,
+  isQuiesced: boolean,
   about: Surroundings,
 ): Promise<Found> {
   const { kernelName } = await readDeviceFacts(number);
-  if (!kernelName.startsWith('dm-')) return await findPlainDevice(path, number);
+  if (!kernelName.startsWith('dm-')) return await findPlainDevice(path, number, isQuiesced);
   const thin = await findThinVolume(about.spawner, path);
   if (thin?.active != null) return await findThin({ ...thin, name, active: thin.active }, about);
   const snapshot = await findSnapshot(about.spawner, path).catch((error: unknown) => {
     if (error instanceof NoSnapshotError) return null;
     throw error;
   });
-  return await findMapped(path, number, snapshot === null ? null : { ...snapshot, name }, about);
+  return await findMapped(path, number, snapshot === null ? null : { ...snapshot, name }, isQuiesced, about);
 }
 
 /** A volume of device-mapper's, which counts who has it open; its snapshot, where it is one. */
@@ -140,6 +134,7 @@ async function findMapped(
   path: string,
   number: DeviceNumber,
   snapshot: DmSnapshot | null,
+  isQuiesced: boolean,
   about: Surroundings,
 ): Promise<Found> {
   const checkValid = async () => {
@@ -147,7 +142,7 @@ async function findMapped(
   };
   await checkValid();
   return {
-    ...(await watchMapped(about.spawner, number, snapshot)),
+    ...(await watchMapped(about.spawner, number, snapshot, isQuiesced)),
     readFrom: path,
     thin: null,
     readLevels: async () => {
@@ -183,18 +178,23 @@ async function findThin(volume: ThinVolume & ActiveThinVolume, about: Surroundin
 }
 
 /** A disk or partition: who has it mounted or open shows in /proc, as far as we may look. */
-async function findPlainDevice(path: string, number: DeviceNumber): Promise<Found> {
+async function findPlainDevice(path: string, number: DeviceNumber, isQuiesced: boolean): Promise<Found> {
   const isOpen = async () =>
     (await findMount(number)) !== null || findOpener(number, 'writers', path) !== null;
-  return await watchStamp(path, isOpen, () => writeStampOf(number));
+  return await watchStamp(path, isOpen, isQuiesced, () => writeStampOf(number));
 }
 
-async function findFile(path: string, stats: Stats, about: Surroundings): Promise<Found> {
+async function findFile(
+  path: string,
+  stats: Stats,
+  isQuiesced: boolean,
+  about: Surroundings,
+): Promise<Found> {
   const { dev, ino } = stats;
   const isOpen = async () =>
     findOpener({ dev, ino }, 'writers', path) !== null ||
     (await findLoop(about.spawner, { dev, ino })) !== null;
-  return await watchStamp(path, isOpen, async () => {
+  return await watchStamp(path, isOpen, isQuiesced, async () => {
     const now = await stat(path, { bigint: true }).catch((error: unknown) => {
       throw new DeviceError(path, 'stat', null, error);
     });
@@ -205,17 +205,19 @@ async function findFile(path: string, stats: Stats, about: Surroundings): Promis
 async function watchStamp(
   path: string,
   isOpen: () => Promise<boolean>,
+  isQuiesced: boolean,
   readStamp: () => Promise<string>,
 ): Promise<Found> {
   const stamp = await readStamp();
   const wasOpen = await isOpen();
-  const isConsistent = async () => !wasOpen && !(await isOpen()) && (await readStamp()) === stamp;
+  const isStill = async () => (await readStamp()) === stamp;
+  const isAlone = async () => !wasOpen && !(await isOpen()) && (await isStill());
   return {
     readFrom: path,
     identity: wasOpen ? null : stoppedIdentity(stamp),
     thin: null,
     checkValid: () => Promise.resolve(),
-    isConsistent,
-    dataProof: async () => ((await isConsistent()) ? stamp : null),
+    isConsistent: isQuiesced ? isStill : isAlone,
+    dataProof: async () => ((await isAlone()) ? stamp : null),
   };
 }

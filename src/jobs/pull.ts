@@ -24,6 +24,8 @@ export interface PullSpec {
   readonly snapshot: string;
   /** Where the new bytes are read over there; null: from the snapshot's origin. */
   readonly dataSource: string | null;
+  /** Whether the user vouches that whoever has that open over there writes nothing. */
+  readonly isQuiesced: boolean;
 }
 
 /**
@@ -59,13 +61,14 @@ export async function pull(
 }
 
 async function startSender(
-  { host, snapshot, dataSource }: PullSpec,
+  { host, snapshot, dataSource, isQuiesced }: PullSpec,
   reach: Reach,
   how: SendOptions,
   about: Surroundings,
 ): Promise<FarSide> {
   const options = [
     ...(dataSource === null ? [] : ['--data-source', dataSource]),
+    ...(isQuiesced ? ['--quiesced'] : []),
     ...(how.proofs ? [] : ['--whole-chunks']),
     ...(how.blockSize === undefined ? [] : ['--block-size', `${how.blockSize}`]),
     ...(how.dryRun ? ['--dry-run'] : []),

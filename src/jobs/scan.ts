@@ -20,9 +20,10 @@ export async function scan(
   reach: Reach,
   how: SendOptions,
   about: Surroundings,
+  isQuiesced = false,
 ): Promise<TransferSummary> {
   const started = about.clock();
-  const volume = await openWhole(name, about);
+  const volume = await openWhole(name, about, isQuiesced);
   try {
     const differing = await findDifferences(volume, destination, reach, about);
     // What somebody wrote to meanwhile is in no state that has a name.

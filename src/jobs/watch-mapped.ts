@@ -18,11 +18,14 @@ export interface MappedWatch {
 /**
  * Watches a volume of device-mapper's, which counts who has it open; its snapshot, where it is one: a writable one is
  * a volume as any other. Begins before we open it ourselves. Throws DeviceError, CommandError.
+ *
+ * @param isQuiesced whether its user vouches that whoever has it open writes nothing; that names no state
  */
 export async function watchMapped(
   spawner: Spawner,
   number: DeviceNumber,
   snapshot: DmSnapshot | null,
+  isQuiesced: boolean,
 ): Promise<MappedWatch> {
   const watch = await LiveWatch.begin(spawner, number);
   const stamp = watch.wasOpen ? null : await stillnessOf(number);
@@ -31,7 +34,8 @@ export async function watchMapped(
   const isStill = async () => wasFrozen && (await isFrozen());
   return {
     identity: wasFrozen || !watch.wasOpen ? (snapshot?.uuid ?? stoppedIdentity(stamp)) : null,
-    isConsistent: async () => (await isStill()) || (await watch.sawNoWriter()),
+    isConsistent: async () =>
+      (await isStill()) || (await (isQuiesced ? watch.sawNoWrite() : watch.sawNoWriter())),
     dataProof: async () => {
       const uuid = snapshot?.uuid ?? null;
       if (uuid !== null && (await isStill())) return `read-only ${uuid}`;

@@ -3,6 +3,7 @@ import { CommandError, UnsafeTargetError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { UDEV_ADVICE } from '../host/udev.js';
 import { findVolume } from './lvs.js';
+import { describeNotActivated } from './not-activated.js';
 import { runLvm } from './run-lvm.js';
 import type { VolumeName } from './volume-name.js';
 
@@ -39,12 +40,16 @@ export async function makePartialVolume(
   await refuseWithoutNode(wanted, about);
   const remove = () => runLvm(about.spawner, ['lvremove', '-qq', '-f', '-y', '--', `${group}/${partial}`]);
   const left = await findLeft({ group, name: partial }, about);
-  if (left === null) await create(group, partial, size, pool, about);
+  if (left === null) await create({ group, name: partial }, size, pool, name, about);
   else checkLeft(path, left, size);
   if (!(await isThere(path))) {
+    const made = await findLeft({ group, name: partial }, about).catch(() => null);
     if (left === null) await remove().catch(() => undefined);
-    const problem = `LVM made this volume and activated it, but it has no node ${path}: ${UDEV_ADVICE}`;
-    throw new CommandError(['lvcreate', `${group}/${partial}`], 0, '', problem);
+    const problem =
+      made?.lv_active === ''
+        ? describeNotActivated(entriesFor(wanted))
+        : `LVM made this volume and activated it, but it has no node ${path}: ${UDEV_ADVICE}`;
+    throw new CommandError(['lvcreate', `${group}/${name}`], 0, '', problem);
   }
   return {
     path,
@@ -101,26 +106,26 @@ async function isThere(path: string): Promise<boolean> {
   );
 }
 
+/** What volume_list must name for a volume that is being made, and for the one that it becomes. */
+function entriesFor({ group, name }: VolumeName): string[] {
+  return [`@${PARTIAL_TAG}`, `${group}/${name}`];
+}
+
 async function create(
-  group: string,
-  name: string,
+  { group, name }: VolumeName,
   size: number,
   pool: string | null,
+  wanted: string,
   about: Surroundings,
 ): Promise<void> {
   // LVM takes whole sectors, and rounds up to what it gives out by itself.
   const bytes = `${Math.ceil(size / SECTOR) * SECTOR}b`;
   const kind = pool === null ? ['-L', bytes] : ['--type', 'thin', '-V', bytes, '--thinpool', pool];
-  await runLvm(about.spawner, [
-    'lvcreate',
-    '-qq',
-    '-y',
-    ...kind,
-    '--addtag',
-    PARTIAL_TAG,
-    '--name',
-    name,
-    '--',
-    group,
-  ]);
+  const how = ['-qq', '-y', ...kind, '--addtag', PARTIAL_TAG, '--name', name];
+  await runLvm(about.spawner, ['lvcreate', ...how, '--', group]).catch((error: unknown) => {
+    // LVM 2.03.16 and 2.03.31 say so where they cannot clear the beginning of what they made.
+    if (!(error instanceof CommandError) || !/volume_list activation filter/i.test(error.stderr)) throw error;
+    const problem = describeNotActivated(entriesFor({ group, name: wanted }));
+    throw new CommandError(['lvcreate', `${group}/${wanted}`], error.status, '', problem);
+  });
 }

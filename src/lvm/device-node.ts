@@ -42,19 +42,31 @@ export async function findNode(name: string): Promise<DeviceNumber | null> {
 export async function findDeviceNumber(spawner: Spawner, name: string): Promise<DeviceNumber> {
   const number = await findNode(name);
   if (number !== null) return number;
+  const why = await whyNoNode(spawner, name);
+  if (why === null) throw new NoSnapshotError(name, 'no such device or logical volume');
+  throw why.isMerging ? new SnapshotError(name, why.problem) : new NoSnapshotError(name, why.problem);
+}
+
+/** Why a logical volume has no node, and what to do. */
+export interface NoNode {
+  readonly problem: string;
+  readonly isActive: boolean;
+  /** Whether it is a snapshot that goes back into its origin: LVM takes its node away as soon as it merges. */
+  readonly isMerging: boolean;
+}
+
+/** What LVM knows of a name that has no node; null where it is no volume's. Throws CommandError as `findVolume`. */
+export async function whyNoNode(spawner: Spawner, name: string): Promise<NoNode | null> {
   const volume = await findLogicalVolume(spawner, name);
-  if (volume === null) throw new NoSnapshotError(name, 'no such device or logical volume');
+  if (volume === null) return null;
   if (!volume.active) {
-    throw new NoSnapshotError(name, `inactive: activate it first (lvchange -ay -K ${volume.fullName})`);
+    const problem = `inactive: activate it first (lvchange -ay -K ${volume.fullName})`;
+    return { problem, isActive: false, isMerging: false };
   }
-  if (volume.merging) {
-    // LVM takes its node away as soon as it merges.
-    throw new SnapshotError(
-      name,
-      'the snapshot is being merged into its origin: wait until the merge is done',
-    );
-  }
-  throw new NoSnapshotError(name, `active, but it has no node under /dev: ${UDEV_ADVICE}`);
+  const problem = volume.merging
+    ? 'the snapshot is being merged into its origin: wait until the merge is done'
+    : `active, but it has no node under /dev: ${UDEV_ADVICE}`;
+  return { problem, isActive: true, isMerging: volume.merging };
 }
 
 /** The device-mapper devices that sit on a device. */

@@ -22,6 +22,11 @@ export class LiveWatch {
   /** While we have it open once: whether nobody else had, then or now, and nothing was written in between. */
   async sawNoWriter(): Promise<boolean> {
     if (this.wasOpen || (await countOpens(this.spawner, this.number)) > 1) return false;
+    return await this.sawNoWrite();
+  }
+
+  /** Whether nothing was written, whoever has it open: a write that is under way is not counted yet. */
+  async sawNoWrite(): Promise<boolean> {
     return (await readWrittenSectors(this.number)) === this.writtenSectors;
   }
 }

@@ -32,20 +32,43 @@ export async function listVolumes<Column extends string>(
   const result = await askLvm(spawner, words);
   if (result.status === 0) return readRows(words, result).map((row) => pick(words, row, columns));
   const failure = failureOf(words, result);
-  if (result.gaveUp === undefined && !(await isGroup(spawner, group, failure))) return null;
-  throw failure;
+  if (result.gaveUp !== undefined) throw failure;
+  // No words tell: a list without the group is an answer.
+  const groups = await listGroups(spawner, group).catch((error: unknown) => {
+    if (error instanceof CommandError) return null;
+    throw error;
+  });
+  if (groups?.length === 0) return null;
+  if (groups === null || groups.length === 1) throw failure;
+  const problem = `${describeSameName(groups)}: ${adviseRename(groups)}`;
+  throw new CommandError(['lvs', group], null, '', problem);
 }
 
 /**
- * Whether LVM sees a group, also one of another system or one that locks guard, which it does not let us look into.
- * No words tell: a list without it is an answer. Throws `failure` where this is not answered either.
+ * The name and the UUID of each group, or each of a name, that LVM sees, also of another system or guarded by locks,
+ * which it does not let us look into. Throws CommandError where it does not answer.
  */
-async function isGroup(spawner: Spawner, group: string, failure: CommandError): Promise<boolean> {
-  const select = `vg_name="${group}"`;
-  const words = ['vgs', '--foreign', '--shared', '-o', 'vg_name', '--select', select] as const;
+export async function listGroups(spawner: Spawner, name: string | null = null): Promise<GroupRow[]> {
+  const which = name === null ? [] : ['--select', `vg_name="${name}"`];
+  const words = ['vgs', '--foreign', '--shared', '-o', GROUP_COLUMNS.join(','), ...which] as const;
   const result = await askLvm(spawner, words);
-  if (result.status !== 0) throw failure;
-  return readRows(words, result).length > 0;
+  if (result.status !== 0) throw failureOf(words, result);
+  return readRows(words, result).map((row) => pick(words, row, GROUP_COLUMNS));
+}
+
+const GROUP_COLUMNS = ['vg_name', 'vg_uuid'] as const;
+/** What LVM says of a volume group. */
+export type GroupRow = LvsRow<(typeof GROUP_COLUMNS)[number]>;
+
+/** Of groups that have one name: LVM shows no volume by that name, and changes none. */
+export function describeSameName(groups: readonly GroupRow[]): string {
+  return `${groups.length} volume groups are called ${groups[0]?.vg_name ?? ''}, so LVM finds no volume by that name`;
+}
+
+/** What to do about groups that have one name. */
+export function adviseRename(groups: readonly GroupRow[]): string {
+  const uuids = groups.map((each) => each.vg_uuid).join(' and ');
+  return `rename one of them by its UUID (vgrename UUID NEWNAME; the UUIDs are ${uuids}), or hide its disks from LVM`;
 }
 
 /**

@@ -7,7 +7,7 @@ import { findDevice, listVolumes, lookUpVolume } from './lvs.js';
 import { removeVolume, runLvm, whileBusy } from './run-lvm.js';
 
 /** What marks a volume that holds a store of ours, or is the snapshot made of it. */
-const TAG = 'lvmsync.view';
+export const STORE_TAG = 'lvmsync.view';
 
 /** What LVM says of a volume that shall get a snapshot. */
 export interface OriginVolume {
@@ -68,7 +68,7 @@ export async function createStoreVolume(
 ): Promise<void> {
   const { group, name, tag, bytes } = wish;
   // Neither zeroed nor wiped: the store is written over it, its header last.
-  const how = ['-Wn', '-Zn', '--addtag', TAG, '--addtag', tag, '-n', name, '-L', `${bytes}b`];
+  const how = ['-Wn', '-Zn', '--addtag', STORE_TAG, '--addtag', tag, '-n', name, '-L', `${bytes}b`];
   await runLvm(spawner, ['lvcreate', '-qq', '-y', ...how, group]);
 }
 

@@ -2,12 +2,13 @@ import { randomBytes } from 'node:crypto';
 import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DeviceNumber } from '../device/device-facts.js';
-import { LockedError } from '../errors.js';
+import { LockedError, SnapshotError } from '../errors.js';
 import { makePrivateFolder } from '../host/durable-file.js';
 import { lockFolder, type RunLock } from '../host/run-lock.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { findDeviceNumber } from './device-node.js';
+import { findNode, whyNoNode } from './device-node.js';
 import { listVolumes, lookUpVolume } from './lvs.js';
+import { describeNotActivated } from './not-activated.js';
 import { removeVolume, runLvm } from './run-lvm.js';
 import type { ThinLvmFacts } from './thin-volume.js';
 
@@ -28,7 +29,8 @@ export interface TemporarySnapshot {
  * Makes a snapshot of a thin volume that is in use, active and read-only. LVM freezes what is mounted on the volume
  * for the moment that it takes. A lock in the state directory, taken before, tells other runs that it is needed.
  *
- * Throws CommandError where LVM refuses, LockedError, DeviceError.
+ * Throws CommandError where LVM refuses, LockedError, DeviceError; SnapshotError where LVM does not activate it, in the
+ * volume's own name, as the snapshot is gone by then.
  */
 export async function makeTemporarySnapshot(
   { fullName, group }: ThinLvmFacts,
@@ -44,12 +46,27 @@ export async function makeTemporarySnapshot(
     // Not activated at boot (-ky), but now (-K).
     const how = ['--snapshot', '-ky', '-K', '-ay', '-pr', '--addtag', TEMPORARY_TAG, '--name', lvName];
     await runLvm(about.spawner, ['lvcreate', '-qq', '-y', ...how, fullName]);
-    return { name, number: await findDeviceNumber(about.spawner, name), remove };
+    const number = await findNode(name);
+    if (number === null) throw await whyNotThere(fullName, name, about);
+    return { name, number, remove };
   } catch (error) {
     // LVM takes back what it could not finish; where it did not, this does. What went wrong first says more.
     await remove().catch(() => undefined);
     throw error;
   }
+}
+
+/** Why a run needs a snapshot that its user did not make. */
+const NEEDED = 'in use, so this run reads it from a snapshot that it makes';
+const OWN_SNAPSHOT = 'or make a snapshot of it yourself, and name that';
+
+async function whyNotThere(fullName: string, name: string, about: Surroundings): Promise<SnapshotError> {
+  const why = await whyNoNode(about.spawner, name);
+  const isInactive = why !== null && !why.isActive;
+  const problem = isInactive
+    ? describeNotActivated([`@${TEMPORARY_TAG}`])
+    : (why?.problem ?? 'it has vanished');
+  return new SnapshotError(fullName, `${NEEDED}; ${problem}, ${OWN_SNAPSHOT}`);
 }
 
 /**

@@ -7,7 +7,13 @@ import type { IncomingStream } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { Applier } from '../target/applier.js';
 import { checkKept, isOverwriting, keepsOldBytes, type ApplyPolicy } from '../target/apply-policy.js';
-import { isBorneOut, mustBeProved, stateDuring, type FoundContents } from '../target/apply-states.js';
+import {
+  countUnexpected,
+  isBorneOut,
+  mustBeProved,
+  stateDuring,
+  type FoundContents,
+} from '../target/apply-states.js';
 import { releaseBlock } from '../target/block-run.js';
 import { ContainerGuard } from '../target/container-image.js';
 import { Journal } from '../target/journal.js';
@@ -33,7 +39,10 @@ export interface ReceiveSummary {
   /** What came as data, zeroes or discards. */
   readonly changedBytes: number;
   readonly blocks: number;
-  /** Blocks that the target held neither old nor new; they are right now, as all of a block is always sent. */
+  /**
+   * Blocks that the target held neither old nor new, and was not expected to; they are right now, as all of a block is
+   * always sent.
+   */
   readonly mismatches: number;
   readonly targetSize: number;
   /** By the stream's header, null where it has none. */
@@ -144,7 +153,10 @@ export class Apply {
       throw new FormatError('stream', 0, 'section', problem);
     }
     await this.finish();
-    return summaryOf(this.incoming, this.applier, this.changedBytes, this.options.target.device.size);
+    const { blocks } = this.applier;
+    const mismatches = countUnexpected(this.incoming.header, this.before, this.applier.mismatches);
+    const { size } = this.options.target.device;
+    return summaryOf(this.incoming, { blocks, mismatches }, this.changedBytes, size);
   }
 
   /** From the end of the journal on the apply is done, whatever else goes wrong. */

@@ -10,7 +10,7 @@ import {
   PROTOCOL_LINE,
   type FrameHeader,
 } from '../stream/frame-format.js';
-import { readProtocolLine } from '../stream/incoming-stream.js';
+import { readFarProtocol } from './far-protocol.js';
 import { parseLastWord, RESULT, type LastWord } from './messages.js';
 
 /** A last word is short: whatever is longer is none. Bytes. */
@@ -61,7 +61,7 @@ export class PulledStream {
 
   private async *passOn(): AsyncGenerator<Uint8Array, undefined> {
     await this.waitForFirstWord();
-    if ((await readProtocolLine(this.reader, this.what)) !== 4)
+    if ((await readFarProtocol(this.reader, this.what, this.host)) !== 4)
       this.fail('protocol', 'only PROTO[4] can be pulled');
     yield Buffer.from(PROTOCOL_LINE);
     while (!(await this.reader.atEnd())) {

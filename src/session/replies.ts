@@ -4,7 +4,7 @@ import { ByteReader } from '../stream/byte-reader.js';
 import { OPTIONAL, type FrameHeader } from '../stream/frame-format.js';
 import { FrameReader, type SmallFrame } from '../stream/frame-reader.js';
 import { DIGESTS } from '../stream/query-format.js';
-import { readProtocolLine } from '../stream/incoming-stream.js';
+import { readFarProtocol } from './far-protocol.js';
 import { LineSilence, silenceAllowed } from './line-silence.js';
 import {
   HELLO,
@@ -95,9 +95,9 @@ async function readAll(
   throw new TransportError(`${host}: the far side ended without reporting a result`);
 }
 
-/** Throws FarSideError where the far side speaks another protocol, FormatError where it is no lvmsync at all. */
+/** Throws FarSideError where the far side speaks another protocol, or is no lvmsync at all. */
 async function checkProtocol(reader: ByteReader, what: string, host: string): Promise<void> {
-  const version = await readProtocolLine(reader, what).catch((error: unknown) => {
+  const version = await readFarProtocol(reader, what, host).catch((error: unknown) => {
     if (error instanceof FormatError && error.field === 'protocol') return null;
     throw error;
   });

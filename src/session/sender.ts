@@ -54,7 +54,7 @@ export interface SessionSummary extends SendSummary {
   readonly sentBytes: number;
   /** Bytes; null where nobody told. */
   readonly targetSize: number | null;
-  /** Blocks that the target held neither old nor new; null where nobody told. */
+  /** Blocks that the target held neither old nor new, and was not expected to; null where nobody told. */
   readonly mismatches: number | null;
   /** What made blocks fewer bytes, where any went out so. */
   readonly codec: CodecName | null;

@@ -12,6 +12,19 @@ import { unpackBlocks } from './unpack-blocks.js';
 /** The longest line that can still be ours; a login script's chatter is cut here. */
 const MAX_LINE_LENGTH = 64;
 
+/** What came begins with a line that is none of lvmsync's. */
+export class ForeignLineError extends FormatError {
+  /** Cut where it is long. */
+  readonly line: string;
+
+  /** @param bytes one character for each */
+  constructor(what: string, bytes: string) {
+    const seen = JSON.stringify(bytes.replace(/[^\x20-\x7e]/g, '.'));
+    super(what, 0, 'first line', `${seen} is not lvmsync's; over ssh, a login script may have printed it`);
+    this.line = Buffer.from(bytes, 'latin1').toString();
+  }
+}
+
 /** A stream whose line and header have been read. */
 export interface IncomingStream {
   readonly protocol: 3 | 4;
@@ -61,13 +74,7 @@ export async function readProtocolLine(reader: ByteReader, what: string): Promis
       `PROTO[${version}] needs another version of lvmsync; 3 and 4 are known`,
     );
   }
-  const seen = JSON.stringify(line.replace(/[^\x20-\x7e]/g, '.'));
-  throw new FormatError(
-    what,
-    0,
-    'first line',
-    `${seen} is not lvmsync's; over ssh, a login script may have printed it`,
-  );
+  throw new ForeignLineError(what, line);
 }
 
 async function readHeader(frames: FrameReader, lend: LendBuffer, what: string): Promise<StreamHeader> {

@@ -89,6 +89,19 @@ export function isCheckedRerun(header: StreamHeader | null, before: TargetState 
   return header?.kind === 'changes' && before !== null && isCovered(header, before);
 }
 
+/**
+ * How many blocks speak against what a target was known to hold. Where changes meet some of themselves, what came then
+ * and changed again since is neither old nor new, as it is to be.
+ */
+export function countUnexpected(
+  header: StreamHeader | null,
+  before: TargetState | null,
+  mismatches: number,
+): number {
+  const heldResult = before?.is === 'exactly' && before.identity === header?.result;
+  return isCheckedRerun(header, before) && !heldResult ? 0 : mismatches;
+}
+
 /** Where the chain of evidence for what a stream leads to has its gap; null where it has none. */
 function gapIn(header: StreamHeader, before: TargetState | null, found: FoundContents): string | null {
   const { kind, base, result } = header;

@@ -6,6 +6,7 @@ import type { Surroundings } from '../host/surroundings.js';
 import { makePartialVolume } from '../lvm/create-volume.js';
 import { findDiscardUnit } from '../lvm/discard-unit.js';
 import type { VolumeName } from '../lvm/volume-name.js';
+import { findVolumePath } from '../lvm/volume-path.js';
 import type { CreateWish } from './apply-policy.js';
 import { FreshDevice } from './fresh-device.js';
 import { openTarget, type OpenTarget, type OpenTargetOptions } from './open-target.js';
@@ -63,7 +64,7 @@ export async function openOrCreateTarget(
   options: OpenTargetOptions,
   about: Surroundings,
 ): Promise<OpenTarget> {
-  const place = await placeOf(path);
+  const place = await placeOf(await findVolumePath(path));
   if (place.kind === 'there') return await openTarget(place.path, options, about);
   if (place.kind === 'file' && wish.kind === 'thin') {
     throw new UsageError(`--create-thin: ${path} is no name of a volume: write /dev/VG/LV`);

@@ -5,6 +5,7 @@ import { openLocalDevice, type LocalDevice } from '../device/local-device.js';
 import { UnsafeTargetError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { findDiscardUnit } from '../lvm/discard-unit.js';
+import { explainNoTarget, findVolumePath } from '../lvm/volume-path.js';
 import { makePrivateFolder } from '../host/durable-file.js';
 import { lockFolder } from '../host/run-lock.js';
 import { showCommand } from '../transport/shell-words.js';
@@ -56,15 +57,17 @@ export interface OpenTargetOptions {
 /**
  * Opens a target for writing: locked against other runs, and refused while anyone else holds it.
  *
- * Throws UnsafeTargetError, LockedError, DeviceError.
+ * Throws UnsafeTargetError, LockedError, DeviceError; CommandError where LVM cannot tell why it is not there.
+ *
+ * @param name a path, or `VG/LV`
  */
 export async function openTarget(
-  path: string,
+  name: string,
   options: OpenTargetOptions,
   about: Surroundings,
 ): Promise<OpenTarget> {
   // Before anything is made for it, and again of what was opened: its name may lead elsewhere by then.
-  const expected = await admit(path, options.allowed);
+  const { path, ...expected } = await admit(name, options.allowed, about);
   const folder = join(options.stateDir, 'targets', expected.key);
   await makePrivateFolder(folder);
   const holder = { what: options.what, pid: process.pid, startedAt: about.now(), run: options.run ?? null };
@@ -79,7 +82,7 @@ export async function openTarget(
       spawner: about.spawner,
     });
     const opened = device;
-    await checkOpened(opened, expected, options.allowed);
+    await checkOpened(opened, name, expected, options.allowed);
     const foreign = await ForeignWrites.watch(opened);
     await holdAlone(opened, about.spawner);
     const record = new StateRecord(folder, { path: expected.realPath, number: expected.number });
@@ -101,17 +104,22 @@ export async function openTarget(
   }
 }
 
-/** Opens a target that is only read. Throws UnsafeTargetError where it is not allowed, DeviceError. */
+/** Opens a target that is only read, by a path or `VG/LV`. Throws UnsafeTargetError where it is not allowed, DeviceError. */
 export async function openReadOnly(
-  path: string,
+  name: string,
   allowed: TargetLimit | null,
-  { spawner }: Pick<Surroundings, 'spawner'>,
+  about: Pick<Surroundings, 'spawner'>,
 ): Promise<LocalDevice> {
-  if (allowed === null) return await openLocalDevice(path, { spawner });
-  const expected = await admit(path, allowed);
+  const { spawner } = about;
+  if (allowed === null) {
+    return await openLocalDevice(await findVolumePath(name), { spawner }).catch(async (error: unknown) => {
+      throw await explainNoTarget(spawner, name, error);
+    });
+  }
+  const { path, ...expected } = await admit(name, allowed, about);
   const device = await openLocalDevice(path, { spawner });
   try {
-    await checkOpened(device, expected, allowed);
+    await checkOpened(device, name, expected, allowed);
     return device;
   } catch (error) {
     await device.close();
@@ -119,12 +127,26 @@ export async function openReadOnly(
   }
 }
 
-/** What a path names, by a look that opens nothing; refused here where it is not allowed, or does not exist. */
-async function admit(path: string, allowed: TargetLimit | null): Promise<TargetKey> {
-  if (allowed === null) return await targetKeyOf(path);
-  const key = await targetKeyOf(path).catch(() => null);
-  if (key === null || !(await allowed.include(key))) throw notAllowed(path);
-  return key;
+/**
+ * What a name means, by a look that opens nothing; refused here where it is not allowed, or does not exist. Who is
+ * allowed some targets only learns nothing of others: neither where their name leads nor what LVM knows of it.
+ */
+async function admit(
+  name: string,
+  allowed: TargetLimit | null,
+  { spawner }: Pick<Surroundings, 'spawner'>,
+): Promise<TargetKey & { readonly path: string }> {
+  const path = await findVolumePath(name);
+  const finding = targetKeyOf(path);
+  if (allowed === null) {
+    const key = await finding.catch(async (error: unknown) => {
+      throw await explainNoTarget(spawner, name, error);
+    });
+    return { ...key, path };
+  }
+  const key = await finding.catch(() => null);
+  if (key === null || !(await allowed.include(key))) throw notAllowed(name);
+  return { ...key, path };
 }
 
 function wordsOfRecover(path: string, stateDir: string, usual: Pick<Surroundings, 'stateDir'>): string {
@@ -134,6 +156,7 @@ function wordsOfRecover(path: string, stateDir: string, usual: Pick<Surroundings
 
 async function checkOpened(
   device: LocalDevice,
+  name: string,
   expected: TargetIdentity,
   allowed: TargetLimit | null,
 ): Promise<void> {
@@ -144,5 +167,5 @@ async function checkOpened(
   if (allowed === null) return;
   const realPath = await device.realPath();
   const isExpected = number !== null || realPath === expected.realPath;
-  if (!isExpected || !(await allowed.include({ number, realPath }))) throw notAllowed(path);
+  if (!isExpected || !(await allowed.include({ number, realPath }))) throw notAllowed(name);
 }

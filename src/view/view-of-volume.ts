@@ -1,7 +1,9 @@
 import { openLocalDevice } from '../device/local-device.js';
 import { UnsafeTargetError } from '../errors.js';
-import { findDeviceNumber, nodeOf } from '../lvm/device-node.js';
-import { attachStore, createStoreVolume, type OriginVolume } from '../lvm/store-volume.js';
+import type { Spawner } from '../host/spawner.js';
+import { findNode, nodeOf, whyNoNode } from '../lvm/device-node.js';
+import { describeNotActivated } from '../lvm/not-activated.js';
+import { attachStore, createStoreVolume, STORE_TAG, type OriginVolume } from '../lvm/store-volume.js';
 import type { ViewMaking } from './view-making.js';
 import { sizeForAll, type StorePlan } from '../snapback/store-plan.js';
 import { writeStore } from '../snapback/store-writer.js';
@@ -43,10 +45,9 @@ export async function makeVolumeView(
   const stamp = await target.record.stamp('its own');
   const [group = '', name = ''] = store.split('/');
   await createStoreVolume(spawner, { group, name, tag, bytes: sizeOf(material.plan, wish.spareBytes) });
-  const device = await openLocalDevice(await nodeOf(await findDeviceNumber(spawner, store)), {
-    writable: true,
-    spawner,
-  });
+  const number = await findNode(store);
+  if (number === null) throw await whyNotThere(spawner, origin, store);
+  const device = await openLocalDevice(await nodeOf(number), { writable: true, spawner });
   await writeStore(device, material, lend, about).finally(() => device.close());
   about.signal.throwIfAborted();
   const { chunkSize } = material.plan.layout;
@@ -57,6 +58,14 @@ export async function makeVolumeView(
     throw new UnsafeTargetError(wish.targetName, problem);
   }
   return `/dev/${store}`;
+}
+
+/** Of the store's volume, which is removed again: in the name of the volume that it was made for. */
+async function whyNotThere(spawner: Spawner, origin: string, store: string): Promise<UnsafeTargetError> {
+  const why = await whyNoNode(spawner, store);
+  const problem =
+    why?.isActive === false ? describeNotActivated([`@${STORE_TAG}`]) : (why?.problem ?? 'it has vanished');
+  return new UnsafeTargetError(origin, `its view needs a volume for the store, ${store}: ${problem}`);
 }
 
 /** LVM makes no snapshot's store larger than all of its origin needs. */

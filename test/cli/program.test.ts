@@ -84,7 +84,7 @@ describe('a transfer between files', () => {
       seconds: expect.any(Number) as number,
       source: at('cow'),
       target,
-      consistent: true,
+      ...{ consistent: true, quiesced: false },
       mismatches: 0,
       codec: null,
     });

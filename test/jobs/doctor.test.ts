@@ -58,9 +58,16 @@ function volumes(...paths: readonly string[]): string {
   return JSON.stringify({ report: [{ lv: rows }] });
 }
 
+/** Volume groups by their names and UUIDs. */
+function groups(...rows: readonly (readonly [string, string])[]): string {
+  const vg = rows.map(([name, uuid]) => ({ vg_name: name, vg_uuid: uuid }));
+  return JSON.stringify({ report: [{ vg }] });
+}
+
 const GOOD = {
   'lvm version': { stdout: '  LVM version:     2.03.16(2) (2022-05-18)\n' },
   lvs: { stdout: volumes('/dev/null', '/dev/zero') },
+  vgs: { stdout: groups(['vg', 'uuid-1'], ['other', 'uuid-2']) },
   lvmconfig: { stdout: 'udev_sync=1\nudev_rules=1\n' },
   'dmsetup version': { stdout: 'Library version:   1.02.185\nDriver version:    4.47.0\n' },
   'dmsetup targets': { stdout: 'snapshot         v1.16.0\nthin             v1.22.0\n' },
@@ -71,13 +78,43 @@ async function verdicts(
   role: HostRole,
   answers: Parameters<typeof programs>[0],
   self = ROOT,
-  scope: Scope = 'itself',
+  scope: Scope = 'everything',
 ) {
   const findings = await examineHost(role, self, scope, quietSurroundings(programs(answers)));
   return new Map(findings.map((finding) => [finding.check, finding]));
 }
 
 describe('a look at a host', () => {
+  it('finds volume groups of one name, and which they are', async () => {
+    const found = await verdicts('any', {
+      ...GOOD,
+      vgs: { stdout: groups(['vg', 'uuid-1'], ['vg', 'uuid-2']) },
+    });
+    expect(found.get('volume groups')).toEqual({
+      check: 'volume groups',
+      verdict: 'problem',
+      text: '2 volume groups are called vg, so LVM finds no volume by that name',
+      advice: expect.stringMatching(
+        /vgrename UUID NEWNAME; the UUIDs are uuid-1 and uuid-2\), or hide/,
+      ) as string,
+    });
+    expect((await verdicts('any', GOOD)).get('volume groups')).toMatchObject({ verdict: 'ok' });
+  });
+
+  it.each([
+    ['"vg/vm"', 'warning', /inactive.*"@lvmsync.partial", "@lvmsync.temporary", "@lvmsync.view"/],
+    ['"vg/vm","@lvmsync.temporary","@lvmsync.view"', 'warning', /add "@lvmsync.partial" to/],
+    ['"vg"', 'warning', /makes in other stays inactive/],
+    ['"vg","other"', 'ok', null],
+    ['"@lvmsync.partial","@lvmsync.temporary","@lvmsync.view"', 'ok', null],
+  ])('judges volume_list=[%s]: %s', async (list, verdict, advice) => {
+    const lvmconfig = { stdout: `volume_list=[${list}]\n` };
+    const found = (await verdicts('any', { ...GOOD, lvmconfig })).get('activation');
+    expect(found).toMatchObject({ verdict });
+    if (advice === null) expect(found?.advice).toBeNull();
+    else expect(found?.advice).toMatch(advice);
+  });
+
   it('finds nothing wrong where all is there', async () => {
     const found = await verdicts('source', GOOD);
     for (const check of ['versions', 'rights', 'lvm', 'device-mapper', 'thin tools']) {
@@ -114,7 +151,7 @@ describe('a look at a host', () => {
   ] as const)('takes LVM that this user may not ask, on a %s, for a %s', async (role, verdict) => {
     const refused = '  WARNING: Running as a non-root user. Functionality may be unavailable.\n';
     const answers = { ...GOOD, lvs: { status: 5, stderr: refused } };
-    expect((await verdicts(role, answers, NOBODY)).get('lvm')).toMatchObject({
+    expect((await verdicts(role, answers, NOBODY, 'itself')).get('lvm')).toMatchObject({
       verdict,
       text: expect.stringMatching(
         /^LVM 2\.03\.16\(2\) does not answer this user, so a volume that has snapshots/,
@@ -135,7 +172,7 @@ describe('a look at a host', () => {
 
   it('names no volume, and says nothing of runs, to who is only let in to write some', async () => {
     const lost = { ...GOOD, lvs: { stdout: volumes('/dev/no-vg/lost', '/dev/null') }, vgs: {} };
-    const own = await verdicts('target', lost);
+    const own = await verdicts('target', lost, ROOT, 'itself');
     const base = [
       'versions',
       'rights',
@@ -148,7 +185,9 @@ describe('a look at a host', () => {
     expect([...own.keys()]).toEqual(base);
     expect(JSON.stringify([...own.values()])).not.toMatch(/no-vg/);
     const broken = { ...GOOD, lvs: { status: 5, stderr: '  no-vg is not for you\n' } };
-    expect(JSON.stringify([...(await verdicts('target', broken)).values()])).not.toMatch(/no-vg/);
+    expect(JSON.stringify([...(await verdicts('target', broken, ROOT, 'itself')).values()])).not.toMatch(
+      /no-vg/,
+    );
   });
 
   it.each([
@@ -255,7 +294,12 @@ describe('between two hosts', () => {
   it.each([
     ['says nothing and ends', 'exit 0', 'TRANSPORT', /without reporting/],
     ['is not there', 'exit 127', 'FAR_SIDE', /was not found/],
-    ['says something else', 'echo hello; cat', 'FAR_SIDE', /no lvmsync doctor/],
+    [
+      'says something else',
+      'echo hello; cat',
+      'FAR_SIDE',
+      /"hello" came instead of lvmsync's first word: .*bashrc/,
+    ],
     ['reports too much', 'echo "{}"; cat', 'FAR_SIDE', /no lvmsync doctor/],
     ['tells no time', 'echo "$REPORT"; NOW=soon; ' + TIMES, 'FAR_SIDE', /no lvmsync doctor/],
     ['never ends its line', 'yes x | tr -d "\\n"', 'TRANSPORT', /a line that does not end/],

@@ -59,7 +59,12 @@ function linesThat(...lines: readonly (readonly [file: string, status: number])[
 
 async function pullBy(reach: Reach) {
   const about = { ...quietSurroundings(), stateDir: at('state') };
-  const spec = { host: { host: 'far', user: null, port: null }, snapshot: 'vg/snap', dataSource: null };
+  const spec = {
+    host: { host: 'far', user: null, port: null },
+    snapshot: 'vg/snap',
+    dataSource: null,
+    isQuiesced: false,
+  };
   const pulling = pull(spec, target, DEFAULT_POLICY, reach, { proofs: true, dryRun: false }, about);
   const outcome = await pulling.catch((error: unknown) => error);
   return { outcome, notices: about.notices };

@@ -212,8 +212,8 @@ describe('what a snapshot of 64 KiB chunks names', () => {
       await writeBytes(origin, block * BLOCK, base.subarray(block * BLOCK, (block + 1) * BLOCK));
     }
     const report = await reportOf(SNAPSHOT, target);
-    // that of block 2000 holds the new bytes: it is neither sent whole nor counted
-    expect(report).toMatchObject({ mismatches: 3 });
+    // what the first run brought is neither old nor new, as is to be expected
+    expect(report).toMatchObject({ mismatches: 0 });
     await expectEqual();
   });
 

@@ -47,6 +47,7 @@ function set(...settings: readonly string[]): void {
 }
 
 const HEALTHY = [
+  'volume groups',
   'versions',
   'rights',
   'lvm',
@@ -94,7 +95,7 @@ describe('the doctor names', () => {
       'log { prefix=" #" } report { binary_values_as_numeric=1 }',
     );
     const found = await examine({ target });
-    expectFinding(found, 'volume_list', 'warning', /volume_list="vg"/, /add the volume groups/);
+    expectFinding(found, 'activation', 'warning', /only what volume_list names: "vg"/, /to that list/);
     expectFinding(
       found,
       'auto-activation',

@@ -86,7 +86,7 @@ describe('a snapshot of an LVM volume with an odd name', () => {
       seconds: expect.any(Number) as number,
       source: `${GROUP}/snap--x.+`,
       target,
-      consistent: true,
+      ...{ consistent: true, quiesced: false },
       mismatches: 0,
       codec: null,
     });

@@ -2,7 +2,7 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { CommandError, NoSnapshotError } from '../../src/errors.js';
+import { CommandError, SnapshotError } from '../../src/errors.js';
 import type { CommandResult, Spawner } from '../../src/host/spawner.js';
 import { makeTemporarySnapshot, removeLeftOvers } from '../../src/lvm/temporary-snapshot.js';
 import { askedFor } from '../support/lvm-words.js';
@@ -16,6 +16,8 @@ class FakeGroup implements Spawner {
   readonly snapshots = new Set<string>();
   canCreate = true;
   canRemove = true;
+  /** What LVM says of whether they are active. */
+  active = 'active';
   /** Happens when all are listed, after the answer was made. */
   afterListing: () => void = () => undefined;
 
@@ -30,8 +32,8 @@ class FakeGroup implements Spawner {
         if (!this.canRemove) return answer(5, '', '  no such luck');
         return this.snapshots.delete(name) ? answer(0) : answer(5, '', NOT_FOUND);
       case 'lvs': {
-        if (name !== 'no-vg') return list(this.snapshots.has(name) ? [name] : []);
-        const listed = list([...this.snapshots]);
+        if (name !== 'no-vg') return list(this.snapshots.has(name) ? [name] : [], this.active);
+        const listed = list([...this.snapshots], this.active);
         this.afterListing();
         return listed;
       }
@@ -49,13 +51,13 @@ function answer(status: number, stdout = '', stderr = ''): Promise<CommandResult
   return Promise.resolve({ status, stdout, stderr });
 }
 
-function list(names: readonly string[]): Promise<CommandResult> {
+function list(names: readonly string[], active: string): Promise<CommandResult> {
   const rows = names.map((name) => ({
     ...{
       lv_name: name,
       vg_name: 'no-vg',
       lv_full_name: `no-vg/${name}`,
-      lv_active: 'active',
+      lv_active: active,
       lv_merging: '',
       lv_attr: 'Vwi-a-tz--',
     },
@@ -78,7 +80,7 @@ const claims = () => readdir(path.join(stateDir, 'temporary', 'no-vg'));
 /** One that is made, but has no node, fails, and goes again: here it cannot. */
 async function leaveOne(): Promise<string> {
   group.canRemove = false;
-  await expect(makeTemporarySnapshot(VOLUME, about)).rejects.toThrow(NoSnapshotError);
+  await expect(makeTemporarySnapshot(VOLUME, about)).rejects.toThrow(SnapshotError);
   group.canRemove = true;
   return [...group.snapshots].join();
 }
@@ -87,6 +89,16 @@ describe('a temporary snapshot', () => {
   it('that fails goes, with its claim, and what went wrong is said', async () => {
     await expect(makeTemporarySnapshot(VOLUME, about)).rejects.toThrow(/no node under \/dev/);
     expect([[...group.snapshots], await claims(), about.notices]).toEqual([[], [], []]);
+  });
+
+  it('that LVM makes but does not activate is told in the name of the volume that its user knows', async () => {
+    group.active = '';
+    const making = makeTemporarySnapshot(VOLUME, about);
+    await expect(making).rejects.toThrow(SnapshotError);
+    await expect(making).rejects.toThrow(
+      /^no-vg\/vol: in use, so this run reads it from a snapshot .*volume_list.*: add "@lvmsync.temporary" to that list, or make a snapshot/,
+    );
+    expect([...group.snapshots]).toEqual([]);
   });
 
   it('that LVM did not make leaves no claim', async () => {

@@ -306,7 +306,7 @@ describe('a far side that is no sender', () => {
   });
 
   it.each([
-    ['Welcome to far!\n', /stream from far: .*"Welcome to far!.*login script/],
+    ['Welcome to far!\n', /far: "Welcome to far!" came instead of lvmsync's first word: .*\.bashrc/],
     ['lvmsync PROTO[3]\n', /stream from far: .*only PROTO\[4\] can be pulled/],
   ])('says %j', async (says, message) => {
     await expect(pull(scriptedSender(Buffer.from(says)))).rejects.toThrow(message);

@@ -203,7 +203,26 @@ describe('a far side that is no receiver', () => {
 
   it('whose login script prints something is told from a receiver', async () => {
     const chatter = Buffer.concat([Buffer.from('Welcome to far!\n'), hello]);
-    await expect(run(scriptedFarSide(chatter, 0))).rejects.toThrow(/"Welcome to far!.*login script/);
+    const running = run(scriptedFarSide(chatter, 0));
+    await expect(running).rejects.toThrow(FarSideError);
+    await expect(running).rejects.toThrow(
+      /far: "Welcome to far!" came instead of lvmsync's first word: .*\.bashrc, prints it.*"ssh \S+ true" must print nothing/,
+    );
+  });
+
+  it.each([
+    ['without an end of its line', 'hello', /"hellolvmsync PROTO\[4\]" came instead/],
+    ['an empty line', '\n', /"" came instead/],
+    [
+      'letters of many bytes, and what plays with a terminal',
+      'zurück\x1b[2J\n',
+      /"zurück\\x1b\[2J" came instead/,
+    ],
+    ['a line that does not end', 'x'.repeat(500), /"x{64}" came instead/],
+    ['a line of the protocol, once more', 'lvmsync PROTO[4]\n', /frame number at byte/],
+  ])('which prints %s is never taken for one', async (_, printed, message) => {
+    const far = scriptedFarSide(Buffer.concat([Buffer.from(printed), hello]), 0);
+    await expect(run(far)).rejects.toThrow(message);
   });
 
   it('reports success too early', async () => {

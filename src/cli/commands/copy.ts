@@ -15,6 +15,7 @@ import {
   rshOption,
   sudoOption,
 } from './reach.js';
+import { isQuiesced, quiescedOption } from './source.js';
 import { debugOption, jsonOption, quietOption, verboseOption, verbosityOf } from './talk.js';
 import { bwlimitOption, codecOption, compressOption, trafficOf } from './traffic.js';
 
@@ -22,7 +23,7 @@ const HELP_AFTER = `
 Words:
   SOURCE    a snapshot, classic or thin, a volume, partition or image file of
             this host: vg/lv, /dev/vg/lv, FILE
-  TARGET    the block device or image file that is overwritten
+  TARGET    the volume (vg/lv), block device or image file that is overwritten
   HOST      [user@]host; with a port, ssh://user@host:port/dev/… for all of it
 
 Examples:
@@ -49,6 +50,7 @@ export function copyCommand(context: Context) {
     .addOption(codecOption())
     .addOption(bwlimitOption())
     .addOption(retryOption())
+    .addOption(quiescedOption())
     .addOption(stateDirOption())
     .addOption(dryRunOption())
     .addOption(jsonOption())
@@ -74,6 +76,7 @@ export function copyCommand(context: Context) {
         reachOf(options, context),
         { proofs: false, dryRun, ...trafficOf(options, false) },
         context.surroundings(verbosityOf(options)),
+        isQuiesced(options),
       );
       sayTransferred(summary, target, options, context, 'copy');
     });

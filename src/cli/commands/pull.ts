@@ -22,7 +22,15 @@ import {
   rshOption,
   sudoOption,
 } from './reach.js';
-import { blockSizeOption, dataSourceOption, liveOption, oldBytesOf, wholeChunksOption } from './source.js';
+import {
+  blockSizeOption,
+  dataSourceOption,
+  isQuiesced,
+  liveOption,
+  oldBytesOf,
+  quiescedOption,
+  wholeChunksOption,
+} from './source.js';
 import { debugOption, jsonOption, quietOption, verboseOption, verbosityOf } from './talk.js';
 import { bwlimitOption, codecOption, compressOption, trafficOf } from './traffic.js';
 
@@ -32,8 +40,8 @@ Words:
             ssh://user@host:port/dev/… for all of it
   SNAPSHOT  a classic snapshot of HOST, made before the changes: vg/lv,
             /dev/vg/lv, /dev/mapper/…
-  TARGET    the block device or image file of this host to write, which must
-            hold what SNAPSHOT froze
+  TARGET    the volume (vg/lv), block device or image file of this host to
+            write, which must hold what SNAPSHOT froze
 
 Example, on the backup host:
   lvmsync pull vmhost:vg/vm-base /dev/vg/vm --data-source vg/vm-new`;
@@ -59,6 +67,7 @@ export function pullCommand(context: Context) {
     .addOption(blockSizeOption())
     .addOption(wholeChunksOption())
     .addOption(liveOption())
+    .addOption(quiescedOption())
     .addOption(forceOption())
     .addOption(onBaseMismatchOption())
     .addOption(noJournalOption())
@@ -70,7 +79,8 @@ export function pullCommand(context: Context) {
     .addOption(quietOption())
     .addHelpText('after', HELP_AFTER)
     .action(async (from, target, options) => {
-      const spec = { ...remoteSnapshot(from), dataSource: options.dataSource ?? null };
+      const data = { dataSource: options.dataSource ?? null, isQuiesced: isQuiesced(options) };
+      const spec = { ...remoteSnapshot(from), ...data };
       refuseHost(target);
       const summary = await pull(
         spec,

@@ -5,7 +5,13 @@ import type { Context } from '../context.js';
 import { exitCodeOf, SUCCESS } from '../exit-code.js';
 import { dryRunOption } from './policy.js';
 import { bwlimitOption, codecOption, trafficOf } from './traffic.js';
-import { blockSizeOption, dataSourceOption, oldBytesOf, wholeChunksOption } from './source.js';
+import {
+  blockSizeOption,
+  dataSourceOption,
+  oldBytesOf,
+  quiescedOption,
+  wholeChunksOption,
+} from './source.js';
 
 /** The far side of a pull, which the receiver starts: the stream out on stdout, replies in on stdin. */
 export function sendCommand(context: Context, exitWith: (status: number) => void) {
@@ -16,15 +22,20 @@ export function sendCommand(context: Context, exitWith: (status: number) => void
     .addOption(dataSourceOption())
     .addOption(blockSizeOption())
     .addOption(wholeChunksOption())
+    .addOption(quiescedOption())
     .addOption(dryRunOption())
     .addOption(codecOption())
     .addOption(bwlimitOption())
-    .action(async (name, { dataSource, wholeChunks, blockSize, dryRun, ...traffic }) => {
+    .action(async (name, { dataSource, quiesced, wholeChunks, blockSize, dryRun, ...traffic }) => {
       const line = {
         input: context.input('the receiver'),
         output: sinkFrom(context.stdout, 'the receiver'),
       };
-      const spec = { kind: 'snapshot', name, ...(dataSource === undefined ? {} : { dataSource }) } as const;
+      const data = {
+        ...(dataSource === undefined ? {} : { dataSource }),
+        ...(quiesced === undefined ? {} : { quiesced }),
+      };
+      const spec = { kind: 'snapshot', name, ...data } as const;
       const old = oldBytesOf({ wholeChunks, blockSize });
       const how = { ...old, dryRun: dryRun === true, ...trafficOf(traffic, false) };
       const { error, told } = await sendPulled(line, spec, how, context.surroundings('normal'));

@@ -20,6 +20,23 @@ export const blockSizeOption = () =>
 export const liveOption = () =>
   new Option('--live', 'read a volume in use, knowing that TARGET will hold no single moment’s state');
 
+export const quiescedOption = () =>
+  new Option('--quiesced', 'vouch that a volume in use is at rest: file system frozen, or machine paused');
+
+/** What is said of a volume in use that is read, as parsed. */
+export interface InUseOptions {
+  readonly live?: true | undefined;
+  readonly quiesced?: true | undefined;
+}
+
+/** Whether the user vouches that nobody writes. Throws UsageError where it is also said that somebody may. */
+export function isQuiesced({ live, quiesced }: InUseOptions): boolean {
+  if (quiesced === true && live === true) {
+    throw new UsageError('--quiesced says that nobody writes, --live that somebody may: take one of them');
+  }
+  return quiesced === true;
+}
+
 /** How old bytes are used, as parsed. */
 export interface OldBytesOptions {
   readonly wholeChunks?: true | undefined;

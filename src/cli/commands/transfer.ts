@@ -31,9 +31,12 @@ import {
   blockSizeOption,
   dataSourceOption,
   givenOldBytes,
+  isQuiesced,
   liveOption,
   oldBytesOf,
+  quiescedOption,
   wholeChunksOption,
+  type InUseOptions,
   type OldBytesOptions,
 } from './source.js';
 import {
@@ -66,8 +69,8 @@ const HELP_AFTER = `
 Words:
   SNAPSHOT  a classic or thin snapshot, made before the changes: vg/lv,
             /dev/vg/lv, /dev/mapper/…
-  TARGET    the block device or image file to write, which must hold what
-            SNAPSHOT froze; with --scan, whatever it holds
+  TARGET    the volume (vg/lv), block device or image file to write, which
+            must hold what SNAPSHOT froze; with --scan, whatever it holds
   DEVICE    a snapshot, volume, partition or image file of this host
   HOST      [user@]host; with a port, ssh://user@host:port/dev/… for all of it
 
@@ -122,6 +125,7 @@ export function transferCommand(context: Context) {
     .addOption(blockSizeOption())
     .addOption(wholeChunksOption())
     .addOption(liveOption())
+    .addOption(quiescedOption())
     .addOption(forceOption())
     .addOption(onBaseMismatchOption())
     .addOption(noJournalOption())
@@ -142,10 +146,10 @@ export function transferCommand(context: Context) {
 }
 
 /** The options as parsed; both forms share them. */
-interface TransferOptions extends PolicyOptions, ReachOptions, TalkOptions, TrafficOptions, OldBytesOptions {
+interface TransferOptions
+  extends PolicyOptions, ReachOptions, TalkOptions, TrafficOptions, OldBytesOptions, InUseOptions {
   readonly apply?: string | undefined;
   readonly server?: true | undefined;
-  readonly live?: true | undefined;
   readonly dataSource?: string | undefined;
   readonly stdout?: true | undefined;
   readonly cow?: string | undefined;
@@ -156,7 +160,7 @@ interface TransferOptions extends PolicyOptions, ReachOptions, TalkOptions, Traf
 }
 
 async function runApply(words: readonly string[], options: TransferOptions, context: Context): Promise<void> {
-  const { dataSource, stdout, cow, origin, live } = options;
+  const { dataSource, stdout, cow, origin, live, quiesced } = options;
   refuseBeside('--apply', {
     '--data-source': dataSource,
     '--stdout': stdout,
@@ -166,7 +170,7 @@ async function runApply(words: readonly string[], options: TransferOptions, cont
     '--origin': origin,
     '--scan': options.scan,
     ...givenOldBytes(options),
-    '--live': live,
+    ...{ '--live': live, '--quiesced': quiesced },
   });
   const [target, ...more] = words;
   if (target === undefined) throw new UsageError('--apply needs a TARGET: a block device or an image file');
@@ -187,7 +191,9 @@ async function runTransfer(
   options: TransferOptions,
   context: Context,
 ): Promise<void> {
-  const { spec, rest } = takeSource(words, options);
+  const { spec: source, rest } = takeSource(words, options);
+  const spec =
+    isQuiesced(options) && source.kind === 'snapshot' ? { ...source, quiesced: true as const } : source;
   const protocol: Protocol = options.protocol === '3' ? 3 : 4;
   const destination = destinationOf(rest, options, context);
   if (protocol === 3) {
@@ -239,6 +245,7 @@ async function runScan(
     reachOf(options, context),
     { proofs: true, dryRun: options.dryRun === true, ...trafficOf(options, false) },
     context.surroundings(verbosityOf(options)),
+    isQuiesced(options),
   );
   sayTransferred(summary, words[0] ?? '', options, context, 'scan');
 }

@@ -154,7 +154,18 @@ function describeClientError(error: Error & { level?: string }): string {
       '~/.ssh/config'
     );
   }
+  if (/no matching/i.test(error.message)) return `${describeOffer(error.message)}; ${OPENSSH}`;
   return `the ssh connection failed: ${error.message}`;
+}
+
+const OPENSSH = '"--rsh ssh" goes through OpenSSH\'s own client, which may know them';
+
+/** What a server offers has nothing in common with what ssh2 knows, in ssh2's words. */
+function describeOffer(message: string): string {
+  if (/key exchange/i.test(message)) {
+    return 'it offers only key exchanges that the built-in ssh does not know, such as post-quantum ones';
+  }
+  return `it offers only algorithms that the built-in ssh does not know (${message})`;
 }
 
 /** Where a proxy stands before the host, its own last words are the better reason. */

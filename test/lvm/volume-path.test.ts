@@ -1,0 +1,117 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CommandError, DeviceError, UnsafeTargetError } from '../../src/errors.js';
+import type { CommandResult, Spawner } from '../../src/host/spawner.js';
+import { explainNoTarget, findVolumePath } from '../../src/lvm/volume-path.js';
+import { openReadOnly, openTarget } from '../../src/target/open-target.js';
+import { AllowedTargets } from '../../src/target/allowed-targets.js';
+import { quietSurroundings } from '../support/surroundings.js';
+
+const before = process.cwd();
+let folder = '';
+beforeAll(() => {
+  folder = mkdtempSync(path.join(tmpdir(), 'volume-path-'));
+  process.chdir(folder);
+  mkdirSync('vg');
+  writeFileSync('vg/lv', 'a file');
+});
+afterAll(() => {
+  process.chdir(before);
+  rmSync(folder, { recursive: true });
+});
+
+/** An LVM that answers like this, or that cannot be asked. */
+function lvm(answer: Partial<CommandResult> | CommandError): Spawner & { asked: number } {
+  const spawner = {
+    asked: 0,
+    run: () => {
+      spawner.asked += 1;
+      if (answer instanceof CommandError) return Promise.reject(answer);
+      return Promise.resolve({ status: 0, stdout: '', stderr: '', ...answer });
+    },
+    start: () => {
+      throw new Error('nothing is started here');
+    },
+  };
+  return spawner;
+}
+
+const inactive = {
+  stdout: JSON.stringify({
+    report: [{ lv: [{ lv_full_name: 'vg/off', lv_active: '', lv_merging: '', lv_attr: '-wi-------' }] }],
+  }),
+};
+const missing = new DeviceError(
+  'vg/off',
+  'stat',
+  null,
+  Object.assign(new Error('ENOENT: gone'), { code: 'ENOENT' }),
+);
+
+describe('the path of VG/LV', () => {
+  it('is that of a file which exists, else of a device which does, else it stays a name', async () => {
+    expect(await findVolumePath('vg/lv')).toBe('vg/lv');
+    // no volume group, but of the same form
+    expect(await findVolumePath('pts/ptmx')).toBe('/dev/pts/ptmx');
+    for (const name of ['vg/nix', 'nix', './pts/ptmx', '/pts/ptmx', 'a/pts/ptmx']) {
+      expect(await findVolumePath(name)).toBe(name);
+    }
+  });
+});
+
+describe('a target that is not there', () => {
+  it('is an inactive volume, where LVM says so', async () => {
+    const explained = await explainNoTarget(lvm(inactive), 'vg/off', missing);
+    expect(explained).toBeInstanceOf(UnsafeTargetError);
+    expect(explained).toMatchObject({
+      message: 'vg/off: inactive: activate it first (lvchange -ay -K vg/off)',
+    });
+  });
+
+  it('is what it was said to be, where LVM knows none, or is not installed', async () => {
+    const none = lvm({ stdout: '{"report": [{"lv": []}]}' });
+    expect(await explainNoTarget(none, 'vg/off', missing)).toBe(missing);
+    const noLvm = new CommandError(['lvs'], null, '', 'not installed', {
+      ...{ mayNotAsk: true, cause: Object.assign(new Error('x'), { code: 'ENOENT' }) },
+    });
+    expect(await explainNoTarget(lvm(noLvm), 'vg/off', missing)).toBe(missing);
+  });
+
+  it('may be one, where LVM may not be asked; where LVM fails, that is said', async () => {
+    const denied = lvm({ status: 5, stderr: '  WARNING: Running as a non-root user.' });
+    const explained = await explainNoTarget(denied, 'vg/off', missing);
+    expect(explained).toBeInstanceOf(DeviceError);
+    expect(explained).toMatchObject({
+      message: expect.stringMatching(
+        /vg\/off: .*not there, or an inactive volume.*run lvmsync as root/,
+      ) as string,
+    });
+    const failing = await explainNoTarget(lvm({ status: 5, stderr: 'lock failed' }), 'vg/off', missing);
+    expect(failing).toMatchObject({ code: 'COMMAND' });
+  });
+
+  it('is nothing that LVM is asked about where it has another fault, or a name that is none of LVM’s', async () => {
+    const spawner = lvm(inactive);
+    const other = new DeviceError('vg/off', 'open', null, 'EIO');
+    expect(await explainNoTarget(spawner, 'vg/off', other)).toBe(other);
+    expect(await explainNoTarget(spawner, '/srv/off.img', missing)).toBe(missing);
+    expect(spawner.asked).toBe(0);
+  });
+});
+
+it('who may open some targets only learns nothing of a name: LVM is not asked, and nothing is resolved', async () => {
+  const spawner = lvm(inactive);
+  const about = quietSurroundings(spawner);
+  const allowed = AllowedTargets.of(['/srv/none/*']);
+  const opening = { stateDir: path.join(folder, 'state'), what: 'a test', sources: [], allowed };
+  for (const name of ['vg/off', 'vg/lv', 'pts/ptmx']) {
+    const message = `${name}: not among the targets that this receiver allows`;
+    await expect(openTarget(name, opening, about)).rejects.toThrow(
+      new UnsafeTargetError(name, message.slice(name.length + 2)),
+    );
+    await expect(openReadOnly(name, allowed, about)).rejects.toThrow(message);
+  }
+  expect(spawner.asked).toBe(0);
+});
