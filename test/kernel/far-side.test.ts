@@ -87,6 +87,7 @@ describe('the doctor, of two good hosts,', () => {
       'rights ok',
       'lvm ok',
       'device nodes ok',
+      'volume groups ok',
       // The guest's LVM is told not to watch its snapshots.
       'monitoring warning',
       'device-mapper ok',
