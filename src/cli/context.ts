@@ -13,6 +13,9 @@ import { standardOutput, type Output } from './standard-output.js';
 import { openTerminalPrompter } from './terminal-prompter.js';
 import { terminalProgress, type Verbosity } from './terminal.js';
 
+/** Root's state directory. */
+const SYSTEMS = '/var/lib/lvmsync';
+
 /** The process as a command sees it. */
 export interface Context {
   /** Standard input; the name says in errors who was read from. */
@@ -50,6 +53,7 @@ export function processContext(signal: AbortSignal, leaving: AbortSignal): Conte
       user: userInfo().username,
       isRoot: process.geteuid?.() === 0,
       udev: (process.env['DM_DISABLE_UDEV'] ?? '') !== '' ? 'off' : isUdevListening() ? 'listens' : 'absent',
+      otherStateDirs: usualStateDirs(process.env, homedir()),
     }),
     surroundings: (verbosity) => ({
       spawner: new ProcessSpawner(process.env, {
@@ -81,11 +85,28 @@ function sshSettings(batch: boolean, signal: AbortSignal): SshSettings {
   };
 }
 
+/** All places that are somebody's usual one, with this environment or without it. */
+function usualStateDirs(environment: NodeJS.ProcessEnv, home: string): string[] {
+  const withoutXdg = { ...environment, XDG_STATE_HOME: undefined };
+  return [
+    ...new Set([
+      defaultStateDir(environment, home),
+      defaultStateDir(withoutXdg, home),
+      SYSTEMS,
+      inHome(home),
+    ]),
+  ];
+}
+
+function inHome(home: string): string {
+  return join(home, '.local', 'state', 'lvmsync');
+}
+
 /** The system's for root, else the user's own: https://specifications.freedesktop.org/basedir-spec/ */
 function defaultStateDir(environment: NodeJS.ProcessEnv, home: string): string {
   const own = environment['XDG_STATE_HOME'];
   if (own !== undefined && isAbsolute(own)) return join(own, 'lvmsync');
-  return process.geteuid?.() === 0 ? '/var/lib/lvmsync' : join(home, '.local', 'state', 'lvmsync');
+  return process.geteuid?.() === 0 ? SYSTEMS : inHome(home);
 }
 
 function readVersion(): string {

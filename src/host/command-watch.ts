@@ -25,6 +25,8 @@ export interface WatchedCommand {
   readonly name: string;
   readonly pid: number;
   readonly kind: WatchedKind;
+  /** So long a question may take; Infinity where the limits for what it waits for are all that there is. */
+  readonly patienceMs: number;
   /** Asks it to end. LVM heeds this while it waits for a lock, and puts it off while it changes anything. */
   end(): void;
   /** Tells those who wait for udev by this cookie that it has done its part. */
@@ -60,6 +62,8 @@ export class CommandWatch {
 
   private readonly interrupted: Promise<never>;
   private interrupt: (reason: Error) => void = () => undefined;
+  private readonly abandoned: Promise<null>;
+  private abandon: () => void = () => undefined;
   private readonly startedAt = performance.now();
   private readonly startTime = Date.now();
   private abortedAt: number | null = null;
@@ -77,13 +81,21 @@ export class CommandWatch {
     this.isCleanUp = about.signal.aborted;
     this.interrupted = new Promise((_resolve, reject) => (this.interrupt = reject));
     this.interrupted.catch(() => undefined);
+    this.abandoned = new Promise((resolve) => {
+      this.abandon = () => {
+        resolve(null);
+      };
+    });
     this.timer = setInterval(() => void this.look(), LOOK_EVERY_MS);
   }
 
-  /** The command's end; throws the interruption that made it give up, and does not wait for a question's end then. */
-  async race<T>(ended: Promise<T>): Promise<T> {
+  /**
+   * The command's end; throws the interruption that made it give up, and does not wait for a question's end then. Null
+   * of a question that took longer than whoever asked it has patience.
+   */
+  async race<T>(ended: Promise<T>): Promise<T | null> {
     try {
-      const outcome = await Promise.race([ended, this.interrupted]);
+      const outcome = await Promise.race([ended, this.interrupted, this.abandoned]);
       const wasInterrupted = this.gaveUp !== null && !this.isCleanUp && this.about.signal.aborted;
       if (wasInterrupted) throw this.about.signal.reason as Error;
       return outcome;
@@ -113,8 +125,16 @@ export class CommandWatch {
       return;
     }
     const ranFor = now - this.startedAt;
-    if (!isUrgent && ranFor < TELL_AFTER_MS) return;
+    const isTooLate = ranFor >= this.command.patienceMs;
+    if (!isUrgent && !isTooLate && ranFor < TELL_AFTER_MS) return;
     const wait = await this.findWait();
+    if (isTooLate) {
+      this.gaveUp = wait?.gaveUp ?? `no answer within ${this.command.patienceMs / 1000} s`;
+      this.command.end();
+      // What the kernel keeps, as on a suspended device, does not heed even that.
+      this.abandon();
+      return;
+    }
     if (wait === null) {
       this.judgeSlow(ranFor);
       return;

@@ -44,6 +44,12 @@ export function findLockWait(pid: number): LockWait | null {
   return { path, holders: holders.map(describeProcess) };
 }
 
+/** Whether anyone has a lock on the file with this inode, as far as this process namespace shows. Takes none. */
+export function isFileLocked(inode: number): boolean {
+  const lines = parseLocks(attempt(() => readFileSync('/proc/locks', 'latin1')) ?? '');
+  return lines.some((each) => !each.isWaiting && Number(each.file.split(':')[2]) === inode);
+}
+
 /** Takes /proc/locks apart: https://docs.kernel.org/filesystems/proc.html, "/proc/locks". */
 export function parseLocks(text: string): LockLine[] {
   return text.split('\n').flatMap((line) => {

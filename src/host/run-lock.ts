@@ -4,6 +4,7 @@ import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DeviceError, isErrno, LockedError } from '../errors.js';
 import { makePrivateFolder } from './durable-file.js';
+import { isFileLocked } from './file-locks.js';
 import { askToGiveWay, forgetAsking } from './succession.js';
 import { tryToLock, type LockKind } from './system-calls.js';
 
@@ -104,6 +105,24 @@ export async function shareLockFile(path: string, subject: string): Promise<RunL
   await file.close();
   if (isShared === null) return null;
   throw lockedBy(subject, holder.words || JUST_BEGUN, path);
+}
+
+/** A lock of `lockFile`, as it looks from outside. */
+export interface SeenLock {
+  readonly isHeld: boolean;
+  /** Who holds it, or held it when it was killed; empty where the file names nobody. */
+  readonly words: string;
+}
+
+/** Looks at a lock of `lockFile` without taking it; null where there is none, or none that we may look at. */
+export async function lookAtLock(path: string): Promise<SeenLock | null> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW).catch(() => null);
+  if (file === null) return null;
+  try {
+    return { isHeld: isFileLocked((await file.stat()).ino), words: (await readHolder(file)).words };
+  } finally {
+    await file.close();
+  }
 }
 
 function lockedBy(subject: string, holder: string, path: string): LockedError {

@@ -17,6 +17,8 @@ export interface RunOptions {
   readonly environment?: NodeJS.ProcessEnv;
   /** One of LVM's or device-mapper's: what it waits for is told, and it does not wait without end. */
   readonly watch?: WatchedKind;
+  /** So long a question that is watched may take; then it is given up, and its end not waited for. Milliseconds. */
+  readonly patienceMs?: number;
 }
 
 /** A started program whose three streams are pipes. */
@@ -94,7 +96,7 @@ export class ProcessSpawner implements Spawner {
       });
       child.once('close', resolve);
     });
-    const watch = this.watch(command, child, options.watch);
+    const watch = this.watch(command, child, options);
     const status = await (watch === null ? ended : this.orLeave(child, watch.race(ended)));
     const result = {
       stdout: Buffer.concat(stdout).toString(),
@@ -116,7 +118,11 @@ export class ProcessSpawner implements Spawner {
     }
   }
 
-  private watch(name: string, child: ChildProcess, kind: WatchedKind | undefined): CommandWatch | null {
+  private watch(
+    name: string,
+    child: ChildProcess,
+    { watch: kind, patienceMs = Infinity }: RunOptions,
+  ): CommandWatch | null {
     const { pid } = child;
     if (kind === undefined || pid === undefined) return null;
     const completeCookie = async (cookie: string) => {
@@ -125,6 +131,7 @@ export class ProcessSpawner implements Spawner {
         this.about.tell(describeCause(error));
       });
     };
-    return new CommandWatch({ name, pid, kind, end: () => child.kill(), completeCookie }, this.about);
+    const end = () => child.kill();
+    return new CommandWatch({ name, pid, kind, patienceMs, end, completeCookie }, this.about);
   }
 }

@@ -7,7 +7,7 @@ import type { ReceiverLine } from '../session/receiver.js';
 import { DEFAULT_PATIENCE, within, type FarSide } from '../session/sender.js';
 import { farChatter } from '../transport/far-chatter.js';
 import type { Destination } from '../transport/target-spec.js';
-import { examineHost, type HostSelf } from './examine-host.js';
+import { examineHost, type HostRole, type HostSelf, type Scope } from './examine-host.js';
 import { startFarSide, type Reach } from './far-side.js';
 import { findingSchema, ok, problem, warning, type Finding } from './finding.js';
 
@@ -20,13 +20,16 @@ const MOST_LINE = 64 * 1024;
 /** What is shown of a line that is no answer. Characters. */
 const MOST_SHOWN = 64;
 
+/** Left-overs may be many. */
+const MOST_FINDINGS = 1000;
+
 const text = v.pipe(v.string(), v.maxLength(4096));
 const hostSchema = v.object({
   hostname: text,
   version: text,
   user: text,
   program: text,
-  findings: v.pipe(v.array(findingSchema), v.maxLength(64)),
+  findings: v.pipe(v.array(findingSchema), v.maxLength(MOST_FINDINGS)),
 });
 
 /** What a host says of itself. */
@@ -49,7 +52,7 @@ export async function examineBoth(
   self: HostSelf,
   about: Surroundings,
 ): Promise<DoctorReport> {
-  const here = await reportHost(destination === null ? 'any' : 'source', self, about);
+  const here = await reportHost(destination === null ? 'any' : 'source', self, 'everything', about);
   const far =
     destination === null
       ? { report: null, between: [], problem: null }
@@ -65,9 +68,14 @@ export async function examineBoth(
 }
 
 /** Is the far side of a doctor: a line about this host, then the time for each line that comes. */
-export async function answerDoctor(line: ReceiverLine, self: HostSelf, about: Surroundings): Promise<void> {
+export async function answerDoctor(
+  line: ReceiverLine,
+  self: HostSelf,
+  scope: Scope,
+  about: Surroundings,
+): Promise<void> {
   const say = (value: unknown) => line.output.write(Buffer.from(`${JSON.stringify(value)}\n`));
-  await say(await reportHost('target', self, about));
+  await say(await reportHost('target', self, scope, about));
   for await (const question of linesOf(line.input)) {
     if (question !== '') throw new TransportError('a doctor is asked for nothing but the time');
     await say(about.now().getTime());
@@ -76,13 +84,14 @@ export async function answerDoctor(line: ReceiverLine, self: HostSelf, about: Su
 }
 
 async function reportHost(
-  role: Parameters<typeof examineHost>[0],
+  role: HostRole,
   self: HostSelf,
+  scope: Scope,
   about: Surroundings,
 ): Promise<HostReport> {
   const { hostname, version } = about;
   const { user, program } = self;
-  return { hostname, version, user, program, findings: await examineHost(role, self, about) };
+  return { hostname, version, user, program, findings: await examineHost(role, self, scope, about) };
 }
 
 interface FarReport {

@@ -2,13 +2,20 @@ import { constants } from 'node:fs';
 import { access, readdir } from 'node:fs/promises';
 import { release } from 'node:os';
 import { CommandError } from '../errors.js';
-import type { CommandResult } from '../host/spawner.js';
+import type { CommandResult, Spawner } from '../host/spawner.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { UDEV_ADVICE } from '../host/udev.js';
-import { listAllVolumes, type LvsRow } from '../lvm/lvs.js';
-import { askLvm } from '../lvm/run-lvm.js';
 import { ASK_THIN_DELTA, judgeThinDelta, WITHOUT_THIN_DELTA } from '../lvm/thin-tools.js';
 import { sudoersLine } from '../transport/far-exit.js';
+import { within } from '../session/sender.js';
+import { examineDevices } from './examine-devices.js';
+import { examineLeftOvers, examineOtherStateDirs, examineOurVolumes } from './examine-left-overs.js';
+import {
+  examineGroups,
+  examineNodes,
+  readVolumes,
+  type UdevPresence,
+  type VolumeRow,
+} from './examine-groups.js';
 import { examineVolumes } from './examine-lvm.js';
 import { examineStateDir } from './examine-state-dir.js';
 import { ok, problem, warning, type Finding } from './finding.js';
@@ -24,23 +31,56 @@ export interface HostSelf {
   readonly program: string;
   readonly user: string;
   readonly isRoot: boolean;
-  /** Whether udevd listens here; 'off' where LVM is told by its environment to do without. */
-  readonly udev: 'listens' | 'absent' | 'off';
+  readonly udev: UdevPresence;
+  /** Where this user's runs would have left their state with another environment: as root, under cron. */
+  readonly otherStateDirs: readonly string[];
 }
 
+/** All that can be said of a host; or nothing that names volumes and runs, for whoever is only let in to write some. */
+export type Scope = 'everything' | 'itself';
+
+/** So long each program, and each look at devices and folders, may take. Milliseconds. */
+const PATIENCE_MS = 5000;
 /** The oldest Node that this program runs on. */
 const LEAST_NODE = [20, 19] as const;
 
-/** Looks at this host with the eyes of a transfer. Changes nothing. */
-export async function examineHost(role: HostRole, self: HostSelf, about: Surroundings): Promise<Finding[]> {
+/**
+ * Looks at this host with the eyes of a transfer. Changes nothing, and waits for nothing: what does not answer within
+ * seconds is a finding.
+ */
+export async function examineHost(
+  role: HostRole,
+  self: HostSelf,
+  scope: Scope,
+  surroundings: Surroundings,
+): Promise<Finding[]> {
+  const about = { ...surroundings, spawner: impatient(surroundings.spawner) };
+  const lvm = await examineLvm(role, self, scope, about);
   return [
     examineVersions(self, about),
     await examineRights(role, self, about),
-    ...(await examineLvm(role, self, about)),
+    ...lvm.findings,
     await examineDeviceMapper(role, about),
+    ...(scope === 'itself' ? [] : await orSlow('devices', examineDevices())),
     await examineThinTools(role, about),
-    await examineStateDir(about.stateDir),
+    ...(await orSlow('state directory', examineStateDir(about.stateDir))),
+    ...(scope === 'itself' ? [] : await orSlow('left over', examineEarlierRuns(self, lvm.volumes, about))),
   ];
+}
+
+/** Asks the same programs, and gives each of them up after some seconds. */
+function impatient(spawner: Spawner): Spawner {
+  return {
+    run: (argv, options) => spawner.run(argv, { watch: 'question', ...options, patienceMs: PATIENCE_MS }),
+    start: (argv) => spawner.start(argv),
+  };
+}
+
+/** What a look found, or that it did not end in time: a disk or a file server that does not answer. */
+async function orSlow(check: string, look: Promise<Finding[]>): Promise<Finding[]> {
+  const found = await within(PATIENCE_MS, look);
+  const text = `nothing answers within ${PATIENCE_MS / 1000} s: a disk or a file server hangs`;
+  return found ?? [problem(check, text, 'look at "dmesg"')];
 }
 
 function examineVersions({ node, program }: HostSelf, { version }: Surroundings): Finding {
@@ -91,48 +131,58 @@ function lacking(role: HostRole, check: string, text: string, advice: string): F
     : warning(check, `${text}; a source needs it`, advice);
 }
 
-async function examineLvm(role: HostRole, self: HostSelf, about: Surroundings): Promise<Finding[]> {
+/** What LVM says, and the volumes that it shows. */
+interface LvmLook {
+  readonly findings: readonly Finding[];
+  readonly volumes: readonly VolumeRow[];
+}
+
+async function examineLvm(
+  role: HostRole,
+  self: HostSelf,
+  scope: Scope,
+  about: Surroundings,
+): Promise<LvmLook> {
   const version = await tryCommand(about, ['lvm', 'version']);
-  if (version === null) return [lacking(role, 'lvm', 'lvm2 is not installed', 'install lvm2')];
+  if (version === null)
+    return { findings: [lacking(role, 'lvm', 'lvm2 is not installed', 'install lvm2')], volumes: [] };
   const name = `LVM ${/LVM version:\s*(\S+)/.exec(version.stdout)?.[1] ?? '(no version told)'}`;
   try {
-    const volumes = await listAllVolumes(about.spawner, ['lv_path', 'lv_active']);
+    const volumes = await readVolumes(about);
     const known = ok('lvm', `${name}, which knows ${volumes.length} logical volumes`);
-    return [known, ...(await examineVolumes(about)), await examineNodes(self, volumes, about)];
+    const nodes = await examineNodes(self.udev, volumes, scope === 'everything', about);
+    const groups =
+      scope === 'itself' ? [] : [...(await examineVolumes(about)), ...(await examineGroups(volumes, about))];
+    return { findings: [known, nodes, ...groups], volumes };
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
-    const text = `${name} does not answer (${error.message})`;
-    return [lacking(role, 'lvm', text, 'be root; look at what "lvs" says')];
+    const said = scope === 'itself' ? '' : ` (${error.message})`;
+    return { findings: [describeSilence(role, name, said, error.mayNotAsk)], volumes: [] };
   }
 }
 
-/** Who makes the nodes of LVM's devices, and whether they are there. Throws CommandError. */
-async function examineNodes(
-  { udev }: HostSelf,
-  volumes: readonly LvsRow<'lv_path' | 'lv_active'>[],
+/** An LVM that is there and does not answer: unknown, which is not no. */
+function describeSilence(role: HostRole, name: string, said: string, mayNotAsk: boolean): Finding {
+  if (mayNotAsk) {
+    const text = `${name} does not answer this user${said}, so a volume that has snapshots or lies in a thin pool is refused as a target`;
+    const advice = 'be root (on the far side: --sudo)';
+    return role === 'source' ? problem('lvm', text, advice) : warning('lvm', text, advice);
+  }
+  const text = `${name} does not answer${said}, so its volumes are refused as targets`;
+  return problem('lvm', text, 'be root; look at what "lvs" says');
+}
+
+/** What earlier runs left in LVM, and in state directories: the one that is used, and others of this user. */
+async function examineEarlierRuns(
+  { otherStateDirs }: HostSelf,
+  volumes: readonly VolumeRow[],
   about: Surroundings,
-): Promise<Finding> {
-  const check = 'device nodes';
-  const active = volumes.filter((each) => each.lv_active !== '' && each.lv_path !== '');
-  const missing: string[] = [];
-  for (const { lv_path: path } of active) if (!(await isThere(path))) missing.push(path);
-  const settings = ['activation/udev_sync', 'activation/udev_rules'] as const;
-  const { stdout } = await askLvm(about.spawner, ['lvmconfig', '--type', 'full', ...settings]);
-  const isLeftToUdev = udev !== 'off' && /udev_(sync|rules)=1/.test(stdout);
-  const who = isLeftToUdev ? 'LVM leaves them to udev' : 'LVM makes them itself';
-  if (missing.length > 0) {
-    const text = `${missing.length} of ${active.length} active volumes have none, such as ${missing[0] ?? ''}; ${who}`;
-    return problem(check, text, UDEV_ADVICE);
-  }
-  if (!isLeftToUdev || udev === 'listens') return ok(check, who);
-  return warning(check, `${who}, which does not run here: new volumes will have none`, UDEV_ADVICE);
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return await access(path).then(
-    () => true,
-    () => false,
-  );
+): Promise<Finding[]> {
+  return [
+    ...(await examineOurVolumes(volumes, about.stateDir)),
+    ...(await examineLeftOvers(volumes, { stateDir: about.stateDir, isUsual: true }, about)),
+    ...(await examineOtherStateDirs(otherStateDirs, volumes, about)),
+  ];
 }
 
 async function examineDeviceMapper(role: HostRole, about: Surroundings): Promise<Finding> {

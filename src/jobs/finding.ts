@@ -23,3 +23,12 @@ export function warning(check: string, text: string, advice: string): Finding {
 export function problem(check: string, text: string, advice: string): Finding {
   return { check, verdict: 'problem', text, advice };
 }
+
+/** As many names as a line bears. */
+const MOST_NAMES = 5;
+
+/** Names in a sentence, of many the first ones and how many more there are. */
+export function listNames(names: readonly string[]): string {
+  const shown = names.slice(0, MOST_NAMES).join(', ');
+  return names.length <= MOST_NAMES ? shown : `${shown} and ${names.length - MOST_NAMES} more`;
+}

@@ -127,6 +127,30 @@ export async function listAllVolumes<Column extends string>(
   return readRows(words, result).map((row) => pick(words, row, columns));
 }
 
+/**
+ * What LVM shows of all groups, also of another system's and of those that locks guard. Throws CommandError where it
+ * does not answer.
+ */
+export async function listAllGroups<Column extends string>(
+  spawner: Spawner,
+  columns: readonly Column[],
+): Promise<LvsRow<Column>[]> {
+  const words = ['vgs', '--foreign', '--shared', '-o', columns.join(',')] as const;
+  const result = await askLvm(spawner, words);
+  // With a group that it cannot look into LVM 2.03.16 and 2.03.31 say 5, and show it all the same.
+  const rows = result.gaveUp === undefined ? rowsIn(result) : null;
+  if (rows === null) throw failureOf(words, result);
+  return rows.map((row) => pick(words, row, columns));
+}
+
+function rowsIn(result: CommandResult): Rows | null {
+  try {
+    return readRows(['vgs'], result);
+  } catch {
+    return null;
+  }
+}
+
 function rowsOf<Column extends string>(
   spawner: Spawner,
   columns: readonly Column[],

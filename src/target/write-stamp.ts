@@ -80,8 +80,13 @@ export function isAlone(own: string, all: string): boolean {
 export async function fileStampOf(path: string): Promise<string> {
   const { mtimeNs, ctimeNs, ino } = await stat(path, { bigint: true });
   const { type } = await statfs(path);
-  const shared = SHARED_FILE_SYSTEMS.get(type);
-  return `file ${ino} ${mtimeNs} ${ctimeNs}${shared === undefined ? '' : `${BLIND}a file on ${shared}`}`;
+  const shared = sharedFileSystemOf(type);
+  return `file ${ino} ${mtimeNs} ${ctimeNs}${shared === null ? '' : `${BLIND}a file on ${shared}`}`;
+}
+
+/** The name of a file system whose files other hosts may write, by statfs's number for it; null of any other. */
+export function sharedFileSystemOf(type: number): string | null {
+  return SHARED_FILE_SYSTEMS.get(type) ?? null;
 }
 
 /** Names this start of the kernel. */

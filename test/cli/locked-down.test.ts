@@ -69,6 +69,19 @@ async function serveStream(input: Uint8Array, command: string | null, ...more: r
 }
 
 describe('a locked-down receiver', () => {
+  it('tells a doctor of its state directory, and nothing that names targets or runs', async () => {
+    mkdirSync(at('state/targets/LVM-secret'), { recursive: true });
+    writeFileSync(at('state/targets/LVM-secret/apply.json'), '{"log":"journal","snapback":null}');
+    const doctor = await serveStream(Buffer.from('\n'), 'lvmsync doctor --answer');
+    expect(doctor.status).toBe(0);
+    const [report = ''] = doctor.reply.split('\n');
+    const { findings } = JSON.parse(report) as { findings: { check: string; text: string }[] };
+    const state = findings.find(({ check }) => check === 'state directory');
+    expect(state?.text).toContain(at('state'));
+    expect(findings.map(({ check }) => check)).not.toContain('left over');
+    expect(report).not.toMatch(/secret/);
+  });
+
   it('writes into a target that is allowed, whatever its name', async () => {
     expect(await serve(`'lvmsync' receive -- ${at('in/vm')}`)).toMatchObject({ status: 0, said: [] });
     expect(readFileSync(at('in/vm'))).toEqual(changed);

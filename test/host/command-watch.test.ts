@@ -82,6 +82,33 @@ describe('a command that waits for a lock', () => {
     });
   });
 
+  it('is given up by whoever has no patience, with who holds it', async () => {
+    const place = new Place();
+    const lock = path.join(folder, 'impatient');
+    await whileLocked(lock, async () => {
+      const before = performance.now();
+      const words = ['flock', lock, 'echo'] as const;
+      const result = await place.spawner.run(words, { watch: 'question', patienceMs: 500 });
+      expect(performance.now() - before).toBeLessThan(10_000);
+      expect(result).toMatchObject({
+        status: null,
+        gaveUp: expect.stringMatching(
+          /^it waited in vain for the lock .*\/impatient, which process \d+ /,
+        ) as string,
+      });
+    });
+  });
+
+  it('and does not even end when it is told to is not waited for', async () => {
+    const place = new Place();
+    const script = 'trap "" TERM; for i in 1 2 3 4 5 6 7 8; do sleep 1; done';
+    const before = performance.now();
+    const words = ['sh', '-c', script] as const;
+    const result = await place.spawner.run(words, { watch: 'question', patienceMs: 500 });
+    expect(performance.now() - before).toBeLessThan(6000);
+    expect(result).toMatchObject({ status: null, gaveUp: 'no answer within 0.5 s' });
+  });
+
   it('that several hold is told once, though one of them lets go', async () => {
     const place = new Place();
     const lock = path.join(folder, 'shared');

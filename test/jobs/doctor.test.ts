@@ -1,27 +1,18 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { CommandError } from '../../src/errors.js';
-import type { CommandResult, Spawner } from '../../src/host/spawner.js';
 import { answerDoctor, examineBoth } from '../../src/jobs/doctor.js';
-import { examineHost, type HostRole, type HostSelf } from '../../src/jobs/examine-host.js';
-import { examineStateDir } from '../../src/jobs/examine-state-dir.js';
+import { examineHost, type HostRole, type HostSelf, type Scope } from '../../src/jobs/examine-host.js';
 import type { Reach } from '../../src/jobs/far-side.js';
 import { PLAIN_FAR_COMMAND } from '../../src/transport/remote-command.js';
 import { defaultSshSettings } from '../../src/transport/ssh/index.js';
 import { quietSurroundings } from '../support/surroundings.js';
+import { GOOD, groups, programs, ROOT, volumes } from './doctor-host.js';
 
 const FAKE_RSH = fileURLToPath(new URL('../support/fake-rsh.sh', import.meta.url));
 const FAR = { host: 'web1', user: null, port: null };
-const ROOT: HostSelf = {
-  node: '20.19.0',
-  program: '/usr/bin/lvmsync',
-  user: 'root',
-  isRoot: true,
-  udev: 'listens',
-};
 const NOBODY: HostSelf = { ...ROOT, user: 'bob', isRoot: false };
 
 let folder = '';
@@ -32,44 +23,13 @@ afterAll(() => {
   rmSync(folder, { recursive: true });
 });
 
-/** Programs that say this, by their words; all others are not installed. */
-function programs(answers: Readonly<Record<string, Partial<CommandResult>>>): Spawner {
-  return {
-    run: (argv) => {
-      const answer = answers[argv.join(' ')] ?? answers[argv[0]];
-      if (answer === undefined) return Promise.reject(new CommandError(argv, null, '', 'is not installed'));
-      return Promise.resolve({ status: 0, stdout: '', stderr: '', ...answer });
-    },
-    start: () => {
-      throw new Error('nothing is started here');
-    },
-  };
-}
-
-/** Active ones, with their nodes; the third of them inactive. */
-function volumes(...paths: readonly string[]): string {
-  const rows = paths.map((path, index) => ({ lv_path: path, lv_active: index === 2 ? '' : 'active' }));
-  return JSON.stringify({ report: [{ lv: rows }] });
-}
-
-/** Volume groups by their names and UUIDs. */
-function groups(...rows: readonly (readonly [string, string])[]): string {
-  const vg = rows.map(([name, uuid]) => ({ vg_name: name, vg_uuid: uuid }));
-  return JSON.stringify({ report: [{ vg }] });
-}
-
-const GOOD = {
-  'lvm version': { stdout: '  LVM version:     2.03.16(2) (2022-05-18)\n' },
-  lvs: { stdout: volumes('/dev/null', '/dev/zero') },
-  vgs: { stdout: groups(['vg', 'uuid-1'], ['other', 'uuid-2']) },
-  lvmconfig: { stdout: 'udev_sync=1\nudev_rules=1\n' },
-  'dmsetup version': { stdout: 'Library version:   1.02.185\nDriver version:    4.47.0\n' },
-  'dmsetup targets': { stdout: 'snapshot         v1.16.0\nthin             v1.22.0\n' },
-  'thin_delta -V': { stdout: '0.9.0\n' },
-};
-
-async function verdicts(role: HostRole, answers: Parameters<typeof programs>[0], self = ROOT) {
-  const findings = await examineHost(role, self, quietSurroundings(programs(answers)));
+async function verdicts(
+  role: HostRole,
+  answers: Parameters<typeof programs>[0],
+  self = ROOT,
+  scope: Scope = 'everything',
+) {
+  const findings = await examineHost(role, self, scope, quietSurroundings(programs(answers)));
   return new Map(findings.map((finding) => [finding.check, finding]));
 }
 
@@ -117,7 +77,7 @@ describe('a look at a host', () => {
 
   it('says who makes device nodes, and where nobody does', async () => {
     const nodes = async (answers: Parameters<typeof programs>[0], udev: HostSelf['udev']) =>
-      (await verdicts('target', answers, { ...ROOT, udev })).get('device nodes');
+      (await verdicts('target', answers, { ...ROOT, udev }, 'everything')).get('device nodes');
     const alone = { ...GOOD, lvmconfig: { stdout: 'udev_sync=0\nudev_rules=0\n' } };
     expect(await nodes(GOOD, 'listens')).toMatchObject({ verdict: 'ok', text: 'LVM leaves them to udev' });
     expect(await nodes(GOOD, 'off')).toMatchObject({ verdict: 'ok', text: 'LVM makes them itself' });
@@ -132,6 +92,51 @@ describe('a look at a host', () => {
       verdict: 'problem',
       text: '1 of 2 active volumes have none, such as /dev/no-vg/lost; LVM leaves them to udev',
     });
+  });
+
+  it.each([
+    ['source', 'problem'],
+    ['target', 'warning'],
+  ] as const)('takes LVM that this user may not ask, on a %s, for a %s', async (role, verdict) => {
+    const refused = '  WARNING: Running as a non-root user. Functionality may be unavailable.\n';
+    const answers = { ...GOOD, lvs: { status: 5, stderr: refused } };
+    expect((await verdicts(role, answers, NOBODY, 'itself')).get('lvm')).toMatchObject({
+      verdict,
+      text: expect.stringMatching(
+        /^LVM 2\.03\.16\(2\) does not answer this user, so a volume that has snapshots/,
+      ) as string,
+      advice: 'be root (on the far side: --sudo)',
+    });
+  });
+
+  it('takes LVM that gives no answer for a problem on a target, too, which would be refused', async () => {
+    const answers = { ...GOOD, lvs: { status: 5, stderr: '  no idea\n' } };
+    expect((await verdicts('target', answers, ROOT, 'everything')).get('lvm')).toMatchObject({
+      verdict: 'problem',
+      text: expect.stringMatching(
+        /does not answer \(lvs .*no idea\), so its volumes are refused as targets/,
+      ) as string,
+    });
+  });
+
+  it('names no volume, and says nothing of runs, to who is only let in to write some', async () => {
+    const lost = { ...GOOD, lvs: { stdout: volumes('/dev/no-vg/lost', '/dev/null') }, vgs: {} };
+    const own = await verdicts('target', lost, ROOT, 'itself');
+    const base = [
+      'versions',
+      'rights',
+      'lvm',
+      'device nodes',
+      'device-mapper',
+      'thin tools',
+      'state directory',
+    ];
+    expect([...own.keys()]).toEqual(base);
+    expect(JSON.stringify([...own.values()])).not.toMatch(/no-vg/);
+    const broken = { ...GOOD, lvs: { status: 5, stderr: '  no-vg is not for you\n' } };
+    expect(JSON.stringify([...(await verdicts('target', broken, ROOT, 'itself')).values()])).not.toMatch(
+      /no-vg/,
+    );
   });
 
   it.each([
@@ -194,27 +199,6 @@ describe('a look at a host', () => {
   it('asks for a newer node where it is too old', async () => {
     const old = await verdicts('target', GOOD, { ...ROOT, node: '20.9.0' });
     expect(old.get('versions')).toMatchObject({ verdict: 'problem', advice: 'install Node 20.19 or newer' });
-  });
-});
-
-describe('the state directory', () => {
-  it('is fine where it is private, or can be made; nothing is made', async () => {
-    const there = path.join(folder, 'there');
-    mkdirSync(there, { mode: 0o700 });
-    expect((await examineStateDir(there)).text).toMatch(/is there, \d+ MiB are free/);
-    expect((await examineStateDir(path.join(folder, 'a/b'))).text).toMatch(/can be made, \d+ MiB/);
-  });
-
-  it('is a problem where there can be none', async () => {
-    writeFileSync(path.join(folder, 'file'), '');
-    expect(await examineStateDir(path.join(folder, 'file/x'))).toMatchObject({ verdict: 'problem' });
-  });
-
-  it('is worth a word where others can look into it', async () => {
-    const open = path.join(folder, 'open');
-    mkdirSync(open);
-    chmodSync(open, 0o755);
-    expect(await examineStateDir(open)).toMatchObject({ verdict: 'warning', advice: `chmod 700 ${open}` });
   });
 });
 
@@ -291,7 +275,7 @@ it('the answer is a report on one line, then the time for each line', async () =
     yield Buffer.from('\n\n');
     yield await Promise.resolve(Buffer.from('\n'));
   }
-  await answerDoctor({ input: input(), output }, ROOT, quietSurroundings(programs(GOOD)));
+  await answerDoctor({ input: input(), output }, ROOT, 'itself', quietSurroundings(programs(GOOD)));
   const [report, ...times] = pieces.map((piece) => JSON.parse(piece) as unknown);
   expect(pieces.every((piece) => piece.indexOf('\n') === piece.length - 1)).toBe(true);
   expect(report).toMatchObject({ user: 'root', program: '/usr/bin/lvmsync', hostname: 'test-host' });

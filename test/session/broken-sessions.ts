@@ -12,10 +12,11 @@ import type { SendOptions } from '../../src/session/send-changes.js';
 import { runSender, SenderRun, type SessionSummary } from '../../src/session/sender.js';
 import { DEFAULT_POLICY, type ApplyPolicy } from '../../src/target/apply-policy.js';
 import { recoverTarget, type RecoverOutcome } from '../../src/target/recover.js';
+import { openIncomingStream } from '../../src/stream/incoming-stream.js';
 import { changesOf, CHUNK, volumeOf } from '../support/change-source.js';
 import { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
-import { pool } from '../support/streams.js';
+import { pool, sourceOf } from '../support/streams.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
 let parent: string;
@@ -32,6 +33,9 @@ export interface Scene {
   readonly chunks: number;
   readonly table: readonly number[];
 }
+
+/** One with neighbours and stray chunks, out of order. */
+export const SCENE: Scene = { chunks: 30, table: [3, 28, 4, 20, 9, 10, 11, 25, 1, 15] };
 
 export const oldState = ({ chunks }: Scene) => volumeOf(chunks, 1);
 
@@ -193,4 +197,19 @@ class BreakingLine {
     const input = tamper === undefined ? transport.input : tamper(transport.input);
     this.far = { ...far, transport: { ...transport, output, input } };
   }
+}
+
+/** The kinds of items in what a sender wrote, and where its blocks lie. */
+export async function itemsOf(frames: Buffer): Promise<string[]> {
+  const items: string[] = [];
+  const incoming = await openIncomingStream(sourceOf(frames), pool(), 'frames');
+  try {
+    for await (const item of incoming.blocks) {
+      if (item.kind === 'data') item.data.release();
+      items.push('offset' in item && item.kind !== 'proof' ? `${item.kind} ${item.offset}` : item.kind);
+    }
+  } catch {
+    items.push('cut');
+  }
+  return items;
 }

@@ -23,6 +23,7 @@ export const plainProcess = {
       user: 'nobody',
       isRoot: false,
       udev: 'listens' as const,
+      otherStateDirs: [],
     },
   }),
   sshOriginalCommand: null,

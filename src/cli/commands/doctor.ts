@@ -53,7 +53,8 @@ export function doctorCommand(context: Context, exitWith: (status: number) => vo
       if (options.answer === true) {
         if (host !== undefined) throw new UsageError('--answer takes no HOST');
         const output = sinkFrom(context.stdout, 'standard output');
-        await answerDoctor({ input: context.input('the other host'), output }, context.self(), about);
+        const line = { input: context.input('the other host'), output };
+        await answerDoctor(line, context.self(), 'everything', about);
         return;
       }
       if (host !== undefined && isTarget(host)) {

@@ -2,6 +2,7 @@ import { UsageError } from '../../errors.js';
 import { answer } from '../../jobs/answer.js';
 import { receive } from '../../jobs/apply.js';
 import { combinePolicy, readClientCommand, readClientSession } from '../../jobs/client-wish.js';
+import { stateDirOf } from '../../host/surroundings.js';
 import { answerDoctor } from '../../jobs/doctor.js';
 import { refuseSession, type ReceiverLine } from '../../session/receiver.js';
 import { AllowedTargets } from '../../target/allowed-targets.js';
@@ -51,9 +52,13 @@ export async function receiveLockedDown(
   switch (wish.kind) {
     case 'receive':
       return await serve(wish.words, options, allowed, context, line);
-    case 'doctor':
-      await answerDoctor(line, context.self(), context.surroundings('normal'));
+    case 'doctor': {
+      const about = context.surroundings('normal');
+      const { stateDir } = policyOf(options);
+      const own = { ...about, stateDir: stateDirOf(stateDir, about) };
+      await answerDoctor(line, context.self(), 'itself', own);
       return { error: null, told: true };
+    }
     case 'version':
       await line.output.write(Buffer.from(`${context.version}\n`));
       return { error: null, told: true };

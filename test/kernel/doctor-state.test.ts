@@ -1,0 +1,102 @@
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { examine, expectFinding, PLACE, STATE } from './support/doctor-look.js';
+import {
+  createVolume,
+  createVolumeGroup,
+  lvmsyncCommand,
+  removeVolumeGroup,
+  run,
+  tryToRun,
+} from './support/lab.js';
+
+const GROUP = 'vg-left';
+const MIB = 1 << 20;
+/** A stream of the Ruby tool, of 1 MiB records, whose last one is cut short. */
+const CUT_STREAM = Buffer.concat(
+  Array.from({ length: 20 }, (_each, at) => {
+    const head = Buffer.alloc(12);
+    head.writeBigUInt64BE(BigInt(at * MIB));
+    head.writeUInt32BE(MIB, 8);
+    return Buffer.concat([
+      at === 0 ? Buffer.from('lvmsync PROTO[3]\n') : Buffer.alloc(0),
+      head,
+      Buffer.alloc(MIB, 'x'),
+    ]);
+  }),
+).subarray(0, -100);
+
+const undo: (readonly [string, ...string[]])[] = [];
+let target = '';
+beforeAll(async () => {
+  await createVolumeGroup(GROUP);
+  target = await createVolume(GROUP, 'target', '24M');
+  mkdirSync(STATE, { recursive: true, mode: 0o700 });
+});
+afterEach(async () => {
+  for (const words of undo.splice(0).reverse()) await run(words);
+});
+afterAll(async () => {
+  await removeVolumeGroup(GROUP);
+  rmSync(PLACE, { recursive: true });
+});
+
+describe('the doctor names a state directory', () => {
+  it.each([
+    ['in memory', ['-t', 'tmpfs', '-o', 'mode=700'], 'warning', /lies in memory/],
+    [
+      'that is too small',
+      ['-t', 'tmpfs', '-o', 'size=12M'],
+      'warning',
+      /file system of 12 MiB, 12 MiB are free/,
+    ],
+    ['that is full', ['-t', 'tmpfs', '-o', 'size=12M'], 'problem', /2 MiB are free: no journal can be begun/],
+    ['without inodes', ['-t', 'tmpfs', '-o', 'size=64M,nr_inodes=2'], 'problem', /no inode is/],
+    ['that is read-only', ['-t', 'tmpfs', '-o', 'ro'], 'problem', /cannot be written \(EROFS/],
+  ] as const)('%s', async (name, how, verdict, text) => {
+    const home = `${PLACE}/home`;
+    mkdirSync(home, { recursive: true });
+    await run(['mount', ...how, 'none', home]);
+    undo.push(['umount', home]);
+    if (name === 'without inodes') writeFileSync(`${home}/last`, '');
+    if (name === 'that is full') writeFileSync(`${home}/much`, Buffer.alloc(10 << 20));
+    expectFinding(
+      await examine({ target, stateHome: home }),
+      'state directory',
+      verdict,
+      text,
+      /--state-dir/,
+    );
+  });
+});
+
+it('the doctor names a journal that is left over, in another state directory too', async () => {
+  const stateHome = path.dirname(STATE);
+  const apply = lvmsyncCommand('--apply', '-', target);
+  const cut = await tryToRun(apply, { input: CUT_STREAM, environment: { XDG_STATE_HOME: stateHome } });
+  expect([cut.status, cut.stderr]).toEqual([5, expect.stringMatching(/recover/)]);
+  const text =
+    /^\/dev\/vg-left\/target is half-written: an apply to it was cut short \d+ minutes ago; its journal is/;
+  const advice = /lvmsync recover \/dev\/vg-left\/target$/;
+  expectFinding(await examine({ target }), 'left over', 'problem', text, advice);
+
+  // As cron would have it, whose runs do not know of that one.
+  const elsewhere = await examine({ target, stateHome: '/run/ill/elsewhere' });
+  expect(elsewhere.filter((each) => each.check === 'left over')).toEqual([]);
+  const home = { stateHome: '' };
+  mkdirSync('/var/lib/lvmsync/targets', { recursive: true });
+  undo.push(['rm', '-rf', '/var/lib/lvmsync/targets']);
+  await run(['cp', '-a', `${STATE}/targets`, '/var/lib/lvmsync/']);
+  const both = await examine({ target });
+  const same =
+    /^this run uses \/run\/ill\/state\/lvmsync; \/var\/lib\/lvmsync has records too, of the same targets, \/dev\/vg-left\/target/;
+  expectFinding(both, 'other state directory', 'warning', same, /XDG_STATE_HOME/);
+  expect(both.filter((each) => each.check === 'left over').map((each) => each.advice)).toEqual([
+    expect.stringMatching(advice),
+    expect.stringMatching(/lvmsync recover --state-dir \/var\/lib\/lvmsync \/dev\/vg-left\/target$/),
+  ]);
+  expect((await examine({ target, ...home })).filter((each) => each.check === 'left over')).toHaveLength(1);
+
+  await run(lvmsyncCommand('recover', '--state-dir', STATE, target));
+});
