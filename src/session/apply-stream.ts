@@ -162,7 +162,7 @@ export class Apply {
     }
     const suspect = await this.finish();
     const { blocks } = this.applier;
-    const mismatches = countUnexpected(this.incoming.header, this.before, this.applier.mismatches);
+    const mismatches = countUnexpected(this.incoming.header, this.before, this.findings());
     const found = { blocks, mismatches, suspect, verified: this.verified };
     return summaryOf(this.incoming, found, this.changedBytes, this.options.target.device.size);
   }

@@ -125,15 +125,15 @@ export function isCheckedRerun(header: StreamHeader | null, before: TargetState 
 
 /**
  * How many blocks speak against what a target was known to hold. Where changes meet some of themselves, what came then
- * and changed again since is neither old nor new, as it is to be.
+ * and changed again since is neither old nor new, as it is to be; what did not change and differs still counts.
  */
 export function countUnexpected(
   header: StreamHeader | null,
   before: TargetState | null,
-  mismatches: number,
+  { mismatches, strays = 0 }: Pick<FoundContents, 'mismatches' | 'strays'>,
 ): number {
   const heldResult = before?.is === 'exactly' && before.identity === header?.result;
-  return isCheckedRerun(header, before) && !heldResult ? 0 : mismatches;
+  return isCheckedRerun(header, before) && !heldResult ? strays : mismatches;
 }
 
 /**
@@ -155,7 +155,7 @@ export function findForeignWrites(
   const blocks = 'of the blocks that were replaced held';
   if (isSurely(before, base) && doubts > 0 && mismatches === 0)
     return `someone wrote to it: some ${blocks} the new bytes, while it was recorded to hold the old ones`;
-  if (countUnexpected(header, before, mismatches) === 0) return null;
+  if (countUnexpected(header, before, { mismatches }) === 0) return null;
   const never = before === null ? ', or it never held what the changes start from' : '';
   return `someone wrote to it, or to the snapshot${never}: ${mismatches} ${blocks} neither the old bytes nor the new ones`;
 }
