@@ -194,7 +194,7 @@ async function examineDeviceMapper(role: HostRole, about: Surroundings): Promise
   const targets = driver === undefined ? null : await tryCommand(about, ['dmsetup', 'targets']);
   if (driver === undefined || targets?.status !== 0) {
     const text = `dmsetup ${library} cannot ask the kernel${lastWord(targets ?? version)}`;
-    return lacking(role, check, text, 'be root; load the module dm-mod');
+    return lacking(role, check, text, 'as root, load the module dm-mod');
   }
   const known = targets.stdout.split('\n').map((line) => line.split(/\s/)[0] ?? '');
   const told = ['snapshot', 'thin'].map(

@@ -17,4 +17,4 @@ export const forceOneOption = (guard: string, meaning: string) =>
       if (value === guard) return [...before, value];
       throw new InvalidArgumentError(`no guard of this name can be overridden (only "${guard}" can).`);
     })
-    .default([] as readonly string[]);
+    .default([] as readonly string[], 'none');

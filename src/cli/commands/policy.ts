@@ -36,7 +36,7 @@ export const forceOption = () =>
     'override a guard: base (TARGET is not in the state that the changes start from)',
   )
     .argParser((value: string, before: readonly string[]) => [...before, checkGuard(value)])
-    .default([] as readonly string[]);
+    .default([] as readonly string[], 'none');
 
 export const onBaseMismatchOption = () =>
   new Option('--on-base-mismatch <action>', 'when old bytes are not those of the base')

@@ -37,7 +37,7 @@ export const batchOption = () =>
 export const retryOption = () =>
   new Option(
     '--retry <n>',
-    `when the line breaks, go on over another, up to N times in a row (${DEFAULT_RETRIES})`,
+    `when the line breaks, connect again and go on, up to N times in a row (${DEFAULT_RETRIES})`,
   ).argParser(parseRetries);
 
 /** What was given of these options, by their flags: none of it makes sense where nothing is started on another host. */
