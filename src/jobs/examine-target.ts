@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { stateDirOf, type Surroundings } from '../host/surroundings.js';
 import { verifiedBy, type Verified } from '../target/coverage.js';
 import { readNote } from '../target/journal.js';
+import { findVolumePath } from '../lvm/volume-path.js';
 import { recordOf, type KnownState, type TargetState } from '../target/state-record.js';
 import { targetKeyOf } from '../target/target-key.js';
 import { ok, problem, warning, type Finding } from './finding.js';
@@ -30,11 +31,11 @@ const COMPARE = '"lvmsync verify" compares all of it with its source, "lvmsync -
  * one that has not ended. Throws DeviceError, UnsafeTargetError where there is no such target.
  */
 export async function examineTarget(
-  path: string,
+  name: string,
   stateDir: string | null,
   about: Pick<Surroundings, 'stateDir' | 'spawner'>,
 ): Promise<TargetReport> {
-  const { key, realPath, number } = await targetKeyOf(path);
+  const { key, realPath, number } = await targetKeyOf(await findVolumePath(name));
   const folder = join(stateDirOf(stateDir, about), 'targets', key);
   const record = recordOf(folder, { realPath, number }, about.spawner);
   const known = await record.look();
@@ -43,11 +44,12 @@ export async function examineTarget(
   const recorded = (await record.writtenAt())?.toISOString() ?? null;
   const state = holds === null ? null : { is: holds.is, identity: holds.identity, from: holds.from };
   return {
-    target: path,
+    target: name,
     findings: [
       judgeState(known, recorded, stateDirOf(stateDir, about)),
       ...(isUnfinished ? [UNFINISHED] : []),
       ...judgeEvidence(known),
+      ...judgeSuspicion(await record.suspicion()),
     ],
     ...{ state, believed: holds?.believed ?? null, recorded, by },
     verified: verifiedBy(holds?.proved),
@@ -75,6 +77,12 @@ function judgeState({ holds, isStale, by }: KnownState, recorded: string | null,
     return problem('state', `a part of a copy of ${identity}`, 'run "lvmsync copy" again: it goes on');
   const when = recorded === null ? '' : `, recorded at ${recorded}`;
   return ok('state', `${is} ${identity}${when}${by === undefined ? '' : `, brought by ${by}`}`);
+}
+
+function judgeSuspicion(found: string | null): Finding[] {
+  if (found === null) return [];
+  const text = `in doubt, and transfers to it end with exit status 11: ${found}`;
+  return [warning('doubt', text, COMPARE)];
 }
 
 function judgeEvidence({ holds }: KnownState): Finding[] {

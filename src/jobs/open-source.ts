@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { ChangeSource, FillingSource } from '../changes/change-source.js';
 import { BaseView } from '../changes/base-view.js';
 import { TwoStores } from '../changes/two-stores.js';
@@ -11,6 +12,7 @@ import { findVolumePath } from '../lvm/volume-path.js';
 import { isReadOnly } from '../device/device-facts.js';
 import { openLocalDevice, type LocalDevice } from '../device/local-device.js';
 import { stoppedIdentity } from '../target/state-record.js';
+import { fileStampOf, writeStampOf } from '../target/write-stamp.js';
 import { findDataSource, refuseOlder } from './data-source.js';
 import { openThinSource } from './open-thin.js';
 import { FillingWatch } from './watch-filling.js';
@@ -109,6 +111,8 @@ async function openFileSource(
     await findVolumePath(spec.dataSource ?? spec.origin),
     await findVolumePath(spec.origin),
   ]);
+  const stamps = () => Promise.all([cow, data, origin].map(stampOf));
+  const atFirst = await stamps();
   return exceptionSource({
     name: spec.cow,
     origin: spec.origin,
@@ -127,9 +131,14 @@ async function openFileSource(
     live: false,
     checkValid: () => checkExceptionStore(cow),
     readLevels: () => Promise.resolve([]),
-    isConsistent: () => Promise.resolve(true),
+    isConsistent: async () => isDeepStrictEqual(await stamps(), atFirst),
     dataProof: () => Promise.resolve(null),
   });
+}
+
+/** Changes whenever someone writes to what is read. */
+function stampOf({ number, path }: LocalDevice): Promise<string> {
+  return number === null ? fileStampOf(path) : writeStampOf(number);
 }
 
 interface SourceParts extends Omit<

@@ -239,5 +239,6 @@ async function mergeWay(
     const stateDir = stateDirOf(policy.stateDir, about);
     await rollBackOpen(target, plan, { targetName, stateDir, forceBase: policy.forceBase }, about);
   }
-  return { changedBytes: plan.bytes, blocks: plan.extents.count, suspect: null };
+  const suspect = policy.forceBase ? null : await target.record.suspicion();
+  return { changedBytes: plan.bytes, blocks: plan.extents.count, suspect };
 }

@@ -6,13 +6,7 @@ import type { IncomingStream } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import type { Applier } from '../target/applier.js';
 import { checkKept, isOverwriting, keepsOldBytes } from '../target/apply-policy.js';
-import {
-  countUnexpected,
-  isBorneOut,
-  stateDuring,
-  suspicionAfter,
-  type RunFindings,
-} from '../target/apply-states.js';
+import { countUnexpected, isBorneOut, stateDuring, type RunFindings } from '../target/apply-states.js';
 import { releaseBlock } from '../target/block-run.js';
 import { ContainerGuard } from '../target/container-image.js';
 import { NOTHING_VERIFIED, verifiedBy, type Verified } from '../target/coverage.js';
@@ -118,7 +112,7 @@ export class Apply {
       : null;
     await record.write(stateDuring(header, holds));
     const wants = wantsOf(header, options);
-    const applier = makeApplier(options, journal, wants, holds);
+    const applier = makeApplier(options, header, journal, wants, holds);
     const began = begunAt(about);
     return new Apply(incoming, options, journal, applier, wants, holds, about, began, null, mark);
   }
@@ -131,7 +125,7 @@ export class Apply {
     about: Surroundings,
   ): Apply {
     const wants = wantsOf(incoming.header, options);
-    const applier = makeApplier(options, journal, wants, before, point);
+    const applier = makeApplier(options, incoming.header, journal, wants, before, point);
     const began = begunAt(about);
     return new Apply(incoming, options, journal, applier, wants, before, about, began, point.changedBytes);
   }
@@ -144,7 +138,7 @@ export class Apply {
     about: Surroundings,
   ): Apply {
     const wants = wantsOf(incoming.header, options);
-    const applier = makeApplier(options, null, wants, null);
+    const applier = makeApplier(options, incoming.header, null, wants, null);
     const { since, changedBytes } = copied;
     const apply = new Apply(incoming, options, null, applier, wants, null, about, since, changedBytes);
     apply.copied = copied;
@@ -189,18 +183,16 @@ export class Apply {
       found: this.findings(),
       mark: this.mark,
     };
-    const state = await recordResult(this.options.target, applied, this.about);
+    const { state, suspicion } = await recordResult(this.options.target, applied, this.about);
     this.verified = verifiedBy(state?.proved);
-    // What an audit that came around has made sure of is no longer in doubt.
-    const isSure = state !== null && state.believed === undefined;
-    return isSure || policy.forceBase ? null : suspicionAfter(applied.header, before, applied.found);
+    return policy.forceBase ? null : suspicion;
   }
 
   private findings(): RunFindings {
     const { applier, audit, began, isNameless, broughtBefore, options } = this;
-    const { mismatches, doubts, failures } = applier;
+    const { mismatches, doubts, failures, reverted } = applier;
     return {
-      ...{ mismatches, doubts, began, ...(audit?.findings() ?? { failures, strays: 0 }) },
+      ...{ mismatches, doubts, reverted, began, ...(audit?.findings() ?? { failures, strays: 0 }) },
       // What is kept that nobody knows of is kept outside the changes.
       audited: isNameless ? null : (audit?.extent ?? null),
       isContinued: broughtBefore !== null,
@@ -224,7 +216,7 @@ export class Apply {
   }
 
   private isUndoNameless({ before }: Journal): boolean {
-    return this.isNameless || !isBorneOut(this.incoming.header, before, this.applier);
+    return this.isNameless || !isBorneOut(this.incoming.header, before, this.findings());
   }
 
   /** Leaves the target as it can be taken back, and says what that is. */

@@ -3,7 +3,7 @@ import type { Extent } from '../extent.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { Applier } from '../target/applier.js';
 import type { ApplyPolicy } from '../target/apply-policy.js';
-import { mustBeProved, type FoundContents } from '../target/apply-states.js';
+import { isRecordedResult, mustBeProved, type FoundContents } from '../target/apply-states.js';
 import type { Journal } from '../target/journal.js';
 import type { OpenTarget } from '../target/open-target.js';
 import type { TargetState } from '../target/state-record.js';
@@ -24,6 +24,7 @@ export interface ApplierWish {
 
 export function makeApplier(
   { target, policy, isSession }: ApplierWish,
+  header: StreamHeader | null,
   journal: Journal | null,
   wants: Wants | null,
   before: TargetState | null,
@@ -36,6 +37,7 @@ export function makeApplier(
     stopOnMismatch: (policy.stopOnMismatch || !isSession) && !policy.forceBase,
     foundBefore,
     mustBeProved: mustBeProved(before),
+    expectsNew: isRecordedResult(header, before),
   });
 }
 

@@ -7,7 +7,7 @@ import { openIncomingStream, type IncomingStream } from '../stream/incoming-stre
 import type { StreamHeader } from '../stream/stream-header.js';
 import { checkKept, isOverwriting, type ApplyPolicy } from '../target/apply-policy.js';
 import { releaseBlock } from '../target/block-run.js';
-import { stateDuring, suspicionOf } from '../target/apply-states.js';
+import { stateDuring } from '../target/apply-states.js';
 import { ContainerGuard } from '../target/container-image.js';
 import { NOTHING_VERIFIED, verifiedBy } from '../target/coverage.js';
 import { dropLost, isThere, readNote } from '../target/journal.js';
@@ -245,7 +245,7 @@ class Receiving {
     const bytes = incoming.header?.expectedBytes ?? 0;
     // Of the run whose report got lost, that too.
     const { holds } = await options.target.record.read();
-    const suspect = options.policy.forceBase ? null : suspicionOf(holds);
+    const suspect = options.policy.forceBase ? null : await options.target.record.suspicion();
     const found = { blocks: 0, mismatches: 0, suspect, verified: verifiedBy(holds?.proved) };
     return summaryOf(incoming, found, bytes, options.target.device.size);
   }

@@ -1,7 +1,7 @@
 import { describeCause } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { StreamHeader } from '../stream/stream-header.js';
-import { stateAfter, type RunFindings } from '../target/apply-states.js';
+import { stateAfter, suspicionAfter, type RunFindings } from '../target/apply-states.js';
 import { noteVolumeSize } from '../target/volume-size.js';
 import type { OpenTarget } from '../target/open-target.js';
 import type { TargetState } from '../target/state-record.js';
@@ -25,6 +25,13 @@ export interface AppliedStream {
   readonly mark: string | null;
 }
 
+/** What is known of a target afterwards. */
+export interface RecordedResult {
+  readonly state: TargetState | null;
+  /** Why what else it holds is in doubt, by what this run found or an earlier one; or null. */
+  readonly suspicion: string | null;
+}
+
 /**
  * Records what a target holds that a stream was applied to, to its end and on stable storage, and returns it. Where that
  * cannot be done the target is right all the same, which a notice says, and nothing is recorded.
@@ -33,7 +40,7 @@ export async function recordResult(
   target: OpenTarget,
   applied: AppliedStream,
   { notice }: Pick<Surroundings, 'notice'>,
-): Promise<TargetState | null> {
+): Promise<RecordedResult> {
   try {
     return await writeResult(target, applied);
   } catch (error) {
@@ -41,24 +48,31 @@ export async function recordResult(
     await target.record.remove().catch(() => undefined);
     const problem = `all of it is written, but that could not be recorded (${describeCause(error)})`;
     notice(`${target.device.path}: ${problem}: the next run goes by what it holds`);
-    return null;
+    const { header, before, found } = applied;
+    return { state: null, suspicion: suspicionAfter(header, before, found, null) };
   }
 }
 
 async function writeResult(
   target: OpenTarget,
   { header, before, isNameless, blocks, found, mark }: AppliedStream,
-): Promise<TargetState | null> {
+): Promise<RecordedResult> {
   const { base = null, run = null } = header ?? {};
   const result = isNameless ? null : (header?.result ?? null);
   const record = (await target.moveRecord?.()) ?? target.record;
   // A stream that only wanted to know whether the target is fit changes nothing of what is known of it.
   if (blocks === 0 && base === null && result === null) {
     await record.putBack();
-    return before;
+    return { state: before, suspicion: await record.suspicion() };
   }
   if (header !== null) await noteVolumeSize(target.folder, header.volumeSize, target.device.size);
-  const state = header === null ? null : stateAfter({ ...header, result }, before, found, mark);
+  const suspicion = suspicionAfter(header, before, found, await record.suspicion());
+  // Before the record, which would call the target sure without it.
+  if (suspicion !== null) await record.suspect(suspicion);
+  const state = header === null ? null : stateAfter({ ...header, result }, before, found, suspicion, mark);
   await record.write(state, run, null, header === null ? null : describeOrigin(header));
-  return state;
+  // What a copy, a scan or an audit that came around has made sure of is no longer in doubt.
+  const isSeen = header?.kind === 'full' || (state !== null && state.believed === undefined);
+  if (isSeen) await record.suspect(null);
+  return { state, suspicion: isSeen ? null : suspicion };
 }

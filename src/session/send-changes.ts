@@ -155,7 +155,9 @@ async function sendStream(
       isMeant && sender.lastPassSawAll
         ? await auditNext(auditing, options, greeting, about, lend)
         : NOTHING_MENDED;
-    await writer.finish(isDoubtful);
+    // What somebody wrote to while it was read is in no state that has a name, whatever the header said.
+    const isUnnamed = header.result !== null && !consistent && (await source.dataProof()) === null;
+    await writer.finish(isDoubtful || isUnnamed);
     return {
       tableBytes: all.trackedBytes,
       changedBytes: sender.bytes + sender.resumedBytes + mended.bytes,

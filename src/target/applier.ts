@@ -102,6 +102,11 @@ export class Applier {
     return this.prover.failures;
   }
 
+  /** How many blocks and sections still held the old bytes, where the new ones were expected. */
+  get reverted(): number {
+    return this.prover.reverted;
+  }
+
   /** Says what the target must hold where the next block goes. */
   expect(proof: Proof): void {
     this.closeSection();

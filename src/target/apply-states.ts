@@ -19,6 +19,8 @@ export interface FoundContents {
   readonly doubts: number;
   /** Pieces of what did not change that differed when they were audited, and were sent whole. */
   readonly strays?: number;
+  /** Blocks and sections that still held the old bytes, of a target that should have held the new ones. */
+  readonly reverted?: number;
 }
 
 /** What a whole run found, and what it can say of the rest of the target. */
@@ -47,6 +49,12 @@ export function formerName(applied: StreamHeader | null, before: TargetState | n
   return before !== null && isSurely(before, before.identity) ? before.identity : applied.base;
 }
 
+/** Whether a target is recorded to hold just what a stream leads to, from another state. */
+export function isRecordedResult(header: StreamHeader | null, before: TargetState | null): boolean {
+  const { base = null, result = null } = header ?? {};
+  return before?.is === 'exactly' && before.identity === result && result !== base;
+}
+
 /** Whether every block must prove that the target held the base: nothing else says so. */
 export function mustBeProved(before: TargetState | null): boolean {
   return before === null || !isSurely(before, before.identity);
@@ -56,11 +64,13 @@ export function mustBeProved(before: TargetState | null): boolean {
 export function isBorneOut(
   applied: StreamHeader | null,
   before: TargetState | null,
-  { mismatches, doubts }: FoundContents,
+  found: FoundContents,
 ): boolean {
   const base = applied?.base ?? null;
+  const { mismatches, doubts, strays = 0 } = found;
+  if (strays > 0) return false;
   if (before === null || mustBeProved(before) || before.identity === base) return doubts === 0;
-  if (findForeignWrites(applied, before, { mismatches, doubts }) !== null) return false;
+  if (findForeignWrites(applied, before, found) !== null) return false;
   // What an earlier run from the same base brought differs, and all of it comes anew; else the rest is not known.
   return mismatches === 0 || (applied !== null && isCovered(applied, before));
 }
@@ -85,26 +95,26 @@ export function stateDuring(header: StreamHeader | null, before: TargetState | n
  * newer than its base, by a chain of evidence or no more than believed. Null where it has no name.
  *
  * @param before what was known of it until then
+ * @param suspicion why it is in doubt, by what this run found or an earlier one
  * @param mark of the undo that leads back from there, where that has no name
  */
 export function stateAfter(
   header: StreamHeader,
   before: TargetState | null,
   found: RunFindings,
+  suspicion: string | null = null,
   mark: string | null = null,
 ): TargetState | null {
   const { kind, base, result, table } = header;
   const proved = provedAfter(header, before, found);
   // Each byte was seen since the gap or the contradiction, and nothing has come between.
   const isProved = proved?.isComplete === true;
-  const suspicion = isProved ? null : suspicionAfter(header, before, found);
-  const gap = suspicion ?? (isProved ? null : gapIn(header, before, found));
+  const gap = isProved ? null : (suspicion ?? gapIn(header, before, found));
   const way = {
     // An undo's base is no state that what it leads to has anything of.
     from: kind === 'changes' ? base : null,
     ...(proved === null ? {} : { proved: proved.coverage }),
     ...(gap === null ? {} : { believed: gap }),
-    ...(suspicion === null ? {} : { suspect: true }),
     ...(kind !== 'changes' || table === undefined ? {} : { table }),
   };
   if (result !== null) return { is: 'exactly', identity: result, ...way };
@@ -145,7 +155,7 @@ export function countUnexpected(
 export function findForeignWrites(
   header: StreamHeader | null,
   before: TargetState | null,
-  { mismatches, doubts, strays = 0 }: FoundContents,
+  { mismatches, doubts, strays = 0, reverted = 0 }: FoundContents,
 ): string | null {
   // A comparison begins with no word about what is there.
   if (header === null || header.kind === 'full') return null;
@@ -153,6 +163,8 @@ export function findForeignWrites(
     return `someone wrote to it: ${strays} of the pieces that did not change differed when they were audited`;
   const { base } = header;
   const blocks = 'of the blocks that were replaced held';
+  if (reverted > 0)
+    return `someone wrote to it: ${reverted} ${blocks} the old bytes, while it was recorded to hold the new ones`;
   if (isSurely(before, base) && doubts > 0 && mismatches === 0)
     return `someone wrote to it: some ${blocks} the new bytes, while it was recorded to hold the old ones`;
   if (countUnexpected(header, before, { mismatches }) === 0) return null;
@@ -163,19 +175,16 @@ export function findForeignWrites(
 /**
  * Why what a target holds outside of what a stream brought is in doubt, by what this run found or an earlier one: until
  * all of it was compared, or copied, or audits have come around. Null where nothing speaks against it.
+ *
+ * @param earlier what an earlier run found
  */
 export function suspicionAfter(
   header: StreamHeader | null,
   before: TargetState | null,
   found: FoundContents,
+  earlier: string | null,
 ): string | null {
-  if (header === null || header.kind === 'full') return null;
-  return findForeignWrites(header, before, found) ?? suspicionOf(before);
-}
-
-/** What an earlier run found that speaks against what a target is believed to hold. */
-export function suspicionOf(state: TargetState | null): string | null {
-  return state?.suspect === true ? (state.believed ?? null) : null;
+  return header?.kind === 'full' ? null : (findForeignWrites(header, before, found) ?? earlier);
 }
 
 /** What of a target is proved after a stream; null where there is nothing to say of it. */
@@ -227,11 +236,11 @@ function isNextLink(
 function isContradicted(
   header: StreamHeader,
   before: TargetState | null,
-  { mismatches, failures }: RunFindings,
+  { mismatches, failures, reverted = 0 }: RunFindings,
 ): boolean {
   const { base, result } = header;
   const heldResult = before?.is === 'exactly' && before.identity === result;
-  if (heldResult) return mismatches > 0;
+  if (heldResult) return mismatches > 0 || reverted > 0;
   if (isCheckedRerun(header, before)) return false;
   const heldBase = before?.is === 'exactly' && before.identity === base;
   return heldBase ? failures > 0 : mismatches > 0;

@@ -17,6 +17,8 @@ export interface ProofOptions {
   readonly foundBefore?: FoundContents;
   /** Whether a block that comes without a proof is a doubt. */
   readonly mustBeProved?: boolean;
+  /** Whether the target is recorded to hold what the stream leads to, so that old bytes contradict that. */
+  readonly expectsNew?: boolean;
 }
 
 /** Holds what a target holds in the place of runs against their proofs, before anything is written there. */
@@ -27,6 +29,8 @@ export class RunProver {
   doubts: number;
   /** Of those, how many held something else: not only came without a proof. As for an earlier session, all of them. */
   failures: number;
+  /** How many blocks and sections still held the old bytes, where the new ones are expected. */
+  reverted: number;
 
   constructor(
     /** The target's. */
@@ -36,6 +40,7 @@ export class RunProver {
     this.mismatches = options.foundBefore?.mismatches ?? 0;
     this.doubts = options.foundBefore?.doubts ?? 0;
     this.failures = this.doubts;
+    this.reverted = options.foundBefore?.reverted ?? 0;
   }
 
   /**
@@ -65,7 +70,10 @@ export class RunProver {
     blocksBefore: number,
   ): Promise<void> {
     const crc = old === null ? null : crc32(old.of(section));
-    if (crc === section.oldCrc) return;
+    if (crc === section.oldCrc) {
+      if (this.options.expectsNew === true && crc !== section.newCrc) this.reverted += 1;
+      return;
+    }
     this.doubts += 1;
     this.failures += 1;
     run.drop(section);
@@ -85,7 +93,11 @@ export class RunProver {
    */
   private checkProof(block: Block, proof: Proof, old: Buffer, blocksBefore: number): number {
     const crc = crc32(old);
-    if (crc === proof.crc) return crc;
+    if (crc === proof.crc) {
+      const isNew = block.kind !== 'data' || block.data.bytes.equals(old);
+      if (this.options.expectsNew === true && !isNew) this.reverted += 1;
+      return crc;
+    }
     this.doubts += 1;
     this.failures += 1;
     if (block.kind === 'data' ? block.data.bytes.equals(old) : isZero(old)) return crc;

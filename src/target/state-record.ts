@@ -24,7 +24,6 @@ export const stateSchema = v.object({
   identity: v.string(),
   from: v.nullable(v.string()),
   believed: v.exactOptional(v.string()),
-  suspect: v.exactOptional(v.boolean()),
   to: v.exactOptional(v.string()),
   mark: v.exactOptional(v.string()),
   table: v.exactOptional(tableSchema),
@@ -39,8 +38,7 @@ export const stateSchema = v.object({
  * `from` is the base of the changes that led to it, null where they had none, and `table` what named those changes:
  * other changes from that base may meet this target only where their table covers this one. `mark` is what the undo that
  * leads back from here has in its header, where this state has no name. `believed` is there where
- * no chain of evidence without a gap leads to all this: it says where the gap is. It is `suspect` where a run found
- * bytes that contradict it: then `believed` says how that showed. `proved` says how much of it was compared or written since
+ * no chain of evidence without a gap leads to all this: it says where the gap is. `proved` says how much of it was compared or written since
  * when; without it, nothing is known of that.
  */
 export type TargetState = Readonly<v.InferOutput<typeof stateSchema>>;
@@ -106,6 +104,8 @@ const recordSchema = v.object({
   merging: v.nullish(v.boolean(), false),
 });
 
+const suspicionSchema = v.object({ found: v.string() });
+
 /** The identity of a state that no snapshot froze: of an origin that nobody had open. */
 export const STOPPED_PREFIX = 'stopped-';
 
@@ -124,6 +124,7 @@ export function stoppedIdentity(stamp: string | null): string {
  */
 export class StateRecord {
   private readonly path: string;
+  private readonly suspicionPath: string;
   private lastRead: string | null = null;
 
   /** @param folder the target's folder under the state directory */
@@ -137,6 +138,7 @@ export class StateRecord {
     },
   ) {
     this.path = join(folder, 'state.json');
+    this.suspicionPath = join(folder, 'suspicion.json');
   }
 
   /** The state, as far as it is known. */
@@ -227,6 +229,24 @@ export class StateRecord {
    */
   async forget(): Promise<void> {
     if ((await this.read()).holds?.is !== 'copying') await this.remove();
+  }
+
+  /**
+   * What a run found that contradicts what was known of the target; null where nothing does. It outlives the record,
+   * which may be lost or begun anew: only who has seen every block can take it away.
+   */
+  async suspicion(): Promise<string | null> {
+    const text = await readIfThere(this.suspicionPath);
+    if (text === null) return null;
+    const said = v.safeParse(suspicionSchema, parseJson(text));
+    return said.success ? said.output.found : `${this.suspicionPath} is damaged`;
+  }
+
+  /** Notes what `suspicion` tells from now on; null: nothing any more. */
+  async suspect(found: string | null): Promise<void> {
+    if (found === (await this.suspicion())) return;
+    if (found === null) await removeDurably(this.suspicionPath);
+    else await writeDurably(this.suspicionPath, `${JSON.stringify({ found })}\n`);
   }
 
   /** Removes the record, for good. */

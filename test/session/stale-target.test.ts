@@ -138,7 +138,7 @@ it('a target whose changed block differs although its record stands says that it
   const why = expect.stringMatching(/someone wrote to it.*: 1 of the blocks/) as string;
   expect(summary).toMatchObject({ mismatches: 1, suspect: why });
   expect(device.bytes.equals(origin().bytes)).toBe(true);
-  const believed = { is: 'exactly', identity: 'RESULT', believed: why, suspect: true };
+  const believed = { is: 'exactly', identity: 'RESULT', believed: why };
   expect((await target.record.read()).holds).toMatchObject(believed);
 
   // Nothing more is found, and nobody has looked at the rest: until all of it was compared.
@@ -170,7 +170,7 @@ describe('what changes brought from their own base', () => {
     });
     const { summary } = await transfer(target, DEFAULT_POLICY, undefined, live());
     expect(summary).toMatchObject({ mismatches: 0, suspect: null });
-    expect((await target.record.read()).holds).not.toHaveProperty('suspect');
+    expect(await target.record.suspicion()).toBeNull();
   });
 
   it('is all there after a run that ended: what then is neither old nor new is somebody else’s', async () => {
