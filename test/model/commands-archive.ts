@@ -1,15 +1,14 @@
-import { readFileSync, rmSync, statSync } from 'node:fs';
+import { rmSync, statSync } from 'node:fs';
 import fc from 'fast-check';
 import { expect } from 'vitest';
 import { planCombination } from '../../src/snapback/combination.js';
 import { openArchive } from '../../src/snapback/archive.js';
+import type { KnownState } from '../../src/target/state-record.js';
 import { landOn } from '../snapback/archives.js';
 import { fault, rarely, stateDir, type Step } from './commands-send.js';
-import { NOTHING, type Intent, type KnownUndo, type Model } from './model.js';
+import { NOTHING, type Intent, type KnownUndo, type Model, type Place, type StateDir } from './model.js';
 import type { Fault } from './mortal-files.js';
-import { ALL_UNITS, nameOf, snapshotSource } from './volume.js';
-import type { StateDir, World } from './world.js';
-import { writeStream } from './write-stream.js';
+import { ALL_UNITS, nameOf } from './volume.js';
 
 /** A run of an undo that leads from one image to another: all that differs is in it, and perhaps more. */
 function intentOfUndo({ from, to }: KnownUndo, held: Buffer): Intent {
@@ -18,7 +17,7 @@ function intentOfUndo({ from, to }: KnownUndo, held: Buffer): Intent {
 }
 
 /** Any archive with names leads from the one state to the other. */
-async function checkArchives(model: Model, world: World): Promise<void> {
+async function checkArchives(model: Model, world: Place): Promise<void> {
   for (const path of world.archives()) {
     const archive = await openArchive(path);
     const { base, result } = archive.header ?? { base: null, result: null };
@@ -43,7 +42,7 @@ export class ApplyUndo implements Step {
 
   check = (model: Model) => model.undos.length > 0;
 
-  async run(model: Model, world: World): Promise<void> {
+  async run(model: Model, world: Place): Promise<void> {
     const undo = model.undos[model.undos.length - 1 - (this.which % model.undos.length)];
     if (undo === undefined) return;
     world.fault = this.fault;
@@ -67,7 +66,7 @@ export class ApplyUndo implements Step {
   }
 
   /** Where the target was known to hold something else, the undo was refused. */
-  private expectUnsure({ holds }: Awaited<ReturnType<World['record']>>, model: Model): void {
+  private expectUnsure({ holds }: KnownState, model: Model): void {
     const isSure = holds?.is === 'exactly' && holds.believed === undefined;
     expect(isSure, 'an undo of another state').toBe(false);
     model.count('exception: an undo that was proved on what it overwrites');
@@ -83,12 +82,12 @@ export class Combine implements Step {
 
   check = (model: Model) => model.undos.length > 1;
 
-  async run(model: Model, world: World): Promise<void> {
+  async run(model: Model, world: Place): Promise<void> {
     const [earlier, later] = model.undos.slice(-2);
     if (earlier === undefined || later === undefined) return;
     const path = world.newPath(world.undos, 'undo');
     world.fault = this.fault;
-    const ran = await world.combine(path, [later.path, earlier.path]);
+    const ran = await world.run('usual', ['combine', '-o', path, later.path, earlier.path]);
     if (ran.status !== 0) return;
     await checkArchives(model, world);
     if (later.to.equals(earlier.from)) model.undos.push({ path, from: later.from, to: earlier.to });
@@ -99,7 +98,7 @@ export class Combine implements Step {
 }
 
 /** The names of the states to which archives lead. */
-async function resultsOf(world: World): Promise<string[]> {
+async function resultsOf(world: Place): Promise<string[]> {
   const archives = await Promise.all(world.archives().map((path) => openArchive(path)));
   return archives.flatMap(({ header }) => header?.result ?? []);
 }
@@ -114,7 +113,7 @@ export class Restore implements Step {
 
   check = (model: Model) => model.undos.length > 0;
 
-  async run(model: Model, world: World): Promise<void> {
+  async run(model: Model, world: Place): Promise<void> {
     const before = model.held;
     const goals = await resultsOf(world);
     const name = goals[this.to % goals.length] ?? nameOf(0);
@@ -143,12 +142,12 @@ export class Prune implements Step {
 
   check = (model: Model) => model.undos.length > 1;
 
-  async run(model: Model, world: World): Promise<void> {
+  async run(model: Model, world: Place): Promise<void> {
     world.fault = this.fault;
-    const before = world.held();
+    const before = model.held;
     const inodes = new Map(world.archives().map((path) => [path, statSync(path).ino]));
-    const ran = await world.prune(this.keep);
-    expect(world.held().equals(before), 'a prune writes no target').toBe(true);
+    const ran = await world.run('usual', ['archive', 'prune', '--keep-last', `${this.keep}`, world.undos]);
+    expect((await world.held()).equals(before), 'a prune writes no target').toBe(true);
     await checkArchives(model, world);
     const isLeft = ({ path }: KnownUndo) =>
       statSync(path, { throwIfNoEntry: false })?.ino === inodes.get(path);
@@ -158,61 +157,6 @@ export class Prune implements Step {
   }
 
   toString = () => `prune to ${this.keep}${showFault(this.fault)}`;
-}
-
-/** Writes the changes between two states into a file, and applies files of that kind. */
-export class WriteStream implements Step {
-  constructor(
-    private readonly from: number,
-    private readonly to: number,
-  ) {}
-
-  check = ({ source }: Model) => source.latest > 0;
-
-  async run(model: Model, world: World): Promise<void> {
-    const { source } = model;
-    const from = this.from % source.latest;
-    const to = from + 1 + (this.to % (source.latest - from));
-    const path = world.newPath(world.folder, 'stream');
-    await writeStream(path, snapshotSource(source, from, { kind: 'snapshot', state: to }));
-    model.streams.push({ path, to, units: source.changedUnits(from) });
-  }
-
-  toString = () => `write a stream from ${this.from} to ${this.to}`;
-}
-
-export class ApplyStream implements Step {
-  constructor(
-    private readonly which: number,
-    private readonly dir: StateDir,
-    private readonly how: 'from a file' | 'from a pipe' | 'cut',
-    private readonly snapback: boolean,
-    private readonly fault: Fault | null,
-  ) {}
-
-  check = (model: Model) => model.streams.length > 0;
-
-  async run(model: Model, world: World): Promise<void> {
-    const stream = model.streams[this.which % model.streams.length];
-    if (stream === undefined) return;
-    world.fault = this.fault;
-    const undo = this.snapback ? world.newPath(world.undos, 'undo') : null;
-    const kept = undo === null ? [] : ['-b', undo];
-    const before = model.held;
-    const isPending = model.isPending(this.dir);
-    const whole = readFileSync(stream.path);
-    const input = this.how === 'cut' ? whole.subarray(0, whole.length - 100) : whole;
-    const name = this.how === 'from a file' ? stream.path : '-';
-    const ran = await world.run(this.dir, ['--apply', name, world.target, ...kept], input);
-    const images = [model.source.state(stream.to)];
-    await model.judge(world, this.dir, ran, { units: stream.units, images, mayStop: true });
-    if (this.how === 'cut') expect(ran.status).not.toBe(0);
-    if (ran.status === 0 && undo !== null && !isPending)
-      model.undos.push({ path: undo, from: model.held, to: before });
-  }
-
-  toString = () =>
-    `apply stream ${this.which} in ${this.dir} ${this.how}${this.snapback ? ' kept' : ''}${showFault(this.fault)}`;
 }
 
 /** Takes the target back. */
@@ -225,7 +169,7 @@ export class Recover implements Step {
 
   check = () => true;
 
-  async run(model: Model, world: World): Promise<void> {
+  async run(model: Model, world: Place): Promise<void> {
     world.fault = this.fault;
     const forced = this.isForced ? ['--force', 'base'] : [];
     const ran = await world.run(this.dir, ['recover', world.target, ...forced]);
@@ -246,15 +190,5 @@ export const archiveSteps = {
   combine: fault.map((met) => new Combine(met)),
   restore: fc.tuple(small, stateDir, fault).map((wish) => new Restore(...wish)),
   prune: fc.tuple(fc.integer({ min: 1, max: 3 }), fault).map((wish) => new Prune(...wish)),
-  writeStream: fc.tuple(small, small).map((wish) => new WriteStream(...wish)),
-  applyStream: fc
-    .tuple(
-      small,
-      stateDir,
-      fc.constantFrom('from a file' as const, 'from a file' as const, 'from a pipe' as const, 'cut' as const),
-      fc.boolean(),
-      fault,
-    )
-    .map((wish) => new ApplyStream(...wish)),
   recover: fc.tuple(stateDir, rarely, fault).map((wish) => new Recover(...wish)),
 };

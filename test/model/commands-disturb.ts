@@ -2,10 +2,10 @@ import { rmSync } from 'node:fs';
 import { ftruncateSync } from 'node:fs';
 import fc from 'fast-check';
 import { stateDir, unitWrite, type Step } from './commands-send.js';
-import type { Model } from './model.js';
+import type { Model, StateDir } from './model.js';
 import { boot } from './this-boot.js';
 import { SIZE, UNIT, unitBytes, type UnitWrite } from './volume.js';
-import type { StateDir, World } from './world.js';
+import type { World } from './world.js';
 
 /** Someone writes to the target: other bytes, or the same ones. */
 export class ForeignWrite implements Step {

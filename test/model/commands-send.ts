@@ -2,10 +2,10 @@ import fc from 'fast-check';
 import { expect } from 'vitest';
 import { DEFAULT_POLICY, type ApplyPolicy } from '../../src/target/apply-policy.js';
 import type { KnownState } from '../../src/target/state-record.js';
-import type { Intent, Model } from './model.js';
+import type { Intent, Model, Ran, StateDir } from './model.js';
 import type { Fault } from './mortal-files.js';
 import { nameOf, snapshotSource, stoppedName, UNITS, type SendGoal, type UnitWrite } from './volume.js';
-import type { Ran, StateDir, World } from './world.js';
+import type { World } from './world.js';
 
 /** One thing that happens, in words, and what it does to both. */
 export type Step = fc.AsyncCommand<Model, World>;

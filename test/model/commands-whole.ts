@@ -5,10 +5,10 @@ import { DEFAULT_POLICY } from '../../src/target/apply-policy.js';
 import { makeStore } from '../support/synthetic-store.js';
 import { showFault } from './commands-archive.js';
 import { fault, rarely, stateDir, type Step } from './commands-send.js';
-import type { Model } from './model.js';
+import type { Model, StateDir } from './model.js';
 import type { Fault } from './mortal-files.js';
 import { ALL_UNITS, chunkOf, nameOf, SECTOR, SIZE, wholeSource } from './volume.js';
-import type { StateDir, World } from './world.js';
+import type { World } from './world.js';
 
 /** A file with a state of the volume. */
 const fileOf = (model: Model, world: World, state: number) =>

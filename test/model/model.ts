@@ -1,7 +1,28 @@
 import { expect } from 'vitest';
 import type { KnownState } from '../../src/target/state-record.js';
+import type { Fault } from './mortal-files.js';
 import { ALL_UNITS, nameOf, SECTOR, SourceVolume, stoppedName, UNIT, UNITS, type Units } from './volume.js';
-import { STATE_DIRS, type Ran, type StateDir, type World } from './world.js';
+
+/** The state directories of two users, and that of whoever names none. */
+export const STATE_DIRS = ['one', 'two', 'usual'] as const;
+export type StateDir = (typeof STATE_DIRS)[number];
+
+/** What a run left to be seen. */
+export interface Ran {
+  /** Null of one that was killed. */
+  readonly status: number | null;
+  readonly said: string;
+  readonly stdout: Buffer;
+  /** Whether a fault happened to it. */
+  readonly isFaulty: boolean;
+}
+
+/** What is looked at of a target: its bytes, and what state directories have of it. */
+export interface TargetView {
+  held(): Buffer | Promise<Buffer>;
+  hasJournal(dir: StateDir): Promise<boolean>;
+  record(dir: StateDir): Promise<KnownState>;
+}
 
 /** What a run is to bring to a target. */
 export interface Intent {
@@ -28,6 +49,19 @@ export const NOTHING: Intent = { units: ALL_UNITS.map(() => false), images: [] }
 interface Outcome {
   readonly image: Buffer;
   readonly over: Intent;
+}
+
+/** Where programs run: a target, state directories and undos, and a fault that the next run meets. */
+export interface Place extends TargetView {
+  readonly target: string;
+  /** The folder of the undos. */
+  readonly undos: string;
+  fault: Fault | null;
+  /** A file's path that nothing has yet. */
+  newPath(folder: string, kind: string): string;
+  /** Whole undos. */
+  archives(): string[];
+  run(dir: StateDir, words: readonly string[], input?: Uint8Array): Promise<Ran>;
 }
 
 /** A run that did not end, and left a journal in a state directory. */
@@ -116,9 +150,9 @@ export class Model {
   }
 
   /** Holds a run that was to bring this against what it left, and takes what is true from then on from the world. */
-  async judge(world: World, dir: StateDir, ran: Ran, intent: Intent): Promise<void> {
+  async judge(world: TargetView, dir: StateDir, ran: Ran, intent: Intent): Promise<void> {
     const before = this.held;
-    const after = world.held();
+    const after = await world.held();
     const hasJournal = await world.hasJournal(dir);
     const about = `${dir}, exit ${ran.status ?? 'killed'}: ${ran.said}`;
     const pending = this.pendingOf(dir);
@@ -132,7 +166,7 @@ export class Model {
       this.judgeFailure(before, after, starts, ran, intent, { hasJournal, pending, about });
       const ends = starts.flatMap((start) => [start, landed(start, intent)]);
       if (hasJournal && (pending === null || !after.equals(before) || ran.status === null)) {
-        const isOrderly = ran.status !== null && !/ENOSPC/.test(ran.said) && !isSame(after, before);
+        const isOrderly = ran.status !== null && !ran.said.includes('ENOSPC') && !isSame(after, before);
         const isDisturbed = pending?.isDisturbed ?? false;
         this.pending.set(dir, { outcomes: ends, file: this.file.id, isOrderly, isDisturbed });
       }
@@ -204,9 +238,9 @@ export class Model {
   }
 
   /** A record that vouches for a state is right, in every state directory at any time. */
-  async checkRecords(world: World, about: string): Promise<void> {
-    for (const dir of STATE_DIRS)
-      this.checkRecord(await world.record(dir), world.held(), `${dir} after ${about}`);
+  async checkRecords(world: TargetView, about: string): Promise<void> {
+    const held = await world.held();
+    for (const dir of STATE_DIRS) this.checkRecord(await world.record(dir), held, `${dir} after ${about}`);
   }
 
   private checkRecord({ holds }: KnownState, held: Buffer, about: string): void {
@@ -219,7 +253,8 @@ export class Model {
       else expectUnits(held, () => [named], `recorded as exactly ${identity}: ${about}`);
     }
     if (is === 'since') {
-      const first = this.source.states.findIndex((_, index) => nameOf(index) === identity);
+      const named = this.names.get(identity);
+      const first = this.source.states.findIndex((state) => state === named);
       expectUnits(held, () => this.source.states.slice(first), `recorded as since ${identity}: ${about}`);
     }
   }

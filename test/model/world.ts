@@ -13,24 +13,11 @@ import { StateRecord, type KnownState } from '../../src/target/state-record.js';
 import { targetKeyOf } from '../../src/target/target-key.js';
 import { runWords } from '../support/run-program.js';
 import { quietSurroundings } from '../support/surroundings.js';
+import type { Place, Ran, StateDir } from './model.js';
 import { mortality, type Fault } from './mortal-files.js';
 
-/** The state directories of two users, and that of whoever names none. */
-export const STATE_DIRS = ['one', 'two', 'usual'] as const;
-export type StateDir = (typeof STATE_DIRS)[number];
-
-/** What a run left to be seen. */
-export interface Ran {
-  /** Null of one that was killed. */
-  readonly status: number | null;
-  readonly said: string;
-  readonly stdout: Buffer;
-  /** Whether a fault happened to it. */
-  readonly isFaulty: boolean;
-}
-
 /** Both sides as they really are: files in a folder, and this program. */
-export class World {
+export class World implements Place {
   readonly folder = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'lvmsync-model-'));
   readonly target = this.at('target');
   readonly undos = this.at('undos');
@@ -122,20 +109,6 @@ export class World {
     });
   }
 
-  /** Makes one archive of several. */
-  async combine(path: string, archives: readonly string[]): Promise<Ran> {
-    return await this.runPlain(['combine', '-o', path, ...archives]);
-  }
-
-  async prune(keep: number): Promise<Ran> {
-    return await this.runPlain(['archive', 'prune', '--keep-last', `${keep}`, this.undos]);
-  }
-
-  /** A command that knows no state directory. */
-  private async runPlain(words: readonly string[]): Promise<Ran> {
-    return await this.run('usual', words);
-  }
-
   /** A transfer to the target from a source that no words name. */
   async send(
     dir: StateDir,
@@ -149,9 +122,11 @@ export class World {
       const placed = { ...policy, stateDir: this.at(dir) };
       const error = await sendToLocalTarget(source, this.target, placed, how, about).then(
         () => null,
-        (thrown: unknown) => thrown,
+        (thrown: unknown) => {
+          if (!(thrown instanceof LvmsyncError)) throw thrown;
+          return thrown;
+        },
       );
-      if (error !== null && !(error instanceof LvmsyncError)) throw error;
       const said = [...about.notices, ...(error === null ? [] : [error.message])];
       return { status: error === null ? 0 : exitCodeOf(error), said, stdout: Buffer.alloc(0) };
     });
