@@ -4,7 +4,16 @@ import { DEFAULT_POLICY, type ApplyPolicy } from '../../src/target/apply-policy.
 import type { KnownState } from '../../src/target/state-record.js';
 import type { Intent, Model, Ran, StateDir } from './model.js';
 import type { Fault } from './mortal-files.js';
-import { nameOf, snapshotSource, stoppedName, UNITS, type SendGoal, type UnitWrite } from './volume.js';
+import {
+  nameOf,
+  SIZE,
+  snapshotSource,
+  stoppedName,
+  UNITS,
+  type SendGoal,
+  type SourceVolume,
+  type UnitWrite,
+} from './volume.js';
 import type { World } from './world.js';
 
 /** One thing that happens, in words, and what it does to both. */
@@ -35,6 +44,32 @@ export const fault: fc.Arbitrary<Fault | null> = fc.oneof(
   }),
 );
 export const rarely = fc.nat(9).map((number) => number === 0);
+
+/** Which state has a name; -1 where none has it. */
+export function stateNamed({ states }: SourceVolume, name: string | null): number {
+  return states.findIndex((_, index) => [nameOf(index), stoppedName(index)].includes(name ?? ''));
+}
+
+/**
+ * Where a snapshot's state was known to be there, a run that does not refuse brings all of what it names: also where
+ * it started from another one. And a half-copied target takes no changes.
+ */
+export function expectKnown(
+  model: Model,
+  { holds }: KnownState,
+  ran: Ran,
+  isPending: boolean,
+  images: readonly Buffer[],
+): void {
+  if (ran.status !== 0 || isPending || holds === null) return;
+  expect(holds.is, 'what is half-copied takes no changes').not.toBe('copying');
+  const isSure = holds.is === 'exactly' && holds.believed === undefined;
+  // What a stopped volume held may be what a snapshot of it froze: the contents decide, as far as they are compared.
+  if (!isSure || !holds.identity.startsWith('S') || images.length > 1) return;
+  const isAll = images[0]?.equals(model.held.subarray(0, SIZE)) === true;
+  expect(isAll, `from exactly ${holds.identity} to what it should be: ${ran.said}`).toBe(true);
+  model.count('from a known state');
+}
 
 /** The volume goes on. */
 export class WriteVolume implements Step {
@@ -115,6 +150,7 @@ export class Send implements Step {
     model.nameStates();
     const intent = this.intentOf(model, from, goal, latest);
     await model.judge(world, wish.dir, ran, intent);
+    if (!wish.force) expectKnown(model, known, ran, isPending, intent.images);
     this.expectDone(model, ran, { isPending, known, from });
     if (ran.status === 0 && undo !== null && !isPending)
       model.undos.push({ path: undo, from: model.held, to: before });
@@ -122,9 +158,7 @@ export class Send implements Step {
 
   /** As a user would, from what the record names; or from any state. */
   private chooseFrom(model: Model, recorded: string | null): number {
-    const named = model.source.states.findIndex((_, index) =>
-      [nameOf(index), stoppedName(index)].includes(recorded ?? ''),
-    );
+    const named = stateNamed(model.source, recorded);
     return this.wish.from === 0 && named >= 0 ? named : model.source.pick(this.wish.from);
   }
 

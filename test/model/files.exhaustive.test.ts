@@ -4,6 +4,7 @@ import { archiveSteps } from './commands-archive.js';
 import { disturbingSteps } from './commands-disturb.js';
 import { rarely, Send, sendWish, unitWrites, WriteVolume, type Step } from './commands-send.js';
 import { streamSteps } from './commands-stream.js';
+import { cutAndDisturbed, halfCopied, overtaken } from './commands-trouble.js';
 import { CopySnapshot, wholeSteps } from './commands-whole.js';
 import { Model } from './model.js';
 import { boot, sampling } from './this-boot.js';
@@ -65,6 +66,9 @@ const KINDS: readonly (readonly [number, fc.Arbitrary<Step>])[] = [
   [1, disturbingSteps.resize],
   [1, disturbingSteps.boot],
   [1, disturbingSteps.forget],
+  [3, cutAndDisturbed],
+  [1, halfCopied],
+  [1, overtaken],
 ];
 const steps = KINDS.flatMap(([times, kind]) => Array.from({ length: times }, () => kind));
 
@@ -77,6 +81,7 @@ it(`${PROGRAMS} programs leave nothing but what was named, or what was there`, a
     const world = new World(source.state(0));
     try {
       const model = new Model(source, tally);
+      model.count('programs');
       // Where all begins: a copy whose state has a name.
       await new CopySnapshot(0, false, 'one', null).run(model, world);
       await fc.asyncModelRun(() => ({ model, real: world }), commands);
@@ -96,9 +101,6 @@ it(`${PROGRAMS} programs leave nothing but what was named, or what was there`, a
     {
       numRuns: PROGRAMS,
       ...seed,
-      endOnFailure: false,
-      interruptAfterTimeLimit: 500_000,
-      markInterruptAsFailure: false,
     },
   );
   console.log(tally);

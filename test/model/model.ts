@@ -216,7 +216,8 @@ export class Model {
       expect(isSame(after, before), `nothing was written: ${about}`).toBe(true);
     if (isSame(after, before)) return;
     if (starts.some((start) => fits(after, start))) return;
-    if (pending?.isDisturbed === true && !pending.isOrderly && !hasJournal) {
+    const isOver = ran.status !== null && intent.isCopy !== true && !hasJournal;
+    if (pending?.isDisturbed === true && !pending.isOrderly && isOver) {
       // Taken back, and refused: what was taken back is of two runs.
       this.count(MIXED);
       const images = [before, ...starts.flatMap(imagesOf)];
