@@ -97,7 +97,7 @@ it(`${PROGRAMS} programs leave nothing but what was named, or what was there`, a
     );
   const seed = SEED === undefined ? {} : { seed: Number(SEED) };
   await fc.assert(
-    fc.asyncProperty(first, rarely, fc.commands(steps, { maxCommands: 40, size: 'max' }), program),
+    fc.asyncProperty(first, rarely, fc.commands(steps, { maxCommands: 25, size: 'max' }), program),
     {
       numRuns: PROGRAMS,
       ...seed,
