@@ -109,6 +109,20 @@ describe('an undo', () => {
     expect(held().equals(states.get('S1') ?? Buffer.alloc(0))).toBe(true);
   });
 
+  it('that took back the name in its header is not taken for what is there already', async () => {
+    const header = { kind: 'undo', base: 'S4', result: 'S3' } as const;
+    const passes = [[{ at: 8, count: 8, kind: 'data', fill: 9 }]] as const;
+    writeFileSync(
+      at('undo/S4'),
+      await archiveBytes(SECTORS * SECTOR, { passes, indexed: true, header }, true),
+    );
+    expect(await undo('S4')).toEqual({
+      status: 7,
+      said: expect.stringMatching(/holds exactly S3, while the undo starts from S4/) as string,
+    });
+    expect(held().equals(states.get('S3') ?? Buffer.alloc(0))).toBe(true);
+  });
+
   it('may be applied a second time', async () => {
     for (let time = 0; time < 2; time++) expect(await undo('S3')).toMatchObject({ status: 0 });
     expect(held().equals(states.get('S2') ?? Buffer.alloc(0))).toBe(true);
