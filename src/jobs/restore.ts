@@ -81,7 +81,9 @@ interface RestoreWish {
 }
 
 async function restoreBy(
-  go: (...words: Parameters<typeof applyWay>) => Promise<Pick<ReceiveSummary, 'changedBytes' | 'blocks' | 'suspect'>>,
+  go: (
+    ...words: Parameters<typeof applyWay>
+  ) => Promise<Pick<ReceiveSummary, 'changedBytes' | 'blocks' | 'suspect'>>,
   { targetPath, goal, folder, policy }: RestoreWish,
   about: Surroundings,
   check: (target: OpenTarget) => Promise<unknown> = () => Promise.resolve(),
