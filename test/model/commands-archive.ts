@@ -13,7 +13,7 @@ import { ALL_UNITS, nameOf } from './volume.js';
 /** A run of an undo that leads from one image to another: all that differs is in it, and perhaps more. */
 function intentOfUndo({ from, to }: KnownUndo, held: Buffer): Intent {
   // On anything but its base nobody can say beforehand which of its blocks the undo has.
-  return from.equals(held) ? { units: ALL_UNITS, images: [to] } : { units: ALL_UNITS, images: [to, held] };
+  return { units: ALL_UNITS, images: [to], mayKeep: !from.equals(held) };
 }
 
 /** Any archive with names leads from the one state to the other. */
@@ -57,7 +57,10 @@ export class ApplyUndo implements Step {
     ]);
     const intent = isPending ? { units: ALL_UNITS, images: [undo.to, before] } : intentOfUndo(undo, before);
     const isRight = undo.from.equals(before);
-    await model.judge(world, this.dir, ran, { ...intent, isForced: this.isForced, mayStop: !isRight });
+    await model.judge(world, this.dir, ran, {
+      ...intent,
+      ...{ isForced: this.isForced, mayStop: !isRight, mayKeep: isPending || !isRight },
+    });
     if (ran.status !== 0) return;
     if (redo !== null && !isPending) model.undos.push({ path: redo, from: model.held, to: before });
     // An undo applies to its base alone, or to what it leads to; else it must be wished for.
@@ -114,7 +117,6 @@ export class Restore implements Step {
   check = (model: Model) => model.undos.length > 0;
 
   async run(model: Model, world: Place): Promise<void> {
-    const before = model.held;
     const goals = await resultsOf(world);
     const name = goals[this.to % goals.length] ?? nameOf(0);
     const goal = model.names.get(name);
@@ -125,8 +127,9 @@ export class Restore implements Step {
     const isPending = model.isPending(this.dir);
     const ran = await world.run(this.dir, words);
     const isSure = known.holds?.is === 'exactly' && known.holds.believed === undefined && !isPending;
-    const images = isSure ? [goal] : [goal, before];
-    await model.judge(world, this.dir, ran, { units: ALL_UNITS, images, mayStop: !isSure });
+    await model.judge(world, this.dir, ran, {
+      ...{ units: ALL_UNITS, images: [goal], mayStop: !isSure, mayKeep: !isSure },
+    });
     if (ran.status === 0) model.count('restored');
   }
 

@@ -30,6 +30,8 @@ export interface Intent {
   readonly units: Units;
   /** What may be there then: one image, or where someone wrote to the source meanwhile, of each unit one of them. */
   readonly images: readonly Buffer[];
+  /** Whether there may also be what was there before: nobody can say beforehand which of these units it writes. */
+  readonly mayKeep?: boolean;
   /** Whether it overwrites all of the target, whatever that holds, without a way back. */
   readonly isCopy?: boolean;
   /** Whether the user wanted no way back. */
@@ -158,7 +160,9 @@ export class Model {
     const pending = this.pendingOf(dir);
     const starts = pending?.outcomes ?? [{ image: before, over: NOTHING }];
     this.count(ran.status === null ? 'killed' : ran.status === 0 ? 'done' : `exit ${ran.status}`);
-    if (ran.status === 0) {
+    // Of a target that others wrote to, what was sent is there all the same.
+    const isDone = ran.status === 0 || ran.said.includes('all that was sent is written and right');
+    if (isDone) {
       this.judgeSuccess(before, after, starts, pending, intent, about);
       expect(hasJournal, `nothing is pending: ${about}`).toBe(false);
       this.pending.delete(dir);
@@ -188,6 +192,11 @@ export class Model {
     if (pending !== null && !(intent.isCopy ?? false) && !(intent.isForced ?? false)) {
       expect(pending.file, `a journal of another file is no way back: ${about}`).toBe(this.file.id);
       expect(pending.isDisturbed && pending.isOrderly, `someone wrote since: ${about}`).toBe(false);
+    }
+    if (pending?.isDisturbed === true && intent.mayKeep === true) {
+      this.count(MIXED);
+      expectSectors(after, [before, ...starts.flatMap(imagesOf), ...intent.images], about);
+      return;
     }
     if (pending?.isDisturbed === true) {
       // Where each block is old or new, nobody can know who wrote it.
@@ -282,13 +291,16 @@ const unitOf = (image: Buffer, unit: number) => image.subarray(unit * UNIT, (uni
 function landed({ image, over }: Outcome, intent: Intent): Outcome {
   const [first] = intent.images;
   if (first === undefined) return { image, over };
-  const flat = Buffer.from(image);
+  const kept = Buffer.from(image);
   const [under] = over.images;
+  for (let unit = 0; unit < UNITS; unit++)
+    if (under !== undefined && over.units[unit] === true) unitOf(under, unit).copy(kept, unit * UNIT);
+  const flat = Buffer.from(kept);
   for (let unit = 0; unit < UNITS; unit++) {
-    if (under !== undefined && over.units[unit] === true) unitOf(under, unit).copy(flat, unit * UNIT);
     if (intent.units[unit] === true) unitOf(first, unit).copy(flat, unit * UNIT);
   }
-  return { image: flat, over: intent.images.length > 1 ? intent : NOTHING };
+  const images = intent.mayKeep === true ? [...intent.images, kept, ...over.images] : intent.images;
+  return { image: flat, over: images.length > 1 ? { ...intent, images } : NOTHING };
 }
 
 function choices({ image, over }: Outcome, unit: number): readonly Buffer[] {
@@ -299,6 +311,8 @@ const imagesOf = ({ image, over }: Outcome) => [image, ...over.images];
 
 function fits(bytes: Buffer, outcome: Outcome): boolean {
   if (bytes.length !== outcome.image.length && outcome.over === NOTHING) return false;
+  // Of units that it may leave as they were, it may also write no more than sectors.
+  if (outcome.over.mayKeep === true) return isMadeOf(bytes, imagesOf(outcome));
   for (let unit = 0; unit < UNITS; unit++) {
     const held = unitOf(bytes, unit);
     if (!choices(outcome, unit).some((image) => unitOf(image, unit).equals(held))) return false;
@@ -316,6 +330,15 @@ function expectUnits(bytes: Buffer, mayBe: (unit: number) => readonly Buffer[], 
     wrong.push(`${unit}: ${describeUnit(held)} instead of ${should.join(' or ')}`);
   }
   expect(wrong, about).toEqual([]);
+}
+
+/** Whether each sector comes from one of these. */
+function isMadeOf(bytes: Buffer, images: readonly Buffer[]): boolean {
+  for (let at = 0; at < bytes.length; at += SECTOR) {
+    const held = bytes.subarray(at, at + SECTOR);
+    if (!images.some((image) => image.subarray(at, at + SECTOR).equals(held))) return false;
+  }
+  return true;
 }
 
 /** Each sector comes from one of these. */
