@@ -38,7 +38,7 @@ export async function apply(
   const target = await openTargetFor(targetPath, policy, FOR_NO_RUN, about);
   try {
     const { lend } = new BufferPool(RECEIVE_MEMORY);
-    const again = file === null ? {} : { proveBase: proveFrom(file, about) };
+    const again = file === null ? {} : { proveBase: proveFrom(file, about), resultOf: () => resultIn(file) };
     const options = { what, target, policy, isSession: false, ...again };
     const summary = await receiveStream(source, options, about, lend);
     tellLarger(targetPath, summary.targetSize, summary.volumeSize, about);
@@ -51,6 +51,11 @@ export async function apply(
 /** Holds a target against what an undo in a file says of its base. */
 function proveFrom(file: string, { signal }: Surroundings): ProveBase {
   return async (device) => await proveBase(device, [await openArchive(file)], signal);
+}
+
+/** The name of what an archive leads to; null also where its header has one that its end takes back. */
+async function resultIn(file: string): Promise<string | null> {
+  return (await openArchive(file)).result;
 }
 
 /** Is the far side of a session for a target of this host; with `allowed`, for one of those only. */

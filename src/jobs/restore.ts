@@ -81,7 +81,9 @@ interface RestoreWish {
 }
 
 async function restoreBy(
-  go: typeof applyWay | typeof mergeWay,
+  go: (
+    ...words: Parameters<typeof applyWay>
+  ) => Promise<Pick<ReceiveSummary, 'changedBytes' | 'blocks' | 'suspect'>>,
   { targetPath, goal, folder, policy }: RestoreWish,
   about: Surroundings,
   check: (target: OpenTarget) => Promise<unknown> = () => Promise.resolve(),
@@ -91,12 +93,12 @@ async function restoreBy(
   const target = await openTargetFor(targetPath, policy, FOR_NO_RUN, about);
   try {
     await check(target);
-    await settleEarlier(target, policy, about);
+    const isTakenBack = await settleEarlier(target, policy, about);
     const from = await findState(target, states, goal, folder, policy, about);
     const to = findGoal(states, from, goal, folder);
     const way = states.waysFrom(from).get(to) ?? [];
     tellPlan(targetPath, way, from, to, states, about);
-    const applied = way.length === 0 ? null : await go(target, way, policy, about);
+    const applied = way.length === 0 ? null : await go(target, way, policy, about, isTakenBack);
     const archives = way.map(({ archive }) => archive.path);
     return { archives, from, to, applied, seconds: (about.clock() - started) / 1000 };
   } finally {
@@ -129,15 +131,20 @@ function isNamed({
   return base !== null && result !== null;
 }
 
-/** An apply that was cut short comes first: until it is taken back, the target is in no state at all. */
-async function settleEarlier(target: OpenTarget, policy: ApplyPolicy, about: Surroundings): Promise<void> {
+/**
+ * An apply that was cut short comes first: until it is taken back, the target is in no state at all. Whether old bytes
+ * were written back.
+ */
+async function settleEarlier(target: OpenTarget, policy: ApplyPolicy, about: Surroundings): Promise<boolean> {
   const { device, folder, recoverWords } = target;
-  if ((await readNote(folder)) === null) return;
+  if ((await readNote(folder)) === null) return false;
   if (policy.dryRun) {
     const advice = `"${recoverWords}" takes it back; then nothing is in the way of a plan`;
     throw new UnsafeTargetError(device.path, `half-written by an earlier run: ${advice}`);
   }
-  about.notice(describeRecovery(device.path, await recoverTarget(target, about)));
+  const outcome = await recoverTarget(target, about);
+  about.notice(describeRecovery(device.path, outcome));
+  return outcome.kind === 'taken back' && outcome.bytes > 0;
 }
 
 /** The state that the target is in: by its record, or else by what it holds. */
@@ -208,6 +215,7 @@ async function applyWay(
   way: readonly Undo[],
   policy: ApplyPolicy,
   about: Surroundings,
+  isTakenBack: boolean,
 ): Promise<ReceiveSummary> {
   // All of each archive is read and checked before the first write.
   const { plan, proofs } = await planUndos(way, about.signal);
@@ -216,7 +224,7 @@ async function applyWay(
   const incoming = streamOf(plan, header, proofs, lend, about.signal);
   // Only where the target's state is not sure: then all archives are read once more.
   const prove: ProveBase = async (device) => await proveBase(device, openEach(way, openUndo), about.signal);
-  const options = { what: 'archives', target, policy, isSession: false, proveBase: prove };
+  const options = { what: 'archives', target, policy, isSession: false, proveBase: prove, isTakenBack };
   return await applyIncoming(incoming, options, about);
 }
 

@@ -31,6 +31,8 @@ export interface TargetOfStream {
   readonly policy: ApplyPolicy;
   /** Holds all that an undo would overwrite against what it says of its base; without it, nothing can. */
   readonly proveBase?: ProveBase;
+  /** What an undo leads to, by its end too: its header may name what it then turned out not to be. */
+  readonly resultOf?: () => Promise<string | null>;
 }
 
 /** What an earlier apply to the same target left. */
@@ -49,7 +51,7 @@ export interface EarlierHere {
 export async function checkTarget(
   header: StreamHeader | null,
   items: IncomingItems,
-  { what, target, policy, proveBase }: TargetOfStream,
+  { what, target, policy, proveBase, resultOf }: TargetOfStream,
   { savedBefore, isTakenBack }: EarlierHere,
   about: Surroundings,
   ready: (known: KnownState) => Promise<void>,
@@ -64,8 +66,10 @@ export async function checkTarget(
     checkSize(header, device);
     sample = await checkSample(header, items, device, what);
     if (!policy.forceBase) {
-      checkBase(device, header, known.holds, sample, untouched);
-      if (header.kind === 'undo') await checkUndo(device, header, known.holds, proveBase ?? null, untouched);
+      const isAsked = header.kind === 'undo' && resultOf !== undefined;
+      const change = isAsked ? { ...header, result: await resultOf() } : header;
+      checkBase(device, change, known.holds, sample, untouched);
+      if (header.kind === 'undo') await checkUndo(device, change, known.holds, proveBase ?? null, untouched);
     }
   }
   // A run that writes looks at them as it makes the file.

@@ -38,6 +38,8 @@ export interface FoundTarget {
 
 /** A stream, what it is applied to, and how. */
 export interface ReceiveOptions extends ApplyOptions, TargetOfStream {
+  /** Whether old bytes of an earlier apply were written back to the target for it just now. */
+  readonly isTakenBack?: boolean;
   /** Awaited when the target was found fit, before the first write. */
   readonly ready?: (found: FoundTarget) => Promise<void>;
 }
@@ -177,7 +179,7 @@ class Receiving {
     const { incoming, items, options, about } = this;
     const { header } = incoming;
     const savedBefore = this.resumable?.point.changedBytes ?? 0;
-    const earlier = { savedBefore, isTakenBack: this.isTakenBack };
+    const earlier = { savedBefore, isTakenBack: this.isTakenBack || options.isTakenBack === true };
     await checkTarget(header, items, options, earlier, about, (known) => this.offer(known));
     if (options.policy.dryRun) return await this.readOnly();
     about.progress.start(header?.expectedBytes ?? 0);

@@ -13,7 +13,7 @@ export interface Combination {
   readonly volumeSize: number;
   /** A granularity in which all their extents lie. Bytes. */
   readonly blockSize: number;
-  /** The identities of the first one's base and of the last one's result, or null. */
+  /** The identities of the first one's base and of the last one's result, or null: that of what is believed is none. */
   readonly base: string | null;
   readonly result: string | null;
   /** Of a base without a name, where the first one has it. */
@@ -88,7 +88,8 @@ export class CombinationPlanner {
       blockSize: archives.map(({ blockSize }) => blockSize).reduce(commonDivisor),
       base: first.base,
       ...(first.header?.mark === undefined ? {} : { mark: first.header.mark }),
-      result: archives.at(-1)?.result ?? null,
+      // A name would be taken for known by whoever applies it.
+      result: believed.length === 0 ? (archives.at(-1)?.result ?? null) : null,
       extents,
       bytes: extents.bytes,
       believed,

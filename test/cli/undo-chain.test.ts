@@ -1,4 +1,12 @@
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -99,6 +107,20 @@ describe('an undo', () => {
       said: expect.stringMatching(/holds exactly S1, while the undo starts from S3/) as string,
     });
     expect(held().equals(states.get('S1') ?? Buffer.alloc(0))).toBe(true);
+  });
+
+  it('that took back the name in its header is not taken for what is there already', async () => {
+    const header = { kind: 'undo', base: 'S4', result: 'S3' } as const;
+    const passes = [[{ at: 8, count: 8, kind: 'data', fill: 9 }]] as const;
+    writeFileSync(
+      at('undo/S4'),
+      await archiveBytes(SECTORS * SECTOR, { passes, indexed: true, header }, true),
+    );
+    expect(await undo('S4')).toEqual({
+      status: 7,
+      said: expect.stringMatching(/holds exactly S3, while the undo starts from S4/) as string,
+    });
+    expect(held().equals(states.get('S3') ?? Buffer.alloc(0))).toBe(true);
   });
 
   it('may be applied a second time', async () => {
@@ -326,6 +348,33 @@ describe('a restore', () => {
     writeFileSync(at('target'), bytes);
     expect(await restore()).toMatchObject({ status: 7 });
     expect(held().equals(bytes)).toBe(true);
+  });
+
+  it('that is refused once it took a killed apply back does not say that nothing was written', async () => {
+    const held3 = held();
+    // the later passes go back, so that the first is written by then
+    const back = [{ at: 0, count: 8, kind: 'data', fill: 4 }] as const;
+    const passes = [TO_S2, back, back];
+    const header = { kind: 'changes', base: 'S3', result: 'S4' } as const;
+    const stream = await archiveBytes(SECTORS * SECTOR, { passes, indexed: false, header });
+    const cut = await run(['--apply', '-', at('target')], stream.subarray(0, stream.length - 1000));
+    expect(cut).toEqual({ status: 5, said: expect.stringMatching(/half-written/) as string });
+    expect(held().equals(held3)).toBe(false);
+    // as if it had been killed, and someone wrote elsewhere since
+    const [folder = ''] = readdirSync(at('state/targets'));
+    const note = at(`state/targets/${folder}/apply.json`);
+    const noted = JSON.parse(readFileSync(note, 'utf8')) as Record<string, unknown>;
+    delete noted['stamp'];
+    writeFileSync(note, JSON.stringify(noted));
+    const bytes = held();
+    bytes[195 * SECTOR] = 0x77;
+    writeFileSync(at('target'), bytes);
+    const { status, said } = await restore();
+    expect(status).toBe(7);
+    expect(said).toMatch(/taken back to what it held before \(\d+ bytes\)/);
+    expect(said).toMatch(/does not hold what the undo starts from .*; nothing else was written/);
+    held3[195 * SECTOR] = 0x77;
+    expect(held().equals(held3)).toBe(true);
   });
 
   it('of what is recorded needs no proof', async () => {

@@ -39,8 +39,12 @@ export function applyWrites(volume: Buffer, passes: readonly (readonly Write[])[
   for (const write of passes.flat()) bytesOf(write).copy(volume, write.at * SECTOR);
 }
 
-/** The archive's file as bytes. */
-export async function archiveBytes(size: number, { passes, indexed, header }: Wanted): Promise<Buffer> {
+/** The archive's file as bytes; one that is nameless takes back at its end what its header names. */
+export async function archiveBytes(
+  size: number,
+  { passes, indexed, header }: Wanted,
+  isNameless = false,
+): Promise<Buffer> {
   const sink = collectingSink();
   const writer = new FrameWriter(sink, { indexed });
   await writer.start({ ...someHeader(size), base: null, result: null, ...header });
@@ -48,7 +52,7 @@ export async function archiveBytes(size: number, { passes, indexed, header }: Wa
     if (index > 0) await writer.nextPass();
     for (const write of pass) await writeOne(writer, write);
   }
-  await writer.finish();
+  await writer.finish(isNameless);
   return sink.bytes();
 }
 

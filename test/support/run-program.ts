@@ -4,6 +4,7 @@ import { runProgram } from '../../src/cli/program.js';
 import { ProcessSpawner } from '../../src/host/spawner.js';
 import { defaultSshSettings } from '../../src/transport/ssh/index.js';
 import { sourceFrom } from '../../src/transport/stream-channel.js';
+import type { Surroundings } from '../../src/host/surroundings.js';
 import { quietSurroundings } from './surroundings.js';
 
 /** What a run of the command line left. */
@@ -29,11 +30,15 @@ export const plainProcess = {
   sshOriginalCommand: null,
 };
 
-/** Runs the command line's words inside this process, with a stdin, stdout and stderr of their own. */
+/**
+ * Runs the command line's words inside this process, with a stdin, stdout and stderr of their own; `about` is what
+ * they find around them instead of what is usual here.
+ */
 export async function runWords(
   words: readonly string[],
   input: Uint8Array = new Uint8Array(),
   sshOriginalCommand: string | null = null,
+  about: Partial<Surroundings> = {},
 ): Promise<ProgramOutcome> {
   const [stdin, stdout] = [new PassThrough(), new PassThrough()];
   const pieces: Buffer[] = [];
@@ -46,7 +51,7 @@ export async function runWords(
     ...{ stdout, say, ...plainProcess, sshOriginalCommand },
     version: '0.0.0-test',
     ssh: () => defaultSshSettings('/nonexistent', 'nobody', null),
-    surroundings: () => ({ ...quietSurroundings(new ProcessSpawner(process.env)), notice: say }),
+    surroundings: () => ({ ...quietSurroundings(new ProcessSpawner(process.env)), notice: say, ...about }),
   };
   const status = await runProgram(words, context);
   return { status, stdout: Buffer.concat(pieces), said };

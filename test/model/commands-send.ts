@@ -1,0 +1,206 @@
+import fc from 'fast-check';
+import { expect } from 'vitest';
+import { DEFAULT_POLICY, type ApplyPolicy } from '../../src/target/apply-policy.js';
+import type { KnownState } from '../../src/target/state-record.js';
+import type { Intent, Model, Ran, StateDir } from './model.js';
+import type { Fault } from './mortal-files.js';
+import {
+  nameOf,
+  SIZE,
+  snapshotSource,
+  stoppedName,
+  UNITS,
+  type SendGoal,
+  type SourceVolume,
+  type UnitWrite,
+} from './volume.js';
+import type { World } from './world.js';
+
+/** One thing that happens, in words, and what it does to both. */
+export type Step = fc.AsyncCommand<Model, World>;
+
+export const unitWrite: fc.Arbitrary<UnitWrite> = fc.tuple(fc.nat(UNITS - 1), fc.nat(7));
+/** Few places are written again and again, so that what came also goes. */
+export const unitWrites = fc.oneof(
+  fc.array(fc.tuple(fc.nat(7), fc.nat(5)), { minLength: 1, maxLength: 4 }),
+  fc.array(unitWrite, { minLength: 1, maxLength: 8 }),
+);
+export const stateDir: fc.Arbitrary<StateDir> = fc.oneof(
+  { weight: 4, arbitrary: fc.constant('one' as const) },
+  { weight: 1, arbitrary: fc.constant('two' as const) },
+);
+/** Most runs meet none. */
+export const fault: fc.Arbitrary<Fault | null> = fc.oneof(
+  { weight: 3, arbitrary: fc.constant(null) },
+  fc.record({
+    kind: fc.constantFrom(
+      'kill' as const,
+      'kill' as const,
+      'tear' as const,
+      'term' as const,
+      'full' as const,
+    ),
+    step: fc.oneof(fc.integer({ min: 1, max: 12 }), fc.integer({ min: 8, max: 40 })),
+  }),
+);
+export const rarely = fc.nat(9).map((number) => number === 0);
+
+/** Which state has a name; -1 where none has it. */
+export function stateNamed({ states }: SourceVolume, name: string | null): number {
+  return states.findIndex((_, index) => [nameOf(index), stoppedName(index)].includes(name ?? ''));
+}
+
+/**
+ * Where a snapshot's state was known to be there, a run that does not refuse brings all of what it names: also where
+ * it started from another one. And a half-copied target takes no changes.
+ */
+export function expectKnown(
+  model: Model,
+  { holds }: KnownState,
+  ran: Ran,
+  isPending: boolean,
+  images: readonly Buffer[],
+): void {
+  if (ran.status !== 0 || isPending || holds === null) return;
+  expect(holds.is, 'what is half-copied takes no changes').not.toBe('copying');
+  const isSure = holds.is === 'exactly' && holds.believed === undefined;
+  // What a stopped volume held may be what a snapshot of it froze: the contents decide, as far as they are compared.
+  if (!isSure || !holds.identity.startsWith('S') || images.length > 1) return;
+  const isAll = images[0]?.equals(model.held.subarray(0, SIZE)) === true;
+  expect(isAll, `from exactly ${holds.identity} to what it should be: ${ran.said}`).toBe(true);
+  model.count('from a known state');
+}
+
+/** The volume goes on. */
+export class WriteVolume implements Step {
+  constructor(private readonly writes: readonly UnitWrite[]) {}
+
+  check = () => true;
+
+  run(model: Model): Promise<void> {
+    model.source.write(this.writes);
+    model.nameStates();
+    return Promise.resolve();
+  }
+
+  toString = () => `write ${this.writes.map(([unit, fill]) => `${unit}=${fill}`).join(' ')}`;
+}
+
+export interface SendWish {
+  readonly from: number;
+  readonly goal: 'latest snapshot' | 'any snapshot' | 'stopped' | 'live';
+  readonly to: number;
+  readonly writes: readonly UnitWrite[];
+  readonly isNamed: boolean;
+  readonly dir: StateDir;
+  readonly snapback: boolean;
+  readonly journal: boolean;
+  readonly force: boolean;
+  readonly blockSize: number | null;
+  readonly isHasty: boolean;
+  readonly fault: Fault | null;
+}
+
+export const sendWish: fc.Arbitrary<SendWish> = fc.record({
+  from: fc.oneof({ weight: 3, arbitrary: fc.constant(0) }, fc.nat(9)),
+  goal: fc.constantFrom('latest snapshot', 'latest snapshot', 'any snapshot', 'stopped', 'live'),
+  to: fc.nat(9),
+  writes: unitWrites,
+  isNamed: fc.boolean(),
+  dir: stateDir,
+  snapback: fc.boolean(),
+  journal: rarely.map((isOff) => !isOff),
+  force: rarely,
+  blockSize: fc.constantFrom(512, 4096, null),
+  isHasty: fc.boolean(),
+  fault,
+});
+
+/** A transfer of what changed since a snapshot, in a session. */
+export class Send implements Step {
+  constructor(private readonly wish: SendWish) {}
+
+  check = () => true;
+
+  async run(model: Model, world: World): Promise<void> {
+    const { wish } = this;
+    const from = this.chooseFrom(model, (await world.record(wish.dir)).holds?.identity ?? null);
+    const goal = this.goalOf(model, from);
+    const undo = wish.snapback && wish.journal ? world.newPath(world.undos, 'undo') : null;
+    const policy: ApplyPolicy = {
+      ...DEFAULT_POLICY,
+      snapback: undo,
+      journal: wish.journal,
+      forceBase: wish.force,
+    };
+    const isPending = model.isPending(wish.dir);
+    const known = await world.record(wish.dir);
+    const before = model.held;
+    const source = snapshotSource(model.source, from, goal);
+    const { latest } = model.source;
+    world.fault = wish.fault;
+    const sizes = wish.blockSize === null ? {} : { blockSize: wish.blockSize };
+    const ran = await world.send(
+      wish.dir,
+      source,
+      policy,
+      { proofs: true, dryRun: false, ...sizes },
+      wish.isHasty,
+    );
+    model.nameStates();
+    const intent = this.intentOf(model, from, goal, latest);
+    await model.judge(world, wish.dir, ran, intent);
+    if (!wish.force) expectKnown(model, known, ran, isPending, intent.images);
+    this.expectDone(model, ran, { isPending, known, from });
+    if (ran.status === 0 && undo !== null && !isPending)
+      model.undos.push({ path: undo, from: model.held, to: before });
+  }
+
+  /** As a user would, from what the record names; or from any state. */
+  private chooseFrom(model: Model, recorded: string | null): number {
+    const named = stateNamed(model.source, recorded);
+    return this.wish.from === 0 && named >= 0 ? named : model.source.pick(this.wish.from);
+  }
+
+  private goalOf({ source }: Model, from: number): SendGoal {
+    const { goal, to, writes, isNamed } = this.wish;
+    if (goal === 'live') return { kind: 'live', writes, isNamed };
+    const count = source.latest - from;
+    if (goal === 'stopped' || count === 0) return { kind: 'stopped' };
+    const state = goal === 'latest snapshot' ? source.latest : from + 1 + (to % count);
+    return { kind: 'snapshot', state };
+  }
+
+  /** Of a live one, what the volume held before, or after others wrote to it. */
+  private intentOf({ source }: Model, from: number, goal: SendGoal, latest: number): Intent {
+    const images = source.states.slice(goal.kind === 'snapshot' ? goal.state : latest);
+    if (goal.kind === 'snapshot') images.splice(1);
+    return {
+      units: source.changedUnits(from),
+      images,
+      isForced: this.wish.force,
+      isBold: !this.wish.journal,
+    };
+  }
+
+  /** Where nothing is in the way, nothing is refused, and what it leads to is known. */
+  private expectDone(
+    model: Model,
+    ran: Ran,
+    { isPending, known, from }: { isPending: boolean; known: KnownState; from: number },
+  ): void {
+    const { holds } = known;
+    const isAtBase =
+      holds?.is === 'exactly' && holds.believed === undefined && holds.identity === nameOf(from);
+    if (!isAtBase || isPending || ran.isFaulty || ran.status === null) return;
+    expect(ran.status, `from its base: ${ran.said}`).toBe(0);
+    model.count('sent from the recorded base');
+  }
+
+  toString(): string {
+    const { from, goal, to, dir, fault: met, ...rest } = this.wish;
+    const options = Object.entries(rest).filter(([, value]) => value !== false && value !== null);
+    const words = options.map(([name, value]) => `${name}=${String(value)}`).join(' ');
+    return `send ${from} ${goal} ${to} in ${dir} ${words}${met === null ? '' : ` ${met.kind} at ${met.step}`}`;
+  }
+}

@@ -1,0 +1,14 @@
+import { writeFileSync } from 'node:fs';
+import type { ChangeSource } from '../../src/changes/change-source.js';
+import { sendChanges } from '../../src/session/send-changes.js';
+import { FrameWriter } from '../../src/stream/frame-writer.js';
+import { collectingSink, pool } from '../support/streams.js';
+import { quietSurroundings } from '../support/surroundings.js';
+
+/** What `--stdout` writes of a source, in a file. */
+export async function writeStream(path: string, source: ChangeSource): Promise<void> {
+  const sink = collectingSink();
+  const writer = new FrameWriter(sink, { indexed: true });
+  await sendChanges(source, writer, { proofs: true, dryRun: false }, quietSurroundings(), pool());
+  writeFileSync(path, sink.bytes());
+}
