@@ -67,8 +67,7 @@ export function isBorneOut(
   found: FoundContents,
 ): boolean {
   const base = applied?.base ?? null;
-  const { mismatches, doubts, strays = 0 } = found;
-  if (strays > 0) return false;
+  const { mismatches, doubts } = found;
   if (before === null || mustBeProved(before) || before.identity === base) return doubts === 0;
   if (findForeignWrites(applied, before, found) !== null) return false;
   // What an earlier run from the same base brought differs, and all of it comes anew; else the rest is not known.

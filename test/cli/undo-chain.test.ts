@@ -1,77 +1,24 @@
-import {
-  copyFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
 import { openTarget } from '../../src/target/open-target.js';
 import { archiveBytes, SECTOR, type Write } from '../snapback/archives.js';
 import { runWords } from '../support/run-program.js';
 import { quietSurroundings } from '../support/surroundings.js';
+import {
+  SECTORS,
+  TO_S3,
+  states,
+  at,
+  held,
+  run,
+  bring,
+  undo,
+  recorded,
+  forget,
+  setUpUndoChain,
+} from './undo-scene.js';
 
-const SECTORS = 256;
-
-/** What S2 changed, and S3: one of them anew. */
-const TO_S2: readonly Write[] = [8, 64, 128].map((at) => ({ at, count: 8, kind: 'data', fill: 2 }));
-const TO_S3: readonly Write[] = [10, 192].map((at) => ({ at, count: 4, kind: 'data', fill: 3 }));
-
-let folder = '';
-/** What the target held in each state. */
-const states = new Map<string, Buffer>();
-const at = (name: string) => join(folder, name);
-const held = () => readFileSync(at('target'));
-
-async function run(words: readonly string[], input?: Buffer) {
-  const { status, said } = await runWords([...words, '--state-dir', at('state')], input);
-  return { status, said: said.join('\n') };
-}
-
-/** Applies a stream that says which states it leads between. */
-async function bring(base: string | null, result: string, writes: readonly Write[]) {
-  const header = { kind: base === null ? 'full' : 'changes', base, result } as const;
-  const stream = await archiveBytes(SECTORS * SECTOR, { passes: [writes], indexed: false, header });
-  const snapback = base === null ? [] : ['-b', at(`undo/${result}`)];
-  return await run(['--apply', '-', at('target'), ...snapback], stream);
-}
-
-const undo = (name: string, ...more: readonly string[]) =>
-  run(['--apply', at(`undo/${name}`), at('target'), ...more]);
-
-async function recorded() {
-  const opening = { stateDir: at('state'), what: 'test', sources: [], allowed: null };
-  const target = await openTarget(at('target'), opening, quietSurroundings());
-  return await target.record.read().finally(() => target.close());
-}
-
-/** Nothing is known of the target from now on. */
-const forget = () => {
-  rmSync(at('state'), { recursive: true });
-};
-
-/** A target that went from S1 over S2 to S3, and the two undos. */
-beforeEach(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'lvmsync-undo-chain-'));
-  mkdirSync(at('undo'));
-  writeFileSync(at('target'), Buffer.alloc(SECTORS * SECTOR));
-  const copy = [{ at: 0, count: SECTORS, kind: 'data', fill: 1 } as const];
-  for (const [base, result, writes] of [
-    [null, 'S1', copy],
-    ['S1', 'S2', TO_S2],
-    ['S2', 'S3', TO_S3],
-  ] as const) {
-    expect(await bring(base, result, writes)).toMatchObject({ status: 0 });
-    states.set(result, held());
-  }
-});
-afterEach(() => {
-  rmSync(folder, { recursive: true });
-});
+setUpUndoChain();
 
 describe('an undo', () => {
   it('is refused by a target that is recorded in another state, and leaves it as it was', async () => {
@@ -297,88 +244,5 @@ describe('where nothing is recorded, an undo', () => {
       status: 7,
       said: expect.stringMatching(/nothing proves that it holds what the undo starts from/) as string,
     });
-  });
-});
-
-describe('a view', () => {
-  const store = (name: string) =>
-    run(['view', 'store', at('store'), at(`undo/${name}`), '--target', at('target')]);
-
-  it('is not made of an undo that starts from another state', async () => {
-    expect(await store('S2')).toEqual({
-      status: 7,
-      said: expect.stringMatching(/holds exactly S3, while the undo starts from S2/) as string,
-    });
-    expect(await store('S3')).toMatchObject({ status: 0 });
-  });
-
-  it('of a target of which nothing is recorded is made where all is proved, and only there', async () => {
-    forget();
-    const bytes = held();
-    bytes[195 * SECTOR] = 0x77;
-    copyFileSync(at('target'), at('kept'));
-    writeFileSync(at('target'), bytes);
-    expect(await store('S3')).toMatchObject({ status: 7 });
-    copyFileSync(at('kept'), at('target'));
-    expect(await store('S3')).toEqual({
-      status: 0,
-      said: expect.stringMatching(/all that the archives replace was compared/) as string,
-    });
-  });
-});
-
-describe('a restore', () => {
-  const restore = () => run(['restore', at('target'), '--to', 'S1', '--from', at('undo')]);
-
-  it('through several undos is proved as a whole where nothing is recorded', async () => {
-    forget();
-    expect(await restore()).toMatchObject({ status: 0 });
-    expect(held().equals(states.get('S1') ?? Buffer.alloc(0))).toBe(true);
-    expect((await recorded()).holds).toMatchObject({ is: 'exactly', identity: 'S1', believed: /./ });
-  });
-
-  it.each([
-    ['of the first undo', 11],
-    ['of the second', 65],
-    ['of the second, beside what the first has', 8],
-  ])('is refused where a block %s is another one', async (_name, sector) => {
-    forget();
-    const bytes = held();
-    bytes[sector * SECTOR] = 0x77;
-    writeFileSync(at('target'), bytes);
-    expect(await restore()).toMatchObject({ status: 7 });
-    expect(held().equals(bytes)).toBe(true);
-  });
-
-  it('that is refused once it took a killed apply back does not say that nothing was written', async () => {
-    const held3 = held();
-    // the later passes go back, so that the first is written by then
-    const back = [{ at: 0, count: 8, kind: 'data', fill: 4 }] as const;
-    const passes = [TO_S2, back, back];
-    const header = { kind: 'changes', base: 'S3', result: 'S4' } as const;
-    const stream = await archiveBytes(SECTORS * SECTOR, { passes, indexed: false, header });
-    const cut = await run(['--apply', '-', at('target')], stream.subarray(0, stream.length - 1000));
-    expect(cut).toEqual({ status: 5, said: expect.stringMatching(/half-written/) as string });
-    expect(held().equals(held3)).toBe(false);
-    // as if it had been killed, and someone wrote elsewhere since
-    const [folder = ''] = readdirSync(at('state/targets'));
-    const note = at(`state/targets/${folder}/apply.json`);
-    const noted = JSON.parse(readFileSync(note, 'utf8')) as Record<string, unknown>;
-    delete noted['stamp'];
-    writeFileSync(note, JSON.stringify(noted));
-    const bytes = held();
-    bytes[195 * SECTOR] = 0x77;
-    writeFileSync(at('target'), bytes);
-    const { status, said } = await restore();
-    expect(status).toBe(7);
-    expect(said).toMatch(/taken back to what it held before \(\d+ bytes\)/);
-    expect(said).toMatch(/does not hold what the undo starts from .*; nothing else was written/);
-    held3[195 * SECTOR] = 0x77;
-    expect(held().equals(held3)).toBe(true);
-  });
-
-  it('of what is recorded needs no proof', async () => {
-    expect(await restore()).toMatchObject({ status: 0 });
-    expect((await recorded()).holds).toEqual({ is: 'exactly', identity: 'S1', from: null });
   });
 });
