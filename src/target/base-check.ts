@@ -119,14 +119,18 @@ export type UndoVerdict =
  * Whether an undo may be applied. It leads back from its base alone: on any other state the blocks that it has are of
  * one moment, and all others of another. So a record that names another state refuses it; where nothing is sure, each
  * extent must be proved.
+ *
+ * @param isResultSure false where its end, which is not read yet, may take back the name of what it leads to
  */
 export function judgeUndo(
   { base, result, mark }: Pick<StateChange, 'base' | 'result' | 'mark'>,
   state: TargetState | null,
+  isResultSure = true,
 ): UndoVerdict {
   if (state === null) return { is: 'to be proved' };
   // It brings what is there already, or the rest of it.
-  if (result !== null && state.is === 'exactly' && state.identity === result) return { is: 'fit' };
+  if (result !== null && state.is === 'exactly' && state.identity === result && isResultSure)
+    return { is: 'fit' };
   if (base !== null && isCutShort({ base, result }, state)) return { is: 'fit' };
   if (base !== null && state.is === 'exactly' && state.identity === base)
     return { is: state.believed === undefined ? 'fit' : 'to be proved' };
@@ -160,7 +164,7 @@ export async function checkUndo(
   prove: ProveBase | null,
   untouched = NOTHING_WRITTEN,
 ): Promise<void> {
-  const verdict = judgeUndo(undo, state);
+  const verdict = judgeUndo(undo, state, prove !== null);
   if (verdict.is === 'refused') throw refused(target.path, verdict.problem, untouched);
   if (verdict.is === 'fit') return;
   if (prove === null) throw refused(target.path, `${UNKNOWN_STATE}, and ${FROM_A_PIPE}`, untouched);

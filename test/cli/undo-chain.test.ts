@@ -63,15 +63,23 @@ describe('an undo', () => {
       at('undo/S4'),
       await archiveBytes(SECTORS * SECTOR, { passes, indexed: true, header }, true),
     );
-    expect(await undo('S4')).toEqual({
+    const refused = {
       status: 7,
       said: expect.stringMatching(/holds exactly S3, while the undo starts from S4/) as string,
-    });
+    };
+    expect(await undo('S4')).toEqual(refused);
+    // the end of which nobody knows yet
+    expect(await run(['--apply', '-', at('target')], readFileSync(at('undo/S4')))).toEqual(refused);
     expect(held().equals(states.get('S3') ?? Buffer.alloc(0))).toBe(true);
   });
 
   it('may be applied a second time', async () => {
     for (let time = 0; time < 2; time++) expect(await undo('S3')).toMatchObject({ status: 0 });
+    const again = await run(['--apply', '-', at('target')], readFileSync(at('undo/S3')));
+    expect(again).toMatchObject({
+      status: 7,
+      said: expect.stringContaining('nothing was written') as string,
+    });
     expect(held().equals(states.get('S2') ?? Buffer.alloc(0))).toBe(true);
     expect((await recorded()).holds).toEqual({ is: 'exactly', identity: 'S2', from: null });
   });

@@ -170,10 +170,10 @@ describe('a host that cannot be asked', () => {
   it('as its user is nobody', async () => {
     // the checkout and Node may lie where nobody cannot go
     const script = `
-      mkdir -p /run/nobody/{checkout,node} && mount --bind "$1" /run/nobody/checkout &&
-      mount --bind "$2" /run/nobody/node && shift 2 &&
-      exec setpriv --reuid 65534 --regid 65534 --clear-groups /run/nobody/node/node /run/nobody/checkout/bin/lvmsync.js "$@"`;
-    const folders = [CHECKOUT, path.dirname(process.execPath)];
+      mkdir -p /run/nobody/checkout && touch /run/nobody/node &&
+      mount --bind "$1" /run/nobody/checkout && mount --bind "$2" /run/nobody/node && shift 2 &&
+      exec setpriv --reuid 65534 --regid 65534 --clear-groups /run/nobody/node /run/nobody/checkout/bin/lvmsync.js "$@"`;
+    const folders = [CHECKOUT, process.execPath];
     const words = ['unshare', '-m', 'bash', '-c', script, '-', ...folders, snapshot, target] as const;
     const { status, stderr } = await tryToRun(words);
     expect({ status, stderr }).toEqual({
