@@ -64,14 +64,16 @@ export function mustBeProved(before: TargetState | null): boolean {
 export function isBorneOut(
   applied: StreamHeader | null,
   before: TargetState | null,
-  found: FoundContents,
+  found: FoundContents & Partial<Pick<RunFindings, 'isForced'>>,
 ): boolean {
   const base = applied?.base ?? null;
-  const { mismatches, doubts } = found;
+  const { mismatches, doubts, isForced = false } = found;
   if (before === null || mustBeProved(before) || before.identity === base) return doubts === 0;
   if (findForeignWrites(applied, before, found) !== null) return false;
   // What an earlier run from the same base brought differs, and all of it comes anew; else the rest is not known.
-  return mismatches === 0 || (applied !== null && isCovered(applied, before));
+  if (applied !== null && isCovered(applied, before)) return true;
+  // Where the user said so, nothing shows that what the stream starts from is what was there.
+  return mismatches === 0 && !isForced;
 }
 
 /** What is known of a target while a stream is applied, which held `before`. */

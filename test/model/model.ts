@@ -225,7 +225,8 @@ export class Model {
       expect(isSame(after, before), `nothing was written: ${about}`).toBe(true);
     if (isSame(after, before)) return;
     if (starts.some((start) => fits(after, start))) return;
-    const isOver = ran.status !== null && intent.isCopy !== true && !hasJournal;
+    // A copy that is refused takes an earlier apply back first, as all do.
+    const isOver = ran.status !== null && (intent.isCopy !== true || !ran.isFaulty) && !hasJournal;
     if (pending?.isDisturbed === true && !pending.isOrderly && isOver) {
       // Taken back, and refused: what was taken back is of two runs.
       this.count(MIXED);
