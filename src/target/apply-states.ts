@@ -64,16 +64,16 @@ export function mustBeProved(before: TargetState | null): boolean {
 export function isBorneOut(
   applied: StreamHeader | null,
   before: TargetState | null,
-  found: FoundContents & Partial<Pick<RunFindings, 'isForced'>>,
+  found: FoundContents,
 ): boolean {
   const base = applied?.base ?? null;
-  const { mismatches, doubts, isForced = false } = found;
+  const { mismatches, doubts } = found;
   if (before === null || mustBeProved(before) || before.identity === base) return doubts === 0;
   if (findForeignWrites(applied, before, found) !== null) return false;
   // What an earlier run from the same base brought differs, and all of it comes anew; else the rest is not known.
   if (applied !== null && isCovered(applied, before)) return true;
-  // Where the user said so, nothing shows that what the stream starts from is what was there.
-  return mismatches === 0 && !isForced;
+  // Anything else, such as what the user forced, may start from another state than what was there.
+  return mismatches === 0 && isRecordedResult(applied, before);
 }
 
 /** What is known of a target while a stream is applied, which held `before`. */

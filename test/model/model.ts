@@ -225,10 +225,11 @@ export class Model {
       expect(isSame(after, before), `nothing was written: ${about}`).toBe(true);
     if (isSame(after, before)) return;
     if (starts.some((start) => fits(after, start))) return;
-    // A copy that is refused takes an earlier apply back first, as all do.
-    const isOver = ran.status !== null && (intent.isCopy !== true || !ran.isFaulty) && !hasJournal;
+    // An earlier apply is taken back first, also by a copy that is then refused; a kill may come just after that.
+    const isRefusedCopy = ran.status !== null && !ran.isFaulty;
+    const isOver = !hasJournal && (intent.isCopy !== true || isRefusedCopy);
     if (pending?.isDisturbed === true && !pending.isOrderly && isOver) {
-      // Taken back, and refused: what was taken back is of two runs.
+      // Taken back, and no more: what was taken back is of two runs.
       this.count(MIXED);
       const images = [before, ...starts.flatMap(imagesOf)];
       expectUnits(after, () => images, about);
