@@ -87,7 +87,8 @@ export class CombinationPlanner {
       volumeSize: archives.reduce((most, { volumeSize }) => Math.max(most, volumeSize), 0),
       blockSize: archives.map(({ blockSize }) => blockSize).reduce(commonDivisor),
       base: first.base,
-      ...(first.header?.mark === undefined ? {} : { mark: first.header.mark }),
+      // Where one may be missing in between, what it starts from is not enough to let it in.
+      ...(first.header?.mark === undefined || believed.length > 0 ? {} : { mark: first.header.mark }),
       // A name would be taken for known by whoever applies it.
       result: believed.length === 0 ? (archives.at(-1)?.result ?? null) : null,
       extents,

@@ -138,6 +138,16 @@ describe('an undo that leads back from a state without a name', () => {
     expect((await recorded()).holds).toEqual({ is: 'exactly', identity: 'S2', from: null });
   });
 
+  it('is not let in by its mark where one behind it is missing', async () => {
+    await bringLive('first', FIRST, 8);
+    await bringLive('second', SECOND, 16);
+    await bringLive('third', FIRST, 24);
+    expect((await runWords(['combine', '-o', at('gap'), at('undo/third'), at('undo/first')])).status).toBe(0);
+    const now = held();
+    expect(await run(['--apply', at('gap'), at('target')])).toMatchObject({ status: 7 });
+    expect(held().equals(now)).toBe(true);
+  });
+
   it('that has no mark, as one that was made at the source, is not', async () => {
     await bringLive('first', FIRST, 8);
     const header = { kind: 'undo', base: null, result: 'S3' } as const;
