@@ -2,8 +2,8 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   test: {
-    // by default one processor is left idle, which is half of a small machine
-    maxWorkers: '100%',
+    // by default one processor is left idle, which is half of a small machine; and many tests wait for something
+    maxWorkers: '150%',
     projects: [
       {
         test: {
