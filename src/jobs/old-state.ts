@@ -3,7 +3,7 @@ import { BufferPool } from '../device/aligned-memory.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { openArchive } from '../snapback/archive.js';
 import type { Combination } from '../snapback/combination.js';
-import { openEach, proveBase } from '../snapback/prove-base.js';
+import { proveBase } from '../snapback/prove-base.js';
 import { readCombination } from '../snapback/read-combination.js';
 import type { OldState } from '../view/view-making.js';
 import { ARCHIVE_MEMORY, STORE_MEMORY } from './memory.js';
@@ -15,11 +15,8 @@ export function oldStateOf(combination: Combination, { signal }: Pick<Surroundin
     ...{ volumeSize, base, result, ...(mark === undefined ? {} : { mark }) },
     proveBase: async (target) => {
       // Opened anew: a plan keeps no archive's index.
-      return await proveBase(
-        target,
-        openEach(archives, ({ path }) => openArchive(path)),
-        signal,
-      );
+      const opened = await Promise.all(archives.map(({ path }) => openArchive(path)));
+      return await proveBase(target, opened, signal);
     },
     extents: () => extents,
     blocks: () => readCombination(combination, { lend: new BufferPool(ARCHIVE_MEMORY).lend, signal }),

@@ -8,7 +8,7 @@ import { checkArchive } from '../snapback/check-archive.js';
 import { CombinationPlanner } from '../snapback/combination.js';
 import { keepingArchives } from '../snapback/folder-lock.js';
 import { planUndos } from '../snapback/plan-undos.js';
-import { openEach, proveBase } from '../snapback/prove-base.js';
+import { proveBase } from '../snapback/prove-base.js';
 import { streamOf } from '../snapback/restore-stream.js';
 import { openUndo, States, undosOf, type Undo } from '../snapback/states.js';
 import { headerOfCombination } from '../snapback/write-combination.js';
@@ -223,7 +223,8 @@ async function applyWay(
   const { lend } = new BufferPool(RECEIVE_MEMORY);
   const incoming = streamOf(plan, header, proofs, lend, about.signal);
   // Only where the target's state is not sure: then all archives are read once more.
-  const prove: ProveBase = async (device) => await proveBase(device, openEach(way, openUndo), about.signal);
+  const prove: ProveBase = async (device) =>
+    await proveBase(device, await Promise.all(way.map(openUndo)), about.signal);
   const options = { what: 'archives', target, policy, isSession: false, proveBase: prove, isTakenBack };
   return await applyIncoming(incoming, options, about);
 }

@@ -1,7 +1,7 @@
-import { endOf, type Extent } from '../extent.js';
-import { ExtentTable } from './extent-table.js';
-import { overlay, type Layer } from './overlay.js';
-import { firstEndingBehind, touches } from './proofs.js';
+import type { Extent } from '../extent.js';
+import type { ExtentTable } from './extent-table.js';
+import { overlay } from './overlay.js';
+import { touches } from './proofs.js';
 
 /**
  * Layers that are laid on each other one after another, each of an ascending table: what is seen of them from above.
@@ -30,34 +30,13 @@ export class Layers {
     return this.tables.some((table) => touches(table, extent));
   }
 
-  /** What is seen of these extents, which ascend and do not overlap: in time by what that is, not by all there is. */
-  seenIn(extents: Iterable<Extent>): ExtentTable {
-    const seen = new ExtentTable();
-    for (const extent of extents) {
-      const layers = this.tables.map((table) => partWithin(table, extent));
-      for (const piece of overlay(layers, sourceAsItIs)) {
-        const offset = Math.max(piece.offset, extent.offset);
-        const length = Math.min(endOf(piece), endOf(extent)) - offset;
-        seen.add(offset, length, piece.position, piece.blockOffset, piece.source);
-      }
-    }
-    return seen;
-  }
-
   /** What is seen: ascending, without overlaps, of each byte the layer that was added last of those that have it. */
   seen(): ExtentTable {
     return overlay(this.tables.map(whole), sourceAsItIs);
   }
 }
 
-function partWithin(table: ExtentTable, extent: Extent): Layer {
-  const from = firstEndingBehind(table, extent.offset);
-  let to = from;
-  while (table.offsetAt(to) < endOf(extent)) to += 1;
-  return { table, from, to };
-}
-
-function whole(table: ExtentTable): Layer {
+function whole(table: ExtentTable) {
   return { table, from: 0, to: table.count };
 }
 

@@ -4,11 +4,10 @@ import type { BlockDevice } from '../device/block-device.js';
 import { endOf, type Extent } from '../extent.js';
 import type { BaseProof } from '../target/base-check.js';
 import type { Archive } from './archive.js';
-import type { ArchiveFacts } from './combination.js';
+import { planCombination } from './combination.js';
 import type { ExtentTable } from './extent-table.js';
-import { Layers } from './layers.js';
 import { ArchiveProofs } from './proofs.js';
-import { readCombination, type StoredBlocksOf } from './read-combination.js';
+import { readCombination } from './read-combination.js';
 
 /** What the blocks of earlier archives may take. Bytes. */
 const MEMORY = 8 * 1024 * 1024;
@@ -17,45 +16,33 @@ const PROVED: BaseProof = { is: 'proved' };
 
 /**
  * Holds all that undos would overwrite, in the order in which they are applied, against what each says of its base:
- * the target's bytes for the first, for each other one what those before it would make of them. Reads each of them once,
- * of those before it only what it speaks of, and all those places of the target. Throws what reading either throws, the
- * signal's reason.
+ * the target's bytes for the first, for each other one what those before it would make of them. Reads all of them, and
+ * all those places of the target. Throws what reading either throws, the signal's reason.
  *
- * @param archives opened one after another, as all their indexes at once would take much memory
+ * @param proofs those of each archive, where they were read already
  */
 export async function proveBase(
   target: BlockDevice,
-  archives: AsyncIterable<Archive> | Iterable<Archive>,
+  archives: readonly Archive[],
   signal: AbortSignal,
+  proofs: readonly ArchiveProofs[] = [],
 ): Promise<BaseProof> {
-  const before: ArchiveFacts[] = [];
-  const layers = new Layers();
-  for await (const { extents, ...archive } of archives) {
-    const said = await ArchiveProofs.read(archive);
-    const offset = findUnproved(extents, said);
+  for (const [index, archive] of archives.entries()) {
+    const said = proofs[index] ?? (await ArchiveProofs.read(archive));
+    const offset = findUnproved(archive.extents, said);
     if (offset !== null) return { is: 'unproved', offset };
-    const bytes = new BytesAfter(target, { archives: before, extents: layers.seenIn(said) }, signal);
+    const before = new BytesAfter(target, archives.slice(0, index), signal);
     try {
       for (const proof of said) {
         signal.throwIfAborted();
-        const isHere = endOf(proof) <= target.size && crc32(await bytes.read(proof)) === proof.crc;
+        const isHere = endOf(proof) <= target.size && crc32(await before.read(proof)) === proof.crc;
         if (!isHere) return { is: 'differs', offset: proof.offset };
       }
     } finally {
-      await bytes.close();
+      await before.close();
     }
-    before.push(archive);
-    layers.add(extents);
   }
   return PROVED;
-}
-
-/** Archives that are opened when they are asked for. */
-export async function* openEach<T>(
-  each: Iterable<T>,
-  open: (of: T) => Promise<Archive>,
-): AsyncGenerator<Archive> {
-  for (const of of each) yield await open(of);
 }
 
 /** The first byte that is overwritten and of which nothing is said; null where there is none. */
@@ -75,16 +62,18 @@ function findUnproved(extents: ExtentTable, proofs: ArchiveProofs): number | nul
 
 /** What a target would hold once archives were applied to it, in ascending order. */
 class BytesAfter {
-  private readonly blocks: ReturnType<typeof readCombination>;
+  private readonly blocks: ReturnType<typeof readCombination> | null;
   /** Blocks that reach into what was read last, or lie behind it. */
   private held: { readonly extent: Extent; readonly bytes: Buffer | null }[] = [];
 
   constructor(
     private readonly target: BlockDevice,
-    applied: StoredBlocksOf,
+    archives: readonly Archive[],
     signal: AbortSignal,
   ) {
-    this.blocks = readCombination(applied, { lend: new BufferPool(MEMORY).lend, signal });
+    const { lend } = new BufferPool(MEMORY);
+    const plan = archives.length === 0 ? null : planCombination(archives, { forceBase: true });
+    this.blocks = plan === null ? null : readCombination(plan, { lend, signal });
   }
 
   /** Reads an extent that begins behind the last one. */
@@ -105,12 +94,12 @@ class BytesAfter {
   }
 
   async close(): Promise<void> {
-    await this.blocks.return(undefined);
+    await this.blocks?.return(undefined);
   }
 
   private async holdNext(): Promise<boolean> {
-    const next = await this.blocks.next();
-    if (next.done === true) return false;
+    const next = (await this.blocks?.next()) ?? null;
+    if (next === null || next.done === true) return false;
     const { value: block } = next;
     const { offset, length } = block;
     const bytes = block.kind === 'data' ? Buffer.from(block.data.bytes) : null;

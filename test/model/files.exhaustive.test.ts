@@ -42,7 +42,8 @@ vi.mock('../../src/session/base-sample.js', async (importOriginal) => {
 });
 
 const PROGRAMS = Number(process.env['LVMSYNC_MODEL_PROGRAMS'] ?? 300);
-const SEED = process.env['LVMSYNC_MODEL_SEED'];
+/** The same programs in each run; another seed makes others. */
+const SEED = process.env['LVMSYNC_MODEL_SEED'] ?? '42';
 
 /** What happens in a program, each kind as often as the number says. */
 const KINDS: readonly (readonly [number, fc.Arbitrary<Step>])[] = [
@@ -100,7 +101,7 @@ it(`${PROGRAMS} programs leave nothing but what was named, or what was there`, a
     fc.asyncProperty(first, rarely, fc.commands(steps, { maxCommands: 25, size: 'max' }), program),
     {
       numRuns: PROGRAMS,
-      ...seed,
+      seed: Number(SEED),
     },
   );
   console.log(tally);

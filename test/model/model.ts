@@ -177,7 +177,7 @@ export class Model {
       if (!hasJournal) this.pending.delete(dir);
     }
     this.file.held = after;
-    if (!isSame(before, after) || ran.status === null) this.disturbAll(dir);
+    if (!isSame(before, after)) this.disturbAll(dir);
     await this.checkRecords(world, about);
   }
 
