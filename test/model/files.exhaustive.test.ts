@@ -96,7 +96,6 @@ it(`${PROGRAMS} programs leave nothing but what was named, or what was there`, a
     .map(([fill, empty]) =>
       ALL_UNITS.map((_, unit): UnitWrite => [unit, unit % 8 < empty ? 0 : (unit + fill) % 8]),
     );
-  const seed = SEED === undefined ? {} : { seed: Number(SEED) };
   await fc.assert(
     fc.asyncProperty(first, rarely, fc.commands(steps, { maxCommands: 25, size: 'max' }), program),
     {
