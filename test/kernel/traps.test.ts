@@ -14,7 +14,7 @@ import {
   statusOf,
   writeRandom,
 } from './support/lab.js';
-import { expectFailure, reportOf, runLvmsync } from './support/outcomes.js';
+import { expectFailure, reportOfSuspect, runLvmsync } from './support/outcomes.js';
 
 const GROUP = 'vg-traps';
 const SNAPSHOT = `${GROUP}/snap`;
@@ -56,7 +56,8 @@ describe('a snapshot that is not what it froze', () => {
     await writeRandom(`/dev/${SNAPSHOT}`, MEBIBYTE, 100_000, 'X');
     await writeRandom(origin, MEBIBYTE, 100_000, 'X');
     expect(await exceptions()).toBeGreaterThan(20);
-    const report = await reportOf(SNAPSHOT, target);
+    // its old bytes are not those of the target, which looks as if someone had written there
+    const report = await reportOfSuspect(SNAPSHOT, target);
     expect(report['changedBytes']).toBeGreaterThanOrEqual(100_000);
     await expectEqual();
   });
@@ -81,7 +82,7 @@ describe('a snapshot that is not what it froze', () => {
     expect(replayed).toBeGreaterThan(3);
     await run(['mount', origin, '/run/traps']);
     await run(['umount', '/run/traps']);
-    await runLvmsync(SNAPSHOT, target);
+    await reportOfSuspect(SNAPSHOT, target);
     await expectEqual();
     await run(['fsck.ext4', '-n', '-f', target]);
   });
@@ -120,7 +121,7 @@ describe('runs one after the other', () => {
     await runLvmsync(SNAPSHOT, target);
     await writeRandom(target, 0, 4096, 'someone');
     const { status, stderr } = await lvmsync([SNAPSHOT, target]);
-    expect({ status, stderr }).toMatchObject({ status: 0 });
+    expect({ status, stderr }).toMatchObject({ status: 11 });
     expect(stderr).toMatch(/written by someone since lvmsync's last run .*: 10\d\d of 4046 blocks outside/);
     await expectEqual();
   });
@@ -144,8 +145,8 @@ describe('a target that does not hold the base', () => {
   it('in one changed block: it is sent whole all the same, and counted', async () => {
     await writeRandom(target, 40 * 5 * 4096, 512, 'someone else');
     const { status, stderr } = await lvmsync([SNAPSHOT, target]);
-    expect({ status, stderr }).toMatchObject({ status: 0 });
-    expect(stderr).toMatch(/\b1 block/);
+    expect({ status, stderr }).toMatchObject({ status: 11 });
+    expect(stderr).toMatch(/\b1 of the blocks/);
     await expectEqual();
   });
 
