@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { copyDevice, scatterWrites } from './support/devices.js';
@@ -29,7 +29,11 @@ beforeAll(async () => {
 });
 afterAll(() => removeVolumeGroup(GROUP));
 
-beforeEach(() => writeRandom(origin, 0, SIZE, 'base'));
+/** What an earlier test found of its target is nothing to the next one. */
+beforeEach(async () => {
+  rmSync('/run/state/lvmsync', { recursive: true, force: true });
+  await writeRandom(origin, 0, SIZE, 'base');
+});
 afterEach(() => run(['bash', '-c', 'lvremove -qq -y "$1"/old "$1"/new; true', 'remove', GROUP]));
 
 /** Two snapshots with changes before, between and after them, and a target that holds what one of them shows. */
