@@ -77,7 +77,8 @@ function installAside(script: string): void {
 describe('the doctor, of two good hosts,', () => {
   it('finds no problem, and makes nothing on them', async () => {
     // what other tests left half-written there is a problem
-    rmSync('/run/state/lvmsync', { recursive: true, force: true });
+    for (const place of ['/run/state/lvmsync', '/var/lib/lvmsync'])
+      rmSync(`${place}/targets`, { recursive: true, force: true });
     const { status, stdout } = await lvmsync(['doctor', 'far', '--json']);
     const { here, there, between, problem } = JSON.parse(stdout) as Record<string, Report>;
     expect({ status, problem }).toEqual({ status: 0, problem: null });
