@@ -1,3 +1,4 @@
+import { makePrivateFolder } from './private-folder.js';
 import { readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
@@ -96,7 +97,8 @@ class Lane {
   }
 
   private async runHere(files: readonly string[]): Promise<PlaceResult> {
-    return { system: null, ...(await runProject('crash', this.reportFolder, { files })) };
+    // the other lane may run crash tests at the same time: a report of one must not be the other's
+    return { system: null, ...(await runProject('crash', makePrivateFolder(), { files })) };
   }
 
   /** A guest that dies is started again for the files that it had left, and the file that it died of is told. */
