@@ -1,10 +1,10 @@
-import { makePrivateFolder } from './private-folder.js';
 import { readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { startGuest } from '../guest/boot-guest.js';
 import { findSystem, type GuestSystem, type SystemName } from '../guest/guest-system.js';
 import { dealItems, readFileTimes, secondsOf, type KernelItem } from './deal-files.js';
+import { makePrivateFolder } from './private-folder.js';
 import { REPORT_VARIABLE } from './record-results.js';
 import { endedFiles, filesUnderWay, readReport, type FileEnded } from './report-lines.js';
 import { runProject } from './steps.js';
