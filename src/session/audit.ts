@@ -48,7 +48,8 @@ export function nextStretch(from: number, percent: number, volumeSize: number): 
 }
 
 /**
- * Proves to a receiver what did not change in a stretch, piece by piece, and sends whole what differs there. Throws DeviceError, FormatError, what the writer throws.
+ * Proves to a receiver what did not change in a stretch, piece by piece, and sends whole what differs there. Throws
+ * DeviceError, FormatError, what the writer throws.
  */
 export async function audit(
   { unchanged, changes, extent }: AuditPlan,

@@ -5,7 +5,7 @@ import type { ChangeSource } from '../changes/change-source.js';
 import { DeviceError, UsageError } from '../errors.js';
 import { makerOf, type Surroundings } from '../host/surroundings.js';
 import type { BlockWriter } from '../stream/block-writer.js';
-import { sumLengths } from '../extent.js';
+import { sumLengths, type Extent } from '../extent.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { UNKNOWN, type KnownState, type TargetState } from '../target/state-record.js';
 import type { CompressionWish } from './choose-packer.js';
@@ -140,6 +140,7 @@ async function sendStream(
   const isDoubtful = keepsForgotten(source, greeting.holds);
   if (isDoubtful) about.notice(`${source.name}: ${FORGOTTEN}`);
   if (options.dryRun) return await sendNothing(source, first, writer);
+  const audited = planAudit(source, unchanged, session, greeting, options);
   about.progress.start(first.changedBytes);
   try {
     const old = base === null ? null : planOldBytes(base, unit, greeting);
@@ -148,13 +149,13 @@ async function sendStream(
     const sender = new BlockSender(source, old, writer, greeting.packer, lend, about, checkpoints, session);
     const all = await sender.sendPasses(rest);
     const consistent = sender.lastPassSawAll && (await source.isConsistent());
-    const auditing = { source, unchanged, changes: all, writer, session };
-    const isMeant = options.audit != null && rest.offset < source.volumeSize;
-    if (isMeant && !sender.lastPassSawAll) about.notice(`${source.name}: ${NOT_AUDITED}`);
-    const mended =
-      isMeant && sender.lastPassSawAll
-        ? await auditNext(auditing, options, greeting, about, lend)
-        : NOTHING_MENDED;
+    // Of a target that holds all of it already, nothing is said any more.
+    const isLeft = audited !== null && rest.offset < source.volumeSize;
+    let mended = NOTHING_MENDED;
+    if (isLeft && sender.lastPassSawAll) {
+      mended = await audit({ ...audited, changes: all }, writer, audited.line, about, lend);
+      await source.checkValid();
+    } else if (isLeft) about.notice(`${source.name}: ${NOT_AUDITED}`);
     // What somebody wrote to while it was read is in no state that has a name, whatever the header said.
     const isUnnamed = header.result !== null && !consistent && (await source.dataProof()) === null;
     await writer.finish(isDoubtful || isUnnamed);
@@ -171,34 +172,27 @@ async function sendStream(
   }
 }
 
-interface Auditing {
-  readonly source: ChangeSource;
-  readonly unchanged: ReadableVolume | null;
-  readonly changes: ChangeSet;
-  readonly writer: BlockWriter;
-  readonly session: SendSession | null;
+/** What is to be audited, and over which line. */
+interface PlannedAudit {
+  readonly unchanged: ReadableVolume;
+  readonly extent: Extent;
+  readonly line: AuditLine;
 }
 
-/** Audits the stretch that is next. Throws as `audit`, and SnapshotError where the source did not last. */
-async function auditNext(
-  { source, unchanged, changes, writer, session }: Auditing,
-  { audit: percent }: SendOptions,
+/** The stretch that an audit is for; null where none is wished. Throws UsageError where none is possible. */
+function planAudit(
+  { name, volumeSize }: ChangeSource,
+  unchanged: ReadableVolume | null,
+  line: AuditLine | null,
   { auditFrom }: Greeting,
-  about: Surroundings,
-  lend: LendBuffer,
-): Promise<Mended> {
-  if (
-    unchanged === null ||
-    session === null ||
-    percent == null ||
-    auditFrom === undefined ||
-    source.volumeSize === 0
-  )
-    throw new UsageError(`${source.name}: nothing of it can be audited`);
-  const extent = nextStretch(auditFrom, percent, source.volumeSize);
-  const mended = await audit({ unchanged, changes, extent }, writer, session, about, lend);
-  await source.checkValid();
-  return mended;
+  { audit: percent }: SendOptions,
+): PlannedAudit | null {
+  if (percent == null) return null;
+  if (unchanged === null || line === null || auditFrom === undefined) {
+    const why = unchanged === null ? 'what did not change cannot be read here' : 'the target does not answer';
+    throw new UsageError(`${name}: --audit: ${why}; transfer without it, and compare with "lvmsync verify"`);
+  }
+  return { unchanged, line, extent: nextStretch(auditFrom, percent, volumeSize) };
 }
 
 /** Whether a target may keep what a source does not know of any more: then it comes to no state that has a name. */

@@ -138,3 +138,14 @@ it('a stopped volume that someone writes to while it is sent leads to no name', 
   expect(await transfer(target, { from })).toMatchObject({ consistent: false });
   expect((await target.record.read()).holds).toMatchObject({ is: 'since', identity: 'BASE' });
 });
+
+it('an audit that cannot be is refused before anything is written', async () => {
+  const before = Buffer.from(device.bytes);
+  const from = source({ baseVolume: null, unchangedVolume: null });
+  await expect(transfer(target, { from, audit: 5 })).rejects.toMatchObject({
+    code: 'USAGE',
+    message: expect.stringMatching(/--audit: what did not change cannot be read here/) as string,
+  });
+  expect(device.bytes.equals(before)).toBe(true);
+  expect((await target.record.read()).holds).toEqual({ is: 'exactly', identity: 'BASE', from: null });
+});
