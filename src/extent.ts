@@ -1,3 +1,6 @@
+/** What sizes of devices, tables and offsets are counted in. Bytes. */
+export const SECTOR = 512;
+
 /** A range of bytes of a volume. */
 export interface Extent {
   readonly offset: number;

@@ -1,5 +1,6 @@
 import { Parser } from 'binary-parser';
 import { FormatError, SnapshotError } from '../errors.js';
+import { SECTOR } from '../extent.js';
 
 /**
  * The on-disk format of dm-snapshot's persistent exception store, as docs/cow-format.md describes it: a header
@@ -11,7 +12,6 @@ export const COW_MAGIC = 0x7041_6e53;
 const COW_VERSION = 1;
 export const HEADER_LENGTH = 16;
 export const EXCEPTION_LENGTH = 16;
-const SECTOR = 512;
 /** The kernel's own limit: a chunk in bytes fits a signed 32-bit number. */
 const MAX_CHUNK_SECTORS = 0x7fff_ffff >>> 9;
 const TWO_TO_32 = 0x1_0000_0000;

@@ -1,4 +1,5 @@
 import { FormatError } from '../errors.js';
+import { SECTOR } from '../extent.js';
 
 /**
  * What a range of chunks is: mapped to the same data in both devices, to different data, only in the first, or only
@@ -22,8 +23,6 @@ const LONGEST_LINE = 4096;
 const RANGE = /^<(same|different|left_only|right_only) begin="(\d{1,15})" length="(\d{1,15})"\/>$/;
 const SUPERBLOCK = /^<superblock [^<>]*\bdata_block_size="(\d{1,10})"[^<>]*>$/;
 const DIFF = /^<diff left="(\d+)" right="(\d+)">$/;
-const SECTOR = 512;
-
 /**
  * Reads what `thin_delta` of the thin-provisioning-tools prints, 0.9 and 1.1 alike: one element a line, `superblock`
  * around `diff` around the ranges. Samples of both are in test/changes.

@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { CommandError, UnsafeTargetError } from '../errors.js';
+import { SECTOR } from '../extent.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { UDEV_ADVICE } from '../host/udev.js';
 import { findVolume } from './lvs.js';
@@ -9,8 +10,6 @@ import type { VolumeName } from './volume-name.js';
 
 /** What marks a volume as one that lvmsync makes, until all of it is there. */
 export const PARTIAL_TAG = 'lvmsync.partial';
-const SECTOR = 512;
-
 /** A volume that is being made, under a name that says so. */
 export interface PartialVolume {
   readonly path: string;

@@ -1,10 +1,9 @@
 import { readDeviceFacts, type DeviceNumber } from '../device/device-facts.js';
 import { CommandError } from '../errors.js';
+import { SECTOR } from '../extent.js';
 import type { Spawner } from '../host/spawner.js';
 import { DeviceMapper } from './device-mapper.js';
 import { isDeviceNumber } from './device-node.js';
-
-const SECTOR = 512;
 
 /**
  * In which unit a device can be discarded so that it reads as zeroes afterwards: a thin volume's chunk, in bytes.

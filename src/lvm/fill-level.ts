@@ -1,10 +1,9 @@
+import { SECTOR } from '../extent.js';
 import type { Spawner } from '../host/spawner.js';
 import { readBirth } from './birth.js';
 import { DeviceMapper } from './device-mapper.js';
 import type { DmSnapshot } from './snapshot.js';
 import { readPoolStatus, type ThinPool } from './thin-pool.js';
-
-const SECTOR = 512;
 
 /** How full something is that must not become full. Bytes. */
 export interface FillLevel {

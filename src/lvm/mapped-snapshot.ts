@@ -1,12 +1,11 @@
 import { stat } from 'node:fs/promises';
 import { CommandError } from '../errors.js';
 import { deviceNumberOf, readDeviceFacts, type DeviceNumber } from '../device/device-facts.js';
+import { SECTOR } from '../extent.js';
 import type { Spawner } from '../host/spawner.js';
 import { UDEV_ADVICE } from '../host/udev.js';
 import { DeviceMapper, runDmsetup } from './device-mapper.js';
 import { whileBusy } from './run-lvm.js';
-
-const SECTOR = 512;
 
 /** How the UUID of each view that we made begins: by it anyone can tell what it is. */
 export const VIEW_UUID_PREFIX = 'LVMSYNC-VIEW-';

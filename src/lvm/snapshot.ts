@@ -1,11 +1,11 @@
 import { readDeviceFacts, type DeviceNumber } from '../device/device-facts.js';
 import { NoSnapshotError, SnapshotError } from '../errors.js';
+import { SECTOR } from '../extent.js';
 import type { Spawner } from '../host/spawner.js';
 import { DeviceMapper, type DmTarget } from './device-mapper.js';
 import { findDeviceNumber, holdersOf, isDeviceNumber } from './device-node.js';
 import { findLogicalVolume } from './logical-volume.js';
 
-const SECTOR = 512;
 const WAY_OUT =
   'make a new snapshot, and "lvmsync --scan" of that sends what differs, which is less than a full copy';
 

@@ -1,10 +1,10 @@
 import type { DeviceNumber } from '../device/device-facts.js';
 import { SnapshotError } from '../errors.js';
+import { SECTOR } from '../extent.js';
 import type { Spawner } from '../host/spawner.js';
 import { DeviceMapper } from './device-mapper.js';
 import { isDeviceNumber } from './device-node.js';
 
-const SECTOR = 512;
 const METADATA_BLOCK = 4096;
 const ROOT = /^(-|\d+)$/;
 

@@ -1,11 +1,10 @@
 import { readDeviceFacts, type DeviceNumber } from '../device/device-facts.js';
 import { SnapshotError } from '../errors.js';
+import { SECTOR } from '../extent.js';
 import type { Spawner } from '../host/spawner.js';
 import { DeviceMapper, type DmTarget } from './device-mapper.js';
 import { findNode, isDeviceNumber } from './device-node.js';
 import { findDevice, findVolume, type LvsRow } from './lvs.js';
-
-const SECTOR = 512;
 
 /** What LVM knows of a thin volume. */
 export interface ThinLvmFacts {

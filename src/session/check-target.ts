@@ -1,5 +1,6 @@
 import type { BlockDevice } from '../device/block-device.js';
 import { UnsafeTargetError } from '../errors.js';
+import { SECTOR } from '../extent.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { isOverwriting, keepsOldBytes, type ApplyPolicy } from '../target/apply-policy.js';
@@ -20,8 +21,6 @@ import type { ExpectedWrites } from '../target/room-needed.js';
 import { isDoubtful, type KnownState } from '../target/state-record.js';
 import { checkCloserSample, checkSample } from './check-sample.js';
 import type { IncomingItems } from './incoming-items.js';
-
-const SECTOR = 512;
 
 /** A target that a stream is meant for. */
 export interface TargetOfStream {

@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { DeviceError, UsageError } from '../errors.js';
+import { SECTOR } from '../extent.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { readIndex, type RandomFile } from './archive-index.js';
 import type { ExtentTable } from './extent-table.js';
@@ -39,7 +40,8 @@ export interface Archive {
   readonly extents: ExtentTable;
 }
 
-const SECTOR = 512;
+/** An archive without the places of its blocks, which take memory. */
+export type ArchiveFacts = Omit<Archive, 'extents'>;
 
 /**
  * Opens a stream or snapback file to be read at random: by its index where it has one, else by one scan of all of it.

@@ -1,6 +1,6 @@
 import { BaseMismatchError, UsageError } from '../errors.js';
 import type { Extent } from '../extent.js';
-import type { Archive, ArchiveKind } from './archive.js';
+import type { ArchiveFacts, ArchiveKind, Archive } from './archive.js';
 import type { ExtentTable } from './extent-table.js';
 import { Layers } from './layers.js';
 
@@ -31,9 +31,6 @@ export interface CombinationWish {
   /** Believe the order that was given also where identities contradict it. */
   readonly forceBase?: boolean;
 }
-
-/** An archive without the places of its blocks, which take memory. */
-export type ArchiveFacts = Omit<Archive, 'extents'>;
 
 /** Plans the combination of archives that are given at once: see `CombinationPlanner`. */
 export function planCombination(archives: readonly Archive[], wish: CombinationWish = {}): Combination {

@@ -1,8 +1,7 @@
 import { StoreLayout } from '../changes/cow-format.js';
 import { UsageError } from '../errors.js';
-import { endOf, type Extent } from '../extent.js';
+import { endOf, type Extent, SECTOR } from '../extent.js';
 
-const SECTOR = 512;
 /** What LVM takes at least; no device's sectors are larger. Bytes. */
 const SMALLEST_CHUNK = 4096;
 /** Past this, a small write to the view costs too much of the store. Bytes. */

@@ -3,14 +3,13 @@ import type { ReadableVolume } from '../changes/base-view.js';
 import { COW_MAGIC, encodeCowHeader, encodeExceptions, type StoreLayout } from '../changes/cow-format.js';
 import type { BlockDevice } from '../device/block-device.js';
 import { UnsafeTargetError } from '../errors.js';
-import type { Extent } from '../extent.js';
+import { type Extent, SECTOR } from '../extent.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { Block } from '../stream/block.js';
 import { BlockCursor } from './block-cursor.js';
 import type { StorePlan } from './store-plan.js';
 import { cutWindows, type StoreWindow } from './store-window.js';
 
-const SECTOR = 512;
 const HEADER_WRITE = 4096;
 /** Writes under way at once. */
 const WRITES_AHEAD = 4;

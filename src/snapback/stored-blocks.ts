@@ -19,7 +19,7 @@ import {
   ZERO,
 } from '../stream/frame-format.js';
 import { joinChecksums } from '../stream/joined-checksum.js';
-import type { ArchiveFacts } from './combination.js';
+import type { ArchiveFacts } from './archive.js';
 import type { StoredExtent } from './extent-table.js';
 import { ReadAheadFile } from './read-ahead-file.js';
 

@@ -4,7 +4,7 @@ import { CODEC_IDS } from '../codec/codec.js';
 import { isZero } from '../device/zero-test.js';
 import { UsageError } from '../errors.js';
 import type { Maker, Surroundings } from '../host/surroundings.js';
-import { endOf, type Extent } from '../extent.js';
+import { endOf, type Extent, SECTOR } from '../extent.js';
 import type { Proof } from '../stream/frame-format.js';
 import type { FrameWriter } from '../stream/frame-writer.js';
 import type { StreamHeader } from '../stream/stream-header.js';
@@ -12,8 +12,6 @@ import type { Combination } from './combination.js';
 import { packBlocks, type Packing } from './pack-archive.js';
 import type { ArchiveProofs } from './proofs.js';
 import { readCombination, readCombinedItems, type CombinedItem } from './read-combination.js';
-
-const SECTOR = 512;
 
 /**
  * The header of a combination as an archive. An undo's time is the one at which its base came to be, as that of the

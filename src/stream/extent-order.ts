@@ -1,6 +1,4 @@
-/** Extents are whole sectors of this many bytes, but for the volume's last one. */
-const SECTOR = 512;
-
+import { SECTOR } from '../extent.js';
 /** Where extents may lie in a stream: within the volume, in whole sectors, ascending within a pass. In bytes. */
 export class ExtentOrder {
   /** Where the section ends that is open, 0 without one. */

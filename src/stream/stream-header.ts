@@ -1,10 +1,9 @@
 import * as v from 'valibot';
 import { FormatError } from '../errors.js';
+import { SECTOR } from '../extent.js';
 
 /** The header's JSON may take this many bytes. */
 export const MAX_HEADER_LENGTH = 65_536;
-const SECTOR = 512;
-
 // Whatever a header says may end up on a terminal.
 const text = (limit: number) =>
   v.pipe(v.string(), v.maxLength(limit), v.regex(/^[^\p{Cc}]*$/u, 'control characters'));

@@ -3,6 +3,7 @@ import { isOverwriting } from './apply-policy.js';
 import { isCovered } from './base-check.js';
 import { coverageAfter, coverageDuring, coverageOfAll, type CoverageAfter } from './coverage.js';
 import type { Extent } from '../extent.js';
+import type { FoundContents } from './run-prover.js';
 import { isSurely, type TargetState } from './state-record.js';
 
 /*
@@ -10,18 +11,6 @@ import { isSurely, type TargetState } from './state-record.js';
  * may say that it leads to. The stream's base is no witness of what was there: a second run from one base meets what
  * the first one brought.
  */
-
-/** What contradicts that a target held a stream's base. */
-export interface FoundContents {
-  /** Blocks that the target held neither old nor new. */
-  readonly mismatches: number;
-  /** Blocks and sections that did not bear out that it held the base. */
-  readonly doubts: number;
-  /** Pieces of what did not change that differed when they were audited, and were sent whole. */
-  readonly strays?: number;
-  /** Blocks and sections that still held the old bytes, of a target that should have held the new ones. */
-  readonly reverted?: number;
-}
 
 /** What a whole run found, and what it can say of the rest of the target. */
 export interface RunFindings extends FoundContents {

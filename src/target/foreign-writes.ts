@@ -1,8 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import type { DeviceNumber } from '../device/device-facts.js';
+import { SECTOR } from '../extent.js';
 import { readAttribute } from './device-tree.js';
-
-const SECTOR = 512;
 
 /** What the kernel counted of a device since it was made. Bytes. */
 interface Counted {

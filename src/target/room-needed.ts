@@ -1,6 +1,6 @@
+import { SECTOR } from '../extent.js';
 import type { DmTarget } from '../lvm/device-mapper.js';
 
-const SECTOR = 512;
 const MEBIBYTE = 1024 * 1024;
 /** An entry of an exception table, as docs/cow-format.md has it. Bytes. */
 const EXCEPTION = 16;

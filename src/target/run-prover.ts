@@ -4,8 +4,19 @@ import { BaseMismatchError } from '../errors.js';
 import type { Block } from '../stream/block.js';
 import type { Proof, Section } from '../stream/frame-format.js';
 import type { BlockRun, OldBytesOfRun } from './block-run.js';
-import type { FoundContents } from './apply-states.js';
 import type { Wants } from './wants.js';
+
+/** What contradicts that a target held a stream's base. */
+export interface FoundContents {
+  /** Blocks that the target held neither old nor new. */
+  readonly mismatches: number;
+  /** Blocks and sections that did not bear out that it held the base. */
+  readonly doubts: number;
+  /** Pieces of what did not change that differed when they were audited, and were sent whole. */
+  readonly strays?: number;
+  /** Blocks and sections that still held the old bytes, of a target that should have held the new ones. */
+  readonly reverted?: number;
+}
 
 /** What to do where a target does not hold what it should. */
 export interface ProofOptions {

@@ -1,8 +1,5 @@
 import { ChunkSet } from '../changes/chunk-set.js';
-import { endOf, type Extent } from '../extent.js';
-
-/** What the extents that are wanted are remembered in, where a stream does not say. Bytes. */
-const SECTOR = 512;
+import { endOf, type Extent, SECTOR } from '../extent.js';
 
 /**
  * What a receiver wants of its sender: the extents of which parts alone came, and were of no use. Until all of each

@@ -2,12 +2,11 @@ import { crc32 } from 'node:zlib';
 import type { BlockDevice } from '../device/block-device.js';
 import { isZero } from '../device/zero-test.js';
 import { BaseMismatchError } from '../errors.js';
-import { endOf, type Extent } from '../extent.js';
+import { endOf, type Extent, SECTOR } from '../extent.js';
 import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
 import type { AnnouncedWrite, JournalContents, ResumePlace } from './journal-reader.js';
 import type { OldBytes } from './old-bytes.js';
 
-const SECTOR = 512;
 /** Blocks that are looked at together: one after another, a million small ones would take minutes. */
 const LOOKED_AT_ONCE = 16;
 

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { isReadOnly } from '../device/device-facts.js';
 import { openLocalDevice } from '../device/local-device.js';
 import { DeviceError, UnsafeTargetError } from '../errors.js';
+import { SECTOR } from '../extent.js';
 import { describeRefusal, openNew, syncFolderOf } from '../host/durable-file.js';
 import { attachLoop } from '../lvm/loop-device.js';
 import { mapSnapshot, numberOf, setReadOnly, VIEW_UUID_PREFIX } from '../lvm/mapped-snapshot.js';
@@ -10,8 +11,6 @@ import type { ViewMaking } from './view-making.js';
 import { sizeForAll, type StorePlan } from '../snapback/store-plan.js';
 import { writeStore } from '../snapback/store-writer.js';
 import type { DeviceParts, ViewRecord } from './view-record.js';
-
-const SECTOR = 512;
 
 /**
  * What a view of a plain device, or of an image file, will be made of. The mark is in the store's name: whatever goes
