@@ -1,7 +1,7 @@
 /** The library: what the command line is made of, for programs that replicate volumes by themselves. */
 export * from './errors.js';
-export type { Extent } from './extent.js';
-export type { ByteSink, ByteSource, LendBuffer, LentBuffer } from './byte-channel.js';
+export type { Extent } from './bytes/extent.js';
+export type { ByteSink, ByteSource, LendBuffer, LentBuffer } from './bytes/byte-channel.js';
 export { ProcessSpawner, type Spawner } from './host/spawner.js';
 export { silentNotice, silentProgress, type Progress, type Surroundings } from './host/surroundings.js';
 export type { BlockDevice } from './device/block-device.js';
@@ -18,7 +18,7 @@ export { openIncomingStream, type IncomingStream } from './stream/incoming-strea
 export type { StreamHeader } from './stream/stream-header.js';
 export { parseTargetSpec, type TargetSpec } from './transport/target-spec.js';
 export { defaultSshSettings, type Prompter, type SshSettings } from './transport/ssh/index.js';
-export { openSource, type SourceSpec } from './jobs/open-source.js';
+export { openSource, type SourceSpec } from './sources/open-source.js';
 export { transfer, type Destination, type Protocol, type TransferSummary } from './jobs/transfer.js';
 export { apply, type ApplySummary } from './jobs/apply.js';
 export { copy } from './jobs/copy.js';
@@ -32,6 +32,6 @@ export {
   type StreamReport,
   type ThinReport,
 } from './jobs/inspect.js';
-export { readMappedExtents } from './jobs/read-thin-delta.js';
-export type { CompressionWish } from './session/choose-packer.js';
-export type { Reach } from './jobs/far-side.js';
+export { readMappedExtents } from './sources/read-thin-delta.js';
+export type { CompressionWish } from './send/choose-packer.js';
+export type { Reach } from './reach/far-side.js';

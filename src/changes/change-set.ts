@@ -1,5 +1,12 @@
-import { clipExtent, endOf, intersectExtents, subtractExtents, sumLengths, type Extent } from '../extent.js';
-import { ChunkSet } from './chunk-set.js';
+import { ChunkSet } from '../bytes/chunk-set.js';
+import {
+  clipExtent,
+  endOf,
+  intersectExtents,
+  subtractExtents,
+  sumLengths,
+  type Extent,
+} from '../bytes/extent.js';
 
 /** Which bytes of a volume changed since a base state. Sizes in bytes. */
 export class ChangeSet {

@@ -1,6 +1,6 @@
 import { Parser } from 'binary-parser';
+import { SECTOR } from '../bytes/extent.js';
 import { FormatError, SnapshotError } from '../errors.js';
-import { SECTOR } from '../extent.js';
 
 /**
  * The on-disk format of dm-snapshot's persistent exception store, as docs/cow-format.md describes it: a header

@@ -1,8 +1,8 @@
-import { allocateAligned, freeAligned } from '../device/aligned-memory.js';
+import { ChunkSet } from '../bytes/chunk-set.js';
 import type { BlockDevice } from '../device/block-device.js';
 import { FormatError } from '../errors.js';
+import { allocateAligned, freeAligned } from '../memory/aligned-memory.js';
 import { ChangeSet } from './change-set.js';
-import { ChunkSet } from './chunk-set.js';
 import {
   checkCowHeader,
   EXCEPTION_LENGTH,

@@ -1,5 +1,5 @@
+import { ChunkSet } from '../bytes/chunk-set.js';
 import { ChangeSet } from './change-set.js';
-import { ChunkSet } from './chunk-set.js';
 import type { ThinRangeKind } from './thin-delta.js';
 
 /** Two thin devices of a pool whose difference is read: sizes in bytes. */

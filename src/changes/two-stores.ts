@@ -1,5 +1,5 @@
+import type { ChunkSet } from '../bytes/chunk-set.js';
 import type { ChangeSet } from './change-set.js';
-import type { ChunkSet } from './chunk-set.js';
 
 /**
  * The changes that lie between two snapshots of one volume. A chunk that neither store has is the volume's own in both

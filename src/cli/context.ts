@@ -1,13 +1,13 @@
+import { createRequire } from 'node:module';
 import { hostname, userInfo, homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
-import { createRequire } from 'node:module';
-import type { ByteSource } from '../byte-channel.js';
+import type { ByteSource } from '../bytes/byte-channel.js';
+import type { HostSelf } from '../doctor/examine-host.js';
 import { ProcessSpawner } from '../host/spawner.js';
 import { silentNotice, silentProgress, type Surroundings } from '../host/surroundings.js';
 import { isUdevListening } from '../host/udev.js';
-import type { HostSelf } from '../jobs/examine-host.js';
-import { makeHarmless } from '../transport/stderr-lines.js';
 import { defaultSshSettings, type SshSettings } from '../transport/ssh/index.js';
+import { makeHarmless } from '../transport/stderr-lines.js';
 import { standardInput } from './standard-input.js';
 import { standardOutput, type Output } from './standard-output.js';
 import { openTerminalPrompter } from './terminal-prompter.js';

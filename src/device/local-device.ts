@@ -1,18 +1,15 @@
 import { read, write, writev } from 'node:fs';
 import { readlink, stat, type FileHandle } from 'node:fs/promises';
-import type { Spawner } from '../host/spawner.js';
-import { tryToKeepQemuOut } from '../host/qemu-locks.js';
-import { tryToLock } from '../host/system-calls.js';
+import { endOf, type Extent } from '../bytes/extent.js';
 import { CommandError, DeviceError, UnsafeTargetError } from '../errors.js';
-import { endOf, type Extent } from '../extent.js';
-import { allocateAligned, freeAligned, isAligned, roundDown, roundUp } from './aligned-memory.js';
+import { tryToKeepQemuOut } from '../host/file-locks.js';
+import type { Spawner } from '../host/spawner.js';
+import { tryToLock } from '../host/system-calls.js';
+import { allocateAligned, freeAligned, isAligned, roundDown, roundUp } from '../memory/aligned-memory.js';
+import { dataExtentsOf, deallocate, zeroLeftOvers, OwnWrites } from './allocation.js';
 import type { BlockDevice } from './block-device.js';
-import { dataExtentsOf } from './data-extents.js';
-import { deallocate, zeroLeftOvers } from './deallocate.js';
 import { deviceNumberOf, readDeviceFacts, type DeviceNumber } from './device-facts.js';
-import { refuseReadOnly } from './open-error.js';
-import { openHandle } from './open-handle.js';
-import { OwnWrites } from './own-writes.js';
+import { refuseReadOnly, openHandle } from './open-handle.js';
 
 /** How far apart a file's direct reads may start: no common disk has larger sectors. */
 const FILE_ALIGNMENT = 4096;

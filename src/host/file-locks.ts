@@ -1,5 +1,30 @@
-import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
-import { attempt, describeProcess } from './process-words.js';
+import { readFileSync, readdirSync, readlinkSync, statSync } from 'node:fs';
+import { isByteLocked, tryToShareByte } from './system-calls.js';
+
+/** As much of a command line as fits into a message. */
+const MOST_WORDS = 100;
+
+/** A process in words, such as `process 12 (lvcreate -n x vg)`. */
+export function describeProcess(pid: number): string {
+  const words =
+    attempt(() => readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').join(' ').trim()) ?? '';
+  const name =
+    words === '' ? attempt(() => readFileSync(`/proc/${pid}/comm`, 'utf8').trim()) : shorten(words);
+  return name === undefined ? `process ${pid}` : `process ${pid} (${name})`;
+}
+
+function shorten(words: string): string {
+  return words.length > MOST_WORDS ? `${words.slice(0, MOST_WORDS)}…` : words;
+}
+
+/** What others own, and what ends while we look, is passed over. */
+export function attempt<T>(look: () => T): T | undefined {
+  try {
+    return look();
+  } catch {
+    return undefined;
+  }
+}
 
 /** A lock that a process waits for, and who has it. */
 export interface LockWait {
@@ -94,4 +119,24 @@ function hasOpen(pid: number, path: string): boolean {
   const folder = `/proc/${pid}/fd`;
   const fds = attempt(() => readdirSync(folder)) ?? [];
   return fds.some((fd) => attempt(() => readlinkSync(`${folder}/${fd}`)) === path);
+}
+
+/*
+ * QEMU's image locking: who has an image or device open shares the locks of bytes that say what he does with it, and
+ * of others that say what he cannot bear beside him. They are advice, and hold between those who open the same node.
+ */
+
+/** "I write": who cannot bear a writer does not open it. */
+const WRITES = 101;
+/** "Nobody else may write": QEMU then refuses with `Failed to get "write" lock`. */
+const BEARS_NO_WRITER = 201;
+
+/**
+ * Says to every QEMU that an open file is being written, by us alone, until its last descriptor is closed. False where
+ * a QEMU has it open to write, or so that nobody may. Throws Error where it cannot be locked at all.
+ */
+export async function tryToKeepQemuOut(fd: number): Promise<boolean> {
+  // Taken first and looked at then: of two who come at once, one at least sees the other.
+  const isHeld = (await tryToShareByte(fd, WRITES)) && (await tryToShareByte(fd, BEARS_NO_WRITER));
+  return isHeld && !(await isByteLocked(fd, WRITES)) && !(await isByteLocked(fd, BEARS_NO_WRITER));
 }

@@ -1,4 +1,4 @@
-import type { ByteSource } from '../byte-channel.js';
+import type { ByteSource } from '../bytes/byte-channel.js';
 
 /** The work's outcome, or the signal's reason as soon as it is aborted. The work itself goes on unheard. */
 export async function orInterrupted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {

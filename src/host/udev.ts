@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { attempt } from './process-words.js';
+import { attempt } from './file-locks.js';
 
 /** Where udevd listens. LVM takes the mere presence of this node for a sign that udev runs. */
 const CONTROL = '/run/udev/control';

@@ -1,20 +1,20 @@
-import { BufferPool } from '../device/aligned-memory.js';
-import type { ByteSource } from '../byte-channel.js';
+import type { ReceiveSummary } from '../apply/apply-stream.js';
+import { receiveStream } from '../apply/receive-stream.js';
+import { recoverTarget, type RecoverOptions, type RecoverOutcome } from '../apply/recover.js';
+import { openArchive } from '../archive/archive.js';
+import type { ByteSource } from '../bytes/byte-channel.js';
+import { proveBase } from '../chain/prove-base.js';
 import { DeviceError, isErrno } from '../errors.js';
 import { stateDirOf, type Surroundings } from '../host/surroundings.js';
-import type { ReceiveSummary } from '../session/apply-stream.js';
-import { receiveStream } from '../session/receive-stream.js';
+import { BufferPool } from '../memory/aligned-memory.js';
+import { RECEIVE_MEMORY } from '../memory/budgets.js';
 import { runReceiver, type OpenForRun, type ReceiveOutcome, type ReceiverLine } from '../session/receiver.js';
-import { openArchive } from '../snapback/archive.js';
-import { proveBase } from '../snapback/prove-base.js';
-import type { AllowedTargets } from '../target/allowed-targets.js';
-import type { ApplyPolicy } from '../target/apply-policy.js';
-import type { ProveBase } from '../target/base-check.js';
-import { openOrCreateTarget } from '../target/create-target.js';
-import { openTarget, type OpenTarget, type OpenTargetOptions } from '../target/open-target.js';
-import { recoverTarget, type RecoverOptions, type RecoverOutcome } from '../target/recover.js';
-import { tellLarger } from './larger-target.js';
-import { RECEIVE_MEMORY } from './memory.js';
+import type { AllowedTargets } from '../targets/allowed-targets.js';
+import type { ApplyPolicy } from '../targets/apply-policy.js';
+import type { ProveBase } from '../targets/base-check.js';
+import { openOrCreateTarget } from '../targets/create-target.js';
+import { openTarget, type OpenTarget, type OpenTargetOptions } from '../targets/open-target.js';
+import { tellLarger } from '../transport/target-spec.js';
 
 /** What an apply did. */
 export interface ApplySummary extends ReceiveSummary {

@@ -1,21 +1,20 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { checkArchive } from '../archive/archive.js';
+import { UNFINISHED } from '../archive/new-archive.js';
+import { listArchives, type ListedArchive, keepingArchives, lockArchives } from '../chain/archive-folder.js';
+import { planUndos } from '../chain/combination.js';
+import type { KeepRules } from '../chain/keep-rules.js';
+import { forgetPruneIntent, readPruneIntent, writePruneIntent } from '../chain/prune-intent.js';
+import { COMBINATION, planPruning, type PrunePlan, type UnprunedUndos } from '../chain/pruning.js';
+import { undosOf, type Undo } from '../chain/states.js';
 import { DeviceError, FormatError, LvmsyncError, TruncatedStreamError } from '../errors.js';
 import { removeDurably } from '../host/durable-file.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { listArchives, type ListedArchive } from '../snapback/archive-folder.js';
-import { keepingArchives, lockArchives } from '../snapback/folder-lock.js';
-import { checkArchive } from '../snapback/check-archive.js';
-import type { KeepRules } from '../snapback/keep-rules.js';
-import { UNFINISHED } from '../snapback/new-archive.js';
-import { planUndos } from '../snapback/plan-undos.js';
-import { COMBINATION, planPruning, type PrunePlan, type UnprunedUndos } from '../snapback/pruning.js';
-import { forgetPruneIntent, readPruneIntent, writePruneIntent } from '../snapback/prune-intent.js';
-import { undosOf, type Undo } from '../snapback/states.js';
-import { isThere } from '../target/journal.js';
+import { isThere } from '../journal/journal.js';
 import { saveCombination } from './combine.js';
 
-export { listArchives, type ListedArchive } from '../snapback/archive-folder.js';
+export { listArchives, type ListedArchive } from '../chain/archive-folder.js';
 
 /** An archive that was read to its last byte, and what is wrong with it, if anything. */
 export interface CheckedArchive {

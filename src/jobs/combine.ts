@@ -1,14 +1,14 @@
-import { BufferPool } from '../device/aligned-memory.js';
-import { UsageError } from '../errors.js';
+import { openArchive, type ArchiveWish } from '../archive/archive.js';
+import { writeArchive } from '../archive/new-archive.js';
+import type { Packing } from '../archive/pack-archive.js';
+import { ArchiveProofs, JoinedProofs } from '../archive/proofs.js';
+import { CombinationPlanner, type Combination, type CombinationWish } from '../chain/combination.js';
+import { headerOfCombination, refuseTornSectors, writeCombination } from '../chain/write-combination.js';
 import { loadCodec } from '../codec/load-codec.js';
+import { UsageError } from '../errors.js';
 import { makerOf, type Surroundings } from '../host/surroundings.js';
-import type { CompressionWish } from '../session/choose-packer.js';
-import { openArchive, type ArchiveWish } from '../snapback/archive.js';
-import { CombinationPlanner, type Combination, type CombinationWish } from '../snapback/combination.js';
-import { writeArchive } from '../snapback/new-archive.js';
-import { ArchiveProofs, JoinedProofs } from '../snapback/proofs.js';
-import type { Packing } from '../snapback/pack-archive.js';
-import { headerOfCombination, refuseTornSectors, writeCombination } from '../snapback/write-combination.js';
+import { BufferPool } from '../memory/aligned-memory.js';
+import type { CompressionWish } from '../send/choose-packer.js';
 
 /** What the blocks under way may take. Bytes. */
 export const ARCHIVE_MEMORY = 16 * 1024 * 1024;

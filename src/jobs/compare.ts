@@ -1,17 +1,17 @@
+import { ChunkSet } from '../bytes/chunk-set.js';
 import { ChangeSet } from '../changes/change-set.js';
 import type { ChangeSource } from '../changes/change-source.js';
-import { ChunkSet } from '../changes/chunk-set.js';
-import { BufferPool } from '../device/aligned-memory.js';
 import { FarError } from '../errors.js';
 import { silentProgress, type Surroundings } from '../host/surroundings.js';
-import { runHashExchange, type Comparison, type ComparisonResult } from '../session/hash-exchange.js';
-import type { ApplyPolicy } from '../target/apply-policy.js';
+import { BufferPool } from '../memory/aligned-memory.js';
+import { VERIFY_MEMORY } from '../memory/budgets.js';
+import { startFarSide, type Reach } from '../reach/far-side.js';
+import { startLocalFarSide } from '../reach/local-far-side.js';
+import type { ApplyPolicy } from '../targets/apply-policy.js';
 import { answerWords } from '../transport/remote-command.js';
 import type { TargetSpec } from '../transport/target-spec.js';
-import { answer } from './answer.js';
-import { startFarSide, type Reach } from './far-side.js';
-import { startLocalFarSide } from './local-far-side.js';
-import { VERIFY_MEMORY } from './memory.js';
+import { answer } from '../verify/answer-queries.js';
+import { runHashExchange, type Comparison, type ComparisonResult } from '../verify/hash-exchange.js';
 import { send } from './transfer.js';
 
 /** How exactly differences are found, where nothing asks for finer ones. Bytes. */

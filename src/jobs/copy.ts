@@ -1,12 +1,12 @@
+import { ChunkSet } from '../bytes/chunk-set.js';
+import { endOf } from '../bytes/extent.js';
 import { ChangeSet } from '../changes/change-set.js';
-import { ChunkSet } from '../changes/chunk-set.js';
-import { endOf } from '../extent.js';
 import type { Surroundings } from '../host/surroundings.js';
-import type { SendOptions } from '../session/send-changes.js';
-import type { Reach } from './far-side.js';
-import { nameOfTarget, tellLarger } from './larger-target.js';
-import { openWhole, sourceOfWhole, type WholeVolume } from './open-whole.js';
-import { readUnmappedChunks } from './read-thin-delta.js';
+import type { Reach } from '../reach/far-side.js';
+import type { SendOptions } from '../send/send-changes.js';
+import { openWhole, sourceOfWhole, type WholeVolume } from '../sources/open-whole.js';
+import { readUnmappedChunks } from '../sources/read-thin-delta.js';
+import { nameOfTarget, tellLarger } from '../transport/target-spec.js';
 import { findDifferences, type ScanDestination } from './scan.js';
 import { send, type TransferSummary } from './transfer.js';
 

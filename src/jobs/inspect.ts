@@ -1,9 +1,8 @@
 import { createReadStream } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
-import { BufferPool } from '../device/aligned-memory.js';
-import { openLocalDevice } from '../device/local-device.js';
 import { COW_MAGIC } from '../changes/cow-format.js';
 import { readExceptionStore, type StoreContents } from '../changes/exception-store.js';
+import { openLocalDevice } from '../device/local-device.js';
 import {
   DeviceError,
   FormatError,
@@ -14,15 +13,16 @@ import {
 } from '../errors.js';
 import type { Spawner } from '../host/spawner.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { findThinVolume, type ThinVolume } from '../lvm/thin-volume.js';
 import { findVolumePath } from '../lvm/volume-path.js';
+import { BufferPool } from '../memory/aligned-memory.js';
+import { findThinVolume, type ThinVolume } from '../snapshots/thin-volume.js';
+import { openExceptionSource } from '../sources/open-source.js';
+import { readThinContents, type ThinContents } from '../sources/open-thin.js';
+import { warnOfFilling } from '../sources/watch-filling.js';
 import { asBlock } from '../stream/block.js';
 import { openIncomingStream } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { sourceFrom } from '../transport/stream-channel.js';
-import { openExceptionSource } from './open-source.js';
-import { warnOfFilling } from './watch-filling.js';
-import { readThinContents, type ThinContents } from './open-thin.js';
 
 /** What a user wants to look at. */
 export type InspectSpec =

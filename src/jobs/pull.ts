@@ -1,20 +1,19 @@
-import { BufferPool } from '../device/aligned-memory.js';
 import { orInterrupted } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
+import { BufferPool } from '../memory/aligned-memory.js';
+import { RECEIVE_MEMORY, SEND_MEMORY } from '../memory/budgets.js';
+import { startFarSide, type Reach } from '../reach/far-side.js';
+import { withRetries } from '../reach/retry.js';
+import type { SendOptions } from '../send/send-changes.js';
 import { runPulledSender, type PulledOutcome, type SenderLine } from '../session/pulled-sender.js';
 import { PullerRun, runPuller } from '../session/puller.js';
-import type { SendOptions } from '../session/send-changes.js';
 import type { FarSide } from '../session/sender.js';
-import type { ApplyPolicy } from '../target/apply-policy.js';
-import type { OpenTarget } from '../target/open-target.js';
+import { openSource, type SourceSpec } from '../sources/open-source.js';
+import type { ApplyPolicy } from '../targets/apply-policy.js';
+import type { OpenTarget } from '../targets/open-target.js';
 import { sendWords } from '../transport/remote-command.js';
-import type { Destination } from '../transport/target-spec.js';
+import { type Destination, tellLarger } from '../transport/target-spec.js';
 import { FOR_NO_RUN, openTargetFor } from './apply.js';
-import { startFarSide, type Reach } from './far-side.js';
-import { tellLarger } from './larger-target.js';
-import { openSource, type SourceSpec } from './open-source.js';
-import { RECEIVE_MEMORY, SEND_MEMORY } from './memory.js';
-import { withRetries } from './retry.js';
 import type { TransferSummary } from './transfer.js';
 
 /** Where changes are pulled from. */

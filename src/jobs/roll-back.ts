@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
+import type { Combination } from '../chain/combination.js';
 import type { Surroundings } from '../host/surroundings.js';
-import type { Combination } from '../snapback/combination.js';
-import type { OpenTarget } from '../target/open-target.js';
+import type { OpenTarget } from '../targets/open-target.js';
+import { lendForStore, oldStateOf } from '../view/old-state.js';
 import type { OpenedView } from '../view/open-view.js';
 import { rollBack } from '../view/roll-back.js';
 import { ViewEntry } from '../view/view-record.js';
-import { lendForStore, oldStateOf } from './old-state.js';
 
 /** What is known of a target that is taken back. */
 export interface RollBackOptions {

@@ -1,10 +1,10 @@
 import type { ChangeSet } from '../changes/change-set.js';
 import type { Surroundings } from '../host/surroundings.js';
-import type { SendOptions } from '../session/send-changes.js';
+import type { Reach } from '../reach/far-side.js';
+import type { SendOptions } from '../send/send-changes.js';
+import { openWhole, sourceOfWhole, type WholeVolume } from '../sources/open-whole.js';
+import { nameOfTarget, tellLarger } from '../transport/target-spec.js';
 import { compare, COMPARE_UNIT, readyTarget } from './compare.js';
-import type { Reach } from './far-side.js';
-import { nameOfTarget, tellLarger } from './larger-target.js';
-import { openWhole, sourceOfWhole, type WholeVolume } from './open-whole.js';
 import { send, type Destination, type TransferSummary } from './transfer.js';
 
 /** Where a scan goes: it asks, so that a pipe will not do. */

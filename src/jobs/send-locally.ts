@@ -1,16 +1,16 @@
 import type { ChangeSource } from '../changes/change-source.js';
-import { BufferPool } from '../device/aligned-memory.js';
 import { FarError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { NO_COMPRESSION } from '../session/choose-packer.js';
+import { BufferPool } from '../memory/aligned-memory.js';
+import { RECEIVE_MEMORY, SEND_MEMORY } from '../memory/budgets.js';
+import { startLocalReceiver } from '../reach/local-far-side.js';
+import { NO_COMPRESSION } from '../send/choose-packer.js';
+import type { SendOptions } from '../send/send-changes.js';
 import type { OpenForRun } from '../session/receiver.js';
-import type { SendOptions } from '../session/send-changes.js';
 import { runSender, type SessionSummary } from '../session/sender.js';
-import type { ApplyPolicy } from '../target/apply-policy.js';
-import { stackOf } from '../target/guard.js';
+import type { ApplyPolicy } from '../targets/apply-policy.js';
+import { stackOf } from '../usage/guard.js';
 import { openTargetFor } from './apply.js';
-import { startLocalReceiver } from './local-far-side.js';
-import { RECEIVE_MEMORY, SEND_MEMORY } from './memory.js';
 
 /** Sends a source's changes to a target of this host: both sides of the session are in this process. */
 export async function sendToLocalTarget(

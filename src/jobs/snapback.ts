@@ -1,19 +1,19 @@
 import { stat } from 'node:fs/promises';
+import { writeArchive } from '../archive/new-archive.js';
+import { COMPARED_UNIT, oldBlocks } from '../archive/old-blocks.js';
+import { packBlocks, type ArchiveBlock, type Packing } from '../archive/pack-archive.js';
+import type { ReadableVolume } from '../changes/base-view.js';
 import type { ChangeSet } from '../changes/change-set.js';
 import type { ChangeSource } from '../changes/change-source.js';
-import type { ReadableVolume } from '../changes/base-view.js';
 import { CODECS_BY_SPEED } from '../codec/codec.js';
 import { loadCodec } from '../codec/load-codec.js';
 import { deviceNumberOf, isReadOnly } from '../device/device-facts.js';
-import { BufferPool } from '../device/aligned-memory.js';
 import { DeviceError, SnapshotError } from '../errors.js';
 import { makerOf, type Surroundings } from '../host/surroundings.js';
-import { writeArchive } from '../snapback/new-archive.js';
-import { COMPARED_UNIT, oldBlocks } from '../snapback/old-blocks.js';
-import { packBlocks, type ArchiveBlock, type Packing } from '../snapback/pack-archive.js';
+import { BufferPool } from '../memory/aligned-memory.js';
+import { openSource, type SourceSpec } from '../sources/open-source.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { packingOf, type CodecWish } from './combine.js';
-import { openSource, type SourceSpec } from './open-source.js';
 
 /** Old and new bytes that are read ahead, and blocks that are compressed. Bytes. */
 const MEMORY = 32 * 1024 * 1024;

@@ -1,21 +1,20 @@
-import type { ByteSink } from '../byte-channel.js';
+import type { ByteSink } from '../bytes/byte-channel.js';
 import type { ChangeSource } from '../changes/change-source.js';
-import { BufferPool } from '../device/aligned-memory.js';
 import { orInterrupted } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { packerFor, tellPacking } from '../session/choose-packer.js';
-import { sendChanges, silentReader, type SendOptions } from '../session/send-changes.js';
+import { BufferPool } from '../memory/aligned-memory.js';
+import { SEND_MEMORY } from '../memory/budgets.js';
+import { prepareFarSide, startFarSide, type Reach } from '../reach/far-side.js';
+import { withRetries } from '../reach/retry.js';
+import { packerFor, tellPacking } from '../send/choose-packer.js';
+import { sendChanges, silentReader, type SendOptions } from '../send/send-changes.js';
 import { pacedSink, runSender, SenderRun, type FarSide, type SessionSummary } from '../session/sender.js';
+import { openSource, type SourceSpec } from '../sources/open-source.js';
 import { FrameWriter } from '../stream/frame-writer.js';
 import { Proto3Writer } from '../stream/proto3.js';
-import { policyWords, type ApplyPolicy } from '../target/apply-policy.js';
+import { policyWords, type ApplyPolicy } from '../targets/apply-policy.js';
 import { applyWords, receiveWords } from '../transport/remote-command.js';
-import type { TargetSpec } from '../transport/target-spec.js';
-import { prepareFarSide, startFarSide, type Reach } from './far-side.js';
-import { nameOfTarget, tellLarger } from './larger-target.js';
-import { SEND_MEMORY } from './memory.js';
-import { withRetries } from './retry.js';
-import { openSource, type SourceSpec } from './open-source.js';
+import { type TargetSpec, nameOfTarget, tellLarger } from '../transport/target-spec.js';
 
 export type Protocol = 3 | 4;
 

@@ -1,15 +1,14 @@
+import { intersectExtents, sumLengths, uniteExtents, type Extent } from '../bytes/extent.js';
 import type { ChangeSet } from '../changes/change-set.js';
 import type { ChangeSource } from '../changes/change-source.js';
 import { UnsafeTargetError } from '../errors.js';
-import { intersectExtents, sumLengths, uniteExtents, type Extent } from '../extent.js';
 import type { Surroundings } from '../host/surroundings.js';
-import type { Comparison } from '../session/hash-exchange.js';
-import { DEFAULT_POLICY } from '../target/apply-policy.js';
+import type { Reach } from '../reach/far-side.js';
+import { openVolume, type OpenVolume, sampleUnits } from '../sources/open-volume.js';
+import { DEFAULT_POLICY } from '../targets/apply-policy.js';
 import type { TargetSpec } from '../transport/target-spec.js';
+import type { Comparison } from '../verify/hash-exchange.js';
 import { compare, COMPARE_UNIT, readyTarget } from './compare.js';
-import type { Reach } from './far-side.js';
-import { openVolume, type OpenVolume } from './open-volume.js';
-import { sampleUnits } from './sample-units.js';
 import { send } from './transfer.js';
 
 /** What is compared. */

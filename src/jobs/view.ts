@@ -1,17 +1,17 @@
 import { rm } from 'node:fs/promises';
+import { openArchive, type ArchiveWish } from '../archive/archive.js';
+import { planCombination, type Combination } from '../chain/combination.js';
 import { openLocalDevice } from '../device/local-device.js';
 import { stateDirOf, type Surroundings } from '../host/surroundings.js';
-import { openArchive, type ArchiveWish } from '../snapback/archive.js';
+import { openTarget } from '../targets/open-target.js';
 import { closeView, type ClosedView } from '../view/close-view.js';
-import { planCombination, type Combination } from '../snapback/combination.js';
-import { checkStart, openView, type OpenedView } from '../view/open-view.js';
 import { listViews, type ListedView } from '../view/list-views.js';
-import { planStore, sizeForAll, type StorePlan } from '../snapback/store-plan.js';
-import { writeStore } from '../snapback/store-writer.js';
+import { lendForStore, oldStateOf } from '../view/old-state.js';
+import { checkStart, openView, type OpenedView } from '../view/open-view.js';
+import { planStore, sizeForAll, type StorePlan } from '../view/store-plan.js';
+import { writeStore } from '../view/store-writer.js';
 import { makeSparseFile } from '../view/view-of-device.js';
 import { ViewEntry } from '../view/view-record.js';
-import { openTarget } from '../target/open-target.js';
-import { lendForStore, oldStateOf } from './old-state.js';
 
 /** How archives shall be looked at. */
 export interface ViewOptions {

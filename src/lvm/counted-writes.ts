@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { open, readFile } from 'node:fs/promises';
-import { allocateAligned, freeAligned } from '../device/aligned-memory.js';
 import { readReadSectors, type DeviceNumber } from '../device/device-facts.js';
+import { allocateAligned, freeAligned } from '../memory/aligned-memory.js';
 import { nodeOf } from './device-node.js';
 
 /** The largest sector that there is. Bytes. */

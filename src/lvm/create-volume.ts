@@ -1,12 +1,22 @@
 import { stat } from 'node:fs/promises';
+import { SECTOR } from '../bytes/extent.js';
 import { CommandError, UnsafeTargetError } from '../errors.js';
-import { SECTOR } from '../extent.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { UDEV_ADVICE } from '../host/udev.js';
-import { findVolume } from './lvs.js';
-import { describeNotActivated } from './not-activated.js';
+import { findVolume, type VolumeName } from './lvs.js';
 import { runLvm } from './run-lvm.js';
-import type { VolumeName } from './volume-name.js';
+/**
+ * Of a volume that LVM made and did not activate: why, as far as that can be known, and what to do.
+ *
+ * @param entries what volume_list must name, such as `vg/lv` or `@tag`
+ */
+export function describeNotActivated(entries: readonly string[]): string {
+  const added = entries.map((entry) => `"${entry}"`).join(' and ');
+  return (
+    'LVM made it but did not activate it, most likely because volume_list in the activation section of lvm.conf ' +
+    `leaves it out: add ${added} to that list`
+  );
+}
 
 /** What marks a volume as one that lvmsync makes, until all of it is there. */
 export const PARTIAL_TAG = 'lvmsync.partial';

@@ -3,7 +3,7 @@ import { deviceNumberOf, readDeviceFacts, type DeviceNumber } from '../device/de
 import { DeviceError, NoSnapshotError, SnapshotError } from '../errors.js';
 import type { Spawner } from '../host/spawner.js';
 import { UDEV_ADVICE } from '../host/udev.js';
-import { findLogicalVolume } from './logical-volume.js';
+import { findLogicalVolume } from './lvs.js';
 
 /** The path of a device's node under /dev, by its number: no link, and right for names that need escaping. */
 export async function nodeOf(number: DeviceNumber): Promise<string> {

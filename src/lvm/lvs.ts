@@ -2,7 +2,34 @@ import * as v from 'valibot';
 import { CommandError } from '../errors.js';
 import type { CommandResult, Spawner } from '../host/spawner.js';
 import { askLvm, wordsOf, type LvmWords } from './run-lvm.js';
-import { parseVolumeName, type VolumeName } from './volume-name.js';
+/** A logical volume by its two names. */
+export interface VolumeName {
+  readonly group: string;
+  readonly name: string;
+}
+
+/** What LVM lets a name begin with, and consist of; neither of a folder's own two. */
+const NAME = /^(?!\.{1,2}$)[A-Za-z0-9_+.][A-Za-z0-9_+.-]*$/;
+
+/**
+ * Which volume `vg/lv`, `/dev/vg/lv` or `/dev/mapper/vg-lv` means; null where LVM can have none of that name. By this
+ * LVM is never asked for a name that it might take for something else, such as a group's.
+ */
+export function parseVolumeName(text: string): VolumeName | null {
+  const mapped = /^\/dev\/mapper\/([^/]+)$/.exec(text)?.[1];
+  const [group, name, ...rest] =
+    mapped !== undefined ? splitMapperName(mapped) : text.replace(/^\/dev\//, '').split('/');
+  if (group === undefined || name === undefined || rest.length > 0) return null;
+  return NAME.test(group) && NAME.test(name) ? { group, name } : null;
+}
+
+/** Device-mapper joins group, volume and, of LVM's inner devices, a layer by dashes, and doubles those within them. */
+function splitMapperName(name: string): string[] {
+  return name
+    .replaceAll('--', '/')
+    .split('-')
+    .map((part) => part.replaceAll('/', '-'));
+}
 
 /** What LVM says of a logical volume, by the names of its columns; sizes in bytes, times in seconds since 1970. */
 export type LvsRow<Column extends string> = Readonly<Record<Column, string>>;
@@ -212,4 +239,39 @@ function pick<Column extends string>(
     return [column, value] as const;
   });
   return Object.fromEntries(picked) as LvsRow<Column>;
+}
+
+/** What LVM says of a logical volume. */
+export interface LogicalVolume {
+  /** `vg/lv`. */
+  readonly fullName: string;
+  readonly active: boolean;
+  /** Whether it is a snapshot that goes, or an origin that a snapshot goes, back into the origin. */
+  readonly merging: boolean;
+}
+
+/** The columns that tell of a merge. */
+export const MERGE_COLUMNS = ['lv_merging', 'lv_attr'] as const;
+
+/**
+ * Whether a volume is a snapshot that goes, or an origin that a snapshot goes, back into the origin. Of a thin origin
+ * LVM 2.03.16 and 2.03.31 leave lv_merging empty: only the capital letter of its kind tells.
+ */
+export function isMerging({ lv_merging, lv_attr }: LvsRow<(typeof MERGE_COLUMNS)[number]>): boolean {
+  return lv_merging !== '' || lv_attr.startsWith('O');
+}
+
+/**
+ * Asks LVM about a volume in any form that it takes (`vg/lv`, `/dev/vg/lv`, `/dev/mapper/vg-lv`); null where it has
+ * none of that name. Throws CommandError as `findVolume` does.
+ */
+export async function findLogicalVolume(spawner: Spawner, name: string): Promise<LogicalVolume | null> {
+  const columns = ['lv_full_name', 'lv_active', ...MERGE_COLUMNS] as const;
+  const volume = await findVolume(spawner, columns, name);
+  if (volume === null) return null;
+  return {
+    fullName: volume.lv_full_name,
+    active: volume.lv_active !== '',
+    merging: isMerging(volume),
+  };
 }

@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import { CommandError, DeviceError, isErrno, UnsafeTargetError } from '../errors.js';
 import type { Spawner } from '../host/spawner.js';
 import { findDeviceNumber, nodeOf, whyNoNode } from './device-node.js';
-import { parseVolumeName } from './volume-name.js';
+import { parseVolumeName } from './lvs.js';
 
 /**
  * The path of a volume or image file that a user named. What exists by that path is meant; else `VG/LV` is `/dev/VG/LV`,

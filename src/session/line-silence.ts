@@ -1,5 +1,12 @@
-import type { ByteSource } from '../byte-channel.js';
+import type { ByteSource } from '../bytes/byte-channel.js';
 import { LineError } from '../errors.js';
+/** What the lines of one run have come to: whether to replace one that breaks is decided by it. */
+export class LineProgress {
+  /** Whether a receiver was ever ready. */
+  hasBegun = false;
+  /** How many checkpoints receivers answered. */
+  checkpoints = 0;
+}
 
 /** How often each side of a session gives a sign of life. Seconds. */
 export const HEARTBEAT_SECONDS = 5;

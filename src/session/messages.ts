@@ -1,7 +1,7 @@
 import * as v from 'valibot';
+import type { Extent } from '../bytes/extent.js';
 import { CODECS_BY_SPEED } from '../codec/codec.js';
 import { FormatError, type ErrorCode } from '../errors.js';
-import type { Extent } from '../extent.js';
 import { encodeFrame } from '../stream/frame-format.js';
 
 /**

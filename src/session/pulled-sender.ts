@@ -1,12 +1,12 @@
-import type { ByteSink, ByteSource, LendBuffer } from '../byte-channel.js';
+import type { ByteSink, ByteSource, LendBuffer } from '../bytes/byte-channel.js';
 import type { ChangeSource } from '../changes/change-source.js';
 import { InterruptedError, TransportError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
+import type { SendOptions } from '../send/send-changes.js';
 import { PROTOCOL_LINE } from '../stream/frame-format.js';
 import type { FarExit } from '../transport/transport.js';
 import { encodeResult, type LastWord } from './messages.js';
 import { failureOf } from './reply-writer.js';
-import type { SendOptions } from './send-changes.js';
 import { DEFAULT_PATIENCE, runSender, SenderRun, type FarSide, type SessionSummary } from './sender.js';
 
 /** A session's line as a sender sees it that its receiver started. */

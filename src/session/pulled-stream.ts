@@ -1,4 +1,4 @@
-import type { ByteSource } from '../byte-channel.js';
+import type { ByteSource } from '../bytes/byte-channel.js';
 import { FormatError, TransportError } from '../errors.js';
 import { ByteReader } from '../stream/byte-reader.js';
 import {
@@ -10,8 +10,8 @@ import {
   PROTOCOL_LINE,
   type FrameHeader,
 } from '../stream/frame-format.js';
-import { readFarProtocol } from './far-protocol.js';
 import { parseLastWord, RESULT, type LastWord } from './messages.js';
+import { readFarProtocol } from './replies.js';
 
 /** A last word is short: whatever is longer is none. Bytes. */
 const MAX_WORD_LENGTH = 64 * 1024;

@@ -1,13 +1,13 @@
-import type { LendBuffer } from '../byte-channel.js';
+import type { ReceiveSummary } from '../apply/apply-stream.js';
+import type { LendBuffer } from '../bytes/byte-channel.js';
 import { FarError, LineError, TransportError, TruncatedStreamError } from '../errors.js';
 import { orInterrupted } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
-import type { ApplyPolicy } from '../target/apply-policy.js';
-import type { OpenTarget } from '../target/open-target.js';
-import { LineProgress } from './line-progress.js';
+import type { ApplyPolicy } from '../targets/apply-policy.js';
+import type { OpenTarget } from '../targets/open-target.js';
+import { LineProgress } from './line-silence.js';
 import type { LastWord } from './messages.js';
 import { PulledStream } from './pulled-stream.js';
-import type { ReceiveSummary } from './apply-stream.js';
 import { runReceiver } from './receiver.js';
 import { DEFAULT_PATIENCE, within, type FarSide, type SessionSummary } from './sender.js';
 

@@ -1,18 +1,17 @@
-import type { ByteSink, ByteSource, LendBuffer } from '../byte-channel.js';
+import type { ReceiveSummary } from '../apply/apply-stream.js';
+import { wantsCloserLook } from '../apply/check-target.js';
+import { applyIncoming, type ReceiveOptions } from '../apply/receive-stream.js';
+import type { ByteSink, ByteSource, LendBuffer } from '../bytes/byte-channel.js';
 import { listCodecs } from '../codec/load-codec.js';
 import { LineError } from '../errors.js';
 import { interruptible } from '../host/interruption.js';
-import { watchForSuccessor } from '../host/succession.js';
+import { watchForSuccessor } from '../host/run-lock.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { openIncomingStream } from '../stream/incoming-stream.js';
-import type { ApplyPolicy } from '../target/apply-policy.js';
-import type { OpenTarget } from '../target/open-target.js';
-import type { TargetState } from '../target/state-record.js';
-import type { ReceiveSummary } from './apply-stream.js';
-import { wantsCloserLook } from './check-target.js';
-import { LineProgress } from './line-progress.js';
-import { HEARTBEAT_SECONDS, keepBeating, LineSilence, silenceAllowed } from './line-silence.js';
-import { applyIncoming, type ReceiveOptions } from './receive-stream.js';
+import type { ApplyPolicy } from '../targets/apply-policy.js';
+import type { OpenTarget } from '../targets/open-target.js';
+import type { TargetState } from '../targets/state-record.js';
+import { LineProgress, HEARTBEAT_SECONDS, keepBeating, LineSilence, silenceAllowed } from './line-silence.js';
 import { failureOf, ReplyWriter } from './reply-writer.js';
 
 /** A session's line as its receiver sees it. */

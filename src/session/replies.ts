@@ -1,10 +1,11 @@
-import type { ByteSource } from '../byte-channel.js';
+import type { ByteSource } from '../bytes/byte-channel.js';
 import { FarError, FarSideError, FormatError, TransportError } from '../errors.js';
 import { ByteReader } from '../stream/byte-reader.js';
 import { OPTIONAL, type FrameHeader } from '../stream/frame-format.js';
 import { FrameReader, type SmallFrame } from '../stream/frame-reader.js';
+import { ForeignLineError, readProtocolLine } from '../stream/incoming-stream.js';
 import { DIGESTS } from '../stream/query-format.js';
-import { readFarProtocol } from './far-protocol.js';
+import { farChatter } from '../transport/far-exit.js';
 import { LineSilence, silenceAllowed } from './line-silence.js';
 import {
   HELLO,
@@ -15,6 +16,16 @@ import {
   type HelloMessage,
   type ResultMessage,
 } from './messages.js';
+
+/**
+ * Reads the first line of what a lvmsync of another host says. Throws FarSideError where something else printed there,
+ * else as `readProtocolLine`.
+ */
+export async function readFarProtocol(reader: ByteReader, what: string, host: string): Promise<3 | 4> {
+  return await readProtocolLine(reader, what).catch((error: unknown) => {
+    throw error instanceof ForeignLineError ? farChatter(host, error.line) : error;
+  });
+}
 
 /** A flag could change what they mean. */
 const WITHOUT_FLAGS = new Set([HELLO, RESULT, DIGESTS, WANT]);

@@ -1,6 +1,6 @@
-import type { ByteSink } from '../byte-channel.js';
+import type { ByteSink } from '../bytes/byte-channel.js';
+import type { Extent } from '../bytes/extent.js';
 import { InterruptedError, LvmsyncError } from '../errors.js';
-import type { Extent } from '../extent.js';
 import { encodeFrame, OPTIONAL, PROTOCOL_LINE } from '../stream/frame-format.js';
 import {
   ALIVE,

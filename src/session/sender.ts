@@ -1,29 +1,28 @@
 import { randomUUID } from 'node:crypto';
-import type { ByteSink, LendBuffer } from '../byte-channel.js';
+import type { ByteSink, LendBuffer } from '../bytes/byte-channel.js';
 import type { ChangeSource } from '../changes/change-source.js';
 import type { CodecName } from '../codec/codec.js';
+import type { BlockPacker } from '../engine/pack-blocks.js';
 import { FarError, FarSideError, FormatError, LineError, TransportError } from '../errors.js';
 import { orInterrupted } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
-import type { SmallFrame } from '../stream/frame-reader.js';
-import { FrameWriter } from '../stream/frame-writer.js';
-import type { Verified } from '../target/coverage.js';
-import { limitRate } from '../transport/rate-limit.js';
-import type { FarExit, Transport } from '../transport/transport.js';
-import { choosePacker, prepareCodec, NO_COMPRESSION, tellPacking } from './choose-packer.js';
-import type { BlockPacker } from './pack-blocks.js';
-import { LineProgress } from './line-progress.js';
-import { HEARTBEAT_SECONDS, keepBeating } from './line-silence.js';
-import { DURABLE, parseDurable, parseWant, WANT, type ResultMessage } from './messages.js';
-import { WantedPieces } from './wanted-pieces.js';
-import { readReplies, type Replies } from './replies.js';
+import { choosePacker, prepareCodec, NO_COMPRESSION, tellPacking } from '../send/choose-packer.js';
 import {
   sendChanges,
   type Greeting,
   type SendOptions,
   type SendSession,
   type SendSummary,
-} from './send-changes.js';
+} from '../send/send-changes.js';
+import { WantedPieces } from '../send/wanted-pieces.js';
+import type { SmallFrame } from '../stream/frame-reader.js';
+import { FrameWriter } from '../stream/frame-writer.js';
+import type { Verified } from '../targets/coverage.js';
+import { limitRate } from '../transport/rate-limit.js';
+import type { FarExit, Transport } from '../transport/transport.js';
+import { LineProgress, HEARTBEAT_SECONDS, keepBeating } from './line-silence.js';
+import { DURABLE, parseDurable, parseWant, WANT, type ResultMessage } from './messages.js';
+import { readReplies, type Replies } from './replies.js';
 
 /** How long a far side is waited for. Milliseconds. */
 export interface Patience {

@@ -1,4 +1,4 @@
-import type { LentBuffer } from '../byte-channel.js';
+import type { LentBuffer } from '../bytes/byte-channel.js';
 import type { Proof, Section } from './frame-format.js';
 
 /** New contents for a range of the volume. Whoever takes a data block releases it. Offsets, lengths in bytes. */

@@ -1,4 +1,4 @@
-import type { ByteSource } from '../byte-channel.js';
+import type { ByteSource } from '../bytes/byte-channel.js';
 import { TruncatedStreamError } from '../errors.js';
 
 /** Pulls exact numbers of bytes out of a source that gives pieces of any length. */

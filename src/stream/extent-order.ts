@@ -1,4 +1,4 @@
-import { SECTOR } from '../extent.js';
+import { SECTOR } from '../bytes/extent.js';
 /** Where extents may lie in a stream: within the volume, in whole sectors, ascending within a pass. In bytes. */
 export class ExtentOrder {
   /** Where the section ends that is open, 0 without one. */

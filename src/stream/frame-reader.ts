@@ -1,5 +1,6 @@
 import { crc32 } from 'node:zlib';
-import type { LendBuffer, LentBuffer } from '../byte-channel.js';
+import type { LendBuffer, LentBuffer } from '../bytes/byte-channel.js';
+import { joinChecksums } from '../bytes/checksum.js';
 import { codecNumbered, type CodecName } from '../codec/codec.js';
 import { FormatError } from '../errors.js';
 import type { ByteReader } from './byte-reader.js';
@@ -19,7 +20,6 @@ import {
   RAW_CRC_LENGTH,
   type FrameHeader,
 } from './frame-format.js';
-import { joinChecksums } from './joined-checksum.js';
 import { MAX_HEADER_LENGTH } from './stream-header.js';
 
 /** A frame whose checksum and number are right. */

@@ -1,6 +1,7 @@
 import { crc32 } from 'node:zlib';
-import type { ByteSink } from '../byte-channel.js';
-import type { Extent } from '../extent.js';
+import type { ByteSink } from '../bytes/byte-channel.js';
+import { joinChecksums } from '../bytes/checksum.js';
+import type { Extent } from '../bytes/extent.js';
 import type { BlockWriter, KnownOfBytes } from './block-writer.js';
 import { ExtentOrder } from './extent-order.js';
 import {
@@ -38,7 +39,6 @@ import {
   type StreamTotals,
 } from './frame-format.js';
 import { INDEX, IndexWriter, type IndexEntry } from './index-format.js';
-import { joinChecksums } from './joined-checksum.js';
 import {
   CHECKPOINT,
   encodeCheckpoint,

@@ -1,7 +1,7 @@
-import type { ByteSink, LendBuffer, LentBuffer } from '../byte-channel.js';
+import type { ByteSink, LendBuffer, LentBuffer } from '../bytes/byte-channel.js';
 import { FormatError } from '../errors.js';
-import type { Block } from './block.js';
 import type { BlockWriter } from './block-writer.js';
+import type { Block } from './block.js';
 import type { ByteReader } from './byte-reader.js';
 import { MAX_BLOCK_LENGTH, type StreamTotals } from './frame-format.js';
 

@@ -1,5 +1,6 @@
-import type { LendBuffer } from '../byte-channel.js';
+import type { LendBuffer } from '../bytes/byte-channel.js';
 import { FormatError } from '../errors.js';
+import type { StreamItem } from './block.js';
 import type { ByteReader } from './byte-reader.js';
 import { ExtentOrder } from './extent-order.js';
 import {
@@ -28,9 +29,8 @@ import {
 } from './frame-format.js';
 import type { DataFrame, FrameReader, SmallFrame } from './frame-reader.js';
 import { CHECKPOINT, parseCheckpoint, RESUME, takeToken } from './mark-format.js';
-import type { StreamItem } from './block.js';
-import type { PackedItem } from './unpack-blocks.js';
 import type { StreamHeader } from './stream-header.js';
+import type { PackedItem } from './unpack-blocks.js';
 
 /**
  * Reads what follows the header, up to the end frame and the end of file after it, checking all that was promised.

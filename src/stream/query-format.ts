@@ -1,4 +1,4 @@
-import type { Extent } from '../extent.js';
+import type { Extent } from '../bytes/extent.js';
 import { FormatError } from '../errors.js';
 import { encodeRange, parseRange, RANGE_LENGTH } from './frame-format.js';
 

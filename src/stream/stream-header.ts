@@ -1,6 +1,6 @@
 import * as v from 'valibot';
+import { SECTOR } from '../bytes/extent.js';
 import { FormatError } from '../errors.js';
-import { SECTOR } from '../extent.js';
 
 /** The header's JSON may take this many bytes. */
 export const MAX_HEADER_LENGTH = 65_536;

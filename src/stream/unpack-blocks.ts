@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib';
-import type { LendBuffer, LentBuffer } from '../byte-channel.js';
+import type { LendBuffer, LentBuffer } from '../bytes/byte-channel.js';
 import type { CodecName } from '../codec/codec.js';
 import { loadCodec } from '../codec/load-codec.js';
 import { workAhead } from '../codec/work-ahead.js';

@@ -1,5 +1,6 @@
 import { FarError, FarSideError, LineError, TransportError, type LvmsyncError } from '../errors.js';
 import type { FarCommand } from './remote-command.js';
+import { makeHarmless } from './stderr-lines.js';
 import type { FarExit } from './transport.js';
 
 /** How an external ssh ends whose connection broke, and how our far side does. */
@@ -174,4 +175,19 @@ export class LastLines {
   get lines(): readonly string[] {
     return this.#lines;
   }
+}
+
+/**
+ * The error where something else than lvmsync's first word came from another host: nothing of it is taken for the
+ * protocol.
+ *
+ * @param line what came, up to the end of its first line; not to be trusted with a terminal
+ */
+export function farChatter(host: string, line: string): FarSideError {
+  const shown = makeHarmless(line.trim());
+  return new FarSideError(
+    `${host}: "${shown}" came instead of lvmsync's first word: most likely a start-up file of the shell there, such as ` +
+      '.bashrc, prints it. Move that below the test for an interactive shell ([[ $- == *i* ]] || return), or send it to ' +
+      `standard error (>&2): "ssh ${host} true" must print nothing`,
+  );
 }

@@ -1,4 +1,4 @@
-import type { ByteSink } from '../byte-channel.js';
+import type { ByteSink } from '../bytes/byte-channel.js';
 
 /** Eight full packets of an ssh channel. Bytes. */
 const CAPACITY = 256 * 1024;

@@ -1,4 +1,4 @@
-import type { ByteSink, ByteSource } from '../byte-channel.js';
+import type { ByteSink, ByteSource } from '../bytes/byte-channel.js';
 import { TransportError } from '../errors.js';
 
 /** Two ends of a pipe inside this process. */

@@ -1,5 +1,5 @@
 import { Socket, type ConnectOpts, type SocketConstructorOpts } from 'node:net';
-import type { ByteSource } from '../byte-channel.js';
+import type { ByteSource } from '../bytes/byte-channel.js';
 import { describeCause, TransportError } from '../errors.js';
 
 const PIECE = 256 * 1024;

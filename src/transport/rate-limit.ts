@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import type { ByteSink } from '../byte-channel.js';
+import type { ByteSink } from '../bytes/byte-channel.js';
 
 /** What may follow at once after a pause or a timer that was late, as time at the full rate. */
 const BURST_MS = 100;

@@ -1,5 +1,5 @@
 import type { Readable, Writable } from 'node:stream';
-import type { ByteSink, ByteSource } from '../byte-channel.js';
+import type { ByteSink, ByteSource } from '../bytes/byte-channel.js';
 import { describeCause, TransportError } from '../errors.js';
 
 /** A sink that can be told from outside that nobody takes its bytes any more. */

@@ -1,4 +1,5 @@
 import { UsageError } from '../errors.js';
+import type { Surroundings } from '../host/surroundings.js';
 
 /** Where a far side is reached. `port` is null unless the words named one. */
 export interface Destination {
@@ -85,4 +86,21 @@ const CONTROL = /\p{Cc}/u;
 
 function printable(word: string): string {
   return CONTROL.test(word) ? JSON.stringify(word) : word;
+}
+
+/** Says where a target has more bytes than the volume that it is to equal. A size is null where it is not known. */
+export function tellLarger(
+  target: string,
+  targetSize: number | null,
+  volumeSize: number | null,
+  { notice }: Pick<Surroundings, 'notice'>,
+): void {
+  if (targetSize === null || volumeSize === null || targetSize <= volumeSize) return;
+  const sizes = `${targetSize} bytes to ${volumeSize}`;
+  notice(`${target} is larger than the volume: ${sizes}; what lies behind stays as it is`);
+}
+
+/** A target in the words of whoever sends to it. */
+export function nameOfTarget(spec: TargetSpec): string {
+  return spec.kind === 'local' ? spec.path : `${formatDestination(spec)}:${spec.path}`;
 }

@@ -1,4 +1,4 @@
-import type { ByteSink, ByteSource } from '../byte-channel.js';
+import type { ByteSink, ByteSource } from '../bytes/byte-channel.js';
 
 /** How the far side ended. `status` is its exit status, null when it died of a signal or the line broke. */
 export interface FarExit {

@@ -8,11 +8,11 @@ import type { Surroundings } from '../host/surroundings.js';
 import { DeviceMapper } from '../lvm/device-mapper.js';
 import { findNode } from '../lvm/device-node.js';
 import { detachLoop } from '../lvm/loop-device.js';
-import { findMapped, setReadOnly, unmapSnapshot } from '../lvm/mapped-snapshot.js';
-import { findStoreVolume, removeStoreVolume } from '../lvm/store-volume.js';
-import { findMount } from '../target/holders.js';
-import { recordOf } from '../target/state-record.js';
-import { targetKeyOf } from '../target/target-key.js';
+import { findMapped, setReadOnly, unmapSnapshot } from '../snapshots/mapped-snapshot.js';
+import { findStoreVolume, removeStoreVolume } from '../snapshots/store-volume.js';
+import { recordOf } from '../targets/state-record.js';
+import { targetKeyOf } from '../targets/target-key.js';
+import { findMount } from '../usage/holders.js';
 import type { DeviceParts, ViewEntry, ViewRecord, VolumeParts } from './view-record.js';
 
 /** udev looks into a device for a moment after it was closed. */

@@ -1,6 +1,6 @@
 import type { Surroundings } from '../host/surroundings.js';
 import { findNode } from '../lvm/device-node.js';
-import { findMapped, readFill, type SnapshotFill } from '../lvm/mapped-snapshot.js';
+import { findMapped, readFill, type SnapshotFill } from '../snapshots/mapped-snapshot.js';
 import { readViews, type ViewRecord } from './view-record.js';
 
 /** How a view is, now. */

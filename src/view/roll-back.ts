@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { LendBuffer } from '../byte-channel.js';
+import type { LendBuffer } from '../bytes/byte-channel.js';
 import type { DeviceNumber } from '../device/device-facts.js';
 import { UnsafeTargetError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
@@ -9,9 +9,9 @@ import {
   findStoreVolume,
   retryMerge,
   type OriginVolume,
-} from '../lvm/store-volume.js';
-import type { OpenTarget } from '../target/open-target.js';
-import { believe, isSurely, type KnownState } from '../target/state-record.js';
+} from '../snapshots/store-volume.js';
+import type { OpenTarget } from '../targets/open-target.js';
+import { believe, isSurely, type KnownState } from '../targets/state-record.js';
 import { openView, takeBack, type OpenedView } from './open-view.js';
 import type { OldState } from './view-making.js';
 import type { ViewEntry } from './view-record.js';

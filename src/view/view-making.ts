@@ -1,8 +1,8 @@
-import type { LendBuffer } from '../byte-channel.js';
+import type { LendBuffer } from '../bytes/byte-channel.js';
 import type { Surroundings } from '../host/surroundings.js';
-import type { ProveBase } from '../target/base-check.js';
-import type { OpenTarget } from '../target/open-target.js';
-import type { OldBytes, StoreMaterial } from '../snapback/store-writer.js';
+import type { ProveBase } from '../targets/base-check.js';
+import type { OpenTarget } from '../targets/open-target.js';
+import type { OldBytes, StoreMaterial } from './store-writer.js';
 import type { ViewEntry, ViewRecord } from './view-record.js';
 
 /** What a volume was, by its archives. */

@@ -1,15 +1,15 @@
 import { realpath } from 'node:fs/promises';
 import { join } from 'node:path';
+import { SECTOR } from '../bytes/extent.js';
 import { isReadOnly } from '../device/device-facts.js';
 import { openLocalDevice } from '../device/local-device.js';
 import { DeviceError, UnsafeTargetError } from '../errors.js';
-import { SECTOR } from '../extent.js';
 import { describeRefusal, openNew, syncFolderOf } from '../host/durable-file.js';
 import { attachLoop } from '../lvm/loop-device.js';
-import { mapSnapshot, numberOf, setReadOnly, VIEW_UUID_PREFIX } from '../lvm/mapped-snapshot.js';
+import { mapSnapshot, numberOf, setReadOnly, VIEW_UUID_PREFIX } from '../snapshots/mapped-snapshot.js';
+import { sizeForAll, type StorePlan } from './store-plan.js';
+import { writeStore } from './store-writer.js';
 import type { ViewMaking } from './view-making.js';
-import { sizeForAll, type StorePlan } from '../snapback/store-plan.js';
-import { writeStore } from '../snapback/store-writer.js';
 import type { DeviceParts, ViewRecord } from './view-record.js';
 
 /**

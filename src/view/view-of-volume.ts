@@ -1,12 +1,12 @@
 import { openLocalDevice } from '../device/local-device.js';
 import { UnsafeTargetError } from '../errors.js';
 import type { Spawner } from '../host/spawner.js';
+import { describeNotActivated } from '../lvm/create-volume.js';
 import { findNode, nodeOf, whyNoNode } from '../lvm/device-node.js';
-import { describeNotActivated } from '../lvm/not-activated.js';
-import { attachStore, createStoreVolume, STORE_TAG, type OriginVolume } from '../lvm/store-volume.js';
+import { attachStore, createStoreVolume, STORE_TAG, type OriginVolume } from '../snapshots/store-volume.js';
+import { sizeForAll, type StorePlan } from './store-plan.js';
+import { writeStore } from './store-writer.js';
 import type { ViewMaking } from './view-making.js';
-import { sizeForAll, type StorePlan } from '../snapback/store-plan.js';
-import { writeStore } from '../snapback/store-writer.js';
 import type { VolumeParts } from './view-record.js';
 
 const MEBIBYTE = 1024 * 1024;

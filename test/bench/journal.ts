@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process';
+import { randomFillSync } from 'node:crypto';
 import { closeSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs';
 import path from 'node:path';
-import { randomFillSync } from 'node:crypto';
-import type { ByteSink } from '../../src/byte-channel.js';
+import type { ByteSink } from '../../src/bytes/byte-channel.js';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
 import { LVMSYNC } from './lvmsync-run.js';
 import { runInTurns, speedRatios, spreadOf, timeRun } from './measure.js';

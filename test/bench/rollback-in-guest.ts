@@ -1,8 +1,8 @@
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { StateRecord } from '../../src/target/state-record.js';
-import { targetKeyOf } from '../../src/target/target-key.js';
+import { StateRecord } from '../../src/targets/state-record.js';
+import { targetKeyOf } from '../../src/targets/target-key.js';
 import { run } from '../kernel/support/run.js';
 import { createVolume, createVolumeGroup, mapperName } from '../kernel/support/volumes.js';
 import { LVMSYNC } from './lvmsync-run.js';

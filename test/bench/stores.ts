@@ -1,5 +1,5 @@
 import { closeSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
-import type { ByteSink } from '../../src/byte-channel.js';
+import type { ByteSink } from '../../src/bytes/byte-channel.js';
 import { COW_MAGIC, encodeCowHeader, encodeExceptions, StoreLayout } from '../../src/changes/cow-format.js';
 
 /** Which of `2 ** bits` chunks a store lists at `index`: each once, in an order that looks like chance. */

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { ChunkSet } from '../../src/bytes/chunk-set.js';
+import { ChunkMap } from '../../src/changes/base-view.js';
 import { ChangeSet } from '../../src/changes/change-set.js';
-import { ChunkMap } from '../../src/changes/chunk-map.js';
-import { ChunkSet } from '../../src/changes/chunk-set.js';
 
 // Around the edges of words and pages, and far beyond 32 bits.
 const chunk = fc.oneof(

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { Extent } from '../../src/bytes/extent.js';
 import { ThinChanges } from '../../src/changes/thin-changes.js';
 import type { ThinRangeKind } from '../../src/changes/thin-delta.js';
-import type { Extent } from '../../src/extent.js';
 
 const CHUNK = 4;
 

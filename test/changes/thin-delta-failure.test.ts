@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { readThinDeltaFailure } from '../../src/changes/thin-delta-failure.js';
+import { readThinDeltaFailure } from '../../src/changes/thin-delta.js';
 
 // Printed by thin_delta 0.9.0 (Debian 12, status 1) behind every reason.
 const USAGE = `Usage: thin_delta [options] <device or file>

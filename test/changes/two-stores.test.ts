@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { ChunkSet } from '../../src/bytes/chunk-set.js';
 import { ChangeSet } from '../../src/changes/change-set.js';
-import { ChunkSet } from '../../src/changes/chunk-set.js';
 import { TwoStores } from '../../src/changes/two-stores.js';
 
 /** In the smallest chunk. */

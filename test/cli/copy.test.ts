@@ -16,8 +16,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { targetKeyOf } from '../../src/targets/target-key.js';
 import { seededBytes } from '../kernel/support/device-bytes.js';
-import { targetKeyOf } from '../../src/target/target-key.js';
 import { runWords } from '../support/run-program.js';
 
 const MIB = 1024 * 1024;
@@ -162,7 +162,7 @@ describe('copy', () => {
 });
 
 describe('a target that begins as an image of virtual machines', () => {
-  const qcow2 = readFileSync(join(import.meta.dirname, '../target/container-headers/qcow2'));
+  const qcow2 = readFileSync(join(import.meta.dirname, '../targets/container-headers/qcow2'));
   const image = (size: number, rest = '') => Buffer.concat([qcow2, Buffer.alloc(size - 512, rest)]);
 
   it.each([

@@ -7,10 +7,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { encodeEnd, encodeFrame } from '../../src/stream/frame-format.js';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
 import { patterned } from '../support/blocks.js';
-import { collectingSink } from '../support/streams.js';
-import { someHeader } from '../stream/feed.js';
-import { framesOf, restream } from '../session/reframe.js';
 import { runWords } from '../support/run-program.js';
+import { someHeader } from '../support/scenes/feed.js';
+import { framesOf, restream } from '../support/scenes/reframe.js';
+import { collectingSink } from '../support/streams.js';
 
 const SIZE = 64 * 1024;
 const BASE = patterned(SIZE);

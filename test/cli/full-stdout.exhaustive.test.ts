@@ -4,7 +4,7 @@ import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } fr
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { SECTOR, writeChain } from '../snapback/archives.js';
+import { SECTOR, writeChain } from '../support/scenes/archives.js';
 
 const MAIN = resolve(import.meta.dirname, '../../src/cli/main.ts');
 const SLOW = 60_000;

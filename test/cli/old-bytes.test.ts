@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from '@commander-js/extra-typings';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { blockSizeOption, oldBytesOf, wholeChunksOption } from '../../src/cli/commands/source.js';
+import { blockSizeOption, oldBytesOf, wholeChunksOption } from '../../src/cli/options/source.js';
 import { UsageError } from '../../src/errors.js';
 import { runWords } from '../support/run-program.js';
 import { makeStore } from '../support/synthetic-store.js';

@@ -16,10 +16,10 @@ import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
 import type { StreamHeader } from '../../src/stream/stream-header.js';
-import { targetKeyOf } from '../../src/target/target-key.js';
-import { someHeader } from '../stream/feed.js';
+import { targetKeyOf } from '../../src/targets/target-key.js';
 import { patterned } from '../support/blocks.js';
 import { runWords } from '../support/run-program.js';
+import { someHeader } from '../support/scenes/feed.js';
 import { collectingSink } from '../support/streams.js';
 
 const SIZE = 4 * 1024 * 1024;

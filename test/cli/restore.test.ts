@@ -2,8 +2,8 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { archiveBytes, SECTOR, type Write } from '../snapback/archives.js';
 import { runWords } from '../support/run-program.js';
+import { archiveBytes, SECTOR, type Write } from '../support/scenes/archives.js';
 
 it.each([
   '2026-02-30',

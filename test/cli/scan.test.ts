@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { Journal } from '../../src/target/journal.js';
-import { targetKeyOf } from '../../src/target/target-key.js';
 import { makePrivateFolder } from '../../src/host/durable-file.js';
+import { Journal } from '../../src/journal/journal.js';
 import type { StreamHeader } from '../../src/stream/stream-header.js';
+import { targetKeyOf } from '../../src/targets/target-key.js';
 import { MemoryDevice } from '../support/memory-device.js';
 import { runWords } from '../support/run-program.js';
 

@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream';
 import { describe, expect, it } from 'vitest';
-import { sayTransferred } from '../../src/cli/summary.js';
+import { sayTransferred } from '../../src/cli/reports/summary.js';
 import { formatDuration } from '../../src/cli/terminal.js';
 import { defaultSshSettings } from '../../src/transport/ssh/index.js';
 import { sourceFrom } from '../../src/transport/stream-channel.js';

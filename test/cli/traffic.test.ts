@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from '@commander-js/extra-typings';
 import { describe, expect, it } from 'vitest';
-import { bwlimitOption, codecOption, compressOption, trafficOf } from '../../src/cli/commands/traffic.js';
+import { bwlimitOption, codecOption, compressOption, trafficOf } from '../../src/cli/options/traffic.js';
 import { runWords } from '../support/run-program.js';
 import { makeStore } from '../support/synthetic-store.js';
 

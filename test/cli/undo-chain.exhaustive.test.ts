@@ -1,9 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { openTarget } from '../../src/target/open-target.js';
-import { archiveBytes, SECTOR, type Write } from '../snapback/archives.js';
+import { openTarget } from '../../src/targets/open-target.js';
 import { runWords } from '../support/run-program.js';
-import { quietSurroundings } from '../support/surroundings.js';
+import { archiveBytes, SECTOR, type Write } from '../support/scenes/archives.js';
 import {
   SECTORS,
   TO_S3,
@@ -16,7 +15,8 @@ import {
   recorded,
   forget,
   setUpUndoChain,
-} from './undo-scene.js';
+} from '../support/scenes/undo-scene.js';
+import { quietSurroundings } from '../support/surroundings.js';
 
 setUpUndoChain();
 

@@ -1,7 +1,17 @@
 import { copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { archiveBytes, SECTOR } from '../snapback/archives.js';
-import { SECTORS, TO_S2, states, at, held, run, recorded, forget, setUpUndoChain } from './undo-scene.js';
+import { archiveBytes, SECTOR } from '../support/scenes/archives.js';
+import {
+  SECTORS,
+  TO_S2,
+  states,
+  at,
+  held,
+  run,
+  recorded,
+  forget,
+  setUpUndoChain,
+} from '../support/scenes/undo-scene.js';
 
 setUpUndoChain();
 

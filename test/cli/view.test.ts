@@ -14,9 +14,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BaseView } from '../../src/changes/base-view.js';
 import { openLocalDevice } from '../../src/device/local-device.js';
 import { ProcessSpawner } from '../../src/host/spawner.js';
-import { openTarget } from '../../src/target/open-target.js';
-import { archiveBytes, proto3Bytes } from '../snapback/archives.js';
+import { openTarget } from '../../src/targets/open-target.js';
 import { runWords } from '../support/run-program.js';
+import { archiveBytes, proto3Bytes } from '../support/scenes/archives.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
 const SECTOR = 512;

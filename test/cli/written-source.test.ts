@@ -2,9 +2,9 @@ import { mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { openSource } from '../../src/jobs/open-source.js';
-import { makeStore } from '../support/synthetic-store.js';
+import { openSource } from '../../src/sources/open-source.js';
 import { quietSurroundings } from '../support/surroundings.js';
+import { makeStore } from '../support/synthetic-store.js';
 
 const CHUNK = 4096;
 let folder = '';

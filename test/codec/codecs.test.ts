@@ -4,9 +4,8 @@ import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
 import { brotliCodec, nodeZstdCodec, zlibCodec } from '../../src/codec/built-in-codecs.js';
 import { CODEC_LEVELS, type Codec } from '../../src/codec/codec.js';
-import { listCodecs, loadCodec } from '../../src/codec/load-codec.js';
-import { zstdLibraryCodec } from '../../src/codec/zstd-library.js';
-import { allocateAligned, freeAligned } from '../../src/device/aligned-memory.js';
+import { listCodecs, loadCodec, zstdLibraryCodec } from '../../src/codec/load-codec.js';
+import { allocateAligned, freeAligned } from '../../src/memory/aligned-memory.js';
 
 const LARGEST = 1024 * 1024;
 

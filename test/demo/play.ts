@@ -1,4 +1,4 @@
-import { drawChangeMap } from '../../src/cli/change-map.js';
+import { drawChangeMap } from '../../src/cli/reports/change-map.js';
 import { formatBytes, formatShare } from '../../src/cli/terminal.js';
 import type { Screen } from './screen.js';
 import { DemoFailure, run } from './shell.js';

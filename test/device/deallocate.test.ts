@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { zeroLeftOvers } from '../../src/device/deallocate.js';
-import { isZero } from '../../src/device/zero-test.js';
+import { isZero } from '../../src/bytes/contents.js';
+import { zeroLeftOvers } from '../../src/device/allocation.js';
 import { MemoryDevice } from '../support/memory-device.js';
 
 const MIB = 1024 * 1024;

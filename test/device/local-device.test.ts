@@ -3,11 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { allocateAligned, BufferPool, freeAligned, isAligned } from '../../src/device/aligned-memory.js';
+import { isZero } from '../../src/bytes/contents.js';
 import { openLocalDevice } from '../../src/device/local-device.js';
-import { isZero } from '../../src/device/zero-test.js';
 import { DeviceError, UnsafeTargetError } from '../../src/errors.js';
 import { ProcessSpawner } from '../../src/host/spawner.js';
+import { allocateAligned, BufferPool, freeAligned, isAligned } from '../../src/memory/aligned-memory.js';
 
 const spawner = new ProcessSpawner({});
 const SIZE = 64 * 1024 + 512;

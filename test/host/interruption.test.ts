@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { ByteSource } from '../../src/byte-channel.js';
+import type { ByteSource } from '../../src/bytes/byte-channel.js';
 import { interruptible } from '../../src/host/interruption.js';
 import { sourceOf } from '../support/streams.js';
 

@@ -6,8 +6,7 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DeviceError, LockedError } from '../../src/errors.js';
-import { lockFolder } from '../../src/host/run-lock.js';
-import { watchForSuccessor } from '../../src/host/succession.js';
+import { lockFolder, watchForSuccessor } from '../../src/host/run-lock.js';
 
 const holder = { what: 'receive /dev/vg/vm', pid: process.pid, startedAt: new Date('2026-01-02T03:04:05Z') };
 const other = { what: 'recover /dev/vg/vm', pid: 4712, startedAt: new Date('2026-01-02T04:00:00Z') };

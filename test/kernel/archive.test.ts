@@ -1,11 +1,11 @@
 import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openSource } from '../../src/jobs/open-source.js';
 import { sendToLocalTarget } from '../../src/jobs/send-locally.js';
 import { makeSnapback } from '../../src/jobs/snapback.js';
-import { DEFAULT_POLICY } from '../../src/target/apply-policy.js';
-import { targetKeyOf } from '../../src/target/target-key.js';
+import { openSource } from '../../src/sources/open-source.js';
+import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
+import { targetKeyOf } from '../../src/targets/target-key.js';
 import { runWords } from '../support/run-program.js';
 import { quietSurroundings } from '../support/surroundings.js';
 import { copyDevice, scatterWrites } from './support/devices.js';

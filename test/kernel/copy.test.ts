@@ -9,7 +9,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { targetKeyOf } from '../../src/target/target-key.js';
+import { targetKeyOf } from '../../src/targets/target-key.js';
 import { copyDevice, waitForWrites, waitUntil, writeCounter } from './support/devices.js';
 import {
   createSnapshot,

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { targetKeyOf } from '../../src/target/target-key.js';
+import { targetKeyOf } from '../../src/targets/target-key.js';
 import { copyDevice, mapDevice, remapDevice, sectorsOf, unmapDevices, waitUntil } from './support/devices.js';
 import {
   createSnapshot,

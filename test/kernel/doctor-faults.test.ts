@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { Finding } from '../../src/jobs/finding.js';
+import type { Finding } from '../../src/doctor/finding.js';
 import { realNodeOf } from './support/devices.js';
 import { examine, expectFinding, PLACE, STATE } from './support/doctor-look.js';
 import {

@@ -4,9 +4,9 @@ import { link, mkdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { UnsafeTargetError } from '../../src/errors.js';
 import { ProcessSpawner } from '../../src/host/spawner.js';
-import { guardTarget, stackOf } from '../../src/target/guard.js';
-import { guardRoom } from '../../src/target/room.js';
-import { targetKeyOf } from '../../src/target/target-key.js';
+import { guardRoom } from '../../src/targets/room.js';
+import { targetKeyOf } from '../../src/targets/target-key.js';
+import { guardTarget, stackOf } from '../../src/usage/guard.js';
 import { mapDevice } from './support/devices.js';
 import {
   createSnapshot,

@@ -1,9 +1,9 @@
 import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { StateRecord } from '../../src/targets/state-record.js';
+import { targetKeyOf } from '../../src/targets/target-key.js';
 import { readViews } from '../../src/view/view-record.js';
-import { StateRecord } from '../../src/target/state-record.js';
-import { targetKeyOf } from '../../src/target/target-key.js';
 import { runWords } from '../support/run-program.js';
 import { mapDevice, remapDevice, sectorsOf, unmapDevices, waitUntil } from './support/devices.js';
 import {

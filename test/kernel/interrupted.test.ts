@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { recover } from '../../src/jobs/apply.js';
-import { targetKeyOf } from '../../src/target/target-key.js';
+import { targetKeyOf } from '../../src/targets/target-key.js';
 import { quietSurroundings } from '../support/surroundings.js';
 import { copyDevice, scatterWrites, writeCounter } from './support/devices.js';
 import {

@@ -1,8 +1,8 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { StateRecord } from '../../src/target/state-record.js';
-import { targetKeyOf } from '../../src/target/target-key.js';
+import { StateRecord } from '../../src/targets/state-record.js';
+import { targetKeyOf } from '../../src/targets/target-key.js';
 import { runWords } from '../support/run-program.js';
 import { waitUntil } from './support/devices.js';
 import { HOSTILE_SETTINGS } from './support/hostile-settings.js';

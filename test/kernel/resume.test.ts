@@ -3,9 +3,9 @@ import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { readDurableLength } from '../../src/target/durable-length.js';
-import { readJournal, type JournalContents } from '../../src/target/journal-reader.js';
-import { targetKeyOf } from '../../src/target/target-key.js';
+import { readDurableLength } from '../../src/engine/durable-length.js';
+import { readJournal, type JournalContents } from '../../src/journal/journal-reader.js';
+import { targetKeyOf } from '../../src/targets/target-key.js';
 import { copyDevice } from './support/devices.js';
 import {
   createSnapshot,

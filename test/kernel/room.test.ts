@@ -4,9 +4,9 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { ProcessSpawner } from '../../src/host/spawner.js';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
 import { Proto3Writer } from '../../src/stream/proto3.js';
-import { guardRoom } from '../../src/target/room.js';
-import { targetKeyOf } from '../../src/target/target-key.js';
-import { someHeader } from '../stream/feed.js';
+import { guardRoom } from '../../src/targets/room.js';
+import { targetKeyOf } from '../../src/targets/target-key.js';
+import { someHeader } from '../support/scenes/feed.js';
 import { collectingSink } from '../support/streams.js';
 import { mapDevice, readDirectly, sectorsOf, unmapDevices, waitUntil } from './support/devices.js';
 import {

@@ -1,6 +1,6 @@
 import { mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { Extent } from '../../src/extent.js';
+import type { Extent } from '../../src/bytes/extent.js';
 import { copyDevice, readDirectly } from './support/devices.js';
 import {
   createSnapshot,

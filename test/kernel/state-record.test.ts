@@ -1,11 +1,10 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { ProcessSpawner } from '../../src/host/spawner.js';
-import { LiveWatch } from '../../src/lvm/live-watch.js';
-import { watchVolume } from '../../src/lvm/volume-watch.js';
-import { recordOf, type StateRecord } from '../../src/target/state-record.js';
-import { targetKeyOf } from '../../src/target/target-key.js';
-import { blindnessIn } from '../../src/target/write-stamp.js';
+import { LiveWatch, watchVolume } from '../../src/snapshots/live-watch.js';
+import { recordOf, type StateRecord } from '../../src/targets/state-record.js';
+import { targetKeyOf } from '../../src/targets/target-key.js';
+import { blindnessIn } from '../../src/usage/write-stamp.js';
 import { waitUntil } from './support/devices.js';
 import {
   createSnapshot,

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { UnsafeTargetError } from '../../src/errors.js';
-import { openTarget, type OpenTarget } from '../../src/target/open-target.js';
+import { openTarget, type OpenTarget } from '../../src/targets/open-target.js';
 import { quietSurroundings } from '../support/surroundings.js';
 import {
   createSnapshot,

@@ -1,12 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { readThinDelta, type ThinRangeKind } from '../../src/changes/thin-delta.js';
-import { readThinDeltaFailure } from '../../src/changes/thin-delta-failure.js';
+import { readThinDelta, type ThinRangeKind, readThinDeltaFailure } from '../../src/changes/thin-delta.js';
 import { SnapshotError } from '../../src/errors.js';
 import { ProcessSpawner } from '../../src/host/spawner.js';
-import { readMappedExtents } from '../../src/jobs/read-thin-delta.js';
 import { findDeviceNumber } from '../../src/lvm/device-node.js';
-import { findThinPool } from '../../src/lvm/thin-pool.js';
-import { findThinDelta } from '../../src/lvm/thin-tools.js';
+import { findThinPool } from '../../src/snapshots/thin-pool.js';
+import { findThinDelta } from '../../src/snapshots/thin-tools.js';
+import { readMappedExtents } from '../../src/sources/read-thin-delta.js';
 import { quietSurroundings } from '../support/surroundings.js';
 import { copyDevice, mapDevice, readDirectly, unmapDevices } from './support/devices.js';
 import {

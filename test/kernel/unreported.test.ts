@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { CHECKSUM_LENGTH, END, END_LENGTH, FRAME_HEADER_LENGTH } from '../../src/stream/frame-format.js';
-import { targetKeyOf } from '../../src/target/target-key.js';
+import { targetKeyOf } from '../../src/targets/target-key.js';
 import {
   copyDevice,
   mapDevice,

@@ -3,8 +3,13 @@ import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { CommandError } from '../../src/errors.js';
 import type { CommandResult, Spawner } from '../../src/host/spawner.js';
-import { findLogicalVolume } from '../../src/lvm/logical-volume.js';
-import { findDevice, findVolume, listAllVolumes, lookUpVolume } from '../../src/lvm/lvs.js';
+import {
+  findLogicalVolume,
+  findDevice,
+  findVolume,
+  listAllVolumes,
+  lookUpVolume,
+} from '../../src/lvm/lvs.js';
 import { HOSTILE_SETTINGS } from '../kernel/support/hostile-settings.js';
 import { withoutSettings } from '../support/lvm-words.js';
 

@@ -3,9 +3,8 @@ import { CommandError, SnapshotError } from '../../src/errors.js';
 import { ProcessSpawner, type CommandResult, type Spawner } from '../../src/host/spawner.js';
 import { DeviceMapper } from '../../src/lvm/device-mapper.js';
 import { findDeviceNumber } from '../../src/lvm/device-node.js';
-import { findLogicalVolume } from '../../src/lvm/logical-volume.js';
-import { parseVolumeName } from '../../src/lvm/volume-name.js';
-import { checkSnapshotStatus, type DmSnapshot } from '../../src/lvm/snapshot.js';
+import { findLogicalVolume, parseVolumeName } from '../../src/lvm/lvs.js';
+import { checkSnapshotStatus, type DmSnapshot } from '../../src/snapshots/snapshot.js';
 
 /** Answers every command with one result, in words that real tools printed. */
 function answering(result: Partial<CommandResult>): Spawner & { readonly asked: string[][] } {

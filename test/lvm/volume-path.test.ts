@@ -5,8 +5,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CommandError, DeviceError, UnsafeTargetError } from '../../src/errors.js';
 import type { CommandResult, Spawner } from '../../src/host/spawner.js';
 import { explainNoTarget, findVolumePath } from '../../src/lvm/volume-path.js';
-import { openReadOnly, openTarget } from '../../src/target/open-target.js';
-import { AllowedTargets } from '../../src/target/allowed-targets.js';
+import { AllowedTargets } from '../../src/targets/allowed-targets.js';
+import { openReadOnly, openTarget } from '../../src/targets/open-target.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
 const before = process.cwd();

@@ -1,10 +1,10 @@
 import { rmSync, statSync } from 'node:fs';
 import fc from 'fast-check';
 import { expect } from 'vitest';
-import { planCombination } from '../../src/snapback/combination.js';
-import { openArchive } from '../../src/snapback/archive.js';
-import type { KnownState } from '../../src/target/state-record.js';
-import { landOn } from '../snapback/archives.js';
+import { openArchive } from '../../src/archive/archive.js';
+import { planCombination } from '../../src/chain/combination.js';
+import type { KnownState } from '../../src/targets/state-record.js';
+import { landOn } from '../support/scenes/archives.js';
 import { fault, rarely, stateDir, type Step } from './commands-send.js';
 import { NOTHING, type Intent, type KnownUndo, type Model, type Place, type StateDir } from './model.js';
 import type { Fault } from './mortal-files.js';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect } from 'vitest';
-import { DEFAULT_POLICY, type ApplyPolicy } from '../../src/target/apply-policy.js';
-import type { KnownState } from '../../src/target/state-record.js';
+import { DEFAULT_POLICY, type ApplyPolicy } from '../../src/targets/apply-policy.js';
+import type { KnownState } from '../../src/targets/state-record.js';
 import type { Intent, Model, Ran, StateDir } from './model.js';
 import type { Fault } from './mortal-files.js';
 import {

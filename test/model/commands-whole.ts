@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { expect } from 'vitest';
-import { DEFAULT_POLICY } from '../../src/target/apply-policy.js';
+import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
 import { makeStore } from '../support/synthetic-store.js';
 import { showFault } from './commands-archive.js';
 import { fault, rarely, stateDir, type Step } from './commands-send.js';

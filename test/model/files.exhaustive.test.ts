@@ -20,18 +20,18 @@ vi.mock('node:fs', async (importOriginal) => {
   return mortalFiles(await importOriginal());
 });
 // A look through all that every process has open takes longer than all else that a run does.
-vi.mock('../../src/target/openers.js', () => ({ findOpener: () => null }));
-vi.mock('../../src/target/write-stamp.js', async (importOriginal) => {
+vi.mock('../../src/usage/openers.js', () => ({ findOpener: () => null }));
+vi.mock('../../src/usage/write-stamp.js', async (importOriginal) => {
   const { boot: now } = await import('./this-boot.js');
   return {
-    ...(await importOriginal<typeof import('../../src/target/write-stamp.js')>()),
+    ...(await importOriginal<typeof import('../../src/usage/write-stamp.js')>()),
     readBootId: () => Promise.resolve(`boot-${now.number}`),
   };
 });
 
 // On a volume this small a sample would see all that it should not count on.
-vi.mock('../../src/session/base-sample.js', async (importOriginal) => {
-  const real = await importOriginal<typeof import('../../src/session/base-sample.js')>();
+vi.mock('../../src/send/base-sample.js', async (importOriginal) => {
+  const real = await importOriginal<typeof import('../../src/send/base-sample.js')>();
   const { sampling } = await import('./this-boot.js');
   return {
     takeSample: (...words: Parameters<typeof real.takeSample>) =>

@@ -1,5 +1,5 @@
 import { expect } from 'vitest';
-import type { KnownState } from '../../src/target/state-record.js';
+import type { KnownState } from '../../src/targets/state-record.js';
 import type { Fault } from './mortal-files.js';
 import { ALL_UNITS, nameOf, SECTOR, SourceVolume, stoppedName, UNIT, UNITS, type Units } from './volume.js';
 

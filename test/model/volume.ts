@@ -1,6 +1,6 @@
+import { ChunkSet } from '../../src/bytes/chunk-set.js';
 import { ChangeSet } from '../../src/changes/change-set.js';
 import type { ChangeSource } from '../../src/changes/change-source.js';
-import { ChunkSet } from '../../src/changes/chunk-set.js';
 import { changesOf } from '../support/change-source.js';
 import { MemoryDevice } from '../support/memory-device.js';
 

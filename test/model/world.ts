@@ -1,16 +1,29 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync } from 'node:fs';
-import { closeSync, openSync, statSync, utimesSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  closeSync,
+  openSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ChangeSource } from '../../src/changes/change-source.js';
-import { InterruptedError, LvmsyncError } from '../../src/errors.js';
 import { exitCodeOf } from '../../src/cli/exit-code.js';
-import { sendToLocalTarget } from '../../src/jobs/send-locally.js';
-import type { SendOptions } from '../../src/session/send-changes.js';
-import type { ApplyPolicy } from '../../src/target/apply-policy.js';
+import { InterruptedError, LvmsyncError } from '../../src/errors.js';
 import { punchHole } from '../../src/host/system-calls.js';
-import { StateRecord, type KnownState } from '../../src/target/state-record.js';
-import { targetKeyOf } from '../../src/target/target-key.js';
+import { sendToLocalTarget } from '../../src/jobs/send-locally.js';
+import type { SendOptions } from '../../src/send/send-changes.js';
+import type { ApplyPolicy } from '../../src/targets/apply-policy.js';
+import { StateRecord, type KnownState } from '../../src/targets/state-record.js';
+import { targetKeyOf } from '../../src/targets/target-key.js';
 import { runWords } from '../support/run-program.js';
 import { quietSurroundings } from '../support/surroundings.js';
 import type { Place, Ran, StateDir } from './model.js';

@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import type { ChangeSource } from '../../src/changes/change-source.js';
-import { sendChanges } from '../../src/session/send-changes.js';
+import { sendChanges } from '../../src/send/send-changes.js';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
 import { collectingSink, pool } from '../support/streams.js';
 import { quietSurroundings } from '../support/surroundings.js';

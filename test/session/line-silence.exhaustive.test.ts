@@ -2,18 +2,18 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { lockFolder } from '../../src/host/run-lock.js';
 import { LineError } from '../../src/errors.js';
+import { lockFolder } from '../../src/host/run-lock.js';
 import { keepBeating, LineSilence, silenceAllowed } from '../../src/session/line-silence.js';
 import { runReceiver } from '../../src/session/receiver.js';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
-import { DEFAULT_POLICY } from '../../src/target/apply-policy.js';
+import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
 import { createLocalPipe } from '../../src/transport/local-pipe.js';
 import { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
+import { someHeader } from '../support/scenes/feed.js';
 import { pool } from '../support/streams.js';
 import { quietSurroundings } from '../support/surroundings.js';
-import { someHeader } from '../stream/feed.js';
 
 let folder: string;
 beforeAll(() => {

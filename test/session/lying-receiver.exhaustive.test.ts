@@ -2,7 +2,14 @@ import { describe, expect, it } from 'vitest';
 import { encodeHello, type HelloMessage } from '../../src/session/messages.js';
 import { FRAME_HEADER_LENGTH, parseFrameHeader } from '../../src/stream/frame-format.js';
 import { CHUNK } from '../support/change-source.js';
-import { frozenSource, itemsOf, LastingTarget, newState, oldState, SCENE } from './broken-sessions.js';
+import {
+  frozenSource,
+  itemsOf,
+  LastingTarget,
+  newState,
+  oldState,
+  SCENE,
+} from '../support/scenes/broken-sessions.js';
 
 describe('a receiver that lies about what it holds', () => {
   /** The receiver's hello with another token. */

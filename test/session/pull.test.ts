@@ -23,7 +23,7 @@ import { runPulledSender, type PulledOutcome } from '../../src/session/pulled-se
 import { runPuller } from '../../src/session/puller.js';
 import type { FarSide } from '../../src/session/sender.js';
 import { encodeFrame, PROTOCOL_LINE } from '../../src/stream/frame-format.js';
-import { DEFAULT_POLICY } from '../../src/target/apply-policy.js';
+import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
 import { createLocalPipe } from '../../src/transport/local-pipe.js';
 import { sinkFrom, sourceFrom } from '../../src/transport/stream-channel.js';
 import { changesOf, CHUNK, volumeOf } from '../support/change-source.js';

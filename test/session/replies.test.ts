@@ -1,15 +1,14 @@
-import { readFileSync } from 'node:fs';
-import { expect, it } from 'vitest';
-import { DURABLE, parseDurable, parseWant, WANT } from '../../src/session/messages.js';
-import type { Extent } from '../../src/extent.js';
-import { readReplies } from '../../src/session/replies.js';
-import { ReplyWriter } from '../../src/session/reply-writer.js';
-import { readJournal } from '../../src/target/journal-reader.js';
-import { Collector, feed } from '../stream/feed.js';
-import { wholeVector } from '../stream/vectors/load-vectors.js';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import type { Extent } from '../../src/bytes/extent.js';
+import { readJournal } from '../../src/journal/journal-reader.js';
+import { DURABLE, parseDurable, parseWant, WANT } from '../../src/session/messages.js';
+import { readReplies } from '../../src/session/replies.js';
+import { ReplyWriter } from '../../src/session/reply-writer.js';
+import { wholeVector } from '../stream/vectors/load-vectors.js';
+import { Collector, feed } from '../support/scenes/feed.js';
 
 const golden = Buffer.concat(
   readFileSync(new URL('../stream/vectors/replies.jsonl', import.meta.url), 'utf8')

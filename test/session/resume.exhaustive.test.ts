@@ -5,7 +5,6 @@ import { SenderRun } from '../../src/session/sender.js';
 import { openIncomingStream } from '../../src/stream/incoming-stream.js';
 import { CHUNK } from '../support/change-source.js';
 import { openInMemory } from '../support/open-target.js';
-import { pool, sourceOf } from '../support/streams.js';
 import {
   frozenSource,
   itemsOf,
@@ -14,7 +13,8 @@ import {
   oldState,
   SCENE,
   type Scene,
-} from './broken-sessions.js';
+} from '../support/scenes/broken-sessions.js';
+import { pool, sourceOf } from '../support/streams.js';
 
 const scene: fc.Arbitrary<Scene> = fc.integer({ min: 8, max: 40 }).chain((chunks) =>
   fc.record({

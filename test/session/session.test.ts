@@ -2,8 +2,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { listCodecs } from '../../src/codec/load-codec.js';
 import type { ChangeSource } from '../../src/changes/change-source.js';
+import { listCodecs } from '../../src/codec/load-codec.js';
 import {
   DeviceError,
   FarError,
@@ -12,18 +12,18 @@ import {
   TransportError,
   UnsafeTargetError,
 } from '../../src/errors.js';
-import { startLocalReceiver } from '../../src/jobs/local-far-side.js';
-import type { SendOptions } from '../../src/session/send-changes.js';
+import { startLocalReceiver } from '../../src/reach/local-far-side.js';
+import type { SendOptions } from '../../src/send/send-changes.js';
+import { encodeHello, encodeResult } from '../../src/session/messages.js';
 import { runSender, SenderRun, type FarSide } from '../../src/session/sender.js';
 import { encodeFrame, OPTIONAL, PROTOCOL_LINE } from '../../src/stream/frame-format.js';
-import { encodeHello, encodeResult } from '../../src/session/messages.js';
+import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
 import { createLocalPipe } from '../../src/transport/local-pipe.js';
 import { changesOf, CHUNK, volumeOf } from '../support/change-source.js';
+import { explainEndAfter } from '../support/far-end.js';
 import { MemoryDevice } from '../support/memory-device.js';
-import { DEFAULT_POLICY } from '../../src/target/apply-policy.js';
 import { openInMemory } from '../support/open-target.js';
 import { pool, sourceOf } from '../support/streams.js';
-import { explainEndAfter } from '../support/far-end.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
 const CHUNKS = 600;

@@ -2,13 +2,13 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { recoverTarget } from '../../src/apply/recover.js';
 import type { ChangeSource } from '../../src/changes/change-source.js';
 import { UnsafeTargetError } from '../../src/errors.js';
-import { startLocalReceiver } from '../../src/jobs/local-far-side.js';
+import { startLocalReceiver } from '../../src/reach/local-far-side.js';
 import { runSender, SenderRun } from '../../src/session/sender.js';
-import { DEFAULT_POLICY, type ApplyPolicy } from '../../src/target/apply-policy.js';
-import type { OpenTarget } from '../../src/target/open-target.js';
-import { recoverTarget } from '../../src/target/recover.js';
+import { DEFAULT_POLICY, type ApplyPolicy } from '../../src/targets/apply-policy.js';
+import type { OpenTarget } from '../../src/targets/open-target.js';
 import { changesOf, volumeOf } from '../support/change-source.js';
 import type { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
@@ -16,7 +16,7 @@ import { pool } from '../support/streams.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
 /* What becomes of a run that finds at its end that someone else came to use the target; how it finds that is shown in
- * test/target/open-target.test.ts and test/kernel/still-alone.test.ts. */
+ * test/targets/open-target.test.ts and test/kernel/still-alone.test.ts. */
 
 const CHUNKS = 8;
 const IN_USE = 'no longer ours alone, so what it holds is not known: it is open in process 7 (qemu)';

@@ -3,22 +3,22 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Extent } from '../../src/bytes/extent.js';
 import { FormatError, TransportError } from '../../src/errors.js';
-import type { Extent } from '../../src/extent.js';
-import { startLocalReceiver } from '../../src/jobs/local-far-side.js';
+import { startLocalReceiver } from '../../src/reach/local-far-side.js';
+import { WantedPieces } from '../../src/send/wanted-pieces.js';
 import { encodeDurable, encodeHello, encodeWant } from '../../src/session/messages.js';
 import { runSender, type FarSide } from '../../src/session/sender.js';
-import { WantedPieces } from '../../src/session/wanted-pieces.js';
 import { PROTOCOL_LINE } from '../../src/stream/frame-format.js';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
-import { DEFAULT_POLICY } from '../../src/target/apply-policy.js';
+import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
 import { createLocalPipe } from '../../src/transport/local-pipe.js';
 import { changesOf, CHUNK, volumeOf } from '../support/change-source.js';
 import { explainEndAfter } from '../support/far-end.js';
 import { openInMemory } from '../support/open-target.js';
+import { someHeader } from '../support/scenes/feed.js';
 import { pool } from '../support/streams.js';
 import { quietSurroundings } from '../support/surroundings.js';
-import { someHeader } from '../stream/feed.js';
 
 let folder: string;
 beforeAll(() => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { feed, readAll } from './feed.js';
+import { feed, readAll } from '../support/scenes/feed.js';
 import { wholeVector, wholeVectors } from './vectors/load-vectors.js';
 
 const small = wholeVectors.filter(({ bytes, protocol }) => protocol === 4 && bytes.length < 10_000);

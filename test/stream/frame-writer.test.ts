@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { BlockWriter } from '../../src/stream/block-writer.js';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
-import { Collector, feed, readAll, someHeader } from './feed.js';
+import { Collector, feed, readAll, someHeader } from '../support/scenes/feed.js';
 
 const VOLUME = 8 * 1024 * 1024;
 

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { TruncatedStreamError } from '../../src/errors.js';
-import { openIncomingStream } from '../../src/stream/incoming-stream.js';
 import type { BlockWriter } from '../../src/stream/block-writer.js';
+import { openIncomingStream } from '../../src/stream/incoming-stream.js';
 import { Proto3Writer } from '../../src/stream/proto3.js';
-import { Collector, feed, Lender, readAll, someHeader } from './feed.js';
+import { Collector, feed, Lender, readAll, someHeader } from '../support/scenes/feed.js';
 
 const MIB = 1024 * 1024;
 

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import type { BlockWriter } from '../../src/stream/block-writer.js';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
 import { Proto3Writer } from '../../src/stream/proto3.js';
-import { Collector, feed, readAll, someHeader } from './feed.js';
+import { Collector, feed, readAll, someHeader } from '../support/scenes/feed.js';
 
 const SECTOR = 512;
 

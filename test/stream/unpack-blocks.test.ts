@@ -16,7 +16,7 @@ import {
   PROTOCOL_LINE,
 } from '../../src/stream/frame-format.js';
 import { encodeHeader } from '../../src/stream/stream-header.js';
-import { feed, readAll, someHeader } from './feed.js';
+import { feed, readAll, someHeader } from '../support/scenes/feed.js';
 
 const BLOCK = 4096;
 const codecs = await listCodecs();

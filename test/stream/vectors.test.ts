@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
 import { Proto3Writer } from '../../src/stream/proto3.js';
-import { Collector, copyStream, feed, Lender, readAll } from './feed.js';
+import { Collector, copyStream, feed, Lender, readAll } from '../support/scenes/feed.js';
 import { vectors, wholeVectors } from './vectors/load-vectors.js';
 
 describe('golden vectors', () => {

@@ -1,6 +1,6 @@
-import type { ChangeSource } from '../../src/changes/change-source.js';
+import { ChunkSet } from '../../src/bytes/chunk-set.js';
 import { ChangeSet } from '../../src/changes/change-set.js';
-import { ChunkSet } from '../../src/changes/chunk-set.js';
+import type { ChangeSource } from '../../src/changes/change-source.js';
 import { MemoryDevice } from './memory-device.js';
 
 export const CHUNK = 4096;

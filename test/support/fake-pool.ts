@@ -1,5 +1,5 @@
 import type { CommandResult, Spawner } from '../../src/host/spawner.js';
-import type { ThinPool } from '../../src/lvm/thin-pool.js';
+import type { ThinPool } from '../../src/snapshots/thin-pool.js';
 
 /** The pool that a fake one is. */
 export const POOL: ThinPool = {

@@ -1,7 +1,7 @@
 import { existsSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { OpenTarget } from '../../src/target/open-target.js';
-import { StateRecord } from '../../src/target/state-record.js';
+import type { OpenTarget } from '../../src/targets/open-target.js';
+import { StateRecord } from '../../src/targets/state-record.js';
 import type { MemoryDevice } from './memory-device.js';
 
 /** A device in memory as an open target, with a folder of its own below `parent`, or one that it had before. */

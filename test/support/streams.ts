@@ -1,5 +1,5 @@
-import type { ByteSink, ByteSource, LendBuffer } from '../../src/byte-channel.js';
-import { BufferPool } from '../../src/device/aligned-memory.js';
+import type { ByteSink, ByteSource, LendBuffer } from '../../src/bytes/byte-channel.js';
+import { BufferPool } from '../../src/memory/aligned-memory.js';
 
 /** Bytes as a source of pieces of the given length, each gone when the next is asked for. */
 export async function* sourceOf(bytes: Uint8Array, pieceLength = 65_536): ByteSource {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { ByteSink } from '../../src/byte-channel.js';
+import type { ByteSink } from '../../src/bytes/byte-channel.js';
 import { TransportError } from '../../src/errors.js';
 import { GatheringSink } from '../../src/transport/gathering-sink.js';
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { ByteSink } from '../../src/byte-channel.js';
+import type { ByteSink } from '../../src/bytes/byte-channel.js';
 import { limitRate } from '../../src/transport/rate-limit.js';
 
 /** A clock that only sleeping and writing move, and what was written when. */

@@ -1,11 +1,17 @@
 import { Command, InvalidArgumentError, Option } from '@commander-js/extra-typings';
+import type { KeepRules } from '../../chain/keep-rules.js';
 import { UsageError } from '../../errors.js';
 import { checkArchives, listArchives, pruneArchives, type CheckedArchive } from '../../jobs/archive.js';
-import type { KeepRules } from '../../snapback/keep-rules.js';
-import { archiveJson, checkJson, describeArchives, describePrune, pruneJson } from '../archive-report.js';
 import type { Context } from '../context.js';
 import { exitCodeOf, SUCCESS } from '../exit-code.js';
-import { dryRunOption } from './policy.js';
+import { dryRunOption } from '../options/policy.js';
+import {
+  archiveJson,
+  checkJson,
+  describeArchives,
+  describePrune,
+  pruneJson,
+} from '../reports/archive-report.js';
 
 const USAGE = `list [options] DIR
        lvmsync archive check [options] DIR

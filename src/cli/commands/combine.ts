@@ -1,10 +1,10 @@
 import { Command } from '@commander-js/extra-typings';
 import { combine } from '../../jobs/combine.js';
 import type { Context } from '../context.js';
+import { forceOneOption, proto3Option } from '../options/policy.js';
+import { jsonOption } from '../options/talk.js';
+import { codecOption } from '../options/traffic.js';
 import { formatBytes, formatDuration } from '../terminal.js';
-import { forceOneOption, proto3Option } from './archives.js';
-import { jsonOption } from './talk.js';
-import { codecOption } from './traffic.js';
 
 const HELP_AFTER = `
 Words:

@@ -1,11 +1,10 @@
 import { Command } from '@commander-js/extra-typings';
 import { UsageError } from '../../errors.js';
 import { copy } from '../../jobs/copy.js';
-import { DEFAULT_POLICY } from '../../target/apply-policy.js';
+import { DEFAULT_POLICY } from '../../targets/apply-policy.js';
 import { parseTargetSpec } from '../../transport/target-spec.js';
 import type { Context } from '../context.js';
-import { sayTransferred } from '../summary.js';
-import { createOf, createOption, createThinOption, dryRunOption, stateDirOption } from './policy.js';
+import { createOf, createOption, createThinOption, dryRunOption, stateDirOption } from '../options/policy.js';
 import {
   batchOption,
   reachOf,
@@ -14,10 +13,11 @@ import {
   retryOption,
   rshOption,
   sudoOption,
-} from './reach.js';
-import { isQuiesced, quiescedOption } from './source.js';
-import { debugOption, jsonOption, quietOption, verboseOption, verbosityOf } from './talk.js';
-import { bwlimitOption, codecOption, compressOption, trafficOf } from './traffic.js';
+} from '../options/reach.js';
+import { isQuiesced, quiescedOption } from '../options/source.js';
+import { debugOption, jsonOption, quietOption, verboseOption, verbosityOf } from '../options/talk.js';
+import { bwlimitOption, codecOption, compressOption, trafficOf } from '../options/traffic.js';
+import { sayTransferred } from '../reports/summary.js';
 
 const HELP_AFTER = `
 Words:

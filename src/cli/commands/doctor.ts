@@ -1,15 +1,13 @@
 import { Command } from '@commander-js/extra-typings';
+import { answerDoctor, examineBoth, type DoctorReport } from '../../doctor/doctor.js';
+import { examineTarget } from '../../doctor/examine-target.js';
+import type { Finding } from '../../doctor/finding.js';
 import { UsageError } from '../../errors.js';
-import { answerDoctor, examineBoth, type DoctorReport } from '../../jobs/doctor.js';
-import { examineTarget } from '../../jobs/examine-target.js';
-import type { Finding } from '../../jobs/finding.js';
-import { sinkFrom } from '../../transport/stream-channel.js';
 import { makeHarmless } from '../../transport/stderr-lines.js';
+import { sinkFrom } from '../../transport/stream-channel.js';
 import { parseTargetSpec, type Destination } from '../../transport/target-spec.js';
 import type { Context } from '../context.js';
 import { SUCCESS, exitStatusOf } from '../exit-code.js';
-import { print, type Output } from '../standard-output.js';
-import { describeVerified, shareOf, type VerifiedShare } from '../summary.js';
 import {
   batchOption,
   reachOf,
@@ -17,7 +15,9 @@ import {
   remotePrefixOption,
   rshOption,
   sudoOption,
-} from './reach.js';
+} from '../options/reach.js';
+import { describeVerified, shareOf, type VerifiedShare } from '../reports/summary.js';
+import { print, type Output } from '../standard-output.js';
 
 const HELP_AFTER = `
 Words:

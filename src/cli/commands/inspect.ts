@@ -3,9 +3,9 @@ import { UsageError } from '../../errors.js';
 import { inspect, type InspectReport, type InspectSpec } from '../../jobs/inspect.js';
 import type { Context } from '../context.js';
 import { exitCodeOf, SUCCESS } from '../exit-code.js';
-import { describeStore, describeStream, storeJson, streamJson } from '../inspect-report.js';
+import { describeStore, describeStream, storeJson, streamJson } from '../reports/inspect-report.js';
+import { describeThin, thinJson } from '../reports/thin-report.js';
 import { print } from '../standard-output.js';
-import { describeThin, thinJson } from '../thin-report.js';
 
 /** An invalid store's status, whatever is wrong with it. */
 const INVALID_SNAPSHOT = 4;

@@ -1,13 +1,13 @@
+import { answerDoctor } from '../../doctor/doctor.js';
 import { UsageError } from '../../errors.js';
-import { answer } from '../../jobs/answer.js';
-import { receive } from '../../jobs/apply.js';
-import { combinePolicy, readClientCommand, readClientSession } from '../../jobs/client-wish.js';
 import { stateDirOf } from '../../host/surroundings.js';
-import { answerDoctor } from '../../jobs/doctor.js';
+import { receive } from '../../jobs/apply.js';
+import { combinePolicy, readClientCommand, readClientSession } from '../../reach/client-wish.js';
 import { refuseSession, type ReceiverLine } from '../../session/receiver.js';
-import { AllowedTargets } from '../../target/allowed-targets.js';
+import { AllowedTargets } from '../../targets/allowed-targets.js';
+import { answer } from '../../verify/answer-queries.js';
 import type { Context } from '../context.js';
-import { policyOf, type PolicyOptions } from './policy.js';
+import { policyOf, type PolicyOptions } from '../options/policy.js';
 
 /** How a session ended, and whether the client could be told. */
 interface Ending {

@@ -3,7 +3,6 @@ import { UsageError } from '../../errors.js';
 import { pull } from '../../jobs/pull.js';
 import { parseTargetSpec } from '../../transport/target-spec.js';
 import type { Context } from '../context.js';
-import { checkSuspect, sayTransferred } from '../summary.js';
 import {
   dryRunOption,
   forceOption,
@@ -12,7 +11,7 @@ import {
   policyOf,
   snapbackOption,
   stateDirOption,
-} from './policy.js';
+} from '../options/policy.js';
 import {
   batchOption,
   reachOf,
@@ -21,7 +20,7 @@ import {
   retryOption,
   rshOption,
   sudoOption,
-} from './reach.js';
+} from '../options/reach.js';
 import {
   auditOf,
   auditOption,
@@ -32,9 +31,10 @@ import {
   oldBytesOf,
   quiescedOption,
   wholeChunksOption,
-} from './source.js';
-import { debugOption, jsonOption, quietOption, verboseOption, verbosityOf } from './talk.js';
-import { bwlimitOption, codecOption, compressOption, trafficOf } from './traffic.js';
+} from '../options/source.js';
+import { debugOption, jsonOption, quietOption, verboseOption, verbosityOf } from '../options/talk.js';
+import { bwlimitOption, codecOption, compressOption, trafficOf } from '../options/traffic.js';
+import { checkSuspect, sayTransferred } from '../reports/summary.js';
 
 const HELP_AFTER = `
 Words:

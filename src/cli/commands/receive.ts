@@ -4,7 +4,6 @@ import { receive } from '../../jobs/apply.js';
 import { sinkFrom } from '../../transport/stream-channel.js';
 import type { Context } from '../context.js';
 import { exitCodeOf, SUCCESS } from '../exit-code.js';
-import type { LockedDownOptions } from './locked-down.js';
 import {
   createOption,
   createThinOption,
@@ -15,7 +14,8 @@ import {
   policyOf,
   snapbackOption,
   stateDirOption,
-} from './policy.js';
+} from '../options/policy.js';
+import type { LockedDownOptions } from './locked-down.js';
 
 const USAGE = `[options] TARGET
        lvmsync receive --restrict --allow GLOB... [options]`;
@@ -72,7 +72,7 @@ async function receivePlainly(target: string | undefined, options: LockedDownOpt
   }
   const about = context.surroundings('normal');
   if (options.readOnly !== true) return await receive(lineOf(context), target, policyOf(options), about);
-  const { answer } = await import('../../jobs/answer.js');
+  const { answer } = await import('../../verify/answer-queries.js');
   return await answer(lineOf(context), target, about);
 }
 

@@ -1,8 +1,8 @@
 import { Command } from '@commander-js/extra-typings';
+import { describeRecovery } from '../../apply/recover.js';
 import { recover } from '../../jobs/apply.js';
-import { describeRecovery } from '../../target/recover.js';
 import type { Context } from '../context.js';
-import { forceOption, stateDirOption } from './policy.js';
+import { forceOption, stateDirOption } from '../options/policy.js';
 
 /** Takes a target back after an apply that was cut short. */
 export function recoverCommand(context: Context) {

@@ -2,11 +2,17 @@ import { Command } from '@commander-js/extra-typings';
 import { UsageError } from '../../errors.js';
 import { restore, restoreInstantly, type RestoreGoal } from '../../jobs/restore.js';
 import type { Context } from '../context.js';
-import { checkSuspect } from '../summary.js';
+import {
+  forceOneOption,
+  dryRunOption,
+  noJournalOption,
+  policyOf,
+  snapbackOption,
+  stateDirOption,
+} from '../options/policy.js';
+import { jsonOption } from '../options/talk.js';
+import { checkSuspect } from '../reports/summary.js';
 import { formatBytes, formatDuration } from '../terminal.js';
-import { forceOneOption } from './archives.js';
-import { dryRunOption, noJournalOption, policyOf, snapbackOption, stateDirOption } from './policy.js';
-import { jsonOption } from './talk.js';
 
 const HELP_AFTER = `
 Words:

@@ -3,8 +3,7 @@ import { sendPulled } from '../../jobs/pull.js';
 import { sinkFrom } from '../../transport/stream-channel.js';
 import type { Context } from '../context.js';
 import { exitCodeOf, SUCCESS } from '../exit-code.js';
-import { dryRunOption } from './policy.js';
-import { bwlimitOption, codecOption, trafficOf } from './traffic.js';
+import { dryRunOption } from '../options/policy.js';
 import {
   auditOf,
   auditOption,
@@ -13,7 +12,8 @@ import {
   oldBytesOf,
   quiescedOption,
   wholeChunksOption,
-} from './source.js';
+} from '../options/source.js';
+import { bwlimitOption, codecOption, trafficOf } from '../options/traffic.js';
 
 /** The far side of a pull, which the receiver starts: the stream out on stdout, replies in on stdin. */
 export function sendCommand(context: Context, exitWith: (status: number) => void) {

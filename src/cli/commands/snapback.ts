@@ -1,11 +1,11 @@
 import { Command } from '@commander-js/extra-typings';
 import { makeSnapback } from '../../jobs/snapback.js';
 import type { Context } from '../context.js';
+import { forceOneOption } from '../options/policy.js';
+import { dataSourceOption } from '../options/source.js';
+import { jsonOption } from '../options/talk.js';
+import { codecOption } from '../options/traffic.js';
 import { formatBytes, formatDuration } from '../terminal.js';
-import { forceOneOption } from './archives.js';
-import { dataSourceOption } from './source.js';
-import { jsonOption } from './talk.js';
-import { codecOption } from './traffic.js';
 import { refuseMore, takeSource } from './words.js';
 
 const USAGE = `[options] SNAPSHOT -o FILE

@@ -4,8 +4,6 @@ import { transfer, type Destination, type Protocol } from '../../jobs/transfer.j
 import { sinkFrom } from '../../transport/stream-channel.js';
 import { parseTargetSpec } from '../../transport/target-spec.js';
 import type { Context } from '../context.js';
-import { openStream } from '../open-stream.js';
-import { checkSuspect, sayApplied, sayTransferred } from '../summary.js';
 import {
   dryRunOption,
   forceOption,
@@ -15,7 +13,7 @@ import {
   snapbackOption,
   stateDirOption,
   type PolicyOptions,
-} from './policy.js';
+} from '../options/policy.js';
 import {
   batchOption,
   givenReach,
@@ -26,7 +24,7 @@ import {
   rshOption,
   sudoOption,
   type ReachOptions,
-} from './reach.js';
+} from '../options/reach.js';
 import {
   auditOf,
   auditOption,
@@ -40,7 +38,7 @@ import {
   wholeChunksOption,
   type InUseOptions,
   type OldBytesOptions,
-} from './source.js';
+} from '../options/source.js';
 import {
   debugOption,
   jsonOption,
@@ -48,7 +46,7 @@ import {
   verboseOption,
   verbosityOf,
   type TalkOptions,
-} from './talk.js';
+} from '../options/talk.js';
 import {
   bwlimitOption,
   codecOption,
@@ -57,7 +55,9 @@ import {
   givenTraffic,
   trafficOf,
   type TrafficOptions,
-} from './traffic.js';
+} from '../options/traffic.js';
+import { checkSuspect, sayApplied, sayTransferred } from '../reports/summary.js';
+import { openStream } from '../standard-input.js';
 import { refuseCommandNames, refuseMore, takeSource } from './words.js';
 
 const USAGE = `[options] SNAPSHOT [HOST:]TARGET

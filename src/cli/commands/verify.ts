@@ -3,7 +3,6 @@ import { UsageError, VerifyDiffersError } from '../../errors.js';
 import { verify, type VerifySpec, type VerifySummary } from '../../jobs/verify.js';
 import { parseTargetSpec } from '../../transport/target-spec.js';
 import type { Context } from '../context.js';
-import { print } from '../standard-output.js';
 import {
   batchOption,
   reachOf,
@@ -11,8 +10,8 @@ import {
   remotePrefixOption,
   rshOption,
   sudoOption,
-} from './reach.js';
-import { parsePercent } from './source.js';
+} from '../options/reach.js';
+import { parsePercent } from '../options/source.js';
 import {
   describeDifferences,
   describeVerify,
@@ -20,7 +19,8 @@ import {
   verifyJson,
   verifyLines,
   type VerifyNames,
-} from '../verify-report.js';
+} from '../reports/verify-report.js';
+import { print } from '../standard-output.js';
 
 const HELP_AFTER = `
 Words:

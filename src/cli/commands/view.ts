@@ -2,10 +2,10 @@ import { Command, Option } from '@commander-js/extra-typings';
 import { UsageError } from '../../errors.js';
 import { viewClose, viewList, viewOpen, viewStore } from '../../jobs/view.js';
 import type { Context } from '../context.js';
+import { forceOption, stateDirOption } from '../options/policy.js';
+import { parseSize } from '../options/traffic.js';
+import { describeOpened, describeStore, openedJson, viewLines, viewsJson } from '../reports/view-report.js';
 import { print } from '../standard-output.js';
-import { describeOpened, describeStore, openedJson, viewLines, viewsJson } from '../view-report.js';
-import { forceOption, stateDirOption } from './policy.js';
-import { parseSize } from './size.js';
 import { refuseMore } from './words.js';
 
 const USAGE = `open [options] NAME TARGET ARCHIVE...

@@ -1,5 +1,5 @@
 import { UsageError } from '../../errors.js';
-import type { SourceSpec } from '../../jobs/open-source.js';
+import type { SourceSpec } from '../../sources/open-source.js';
 
 /** Commands that exist. */
 export const COMMANDS = [

@@ -1,7 +1,7 @@
 import type { Prompt } from 'ssh2';
 import { makeHarmless } from '../stderr-lines.js';
 import type { HostConfig } from './host-config.js';
-import type { Prompter } from './prompter.js';
+import type { Prompter } from './settings.js';
 
 /** Answers a server's questions: by what is remembered, else by asking the user. */
 export class Answers {

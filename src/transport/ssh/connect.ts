@@ -8,9 +8,8 @@ import { shakeHands } from './handshake.js';
 import type { HostConfig } from './host-config.js';
 import { readKnownHosts } from './host-key.js';
 import { readKeyFiles } from './keys.js';
-import { openLine } from './line.js';
+import { openLine, nameOf } from './line.js';
 import type { SshSettings } from './settings.js';
-import { nameOf } from './socket.js';
 
 /** What a connection uses of its surroundings. */
 export type SshSurroundings = Pick<Surroundings, 'spawner' | 'notice'>;

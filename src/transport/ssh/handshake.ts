@@ -1,17 +1,72 @@
-import ssh2, { type Client } from 'ssh2';
-import { describeCause, LineError, TransportError } from '../../errors.js';
-import { chooseCiphers } from './ciphers.js';
+import ssh2, { type CipherAlgorithm, type Client } from 'ssh2';
+import { TransportError, describeCause, LineError } from '../../errors.js';
 import type { Line } from './channel.js';
 import type { HostConfig } from './host-config.js';
 import { orderAlgorithms, type HostsOnFile } from './host-key.js';
 import type { KeyFiles } from './keys.js';
-import type { RawLine } from './raw-line.js';
-import { watchLiveness } from './liveness.js';
+import { nameOf, type RawLine } from './line.js';
 import { prepareLogin, type Login } from './login.js';
-import { Patience } from './patience.js';
-import type { SshSettings } from './settings.js';
-import { nameOf } from './socket.js';
+import { Patience, type SshSettings } from './settings.js';
 import { trustHostKey, type Witness } from './trust.js';
+
+/** What ssh2 speaks under OpenSSH's names. */
+const SPOKEN: readonly CipherAlgorithm[] = [
+  ...(['aes128-gcm@openssh.com', 'aes256-gcm@openssh.com', 'chacha20-poly1305@openssh.com'] as const),
+  ...([
+    'aes128-ctr',
+    'aes192-ctr',
+    'aes256-ctr',
+    'aes128-cbc',
+    'aes192-cbc',
+    'aes256-cbc',
+    '3des-cbc',
+  ] as const),
+];
+
+/**
+ * The ciphers to offer, in the configuration's order; null where it has none of its own: ssh2 then puts first what
+ * this processor does fast. Throws TransportError where ssh2 speaks none of them.
+ */
+export function chooseCiphers(config: HostConfig): CipherAlgorithm[] | null {
+  if (config.ciphers === null) return null;
+  const chosen = config.ciphers.flatMap((name) => SPOKEN.filter((cipher) => cipher === name));
+  if (chosen.length > 0) return chosen;
+  throw new TransportError(
+    `${nameOf(config)}: the built-in ssh speaks none of the configured Ciphers (${config.ciphers.join(',')}): ` +
+      'use --rsh ssh',
+  );
+}
+
+/**
+ * Watches that bytes keep coming over a line where the far side answers regular probes. Any byte is a sign of life:
+ * on a busy line the answer to a probe may wait behind megabytes. Returns what ends the watch.
+ *
+ * @param onDead called once, after `count` intervals in which nothing came
+ */
+export function watchLiveness(
+  line: RawLine,
+  {
+    keepaliveIntervalMs,
+    keepaliveCount,
+  }: { readonly keepaliveIntervalMs: number; readonly keepaliveCount: number },
+  onDead: () => void,
+): () => void {
+  let seen = line.bytesRead();
+  let silent = 0;
+  // Looks, and not time, are counted: a machine that slept must not think that the others did.
+  const timer = setInterval(() => {
+    const now = line.bytesRead();
+    silent = now === seen ? silent + 1 : 0;
+    seen = now;
+    if (silent <= keepaliveCount) return;
+    clearInterval(timer);
+    onDead();
+  }, keepaliveIntervalMs);
+  timer.unref();
+  return () => {
+    clearInterval(timer);
+  };
+}
 
 /** How long a proxy that broke may take to say why. */
 const LAST_WORDS_MS = 1_000;

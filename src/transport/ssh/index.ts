@@ -5,7 +5,7 @@ import type { SshSurroundings } from './connect.js';
 import { resolveHost } from './resolve-host.js';
 import type { SshSettings } from './settings.js';
 
-export type { Prompter } from './prompter.js';
+export type { Prompter } from './settings.js';
 export { defaultSshSettings, type SshSettings } from './settings.js';
 
 /** Begins to load what a connection needs, while its caller still waits for something else. */

@@ -1,10 +1,9 @@
 import type { AnyAuthMethod, AuthenticationType, AuthHandlerMiddleware } from 'ssh2';
 import { Answers } from './answers.js';
 import type { HostConfig } from './host-config.js';
-import type { KeyFiles } from './keys.js';
+import { type KeyFiles, createKeyOpener } from './keys.js';
 import { collectKeys, type OfferedKey } from './offered-keys.js';
-import { createKeyOpener } from './passphrase.js';
-import type { Prompter } from './prompter.js';
+import type { Prompter } from './settings.js';
 
 /** Offers what this user has, one after the other, within one connection. */
 export interface Login {

@@ -4,7 +4,7 @@ import type { RunningCommand, Spawner } from '../../host/spawner.js';
 import { LastLines } from '../far-exit.js';
 import { passOnLines } from '../stderr-lines.js';
 import type { HostConfig, Proxy } from './host-config.js';
-import type { RawLine } from './raw-line.js';
+import type { RawLine } from './line.js';
 
 /** How many of a proxy's last words an error gives. */
 const LAST_LINES = 3;

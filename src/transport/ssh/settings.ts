@@ -1,4 +1,15 @@
-import type { Prompter } from './prompter.js';
+/** Asks the person at the terminal. There is none in a batch: then nothing is asked at all. */
+export interface Prompter {
+  /**
+   * Shows a question and resolves to the line that was typed, without its end; null where the terminal was closed
+   * or `signal` gave the question up. Without `echo` what is typed is not shown. Rejects with the reason of an
+   * interruption of the whole run.
+   */
+  ask(
+    question: string,
+    wish: { readonly echo: boolean; readonly signal: AbortSignal },
+  ): Promise<string | null>;
+}
 
 /** What a connection needs to know about this host and its user; the rest is in the user's ssh configuration. */
 export interface SshSettings {
@@ -32,4 +43,42 @@ export function defaultSshSettings(home: string, user: string, agentSocket: stri
     connectTimeoutMs: 30_000,
     keepaliveIntervalMs: 15_000,
   };
+}
+
+/** A time limit that does not run while a person is asked. */
+export class Patience {
+  #timer: NodeJS.Timeout | undefined;
+  #isOver = false;
+
+  /** @param onEnd called once when the limit has passed without a pause */
+  constructor(
+    private readonly limitMs: number,
+    private readonly onEnd: () => void,
+  ) {
+    this.#start();
+  }
+
+  /** The same prompter; each question stops the clock, and each answer sets it back. */
+  pausedBy(prompter: Prompter): Prompter {
+    return {
+      ask: async (question, wish) => {
+        clearTimeout(this.#timer);
+        try {
+          return await prompter.ask(question, wish);
+        } finally {
+          this.#start();
+        }
+      },
+    };
+  }
+
+  /** What was waited for has come. */
+  end(): void {
+    this.#isOver = true;
+    clearTimeout(this.#timer);
+  }
+
+  #start(): void {
+    if (!this.#isOver) this.#timer = setTimeout(this.onEnd, this.limitMs);
+  }
 }

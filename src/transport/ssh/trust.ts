@@ -4,8 +4,8 @@ import { describeCause, TransportError } from '../../errors.js';
 import type { HostConfig } from './host-config.js';
 import { judgeShownKey, objectToHostKey, type HostsOnFile, type ShownKey } from './host-key.js';
 import { fingerprintOf, formatKnownHost, keyTypeOf, nameOnFile } from './known-hosts.js';
-import type { Prompter } from './prompter.js';
-import { nameOf } from './socket.js';
+import { nameOf } from './line.js';
+import type { Prompter } from './settings.js';
 
 /** Who can be asked about a key, and who is told what became of it. */
 export interface Witness {

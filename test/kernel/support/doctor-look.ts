@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect } from 'vitest';
-import type { Finding } from '../../../src/jobs/finding.js';
+import type { Finding } from '../../../src/doctor/finding.js';
 import { digestOf } from './device-bytes.js';
 import { lvmsyncCommand, run, tryToRun } from './run.js';
 

@@ -2,9 +2,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ProcessSpawner } from '../../../src/host/spawner.js';
-import { findSnapshot } from '../../../src/lvm/snapshot.js';
-import { StateRecord, type KnownState } from '../../../src/target/state-record.js';
-import { targetKeyOf } from '../../../src/target/target-key.js';
+import { findSnapshot } from '../../../src/snapshots/snapshot.js';
+import { StateRecord, type KnownState } from '../../../src/targets/state-record.js';
+import { targetKeyOf } from '../../../src/targets/target-key.js';
 import { STATE_DIRS, type Place, type Ran, type StateDir } from '../../model/model.js';
 import type { Fault } from '../../model/mortal-files.js';
 import { chunkOf, nameOf, SIZE, SourceVolume, UNIT, unitBytes, type UnitWrite } from '../../model/volume.js';

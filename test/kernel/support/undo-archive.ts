@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
 import { FrameWriter } from '../../../src/stream/frame-writer.js';
-import { someHeader } from '../../stream/feed.js';
+import { someHeader } from '../../support/scenes/feed.js';
 import { collectingSink } from '../../support/streams.js';
 
 const SECTOR = 512;

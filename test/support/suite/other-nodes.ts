@@ -11,7 +11,7 @@ const VERSIONS = ['20.20.2', '22.23.3', '24.21.0'];
 const FILES = [
   ...['cli', 'codec', 'device', 'host', 'jobs', 'session', 'transport'].map((room) => `test/${room}/`),
   ...['prune-lock', 'bad-paths'].map((name) => `test/snapback/${name}.test.ts`),
-  'test/target/guard.test.ts',
+  'test/usage/guard.test.ts',
 ];
 
 /** Runs the unit tests of what depends on Node on the others that users have, one after the other. */

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { CommandError, TransportError } from '../../../src/errors.js';
 import type { Spawner } from '../../../src/host/spawner.js';
-import { chooseCiphers } from '../../../src/transport/ssh/ciphers.js';
+import { chooseCiphers } from '../../../src/transport/ssh/handshake.js';
 import type { HostConfig } from '../../../src/transport/ssh/host-config.js';
 import { resolveHost } from '../../../src/transport/ssh/resolve-host.js';
 import { defaultSshSettings, type SshSettings } from '../../../src/transport/ssh/settings.js';

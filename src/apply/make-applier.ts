@@ -1,0 +1,81 @@
+import type { Extent } from '../bytes/extent.js';
+import type { BlockDevice } from '../device/block-device.js';
+import { Applier } from '../engine/applier.js';
+import type { FoundContents } from '../engine/run-prover.js';
+import { Wants } from '../engine/wants.js';
+import type { Journal } from '../journal/journal.js';
+import { BufferPool } from '../memory/aligned-memory.js';
+import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
+import type { StreamHeader } from '../stream/stream-header.js';
+import type { ApplyPolicy } from '../targets/apply-policy.js';
+import type { OpenTarget } from '../targets/open-target.js';
+import type { TargetState } from '../targets/state-record.js';
+import { formerName, isRecordedResult, mustBeProved } from './apply-states.js';
+
+/**
+ * The header of the undo of an apply: the way back from what was applied, to what the record says was there `before`.
+ *
+ * @param mark of a state without a name that it leads back from
+ */
+export function undoHeader(
+  applied: StreamHeader | null,
+  before: TargetState | null,
+  target: BlockDevice,
+  writer: Pick<StreamHeader, 'host' | 'time' | 'writer'>,
+  mark: string | null = null,
+): StreamHeader {
+  return {
+    kind: 'undo',
+    volumeSize: applied?.volumeSize ?? target.size,
+    // A PROTO[3] stream promises no alignment: whole pages are saved around its blocks.
+    blockSize: applied === null ? 4096 : undoUnitOf(applied),
+    base: applied?.result ?? null,
+    result: formerName(applied, before),
+    expectedBytes: applied?.expectedBytes ?? 0,
+    ...(mark === null ? {} : { mark }),
+    names: { source: target.path },
+    ...writer,
+  };
+}
+
+/** What is saved as a whole: the parts of sections are smaller than what the changes are tracked in. Bytes. */
+export function undoUnitOf({ unit, blockSize }: Pick<StreamHeader, 'unit' | 'blockSize'>): number {
+  return Math.min(unit ?? blockSize, blockSize, MAX_BLOCK_LENGTH);
+}
+
+/** What the old bytes of a batch may take, beside the new ones. */
+const OLD_BYTES_MEMORY = 12 * 1024 * 1024;
+
+/** What a stream is applied to, and what becomes of proofs that fail. */
+export interface ApplierWish {
+  readonly target: OpenTarget;
+  readonly policy: ApplyPolicy;
+  /** Whether the sender hears what we say; a pipe's does not, so that the first failed proof must stop. */
+  readonly isSession: boolean;
+  /** Asks the sender for an extent whole, where it hears what we say. */
+  readonly want?: (extent: Extent) => Promise<void>;
+}
+
+export function makeApplier(
+  { target, policy, isSession }: ApplierWish,
+  header: StreamHeader | null,
+  journal: Journal | null,
+  wants: Wants | null,
+  before: TargetState | null,
+  foundBefore: FoundContents = { mismatches: 0, doubts: 0 },
+): Applier {
+  return new Applier(target.device, {
+    ...(journal === null ? {} : { log: journal.log }),
+    ...(wants === null ? {} : { wants }),
+    lendOld: new BufferPool(OLD_BYTES_MEMORY).lend,
+    stopOnMismatch: (policy.stopOnMismatch || !isSession) && !policy.forceBase,
+    foundBefore,
+    mustBeProved: mustBeProved(before),
+    expectsNew: isRecordedResult(header, before),
+  });
+}
+
+/** What a sender that hears us can be asked for. */
+export function wantsOf(header: StreamHeader | null, { want }: ApplierWish): Wants | null {
+  return header === null || want === undefined ? null : new Wants(header.volumeSize, want, header.unit);
+}

@@ -1,0 +1,293 @@
+import type { ByteSource, LendBuffer } from '../bytes/byte-channel.js';
+import { releaseBlock } from '../engine/block-run.js';
+import { BaseMismatchError, FormatError, LostJournalError } from '../errors.js';
+import { interruptible } from '../host/interruption.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { dropLost, isThere, readNote } from '../journal/journal.js';
+import { asBlock } from '../stream/block.js';
+import { openIncomingStream, type IncomingStream, IncomingItems } from '../stream/incoming-stream.js';
+import type { StreamHeader } from '../stream/stream-header.js';
+import { checkKept, isOverwriting, type ApplyPolicy } from '../targets/apply-policy.js';
+import { checkBase, NOTHING_SAMPLED } from '../targets/base-check.js';
+import { ContainerGuard } from '../targets/container-image.js';
+import { NOTHING_VERIFIED, verifiedBy } from '../targets/coverage.js';
+import type { CopiedPlace, KnownState, TargetState } from '../targets/state-record.js';
+import { stateDuring } from './apply-states.js';
+import {
+  Apply,
+  summaryOf,
+  unexpectedResume,
+  type ApplyOptions,
+  type ReceiveSummary,
+} from './apply-stream.js';
+import { checkTarget, type TargetOfStream } from './check-target.js';
+import { describeRecovery, recoverTarget } from './recover.js';
+import { settleEarlierApply, type EarlierApply, type ResumableApply } from './unfinished-apply.js';
+
+const NO_TOKEN = Buffer.alloc(0);
+
+/** What the target was found to hold, before the first write. */
+export interface FoundTarget {
+  /** Bytes. */
+  readonly size: number;
+  readonly known: KnownState;
+  /** The token of the place up to which it holds this very stream, an empty one where it holds all of it, or null. */
+  readonly resume: Buffer | null;
+}
+
+/** A stream, what it is applied to, and how. */
+export interface ReceiveOptions extends ApplyOptions, TargetOfStream {
+  /** Whether old bytes of an earlier apply were written back to the target for it just now. */
+  readonly isTakenBack?: boolean;
+  /** Awaited when the target was found fit, before the first write. */
+  readonly ready?: (found: FoundTarget) => Promise<void>;
+}
+
+/** Opens a stream of `source` and applies it: see `applyIncoming`. */
+export async function receiveStream(
+  source: ByteSource,
+  options: ReceiveOptions,
+  about: Surroundings,
+  lend: LendBuffer,
+): Promise<ReceiveSummary> {
+  const { what, target } = options;
+  const { path, size } = target.device;
+  const end = { path, size, notice: about.notice };
+  const incoming = await openIncomingStream(interruptible(source, about.signal), lend, what, end);
+  return await applyIncoming(incoming, options, about);
+}
+
+/**
+ * Applies a stream to a target. Returns once all of it, its end frame included, is on stable storage. An earlier
+ * apply that did not end is taken back first, or gone on with.
+ *
+ * Throws before the first write: UnsafeTargetError where the target, its snapshots or its journal lack the room,
+ * BaseMismatchError where it is another state or volume, UsageError where a file's name is taken or old bytes that must
+ * be kept would not be. Throws TruncatedStreamError, FormatError,
+ * DeviceError, BaseMismatchError or InterruptedError at any later point: a notice then says what is left.
+ */
+export async function applyIncoming(
+  incoming: IncomingStream,
+  options: ReceiveOptions,
+  about: Surroundings,
+): Promise<ReceiveSummary> {
+  // One that only wants to know whether the target is fit writes nothing: Apply holds it to that.
+  if (incoming.header?.expectedBytes !== 0 || isOverwriting(incoming.header))
+    checkKept(options.policy, incoming.header);
+  const { resumable, isTakenBack } = await seeToEarlierApply(incoming.header, options, about);
+  const items = new IncomingItems(incoming.blocks);
+  const receiving = new Receiving(incoming, items, options, resumable, isTakenBack, about);
+  try {
+    return await receiving.run();
+  } catch (error) {
+    about.progress.stop();
+    const state = await receiving.abandon();
+    if (state !== null) about.notice(state);
+    throw error;
+  } finally {
+    about.progress.stop();
+    items.drop();
+  }
+}
+
+/** What became of an earlier apply. */
+interface SeenTo {
+  readonly resumable: ResumableApply | null;
+  /** Whether old bytes were written back. */
+  readonly isTakenBack: boolean;
+}
+
+/** Takes an earlier apply back, or to where it can go on; says so. */
+async function seeToEarlierApply(
+  header: StreamHeader | null,
+  options: ReceiveOptions,
+  about: Surroundings,
+): Promise<SeenTo> {
+  const { target, policy } = options;
+  const { device, folder } = target;
+  if (policy.dryRun) {
+    if ((await readNote(folder)) !== null) {
+      const would = 'a run that writes would first take it back, or go on with it';
+      about.notice(`${device.path}: half-written by an earlier run; ${would}`);
+    }
+    return { resumable: null, isTakenBack: false };
+  }
+  const earlier = await settle(header, options, about);
+  if (earlier === null) return { resumable: null, isTakenBack: false };
+  if (earlier.kind === 'resumable') {
+    const where = `taken back to its last checkpoint (${earlier.bytes} bytes)`;
+    about.notice(`${device.path}: the earlier apply had not ended: ${where}`);
+    return { resumable: earlier.apply, isTakenBack: earlier.bytes > 0 };
+  }
+  if (earlier.kind !== 'nothing to do' && earlier.kind !== 'half copied')
+    about.notice(describeRecovery(device.path, earlier));
+  return { resumable: null, isTakenBack: earlier.kind === 'taken back' && earlier.bytes > 0 };
+}
+
+/** Throws BaseMismatchError where a stream may not meet what a target is taken back to: before that is done. */
+function checkWayBack(
+  header: StreamHeader | null,
+  { target: { device, recoverWords }, policy }: ReceiveOptions,
+  state: TargetState | null,
+): void {
+  if (header === null || policy.forceBase || state?.is === 'copying') return;
+  const why = `that is what "${recoverWords}" takes it back to, as an apply was cut short; nothing was written`;
+  checkBase(device, header, state, NOTHING_SAMPLED, why);
+}
+
+/** Null where nothing takes the earlier apply back any more, and all that it left is to be overwritten. */
+async function settle(
+  header: StreamHeader | null,
+  options: ReceiveOptions,
+  about: Surroundings,
+): Promise<EarlierApply | null> {
+  const { target, policy, isSession } = options;
+  try {
+    return await settleEarlierApply(target, isSession ? header : null, policy, about, (state) => {
+      checkWayBack(header, options, state);
+    });
+  } catch (error) {
+    const isOfNoUse = error instanceof LostJournalError || error instanceof BaseMismatchError;
+    if (!isOfNoUse || !isOverwriting(header)) throw error;
+    // It stays known as no more than half of something, also where this copy is refused.
+    await target.record.write(stateDuring(header, null));
+    await dropLost(target.folder);
+    about.notice(`${error.message}; this run overwrites all of it`);
+    return null;
+  }
+}
+
+/** From the stream's sample to its end. */
+class Receiving {
+  private apply: Apply | null = null;
+  private offered: Buffer | null = null;
+  /** How far an earlier session brought the same copy. */
+  private copied: CopiedPlace | null = null;
+
+  constructor(
+    private readonly incoming: IncomingStream,
+    private readonly items: IncomingItems,
+    private readonly options: ReceiveOptions,
+    /** An earlier apply, until it is taken back. */
+    private resumable: ResumableApply | null,
+    private readonly isTakenBack: boolean,
+    private readonly about: Surroundings,
+  ) {}
+
+  async run(): Promise<ReceiveSummary> {
+    const { incoming, items, options, about } = this;
+    const { header } = incoming;
+    const savedBefore = this.resumable?.point.changedBytes ?? 0;
+    const earlier = { savedBefore, isTakenBack: this.isTakenBack || options.isTakenBack === true };
+    await checkTarget(header, items, options, earlier, about, (known) => this.offer(known));
+    if (options.policy.dryRun) return await this.readOnly();
+    about.progress.start(header?.expectedBytes ?? 0);
+    if (await this.isAllThere()) return await this.expectNothing();
+    this.apply ??= await this.beginAnew();
+    return await this.apply.run(items);
+  }
+
+  /** Leaves things as they can be taken back, or gone on with; what there is to say of it. */
+  async abandon(): Promise<string | null> {
+    const apply = this.apply ?? (this.resumable === null ? null : this.goOn(this.resumable));
+    return apply === null ? null : await apply.abandon();
+  }
+
+  /** Tells the sender what is here already. */
+  private async offer(known: KnownState): Promise<void> {
+    const { incoming, options, resumable } = this;
+    const isDone = options.isSession && (await isDoneAlready(known, incoming.header, options.policy));
+    const { isSession, policy } = options;
+    if (isSession && !policy.dryRun && isSameCopy(known, incoming.header)) this.copied = known.copied ?? null;
+    this.offered = isDone ? NO_TOKEN : (resumable?.point.token ?? this.copied?.token ?? null);
+    await options.ready?.({ size: options.target.device.size, known, resume: this.offered });
+  }
+
+  /** Hears what the sender makes of what it was offered: true where all is here. */
+  private async isAllThere(): Promise<boolean> {
+    if (this.offered === null) return false;
+    const first = await this.items.next();
+    if (first?.kind !== 'resume') {
+      if (first !== null) this.items.putBack(first);
+      return false;
+    }
+    if (!this.offered.equals(first.token)) throw unexpectedResume(first);
+    if (this.resumable !== null) this.apply = this.goOn(this.resumable);
+    else if (this.copied === null) return true;
+    else this.apply = Apply.continueCopy(this.incoming, this.options, this.copied, this.about);
+    return false;
+  }
+
+  private goOn(resumable: ResumableApply): Apply {
+    return Apply.continue(this.incoming, this.options, resumable, this.about);
+  }
+
+  /** All of it comes, also where the sender goes by none of what it was offered. */
+  private async beginAnew(): Promise<Apply> {
+    const { target } = this.options;
+    if (this.resumable !== null) {
+      const { journal, before } = this.resumable;
+      await journal.log.close();
+      this.resumable = null;
+      const recovered = await recoverTarget(target, this.about, { before });
+      this.about.notice(describeRecovery(target.device.path, recovered));
+    }
+    return await Apply.begin(this.incoming, this.options, this.about);
+  }
+
+  /** The target holds the result already. */
+  private async expectNothing(): Promise<ReceiveSummary> {
+    const { incoming, items, options } = this;
+    const item = await items.next();
+    if (item !== null) {
+      items.putBack(item);
+      throw new FormatError(options.what, 0, 'frame', 'more follows where nothing was left to send');
+    }
+    const bytes = incoming.header?.expectedBytes ?? 0;
+    // Of the run whose report got lost, that too.
+    const { holds } = await options.target.record.read();
+    const suspect = options.policy.forceBase ? null : await options.target.record.suspicion();
+    const found = { blocks: 0, mismatches: 0, suspect, verified: verifiedBy(holds?.proved) };
+    return summaryOf(incoming, found, bytes, options.target.device.size);
+  }
+
+  /** A dry run: the rest of the stream is read and checked, nothing is written. */
+  private async readOnly(): Promise<ReceiveSummary> {
+    const { incoming, items, options } = this;
+    const containers = ContainerGuard.for(options.target.device, incoming.header);
+    let blocks = 0;
+    let changedBytes = 0;
+    for (let item = await items.next(); item !== null; item = await items.next()) {
+      const block = asBlock(item);
+      if (block === null) continue;
+      try {
+        await containers?.check(block);
+      } finally {
+        releaseBlock(block);
+      }
+      blocks += 1;
+      changedBytes += block.length;
+    }
+    const found = { blocks, mismatches: 0, suspect: null, verified: NOTHING_VERIFIED };
+    return summaryOf(incoming, found, changedBytes, options.target.device.size);
+  }
+}
+
+/**
+ * Whether an earlier session of the same run did all of it, and only its report got lost. Another run's record is not
+ * enough to leave everything out: it cannot know who wrote beneath the target.
+ */
+async function isDoneAlready(
+  { holds, run }: KnownState,
+  header: StreamHeader | null,
+  { snapback }: ApplyPolicy,
+): Promise<boolean> {
+  if (run === null || run !== header?.run || header.result === null || holds?.is !== 'exactly') return false;
+  if (holds.identity !== header.result || holds.from !== header.base) return false;
+  return snapback === null || (await isThere(snapback));
+}
+
+/** Whether what was cut short is a copy of the same state; that it is of the same bytes is the sender's to prove. */
+function isSameCopy({ holds }: KnownState, header: StreamHeader | null): boolean {
+  return holds?.is === 'copying' && isOverwriting(header) && holds.identity === header?.result;
+}

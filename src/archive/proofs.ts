@@ -1,0 +1,124 @@
+import { crc32 } from 'node:zlib';
+import { joinChecksums } from '../bytes/checksum.js';
+import { endOf, type Extent } from '../bytes/extent.js';
+import { ExtentOrder } from '../stream/extent-order.js';
+import { ANNOUNCEMENT, MAX_BLOCK_LENGTH, parseAnnouncements, type Proof } from '../stream/frame-format.js';
+import { withFile, withoutOverlaps, type Archive } from './archive.js';
+import { ExtentTable } from './extent-table.js';
+import { scanArchive } from './scan-archive.js';
+
+const zeroes = Buffer.alloc(MAX_BLOCK_LENGTH);
+
+/**
+ * What an archive says of the state that it starts from: the checksums of extents. A snapback that was made as its
+ * target was written says it of what was written; others by proofs.
+ */
+export class ArchiveProofs {
+  private constructor(
+    /** Ascending; `position` is the checksum, `source` the length that it is of. */
+    private readonly table: ExtentTable,
+  ) {}
+
+  /**
+   * Reads and checks a whole archive, and gathers its proofs. Throws TruncatedStreamError, FormatError, DeviceError.
+   */
+  static async read({ path, volumeSize }: Archive): Promise<ArchiveProofs> {
+    const said = new ExtentTable();
+    const order = new ExtentOrder(volumeSize);
+    const add = ({ offset, length, crc }: Proof) => {
+      // What came in the Ruby tool's format may lie anywhere, and cannot be kept as a proof.
+      if (length <= MAX_BLOCK_LENGTH && order.findMisfit(offset, length) === null) {
+        said.add(offset, length, crc, offset, length);
+      }
+    };
+    await withFile(path, (random) =>
+      scanArchive(random, {
+        item: (item) => {
+          if (item.kind === 'proof') add(item);
+        },
+        skipped: ({ header, payload, position }) => {
+          if (header.type !== ANNOUNCEMENT) return;
+          for (const write of parseAnnouncements(payload, path, position)) {
+            const crc = write.zeroes ? crc32(zeroes.subarray(0, write.length)) : write.crc;
+            add({ offset: write.offset, length: write.length, crc });
+          }
+        },
+      }),
+    );
+    // What was said of an extent later counts; what is left of an earlier one in parts proves nothing.
+    return new ArchiveProofs(withoutOverlaps(said, false, (_layer, source) => source));
+  }
+
+  /** Those that were said first count, and of others nothing that overlaps them. */
+  static joined(said: ExtentTable): ArchiveProofs {
+    return new ArchiveProofs(withoutOverlaps(said, true, (_layer, source) => source));
+  }
+
+  /** The proof of just this extent, perhaps of several proofs that adjoin; null where there is none. */
+  of({ offset, length }: Extent): Proof | null {
+    const end = offset + length;
+    let crc = 0;
+    let at = offset;
+    for (let index = this.firstEndingBehind(offset); at < end; index++) {
+      const proof = this.at(index);
+      if (proof?.offset !== at || endOf(proof) > end) return null;
+      crc = at === offset ? proof.crc : joinChecksums(crc, proof.crc, proof.length);
+      at = endOf(proof);
+    }
+    return { offset, length, crc };
+  }
+
+  /** All of them, ascending. */
+  *[Symbol.iterator](): Generator<Proof> {
+    for (let index = 0; index < this.table.count; index++) {
+      const proof = this.at(index);
+      if (proof !== null) yield proof;
+    }
+  }
+
+  private at(index: number): Proof | null {
+    if (index >= this.table.count) return null;
+    const { offset, length, position: crc, blockOffset, source } = this.table.at(index);
+    return offset === blockOffset && length === source ? { offset, length, crc } : null;
+  }
+
+  private firstEndingBehind(offset: number): number {
+    return firstEndingBehind(this.table, offset);
+  }
+}
+
+/**
+ * What archives that are applied one after another say of the state before the first of them: of each, what none
+ * before it changes.
+ */
+export class JoinedProofs {
+  private readonly said = new ExtentTable();
+
+  /** @param isChanged whether an archive before this one changes some of an extent */
+  add(proofs: ArchiveProofs, isChanged: (extent: Extent) => boolean): void {
+    for (const { offset, length, crc } of proofs) {
+      if (!isChanged({ offset, length })) this.said.add(offset, length, crc, offset, length);
+    }
+  }
+
+  join(): ArchiveProofs {
+    return ArchiveProofs.joined(this.said);
+  }
+}
+
+/** The index of a table's first extent that ends behind an offset; the count where none does. */
+export function firstEndingBehind(table: ExtentTable, offset: number): number {
+  let low = 0;
+  let high = table.count;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (table.endAt(middle) > offset) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+/** Whether any extent of a table lies in this one. */
+export function touches(table: ExtentTable, extent: Extent): boolean {
+  return table.offsetAt(firstEndingBehind(table, extent.offset)) < endOf(extent);
+}

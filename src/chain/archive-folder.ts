@@ -1,0 +1,121 @@
+import { readdir, readlink, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { RandomFile } from '../archive/archive-index.js';
+import { withFile } from '../archive/archive.js';
+import { UNFINISHED } from '../archive/new-archive.js';
+import { readStart } from '../archive/scan-archive.js';
+import { DeviceError, LvmsyncError, TruncatedStreamError } from '../errors.js';
+import { lockFile, shareLockFile, type RunLock } from '../host/run-lock.js';
+import type { Surroundings } from '../host/surroundings.js';
+import type { StreamHeader } from '../stream/stream-header.js';
+
+const MAGIC = 'lvmsync PROTO[';
+
+/** A stream's file in a folder, as far as a short look tells. Sizes in bytes. */
+export interface ListedArchive {
+  readonly path: string;
+  readonly name: string;
+  /** Whether the name is a symbolic link to the file. */
+  readonly isLink: boolean;
+  /** Of the file. */
+  readonly size: number;
+  /** When the file was written last. */
+  readonly modified: Date;
+  readonly protocol: 3 | 4 | null;
+  /** Null in PROTO[3], and where it cannot be read. */
+  readonly header: StreamHeader | null;
+  /** What its blocks cover; null where that takes reading all of it. */
+  readonly bytes: number | null;
+  /** Why it cannot be used, or null. */
+  readonly problem: LvmsyncError | null;
+}
+
+/**
+ * The archives in a folder, the latest first: every file that begins as one, but for those that are not finished; and
+ * those of which that cannot be read. Only beginnings and ends are looked at. Throws DeviceError where the folder cannot be read.
+ */
+export async function listArchives(folder: string): Promise<ListedArchive[]> {
+  const names = await readdir(folder).catch((error: unknown) => {
+    throw new DeviceError(folder, 'read', null, error);
+  });
+  const listed: ListedArchive[] = [];
+  for (const name of names.sort()) {
+    if (UNFINISHED.test(name) || name.endsWith('.partial')) continue;
+    const found = await look(join(folder, name), name);
+    if (found !== null) listed.push(found);
+  }
+  return listed.sort((a, b) => timeOf(b) - timeOf(a) || (a.name < b.name ? -1 : 1));
+}
+
+/** When an archive was made, by its header; where that names no time that there is, when it was written. Milliseconds. */
+export function timeOf({ header, modified }: Pick<ListedArchive, 'header' | 'modified'>): number {
+  return Date.parse(header?.time ?? '') || modified.getTime();
+}
+
+async function look(path: string, name: string): Promise<ListedArchive | null> {
+  const stats = await stat(path).catch(() => null);
+  if (stats?.isFile() !== true) return null;
+  const isLink = await readlink(path).then(
+    () => true,
+    () => false,
+  );
+  const facts = { path, name, isLink, size: stats.size, modified: stats.mtime };
+  const unknown = { protocol: null, header: null, bytes: null, problem: null };
+  try {
+    return await withFile(path, async (random) => {
+      if (!(await beginsAsStream(random))) return null;
+      return { ...facts, ...unknown, ...(await describe(random)) };
+    });
+  } catch (error) {
+    if (!(error instanceof LvmsyncError)) throw error;
+    return { ...facts, ...unknown, problem: error };
+  }
+}
+
+async function beginsAsStream({ path, file }: RandomFile): Promise<boolean> {
+  const start = Buffer.alloc(MAGIC.length);
+  await file.read(start, 0, start.length, 0).catch((error: unknown) => {
+    throw new DeviceError(path, 'read', 0, error);
+  });
+  return start.toString('latin1') === MAGIC;
+}
+
+async function describe(random: RandomFile): Promise<Partial<ListedArchive>> {
+  const { protocol, header, end } = await readStart(random);
+  if (header === null) return { protocol };
+  if (end === null) {
+    const problem = new TruncatedStreamError(random.path, random.size, 'its end frame expected');
+    return { protocol, header, problem };
+  }
+  const { dataBytes, zeroBytes, discardBytes } = end.totals;
+  return { protocol, header, bytes: dataBytes + zeroBytes + discardBytes };
+}
+
+const NAME = '.lvmsync-prune.lock';
+
+/**
+ * Makes a folder of archives ours alone: nobody else combines and removes what is in it, nor goes back by it. The
+ * folder must be there. Throws LockedError, DeviceError.
+ */
+export async function lockArchives(folder: string, what: string, about: Surroundings): Promise<RunLock> {
+  const holder = { what, pid: process.pid, startedAt: about.now() };
+  const nameless = 'a restore or a check that reads them, or a prune that has just begun';
+  return await lockFile(join(folder, NAME), subjectOf(folder), holder, nameless);
+}
+
+/**
+ * Does some work that reads a folder's archives, which stay meanwhile; beside others who do the same. A folder
+ * that takes no lock keeps nobody from it. Throws LockedError where it is being pruned; what the work throws.
+ */
+export async function keepingArchives<T>(folder: string, work: () => Promise<T>): Promise<T> {
+  const lock = await shareLockFile(join(folder, NAME), subjectOf(folder));
+  try {
+    return await work();
+  } finally {
+    await lock?.release();
+  }
+}
+
+function subjectOf(folder: string): string {
+  return `what is in ${folder}`;
+}

@@ -1,0 +1,70 @@
+import { Layers } from '../archive/layers.js';
+import { ArchiveProofs } from '../archive/proofs.js';
+import type { BlockDevice } from '../device/block-device.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { holdsProof } from '../targets/base-check.js';
+import { openUndo, type States, type Undo } from './states.js';
+
+/**
+ * Finds the state that a target is in by what the undos say of the states that they lead from: the latest one of which
+ * all holds. The latest, since what an undo says is also true of every later state that did not touch it. So nothing
+ * is found in a chain behind an undo that says nothing. Null where none is found. Reads all the undos that it looks at.
+ *
+ * Throws what reading archives throws, DeviceError.
+ */
+export async function findProvedState(
+  target: BlockDevice,
+  states: States,
+  about: Surroundings,
+): Promise<string | null> {
+  const differing = new Set<Undo>();
+  for (const head of states.heads) {
+    for (const state of states.waysFrom(head).keys()) {
+      const verdicts = new Set<Verdict>();
+      for (const undo of states.undosFrom(state)) {
+        verdicts.add(await judge(target, undo, states, differing, about));
+      }
+      if (verdicts.has('holds')) return state;
+      if (verdicts.has('unknown') && !verdicts.has('differs')) break;
+    }
+  }
+  return null;
+}
+
+type Verdict = 'holds' | 'differs' | 'unknown';
+
+/**
+ * Whether a target holds all that an undo says of its base, and what the undos behind it say of the states before
+ * that, where nothing has changed since: else blocks that only came and went could make one state pass for another.
+ *
+ * @param differing undos whose bases the target is known not to hold; more are added
+ */
+async function judge(
+  target: BlockDevice,
+  head: Undo,
+  states: States,
+  differing: Set<Undo>,
+  about: Surroundings,
+): Promise<Verdict> {
+  if (differing.has(head)) return 'differs';
+  const later = new Layers();
+  const seen = new Map<string, Undo>();
+  let isHeadProved = false;
+  for (let undo: Undo | undefined = head; undo !== undefined; undo = states.undosFrom(undo.result)[0]) {
+    if (seen.has(undo.base)) break;
+    seen.set(undo.base, undo);
+    const archive = await openUndo(undo);
+    for (const proof of await ArchiveProofs.read(archive)) {
+      about.signal.throwIfAborted();
+      if (later.touch(proof)) continue;
+      if (proof.offset + proof.length > target.size || !(await holdsProof(target, proof))) {
+        // Of the states on the way here the target holds none either: fewer undos lie between them and this proof.
+        for (const each of seen.values()) differing.add(each);
+        return 'differs';
+      }
+      if (undo === head) isHeadProved = true;
+    }
+    later.add(archive.extents);
+  }
+  return isHeadProved ? 'holds' : 'unknown';
+}

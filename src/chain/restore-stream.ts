@@ -1,0 +1,58 @@
+import type { ArchiveProofs } from '../archive/proofs.js';
+import type { LendBuffer } from '../bytes/byte-channel.js';
+import type { StreamItem } from '../stream/block.js';
+import type { Proof } from '../stream/frame-format.js';
+import type { IncomingStream } from '../stream/incoming-stream.js';
+import type { StreamHeader } from '../stream/stream-header.js';
+import type { Combination } from './combination.js';
+import { readCombination } from './read-combination.js';
+
+/** How many proofs are held against the target before the first write. */
+const SAMPLE = 32;
+
+/**
+ * A combination as a stream that is applied: with what is known of the bytes that it replaces, a sample of it first,
+ * and each block's right before the block.
+ *
+ * @param proofs of the plan's base
+ */
+export function streamOf(
+  plan: Combination,
+  header: StreamHeader,
+  proofs: ArchiveProofs,
+  lend: LendBuffer,
+  signal: AbortSignal,
+): IncomingStream {
+  const sample = takeSample(plan, proofs);
+  return {
+    protocol: 4,
+    header: { ...header, sample: { changed: sample.length, unchanged: 0 } },
+    blocks: items(plan, proofs, sample, lend, signal),
+  };
+}
+
+async function* items(
+  plan: Combination,
+  proofs: ArchiveProofs,
+  sample: readonly Proof[],
+  lend: LendBuffer,
+  signal: AbortSignal,
+): AsyncGenerator<StreamItem> {
+  for (const proof of sample) yield { kind: 'proof', ...proof };
+  for await (const block of readCombination(plan, { lend, signal })) {
+    const proof = proofs.of(block);
+    if (proof !== null) yield { kind: 'proof', ...proof };
+    yield block;
+  }
+}
+
+/** Proofs from all over the plan. */
+function takeSample({ extents }: Combination, proofs: ArchiveProofs): Proof[] {
+  const step = Math.max(1, Math.floor(extents.count / SAMPLE));
+  const sample: Proof[] = [];
+  for (let index = 0; index < extents.count && sample.length < SAMPLE; index += step) {
+    const proof = proofs.of(extents.at(index));
+    if (proof !== null) sample.push(proof);
+  }
+  return sample;
+}

@@ -1,0 +1,98 @@
+import { openArchive, type Archive } from '../archive/archive.js';
+import { BaseMismatchError } from '../errors.js';
+import { timeOf, type ListedArchive } from './archive-folder.js';
+
+/** An undo that leads from one state that has a name to another. */
+export interface Undo {
+  readonly archive: ListedArchive;
+  readonly base: string;
+  readonly result: string;
+  /** When its base came to be, as its maker's clock had it. Milliseconds. */
+  readonly time: number;
+}
+
+/** The undos among archives: whole, and with the identities of two states. */
+export function undosOf(archives: readonly ListedArchive[]): Undo[] {
+  return archives.flatMap((archive) => {
+    const { header, problem } = archive;
+    if (problem !== null || header?.kind !== 'undo') return [];
+    const { base, result } = header;
+    // That of a transfer that was done already leads nowhere.
+    if (base === null || result === null || base === result) return [];
+    return [{ archive, base, result, time: timeOf(archive) }];
+  });
+}
+
+/**
+ * Opens an undo that a plan was made with. Throws BaseMismatchError where another file has its name by now; as
+ * `openArchive`.
+ */
+export async function openUndo({ archive: { path }, base, result }: Undo): Promise<Archive> {
+  const archive = await openArchive(path);
+  if (archive.base === base && archive.result === result) return archive;
+  const now = `it leads from ${archive.base ?? '?'} to ${archive.result ?? '?'}`;
+  throw new BaseMismatchError(path, null, `${now}, and led from ${base} to ${result} just before: try again`);
+}
+
+/** The states of a volume that undos lead from and to. Several undos may lead the same way. */
+export class States {
+  private readonly from = new Map<string, Undo[]>();
+  private readonly results = new Set<string>();
+
+  constructor(readonly undos: readonly Undo[]) {
+    for (const undo of undos) {
+      const others = this.from.get(undo.base);
+      if (others === undefined) this.from.set(undo.base, [undo]);
+      else others.push(undo);
+      this.results.add(undo.result);
+    }
+  }
+
+  has(state: string): boolean {
+    return this.from.has(state) || this.results.has(state);
+  }
+
+  /** All of them. */
+  get names(): string[] {
+    return [...new Set([...this.from.keys(), ...this.results])];
+  }
+
+  /** Those that nothing leads to: the latest of each volume. */
+  get heads(): string[] {
+    return [...this.from.keys()].filter((state) => !this.results.has(state));
+  }
+
+  undosFrom(state: string): readonly Undo[] {
+    return this.from.get(state) ?? [];
+  }
+
+  /** When a state came to be; null where no undo leads back from it: that was before all that is known. Milliseconds. */
+  beginOf(state: string): number | null {
+    const undos = this.undosFrom(state);
+    return undos.length === 0 ? null : Math.min(...undos.map(({ time }) => time));
+  }
+
+  /** The fewest undos that lead from a state to each that can be reached, in the order in which they are applied. */
+  waysFrom(state: string): Map<string, readonly Undo[]> {
+    const ways = new Map<string, readonly Undo[]>([[state, []]]);
+    // A map's keys come in the order of their setting, those that are set meanwhile too.
+    for (const [reached, way] of ways) {
+      for (const undo of this.undosFrom(reached)) {
+        if (!ways.has(undo.result)) ways.set(undo.result, [...way, undo]);
+      }
+    }
+    return ways;
+  }
+
+  /** The state that a volume that is now in `state` was in at a time: the last one that had come to be by then. */
+  stateAt(time: number, state: string): string {
+    let found: { readonly name: string; readonly begin: number } | null = null;
+    let oldest = state;
+    for (const name of this.waysFrom(state).keys()) {
+      const begin = this.beginOf(name);
+      if (begin === null) oldest = name;
+      else if (begin <= time && begin > (found?.begin ?? -Infinity)) found = { name, begin };
+    }
+    return found?.name ?? oldest;
+  }
+}

@@ -1,0 +1,121 @@
+import { crc32 } from 'node:zlib';
+import { packBlocks, type Packing } from '../archive/pack-archive.js';
+import type { ArchiveProofs } from '../archive/proofs.js';
+import type { LendBuffer } from '../bytes/byte-channel.js';
+import { isZero } from '../bytes/contents.js';
+import { endOf, type Extent, SECTOR } from '../bytes/extent.js';
+import { CODEC_IDS } from '../codec/codec.js';
+import { UsageError } from '../errors.js';
+import type { Maker, Surroundings } from '../host/surroundings.js';
+import type { Proof } from '../stream/frame-format.js';
+import type { FrameWriter } from '../stream/frame-writer.js';
+import type { StreamHeader } from '../stream/stream-header.js';
+import type { Combination } from './combination.js';
+import { readCombination, readCombinedItems, type CombinedItem } from './read-combination.js';
+
+/**
+ * The header of a combination as an archive. An undo's time is the one at which its base came to be, as that of the
+ * first archive is; that of changes, the one of the last.
+ */
+export function headerOfCombination(plan: Combination, maker: Maker): StreamHeader {
+  const { archives, kind, volumeSize, blockSize, base, result, mark, bytes } = plan;
+  const of = (kind === 'undo' ? archives[0] : archives.at(-1))?.header;
+  return {
+    ...{ kind, volumeSize, blockSize, base, result, expectedBytes: bytes },
+    ...(mark === undefined ? {} : { mark }),
+    names: of?.names ?? {},
+    ...maker,
+    time: of?.time ?? maker.time,
+  };
+}
+
+/**
+ * A stream is of whole sectors up to the volume's very end: where an image file once ended within a sector, and is larger
+ * in another archive, no stream can tell of it. Throws UsageError, which names the archive.
+ */
+export function refuseTornSectors({ archives, extents, volumeSize }: Combination): void {
+  for (const extent of extents) {
+    const end = endOf(extent);
+    if (end % SECTOR === 0 || end === volumeSize) continue;
+    const torn = archives.find((archive) => archive.volumeSize === end);
+    throw new UsageError(
+      `${torn?.path ?? 'an archive'}: its volume of ${end} bytes ends within a sector, while another archive's has ` +
+        `${volumeSize}: such archives cannot be combined; apply them one by one`,
+    );
+  }
+}
+
+/**
+ * Writes the blocks of a combination, compressed ones as they are unless a packing is given: all are then packed anew.
+ *
+ * @param proofs of the plan's base, to be kept; null leaves them out
+ */
+export async function writeCombination(
+  plan: Combination,
+  writer: FrameWriter,
+  packing: Packing | null,
+  proofs: ArchiveProofs | null,
+  lend: LendBuffer,
+  about: Pick<Surroundings, 'signal' | 'progress'>,
+): Promise<void> {
+  const { signal, progress } = about;
+  const options = { lend, signal };
+  const kept = new KeptProofs(proofs, writer);
+  if (packing === null) {
+    for await (const item of readCombinedItems(plan, options)) {
+      await kept.writeUpTo(item);
+      await writeItem(item, writer);
+      progress.advance(item.length);
+    }
+    return;
+  }
+  for await (const block of packBlocks(readCombination(plan, options), packing)) {
+    await kept.writeUpTo(block);
+    await block.write(writer);
+    progress.advance(block.length);
+  }
+}
+
+async function writeItem(item: CombinedItem, writer: FrameWriter): Promise<void> {
+  const { offset, length } = item;
+  if (item.kind === 'zero' || item.kind === 'discard') {
+    await writer[item.kind](offset, length);
+    return;
+  }
+  try {
+    const { bytes } = item.data;
+    if (item.kind === 'packed') await writer.stored(offset, length, CODEC_IDS[item.codec], bytes);
+    else if (isZero(bytes)) await writer.zero(offset, length);
+    else await writer.data(offset, bytes, { crc: item.crc ?? crc32(bytes) });
+  } finally {
+    item.data.release();
+  }
+}
+
+/** Proofs, ascending, among the blocks: that of a block stands right before it. */
+class KeptProofs {
+  private readonly proofs: Iterator<Proof, undefined> | null;
+  private next: Proof | undefined;
+
+  constructor(
+    private readonly all: ArchiveProofs | null,
+    private readonly writer: FrameWriter,
+  ) {
+    this.proofs = all === null ? null : all[Symbol.iterator]();
+    this.next = this.proofs?.next().value;
+  }
+
+  /** Those of all extents that begin before the block's end. */
+  async writeUpTo(block: Extent): Promise<void> {
+    for (
+      ;
+      this.next !== undefined && this.next.offset < endOf(block);
+      this.next = this.proofs?.next().value
+    ) {
+      await this.writer.prove(this.next);
+    }
+    // Of a block that several proofs cover one more is made, which whoever applies it looks at.
+    const own = this.all?.of(block);
+    if (own !== null && own !== undefined) await this.writer.prove(own);
+  }
+}

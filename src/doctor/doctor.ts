@@ -1,0 +1,206 @@
+import * as v from 'valibot';
+import type { ByteSource } from '../bytes/byte-channel.js';
+import { FarSideError, LvmsyncError, TransportError, type ErrorCode } from '../errors.js';
+import { orInterrupted } from '../host/interruption.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { startFarSide, type Reach } from '../reach/far-side.js';
+import type { ReceiverLine } from '../session/receiver.js';
+import { DEFAULT_PATIENCE, within, type FarSide } from '../session/sender.js';
+import { farChatter } from '../transport/far-exit.js';
+import type { Destination } from '../transport/target-spec.js';
+import { examineHost, type HostRole, type HostSelf, type Scope } from './examine-host.js';
+import { findingSchema, ok, problem, warning, type Finding } from './finding.js';
+
+/** How often the far side is asked for its time; the quickest answer counts. */
+const CLOCK_ROUNDS = 4;
+/** A far side whose clock is further off than this is worth a word. Milliseconds. */
+const MOST_CLOCK_DIFFERENCE = 2000;
+/** An answer's line, whatever is in it. Characters. */
+const MOST_LINE = 64 * 1024;
+/** What is shown of a line that is no answer. Characters. */
+const MOST_SHOWN = 64;
+
+/** Left-overs may be many. */
+const MOST_FINDINGS = 1000;
+
+const text = v.pipe(v.string(), v.maxLength(4096));
+const hostSchema = v.object({
+  hostname: text,
+  version: text,
+  user: text,
+  program: text,
+  findings: v.pipe(v.array(findingSchema), v.maxLength(MOST_FINDINGS)),
+});
+
+/** What a host says of itself. */
+export type HostReport = v.InferOutput<typeof hostSchema>;
+
+/** What was found at both ends, and between them. */
+export interface DoctorReport {
+  readonly here: HostReport;
+  /** Null where no other host was named, or none answered. */
+  readonly there: HostReport | null;
+  readonly between: readonly Finding[];
+  /** The class of the worst that was found, or null where there is no problem. */
+  readonly problem: ErrorCode | null;
+}
+
+/** Examines this host, and another with the line to it. Changes nothing; a host out of reach is a finding. */
+export async function examineBoth(
+  destination: Destination | null,
+  reach: Reach,
+  self: HostSelf,
+  about: Surroundings,
+): Promise<DoctorReport> {
+  const here = await reportHost(destination === null ? 'any' : 'source', self, 'everything', about);
+  const far =
+    destination === null
+      ? { report: null, between: [], problem: null }
+      : await examineFar(destination, reach, about);
+  const findings = [...here.findings, ...(far.report?.findings ?? [])];
+  const isBad = findings.some(({ verdict }) => verdict === 'problem');
+  return {
+    here,
+    there: far.report,
+    between: far.between,
+    problem: far.problem ?? (isBad ? 'COMMAND' : null),
+  };
+}
+
+/** Is the far side of a doctor: a line about this host, then the time for each line that comes. */
+export async function answerDoctor(
+  line: ReceiverLine,
+  self: HostSelf,
+  scope: Scope,
+  about: Surroundings,
+): Promise<void> {
+  const say = (value: unknown) => line.output.write(Buffer.from(`${JSON.stringify(value)}\n`));
+  await say(await reportHost('target', self, scope, about));
+  for await (const question of linesOf(line.input)) {
+    if (question !== '') throw new TransportError('a doctor is asked for nothing but the time');
+    await say(about.now().getTime());
+  }
+  await line.output.end();
+}
+
+async function reportHost(
+  role: HostRole,
+  self: HostSelf,
+  scope: Scope,
+  about: Surroundings,
+): Promise<HostReport> {
+  const { hostname, version } = about;
+  const { user, program } = self;
+  return { hostname, version, user, program, findings: await examineHost(role, self, scope, about) };
+}
+
+interface FarReport {
+  readonly report: HostReport | null;
+  readonly between: readonly Finding[];
+  readonly problem: ErrorCode | null;
+}
+
+async function examineFar(destination: Destination, reach: Reach, about: Surroundings): Promise<FarReport> {
+  try {
+    const far = await orInterrupted(
+      startFarSide(destination, reach, ['doctor', '--answer'], about),
+      about.signal,
+    );
+    return await orInterrupted(converse(far, reach, about), about.signal).finally(() =>
+      far.transport.destroy(),
+    );
+  } catch (error) {
+    if (!(error instanceof LvmsyncError) || error.code === 'INTERRUPTED') throw error;
+    const advice = 'nothing can be sent there until this is mended';
+    return { report: null, between: [problem('connection', error.message, advice)], problem: error.code };
+  }
+}
+
+async function converse(far: FarSide, reach: Reach, about: Surroundings): Promise<FarReport> {
+  const { transport } = far;
+  const lines = linesOf(transport.input);
+  let isFirst = true;
+  const next = async (): Promise<unknown> => {
+    const line = await within(DEFAULT_PATIENCE.helloMs, lines.next());
+    if (line === null) throw new TransportError(`${transport.host}: no answer from the far side's lvmsync`);
+    if (line.done === true) throw await far.explainEnd(await transport.exit);
+    const value = parseJson(line.value);
+    if (value === undefined && isFirst) throw farChatter(transport.host, line.value.slice(0, MOST_SHOWN));
+    isFirst = false;
+    return value;
+  };
+  const report = v.safeParse(hostSchema, await next());
+  if (!report.success) throw notADoctor(transport.host);
+  const clocks = await compareClocks(far, next, about);
+  await transport.output.end();
+  await within(DEFAULT_PATIENCE.farewellMs, transport.exit);
+  const cipher = transport.cipher === undefined ? '' : `, ${transport.cipher}`;
+  const carrier = reach.rsh === null ? `the built-in ssh${cipher}` : reach.rsh.join(' ');
+  const between = [
+    ok('connection', `${transport.host} answers through ${carrier} in ${Math.round(clocks.roundTrip)} ms`),
+    judgeVersions(about.version, report.output.version),
+    judgeClocks(clocks),
+  ];
+  return { report: report.output, between, problem: null };
+}
+
+/** Milliseconds. The difference is positive where the far side's clock is ahead. */
+interface Clocks {
+  readonly difference: number;
+  readonly roundTrip: number;
+}
+
+/** Asks for the time: it was told half a round trip ago. */
+async function compareClocks(
+  { transport }: FarSide,
+  next: () => Promise<unknown>,
+  about: Surroundings,
+): Promise<Clocks> {
+  let best: Clocks = { difference: 0, roundTrip: Infinity };
+  for (let round = 0; round < CLOCK_ROUNDS; round++) {
+    const started = about.clock();
+    const before = about.now().getTime();
+    await transport.output.write(Buffer.from('\n'));
+    const farTime = await next();
+    const roundTrip = about.clock() - started;
+    if (typeof farTime !== 'number') throw notADoctor(transport.host);
+    if (roundTrip < best.roundTrip) best = { difference: farTime - before - roundTrip / 2, roundTrip };
+  }
+  return best;
+}
+
+function judgeClocks({ difference, roundTrip }: Clocks): Finding {
+  const sign = difference > 0 ? 'ahead' : 'behind';
+  const seconds = (Math.abs(difference) / 1000).toFixed(1);
+  const told = seconds === '0.0' ? 'both clocks agree' : `its clock is ${seconds} s ${sign}`;
+  if (Math.abs(difference) - roundTrip / 2 <= MOST_CLOCK_DIFFERENCE) return ok('clocks', told);
+  return warning('clocks', told, 'keep both clocks by NTP: records and logs of both are read side by side');
+}
+
+function judgeVersions(own: string, far: string): Finding {
+  if (own === far) return ok('same version', `both run lvmsync ${own}`);
+  return warning('same version', `lvmsync ${own} here, ${far} there`, 'install the newer one on both hosts');
+}
+
+/** Undefined where a line is no JSON. */
+function parseJson(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+}
+
+function notADoctor(host: string): FarSideError {
+  return new FarSideError(`${host}: what answers is no lvmsync doctor; its lvmsync may be too old`);
+}
+
+async function* linesOf(source: ByteSource): AsyncGenerator<string, void> {
+  let open = '';
+  for await (const piece of source) {
+    const lines = (open + Buffer.from(piece).toString()).split('\n');
+    open = lines.pop() ?? '';
+    if (open.length > MOST_LINE) throw new TransportError('a line that does not end');
+    yield* lines;
+  }
+}

@@ -1,0 +1,229 @@
+import { access, readdir, readFile } from 'node:fs/promises';
+import { CommandError } from '../errors.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { UDEV_ADVICE } from '../host/udev.js';
+import { readChangedSettings, type ChangedSettings } from '../lvm/lvm-settings.js';
+import { isMerging, listAllGroups, listAllVolumes, type LvsRow } from '../lvm/lvs.js';
+import { askLvm } from '../lvm/run-lvm.js';
+import { listMappedDevices } from './examine-devices.js';
+import { listNames, ok, problem, warning, type Finding } from './finding.js';
+
+const VOLUME_COLUMNS = [
+  ...(['lv_full_name', 'lv_path', 'lv_uuid', 'vg_uuid', 'lv_active', 'lv_attr', 'lv_merging'] as const),
+  ...(['lv_tags', 'data_percent', 'metadata_percent'] as const),
+] as const;
+const GROUP_COLUMNS = [
+  ...(['vg_name', 'vg_uuid', 'vg_partial', 'vg_exported', 'vg_clustered', 'vg_shared'] as const),
+  'vg_systemid',
+] as const;
+
+/** What LVM shows of a logical volume, as far as a doctor looks. */
+export type VolumeRow = LvsRow<(typeof VOLUME_COLUMNS)[number]>;
+export type GroupRow = LvsRow<(typeof GROUP_COLUMNS)[number]>;
+
+/** From here on a transfer warns, too. Percent. */
+const NEARLY_FULL = 80;
+/** What lvm.conf may say of reports and logs: all that changes what LVM prints. */
+const CHANGES_ANSWERS = /^(report\/|log\/|global\/(units|suffix|si_unit_consistency)$)/;
+const FILTERS = ['devices/filter', 'devices/global_filter', 'devices/use_devicesfile'] as const;
+
+/** Whether udevd listens here; 'off' where LVM is told by its environment to do without. */
+export type UdevPresence = 'listens' | 'absent' | 'off';
+
+/** What LVM shows: all of its volumes. Throws CommandError where it does not answer. */
+export async function readVolumes({ spawner }: Pick<Surroundings, 'spawner'>): Promise<VolumeRow[]> {
+  return await listAllVolumes(spawner, VOLUME_COLUMNS);
+}
+
+/**
+ * Who makes the nodes of LVM's devices, and whether they are there. Throws CommandError.
+ *
+ * @param isNamed whether a volume may be named
+ */
+export async function examineNodes(
+  udev: UdevPresence,
+  volumes: readonly VolumeRow[],
+  isNamed: boolean,
+  about: Surroundings,
+): Promise<Finding> {
+  const check = 'device nodes';
+  const active = volumes.filter((each) => each.lv_active !== '' && each.lv_path !== '');
+  const missing: string[] = [];
+  for (const { lv_path: path } of active) if (!(await isThere(path))) missing.push(path);
+  const settings = ['activation/udev_sync', 'activation/udev_rules'] as const;
+  const { stdout } = await askLvm(about.spawner, ['lvmconfig', '--type', 'full', ...settings]);
+  const isLeftToUdev = udev !== 'off' && /udev_(sync|rules)=1/.test(stdout);
+  const who = isLeftToUdev ? 'LVM leaves them to udev' : 'LVM makes them itself';
+  if (missing.length > 0) {
+    const example = isNamed ? `, such as ${missing[0] ?? ''}` : '';
+    const text = `${missing.length} of ${active.length} active volumes have none${example}; ${who}`;
+    return problem(check, text, UDEV_ADVICE);
+  }
+  if (!isLeftToUdev || udev === 'listens') return ok(check, who);
+  return warning(check, `${who}, which does not run here: new volumes will have none`, UDEV_ADVICE);
+}
+
+/** What of LVM's settings, groups and volumes stands in the way of a transfer, or makes its result less than sure. */
+export async function examineGroups(volumes: readonly VolumeRow[], about: Surroundings): Promise<Finding[]> {
+  try {
+    const settings = await readChangedSettings(about.spawner);
+    const groups = await listAllGroups(about.spawner, GROUP_COLUMNS);
+    return [
+      ...(await findHidden(groups, settings)),
+      ...findShared(groups),
+      ...findPartial(groups),
+      ...findLimits(settings),
+      ...findMerges(volumes),
+      ...findFull(volumes),
+      ...(await findUnwatched(volumes, settings)),
+    ];
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    return [problem('groups', error.message, 'be root; look at what "vgs" and "lvmconfig" say')];
+  }
+}
+
+/** Volumes that are active, in groups that LVM does not show: whether a merge waits for one cannot be asked. */
+async function findHidden(groups: readonly GroupRow[], settings: ChangedSettings): Promise<Finding[]> {
+  const shown = new Set(groups.map((each) => each.vg_uuid.replaceAll('-', '')));
+  const devices = await listMappedDevices();
+  const hidden = devices.filter(({ uuid }) => uuid.startsWith('LVM-') && !shown.has(uuid.slice(4, 36)));
+  const filters = FILTERS.filter((name) => settings.has(name));
+  if (hidden.length === 0 && filters.length === 0) return [];
+  if (hidden.length === 0) {
+    const values = filters.map((name) => `${name}=${settings.get(name) ?? ''}`).join(', ');
+    return [ok('filters', `lvm.conf limits the disks that LVM looks at: ${values}`)];
+  }
+  const names = listNames(hidden.map(({ name }) => `/dev/mapper/${name}`));
+  const why = filters.length === 0 ? '' : ` (lvm.conf sets ${filters.join(', ')})`;
+  return [
+    problem(
+      'hidden volumes',
+      `LVM made ${names} but does not show the volume group${why}; nothing can be said of merges that wait there, so lvmsync refuses such targets`,
+      'let LVM see the disks: look at filter and global_filter in lvm.conf, at the devices file (lvmdevices), and at what "vgs" says of clustered groups',
+    ),
+  ];
+}
+
+/** Groups that other hosts may write to. No count of this kernel sees what they write. */
+function findShared(groups: readonly GroupRow[]): Finding[] {
+  const shared = groups.filter((each) => each.vg_shared !== '' || each.vg_clustered !== '');
+  if (shared.length === 0) return [];
+  const names = listNames(shared.map((each) => each.vg_name));
+  return [
+    warning(
+      'shared groups',
+      `other hosts may write to the volumes of ${names} (a shared or clustered group), and this host's kernel does not count their writes: lvmsync cannot tell whether a target there was written since its last run`,
+      'activate a target on one host only (lvchange -aey), and compare it from time to time (lvmsync verify)',
+    ),
+  ];
+}
+
+function findPartial(groups: readonly GroupRow[]): Finding[] {
+  const findings: Finding[] = [];
+  const partial = groups.filter((each) => each.vg_partial !== '').map((each) => each.vg_name);
+  if (partial.length > 0) {
+    findings.push(
+      problem(
+        'missing disks',
+        `${listNames(partial)}: LVM does not find all disks of it`,
+        'bring the disks back, or let LVM see them: look at filter and global_filter in lvm.conf, and at the devices file (lvmdevices)',
+      ),
+    );
+  }
+  const exported = groups.filter((each) => each.vg_exported !== '').map((each) => each.vg_name);
+  if (exported.length > 0) {
+    const text = `${listNames(exported)}: exported, so its volumes cannot be used`;
+    findings.push(warning('exported groups', text, 'vgimport GROUP, where this host is to use it'));
+  }
+  return findings;
+}
+
+/** Settings of lvm.conf that a transfer meets. */
+function findLimits(settings: ChangedSettings): Finding[] {
+  const findings: Finding[] = [];
+  const atBoot = settings.get('activation/auto_activation_volume_list');
+  if (atBoot !== undefined) {
+    findings.push(
+      warning(
+        'auto-activation',
+        `at boot LVM activates nothing but auto_activation_volume_list=${atBoot}: after a reboot other targets have no device`,
+        'add the volume groups of your targets, or activate them before a run (lvchange -ay)',
+      ),
+    );
+  }
+  const printed = [...settings.keys()].filter((name) => CHANGES_ANSWERS.test(name));
+  if (printed.length > 0) {
+    const text = `lvm.conf changes what LVM prints (${listNames(printed)}); lvmsync asks with settings of its own`;
+    findings.push(ok('lvm.conf', text));
+  }
+  return findings;
+}
+
+/** Merges that are under way, or wait until nobody has the volume open: they overwrite what a transfer writes. */
+function findMerges(volumes: readonly VolumeRow[]): Finding[] {
+  const names = volumes.filter(isMerging).map((each) => each.lv_full_name);
+  if (names.length === 0) return [];
+  return [
+    warning(
+      'merges',
+      `LVM merges a snapshot into ${listNames(names)}, or will once nobody has it open: what is written there until then is lost, so lvmsync refuses it as a target`,
+      'close the volume, let LVM begin (lvchange --refresh --poll y VG/LV), and wait until "lvs -a" shows no more merge',
+    ),
+  ];
+}
+
+/** Snapshots and thin pools that are full, or nearly. */
+function findFull(volumes: readonly VolumeRow[]): Finding[] {
+  return volumes.flatMap(({ lv_full_name: name, lv_attr: attr, data_percent, metadata_percent }) => {
+    const isPool = attr.startsWith('t');
+    if (!isPool && !/^s/i.test(attr)) return [];
+    if (attr[4] === 'I') {
+      const text = `the snapshot ${name} overflowed: it is lost`;
+      const advice = `remove it (lvremove ${name}), compare both volumes once (lvmsync --scan), and make the next one larger`;
+      return [problem('snapshots', text, advice)];
+    }
+    const parts = [
+      [isPool ? `the thin pool ${name}` : `the snapshot ${name}`, data_percent, '-L +SIZE'],
+      [`the metadata of the thin pool ${name}`, isPool ? metadata_percent : '', '--poolmetadatasize +SIZE'],
+    ] as const;
+    return parts
+      .filter(([, percent]) => Number(percent) >= NEARLY_FULL)
+      .map(([what, percent, option]) => {
+        const then = isPool ? 'its volumes fail' : 'it is lost, and with it what changed';
+        const advice = `once it is full ${then}: extend it in time (lvextend ${option} ${name})`;
+        return warning(isPool ? 'thin pools' : 'snapshots', `${what} is ${percent} % full`, advice);
+      });
+  });
+}
+
+/** Snapshots and pools that nobody extends, nor warns of, when they fill up. */
+async function findUnwatched(volumes: readonly VolumeRow[], settings: ChangedSettings): Promise<Finding[]> {
+  const watched = volumes.filter(({ lv_attr: attr, lv_active }) => /^[st]/i.test(attr) && lv_active !== '');
+  if (watched.length === 0) return [];
+  const isOff = settings.get('activation/monitoring') === '0';
+  if (!isOff && (await isRunning('dmeventd'))) return [];
+  const why = isOff ? 'lvm.conf says monitoring=0' : 'dmeventd does not run';
+  return [
+    warning(
+      'monitoring',
+      `nobody watches how full ${listNames(watched.map((each) => each.lv_full_name))} gets: ${why}`,
+      `look at "lvs" yourself, or ${isOff ? 'set monitoring=1 in lvm.conf' : 'install and start dmeventd'}, then "vgchange --monitor y"; it extends them where snapshot_autoextend_threshold and thin_pool_autoextend_threshold are below 100`,
+    ),
+  ];
+}
+
+async function isRunning(program: string): Promise<boolean> {
+  const pids = (await readdir('/proc').catch(() => [])).filter((name) => /^\d+$/.test(name));
+  for (const pid of pids) {
+    if ((await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '')).trim() === program) return true;
+  }
+  return false;
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return await access(path).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,237 @@
+import { constants } from 'node:fs';
+import { access, readdir } from 'node:fs/promises';
+import { release } from 'node:os';
+import { CommandError } from '../errors.js';
+import type { CommandResult, Spawner } from '../host/spawner.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { within } from '../session/sender.js';
+import { ASK_THIN_DELTA, judgeThinDelta, WITHOUT_THIN_DELTA } from '../snapshots/thin-tools.js';
+import { sudoersLine } from '../transport/far-exit.js';
+import { examineDevices } from './examine-devices.js';
+import {
+  examineGroups,
+  examineNodes,
+  readVolumes,
+  type UdevPresence,
+  type VolumeRow,
+} from './examine-groups.js';
+import { examineLeftOvers, examineOtherStateDirs, examineOurVolumes } from './examine-left-overs.js';
+import { examineVolumes } from './examine-lvm.js';
+import { examineStateDir } from './examine-state-dir.js';
+import { ok, problem, warning, type Finding } from './finding.js';
+
+/** What a host is to a transfer: where changes are read, where they are written, or nobody said. */
+export type HostRole = 'source' | 'target' | 'any';
+
+/** What only the process itself knows of itself. */
+export interface HostSelf {
+  /** Node's version, such as `20.19.0`. */
+  readonly node: string;
+  /** Where lvmsync was started from. */
+  readonly program: string;
+  readonly user: string;
+  readonly isRoot: boolean;
+  readonly udev: UdevPresence;
+  /** Where this user's runs would have left their state with another environment: as root, under cron. */
+  readonly otherStateDirs: readonly string[];
+}
+
+/** All that can be said of a host; or nothing that names volumes and runs, for whoever is only let in to write some. */
+export type Scope = 'everything' | 'itself';
+
+/** So long each program, and each look at devices and folders, may take. Milliseconds. */
+const PATIENCE_MS = 5000;
+/** The oldest Node that this program runs on. */
+const LEAST_NODE = [20, 19] as const;
+
+/**
+ * Looks at this host with the eyes of a transfer. Changes nothing, and waits for nothing: what does not answer within
+ * seconds is a finding.
+ */
+export async function examineHost(
+  role: HostRole,
+  self: HostSelf,
+  scope: Scope,
+  surroundings: Surroundings,
+): Promise<Finding[]> {
+  const about = { ...surroundings, spawner: impatient(surroundings.spawner) };
+  const lvm = await examineLvm(role, self, scope, about);
+  return [
+    examineVersions(self, about),
+    await examineRights(role, self, about),
+    ...lvm.findings,
+    await examineDeviceMapper(role, about),
+    ...(scope === 'itself' ? [] : await orSlow('devices', examineDevices())),
+    await examineThinTools(role, about),
+    ...(await orSlow('state directory', examineStateDir(about.stateDir))),
+    ...(scope === 'itself' ? [] : await orSlow('left over', examineEarlierRuns(self, lvm.volumes, about))),
+  ];
+}
+
+/** Asks the same programs, and gives each of them up after some seconds. */
+function impatient(spawner: Spawner): Spawner {
+  return {
+    run: (argv, options) => spawner.run(argv, { watch: 'question', ...options, patienceMs: PATIENCE_MS }),
+    start: (argv) => spawner.start(argv),
+  };
+}
+
+/** What a look found, or that it did not end in time: a disk or a file server that does not answer. */
+async function orSlow(check: string, look: Promise<Finding[]>): Promise<Finding[]> {
+  const found = await within(PATIENCE_MS, look);
+  const text = `nothing answers within ${PATIENCE_MS / 1000} s: a disk or a file server hangs`;
+  return found ?? [problem(check, text, 'look at "dmesg"')];
+}
+
+function examineVersions({ node, program }: HostSelf, { version }: Surroundings): Finding {
+  const text = `lvmsync ${version} (${program}), Node ${node}, Linux ${release()}`;
+  const [major = 0, minor = 0] = node.split('.').map(Number);
+  const isRecent = major > LEAST_NODE[0] || (major === LEAST_NODE[0] && minor >= LEAST_NODE[1]);
+  return isRecent
+    ? ok('versions', text)
+    : problem('versions', text, `install Node ${LEAST_NODE.join('.')} or newer`);
+}
+
+async function examineRights(
+  role: HostRole,
+  { isRoot, user, program }: HostSelf,
+  about: Surroundings,
+): Promise<Finding> {
+  if (isRoot) return ok('rights', 'root: every device can be read and written');
+  const { writable, all } = await countDevices();
+  const text = `${user} may read and write ${writable} of ${all} block devices`;
+  if (writable > 0 && role === 'target') return ok('rights', text);
+  const allowed = await tryCommand(about, ['sudo', '-n', '-l', '--', program, 'receive']);
+  const bySudo =
+    allowed?.status === 0
+      ? 'sudo lets this user run it as root (on the far side: --sudo)'
+      : `put this line into /etc/sudoers.d/lvmsync (visudo -f) and use sudo, or --sudo: ${sudoersLine(user, program)}`;
+  if (writable > 0) return warning('rights', `${text}, but only root can read a snapshot's table`, bySudo);
+  return problem('rights', text, `be root, or in the group disk as a target; ${bySudo}`);
+}
+
+async function countDevices(): Promise<{ writable: number; all: number }> {
+  const names = await readdir('/sys/class/block').catch(() => []);
+  const can = await Promise.all(
+    names.map((name) =>
+      access(`/dev/${name.replaceAll('!', '/')}`, constants.R_OK | constants.W_OK).then(
+        () => true,
+        () => false,
+      ),
+    ),
+  );
+  return { writable: can.filter(Boolean).length, all: names.length };
+}
+
+/** A source needs these; a target may be a host without LVM; where nobody said, it is worth a word. */
+function lacking(role: HostRole, check: string, text: string, advice: string): Finding {
+  if (role === 'target') return ok(check, `${text}; a target needs none`);
+  return role === 'source'
+    ? problem(check, text, advice)
+    : warning(check, `${text}; a source needs it`, advice);
+}
+
+/** What LVM says, and the volumes that it shows. */
+interface LvmLook {
+  readonly findings: readonly Finding[];
+  readonly volumes: readonly VolumeRow[];
+}
+
+async function examineLvm(
+  role: HostRole,
+  self: HostSelf,
+  scope: Scope,
+  about: Surroundings,
+): Promise<LvmLook> {
+  const version = await tryCommand(about, ['lvm', 'version']);
+  if (version === null)
+    return { findings: [lacking(role, 'lvm', 'lvm2 is not installed', 'install lvm2')], volumes: [] };
+  const name = `LVM ${/LVM version:\s*(\S+)/.exec(version.stdout)?.[1] ?? '(no version told)'}`;
+  try {
+    const volumes = await readVolumes(about);
+    const known = ok('lvm', `${name}, which knows ${volumes.length} logical volumes`);
+    const nodes = await examineNodes(self.udev, volumes, scope === 'everything', about);
+    const groups =
+      scope === 'itself' ? [] : [...(await examineVolumes(about)), ...(await examineGroups(volumes, about))];
+    return { findings: [known, nodes, ...groups], volumes };
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    const said = scope === 'itself' ? '' : ` (${error.message})`;
+    return { findings: [describeSilence(role, name, said, error.mayNotAsk)], volumes: [] };
+  }
+}
+
+/** An LVM that is there and does not answer: unknown, which is not no. */
+function describeSilence(role: HostRole, name: string, said: string, mayNotAsk: boolean): Finding {
+  if (mayNotAsk) {
+    const text = `${name} does not answer this user${said}, so a volume that has snapshots or lies in a thin pool is refused as a target`;
+    const advice = 'be root (on the far side: --sudo)';
+    return role === 'source' ? problem('lvm', text, advice) : warning('lvm', text, advice);
+  }
+  const text = `${name} does not answer${said}, so its volumes are refused as targets`;
+  return problem('lvm', text, 'be root; look at what "lvs" says');
+}
+
+/** What earlier runs left in LVM, and in state directories: the one that is used, and others of this user. */
+async function examineEarlierRuns(
+  { otherStateDirs }: HostSelf,
+  volumes: readonly VolumeRow[],
+  about: Surroundings,
+): Promise<Finding[]> {
+  return [
+    ...(await examineOurVolumes(volumes, about.stateDir)),
+    ...(await examineLeftOvers(volumes, { stateDir: about.stateDir, isUsual: true }, about)),
+    ...(await examineOtherStateDirs(otherStateDirs, volumes, about)),
+  ];
+}
+
+async function examineDeviceMapper(role: HostRole, about: Surroundings): Promise<Finding> {
+  const check = 'device-mapper';
+  const version = await tryCommand(about, ['dmsetup', 'version']);
+  if (version === null) return lacking(role, check, 'dmsetup is not installed', 'install dmsetup');
+  const library = /Library version:\s*(\S+)/.exec(version.stdout)?.[1] ?? '?';
+  const driver = /Driver version:\s*(\S+)/.exec(version.stdout)?.[1];
+  const targets = driver === undefined ? null : await tryCommand(about, ['dmsetup', 'targets']);
+  if (driver === undefined || targets?.status !== 0) {
+    const text = `dmsetup ${library} cannot ask the kernel${lastWord(targets ?? version)}`;
+    return lacking(role, check, text, 'as root, load the module dm-mod');
+  }
+  const known = targets.stdout.split('\n').map((line) => line.split(/\s/)[0] ?? '');
+  const told = ['snapshot', 'thin'].map(
+    (name) => `${name} ${known.includes(name) ? 'loaded' : 'not loaded'}`,
+  );
+  const text = `dmsetup ${library}, driver ${driver}; targets: ${told.join(', ')}`;
+  if (known.includes('snapshot') || role !== 'source') return ok(check, text);
+  return warning(check, text, 'where no snapshot can be made: modprobe dm-snapshot');
+}
+
+async function examineThinTools(role: HostRole, about: Surroundings): Promise<Finding> {
+  const check = 'thin tools';
+  const asked = await tryCommand(about, ASK_THIN_DELTA);
+  if (asked === null) return ok(check, 'none; only thin volumes need them');
+  const { version, problem: wrong } = judgeThinDelta(asked.stdout);
+  if (wrong === null) return ok(check, `thin_delta ${version}`);
+  const text = `thin_delta: ${wrong}${lastWord(asked)}`;
+  // Here nothing asks it, until this host is a source.
+  return role === 'target'
+    ? warning(check, text, WITHOUT_THIN_DELTA)
+    : problem(check, text, WITHOUT_THIN_DELTA);
+}
+
+/** Null where there is no such program. */
+async function tryCommand(
+  { spawner }: Surroundings,
+  argv: readonly [string, ...string[]],
+): Promise<CommandResult | null> {
+  try {
+    return await spawner.run(argv);
+  } catch (error) {
+    if (error instanceof CommandError) return null;
+    throw error;
+  }
+}
+
+function lastWord(result: CommandResult | null): string {
+  const line = result?.stderr.trim().split('\n').at(-1) ?? '';
+  return line === '' ? '' : ` (${line})`;
+}

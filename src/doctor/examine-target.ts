@@ -1,0 +1,93 @@
+import { join } from 'node:path';
+import { stateDirOf, type Surroundings } from '../host/surroundings.js';
+import { readNote } from '../journal/journal.js';
+import { findVolumePath } from '../lvm/volume-path.js';
+import { verifiedBy, type Verified } from '../targets/coverage.js';
+import { recordOf, type KnownState, type TargetState } from '../targets/state-record.js';
+import { targetKeyOf } from '../targets/target-key.js';
+import { ok, problem, warning, type Finding } from './finding.js';
+
+/** What a target's record says of it, and what is to be done about that. */
+export interface TargetReport {
+  readonly target: string;
+  readonly findings: readonly Finding[];
+  /** What it is recorded to hold, as far as that counts now; null where nothing does. */
+  readonly state: Pick<TargetState, 'is' | 'identity' | 'from'> | null;
+  /** Why that is no more than believed; null where it is sure, or nothing is recorded. */
+  readonly believed: string | null;
+  /** When it was recorded: ISO 8601; null where it was not. */
+  readonly recorded: string | null;
+  /** What brought it there, in words; null where nobody noted that. */
+  readonly by: string | null;
+  readonly verified: Verified;
+  /** The size of the volume that `verified` is of; null without one. Bytes. */
+  readonly volumeSize: number | null;
+}
+
+const COMPARE = '"lvmsync verify" compares all of it with its source, "lvmsync --scan" sends what differs';
+
+/**
+ * Looks at what is recorded of a target of this host. Changes nothing, and takes no lock: a run that is under way shows as
+ * one that has not ended. Throws DeviceError, UnsafeTargetError where there is no such target.
+ */
+export async function examineTarget(
+  name: string,
+  stateDir: string | null,
+  about: Pick<Surroundings, 'stateDir' | 'spawner'>,
+): Promise<TargetReport> {
+  const { key, realPath, number } = await targetKeyOf(await findVolumePath(name));
+  const folder = join(stateDirOf(stateDir, about), 'targets', key);
+  const record = recordOf(folder, { realPath, number }, about.spawner);
+  const known = await record.look();
+  const { holds, by = null } = known;
+  const isUnfinished = (await readNote(folder)) !== null;
+  const recorded = (await record.writtenAt())?.toISOString() ?? null;
+  const state = holds === null ? null : { is: holds.is, identity: holds.identity, from: holds.from };
+  return {
+    target: name,
+    findings: [
+      judgeState(known, recorded, stateDirOf(stateDir, about)),
+      ...(isUnfinished ? [UNFINISHED] : []),
+      ...judgeEvidence(known),
+      ...judgeSuspicion(await record.suspicion()),
+    ],
+    ...{ state, believed: holds?.believed ?? null, recorded, by },
+    verified: verifiedBy(holds?.proved),
+    volumeSize: holds?.proved?.size ?? null,
+  };
+}
+
+const UNFINISHED = problem(
+  'journal',
+  'an apply to it has not ended: it is under way, or was cut short',
+  'if none is under way: "lvmsync recover" takes it back, and the same transfer goes on with it',
+);
+
+function judgeState({ holds, isStale, by }: KnownState, recorded: string | null, stateDir: string): Finding {
+  if (isStale) {
+    const what = 'someone wrote to it since it was recorded (or it got or lost a snapshot, or was inactive)';
+    return warning('state', `not known: ${what}`, COMPARE);
+  }
+  if (holds === null) {
+    const advice = `a copy or a scan begins a record; another --state-dir, or another user's, may have one`;
+    return warning('state', `not known: nothing is recorded of it in ${stateDir}`, advice);
+  }
+  const { is, identity } = holds;
+  if (is === 'copying')
+    return problem('state', `a part of a copy of ${identity}`, 'run "lvmsync copy" again: it goes on');
+  const when = recorded === null ? '' : `, recorded at ${recorded}`;
+  return ok('state', `${is} ${identity}${when}${by === undefined ? '' : `, brought by ${by}`}`);
+}
+
+function judgeSuspicion(found: string | null): Finding[] {
+  if (found === null) return [];
+  const text = `in doubt, and transfers to it end with exit status 11: ${found}`;
+  return [warning('doubt', text, COMPARE)];
+}
+
+function judgeEvidence({ holds }: KnownState): Finding[] {
+  if (holds === null || holds.is === 'copying') return [];
+  if (holds.believed === undefined) return [ok('evidence', 'sure: no gap in what is known of it')];
+  const advice = `${COMPARE}; transfers with --audit make sure of it once they have come around`;
+  return [warning('evidence', `no more than believed: ${holds.believed}`, advice)];
+}

@@ -1,0 +1,115 @@
+import { crc32 } from 'node:zlib';
+import type { LentBuffer } from '../bytes/byte-channel.js';
+import { findDifferingRuns } from '../bytes/contents.js';
+import type { Extent } from '../bytes/extent.js';
+import type { Proof, Section } from '../stream/frame-format.js';
+import type { ReadBlock } from './block-reader.js';
+
+/** Something that goes out: what proves it, then the block. Whoever takes it releases the data. */
+export interface OutgoingBlock extends ReadBlock {
+  readonly proof: Proof | null;
+  /** Of which it is the first part; without a byte of data, there is none. */
+  readonly section: Section | null;
+  /** The piece of the volume that is dealt with behind it, or null where more of it follows. */
+  readonly piece: Extent | null;
+}
+
+/** How old bytes are used, where they are at hand. */
+export interface Comparison {
+  /** Parts of so many bytes go out alone where they differ; null: everything goes out. Bytes, a power of two. */
+  readonly unit: number | null;
+}
+
+/**
+ * Makes of the new bytes of a volume what must go out of them. The old ones come in the same pieces; a tail that was
+ * not there at the base has none. Throws what either throws.
+ */
+export async function* compareBlocks(
+  news: AsyncIterable<ReadBlock>,
+  olds: AsyncIterator<ReadBlock> | null,
+  { unit }: Comparison,
+): AsyncGenerator<OutgoingBlock> {
+  for await (const block of news) {
+    const { offset, data } = block;
+    const piece = { offset, length: data.bytes.length };
+    let parts: Outgoing;
+    try {
+      const old = (await olds?.next()) ?? null;
+      if (old === null || old.done === true) parts = wholeOf(piece, null);
+      else {
+        try {
+          if (old.value.offset !== offset)
+            throw new Error(`old bytes at ${old.value.offset} for a block at ${offset}`);
+          parts = compare(piece, old.value.data.bytes, data.bytes, { unit });
+        } finally {
+          old.value.data.release();
+        }
+      }
+    } catch (error) {
+      data.release();
+      throw error;
+    }
+    yield* takeParts(parts, piece, data);
+  }
+}
+
+/** What goes out of a piece. Offsets are those of the volume. */
+interface Outgoing {
+  readonly proof: Proof | null;
+  readonly section: Section | null;
+  readonly runs: readonly Extent[];
+}
+
+function wholeOf(piece: Extent, crc: number | null): Outgoing {
+  return { proof: crc === null ? null : { ...piece, crc }, section: null, runs: [piece] };
+}
+
+function compare(piece: Extent, old: Buffer, now: Buffer, { unit }: Comparison): Outgoing {
+  const runs = unit === null ? [piece] : findDifferingRuns(old, now, unit, piece.offset);
+  const isWhole = runs[0]?.length === piece.length;
+  const oldCrc = crc32(old);
+  if (isWhole) return wholeOf(piece, oldCrc);
+  const newCrc = runs.length === 0 ? oldCrc : crc32(now);
+  return { proof: null, section: { ...piece, oldCrc, newCrc }, runs };
+}
+
+/** Each run's data is a part of the piece's, which goes back when all of them have been released. */
+function* takeParts(
+  { proof, section, runs }: Outgoing,
+  piece: Extent,
+  data: LentBuffer,
+): Generator<OutgoingBlock> {
+  const { offset } = piece;
+  // Where nothing goes out, that must be said, too.
+  const parts = runs.length > 0 ? runs : [{ offset, length: 0 }];
+  let [held, taken] = [parts.length, 0];
+  const release = () => {
+    held -= 1;
+    if (held === 0) data.release();
+  };
+  try {
+    for (const part of parts) {
+      taken += 1;
+      const isFirst = taken === 1;
+      const bytes = data.bytes.subarray(part.offset - offset, part.offset - offset + part.length);
+      yield {
+        offset: part.offset,
+        data: { bytes, release: once(release) },
+        proof: isFirst ? proof : null,
+        section: isFirst ? section : null,
+        piece: taken === parts.length ? piece : null,
+      };
+    }
+  } finally {
+    for (; taken < parts.length; taken++) release();
+  }
+}
+
+function once(release: () => void): () => void {
+  let isHeld = true;
+  return () => {
+    if (!isHeld) return;
+    isHeld = false;
+    release();
+  };
+}

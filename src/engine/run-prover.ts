@@ -1,0 +1,125 @@
+import { crc32 } from 'node:zlib';
+import { isZero } from '../bytes/contents.js';
+import { BaseMismatchError } from '../errors.js';
+import type { Block } from '../stream/block.js';
+import type { Proof, Section } from '../stream/frame-format.js';
+import type { BlockRun, OldBytesOfRun } from './block-run.js';
+import type { Wants } from './wants.js';
+
+/** What contradicts that a target held a stream's base. */
+export interface FoundContents {
+  /** Blocks that the target held neither old nor new. */
+  readonly mismatches: number;
+  /** Blocks and sections that did not bear out that it held the base. */
+  readonly doubts: number;
+  /** Pieces of what did not change that differed when they were audited, and were sent whole. */
+  readonly strays?: number;
+  /** Blocks and sections that still held the old bytes, of a target that should have held the new ones. */
+  readonly reverted?: number;
+}
+
+/** What to do where a target does not hold what it should. */
+export interface ProofOptions {
+  /** Stop at the first block whose old bytes are not what the stream's proof says. */
+  readonly stopOnMismatch?: boolean;
+  /** Asks for sections whole whose proof fails; without it, the first of them stops. */
+  readonly wants?: Wants;
+  /** What an earlier session of the same apply counted. */
+  readonly foundBefore?: FoundContents;
+  /** Whether a block that comes without a proof is a doubt. */
+  readonly mustBeProved?: boolean;
+  /** Whether the target is recorded to hold what the stream leads to, so that old bytes contradict that. */
+  readonly expectsNew?: boolean;
+}
+
+/** Holds what a target holds in the place of runs against their proofs, before anything is written there. */
+export class RunProver {
+  /** How many blocks were neither old nor new: those that are whole, and so right all the same. */
+  mismatches: number;
+  /** How many blocks and sections did not bear out that the target held the stream's base. */
+  doubts: number;
+  /** Of those, how many held something else: not only came without a proof. As for an earlier session, all of them. */
+  failures: number;
+  /** How many blocks and sections still held the old bytes, where the new ones are expected. */
+  reverted: number;
+
+  constructor(
+    /** The target's. */
+    private readonly path: string,
+    private readonly options: ProofOptions,
+  ) {
+    this.mismatches = options.foundBefore?.mismatches ?? 0;
+    this.doubts = options.foundBefore?.doubts ?? 0;
+    this.failures = this.doubts;
+    this.reverted = options.foundBefore?.reverted ?? 0;
+  }
+
+  /**
+   * Takes out of a run the parts of sections that are not needed, or of no use; returns the checksums of the old bytes
+   * of the blocks that are left, as far as they are known.
+   *
+   * @param blocksBefore how many blocks came in before the run's batch
+   * @throws BaseMismatchError where it is told to stop at a mismatch, or there is nobody to ask
+   */
+  async prove(
+    run: BlockRun,
+    old: OldBytesOfRun | null,
+    blocksBefore: number,
+  ): Promise<(number | undefined)[]> {
+    for (const section of run.sections) await this.proveSection(section, run, old, blocksBefore);
+    return run.waiting.map(({ block, proof, section }) => {
+      if (proof !== null && old !== null) return this.checkProof(block, proof, old.of(block), blocksBefore);
+      if (section === null && this.options.mustBeProved === true) this.doubts += 1;
+      return undefined;
+    });
+  }
+
+  private async proveSection(
+    section: Section,
+    run: BlockRun,
+    old: OldBytesOfRun | null,
+    blocksBefore: number,
+  ): Promise<void> {
+    const crc = old === null ? null : crc32(old.of(section));
+    if (crc === section.oldCrc) {
+      if (this.options.expectsNew === true && crc !== section.newCrc) this.reverted += 1;
+      return;
+    }
+    this.doubts += 1;
+    this.failures += 1;
+    run.drop(section);
+    // After an earlier run they may be there already.
+    if (crc === section.newCrc) return;
+    const { wants, stopOnMismatch } = this.options;
+    if (wants !== undefined && stopOnMismatch !== true) await wants.ask(section);
+    else {
+      const wayOut = 'only the parts that changed came; with --whole-chunks all of it does';
+      throw this.mismatch(section.offset, blocksBefore, wayOut);
+    }
+  }
+
+  /**
+   * What is neither the old bytes nor, after an earlier run, the new ones, is another state of the volume. Returns
+   * the old bytes' checksum.
+   */
+  private checkProof(block: Block, proof: Proof, old: Buffer, blocksBefore: number): number {
+    const crc = crc32(old);
+    if (crc === proof.crc) {
+      const isNew = block.kind !== 'data' || block.data.bytes.equals(old);
+      if (this.options.expectsNew === true && !isNew) this.reverted += 1;
+      return crc;
+    }
+    this.doubts += 1;
+    this.failures += 1;
+    if (block.kind === 'data' ? block.data.bytes.equals(old) : isZero(old)) return crc;
+    this.mismatches += 1;
+    if (this.options.stopOnMismatch !== true) return crc;
+    throw this.mismatch(block.offset, blocksBefore);
+  }
+
+  private mismatch(offset: number, blocksBefore: number, wayOut?: string): BaseMismatchError {
+    const before = `(${blocksBefore} blocks were written before)`;
+    const problem = `it does not hold what the stream's base holds here ${before}`;
+    return new BaseMismatchError(this.path, offset, wayOut === undefined ? problem : `${problem}: ${wayOut}`);
+  }
+}

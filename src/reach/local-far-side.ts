@@ -1,0 +1,51 @@
+import type { LendBuffer } from '../bytes/byte-channel.js';
+import { TransportError } from '../errors.js';
+import { silentProgress, type Surroundings } from '../host/surroundings.js';
+import { runReceiver, type OpenForRun, type ReceiveOutcome, type ReceiverLine } from '../session/receiver.js';
+import type { FarSide } from '../session/sender.js';
+import type { ApplyPolicy } from '../targets/apply-policy.js';
+import { createLocalPipe } from '../transport/local-pipe.js';
+import type { Transport } from '../transport/transport.js';
+
+/** A far side inside this process, and how it ended. */
+export interface LocalFarSide<Outcome> {
+  readonly far: FarSide;
+  readonly outcome: Promise<Outcome>;
+}
+
+/** Starts a receiver for a target of this host: the same session, through two pipes. */
+export function startLocalReceiver(
+  open: OpenForRun,
+  policy: ApplyPolicy,
+  about: Surroundings,
+  lend: LendBuffer,
+): LocalFarSide<ReceiveOutcome> {
+  // One progress line is enough, and the sender's knows more.
+  const quiet = { ...about, progress: silentProgress };
+  return startLocalFarSide((line) => runReceiver(line, open, policy, quiet, lend));
+}
+
+/** Starts what would be the far side in this process: the same words, through two pipes. */
+export function startLocalFarSide<Outcome extends { readonly error: Error | null }>(
+  run: (line: ReceiverLine) => Promise<Outcome>,
+): LocalFarSide<Outcome> {
+  const frames = createLocalPipe();
+  const replies = createLocalPipe();
+  const outcome = run({ input: frames.source, output: replies.sink });
+  const transport: Transport = {
+    host: 'target',
+    output: frames.sink,
+    input: replies.source,
+    exit: outcome.then(({ error }) => {
+      // Nobody reads on: whoever still writes must hear of it.
+      frames.abort(new TransportError('the receiver has ended'));
+      return { status: error === null ? 0 : 1, signal: null };
+    }),
+    destroy: () => {
+      frames.abort(new TransportError('the sender gave up'));
+      return Promise.resolve();
+    },
+  };
+  const explainEnd = async () => (await outcome).error ?? new TransportError('the receiver has ended');
+  return { far: { transport, explainEnd }, outcome };
+}

@@ -1,0 +1,111 @@
+import { crc32 } from 'node:zlib';
+import type { LendBuffer } from '../bytes/byte-channel.js';
+import { isZero } from '../bytes/contents.js';
+import { splitExtents, subtractExtents, sumLengths, type Extent } from '../bytes/extent.js';
+import type { ReadableVolume } from '../changes/base-view.js';
+import type { ChangeSet } from '../changes/change-set.js';
+import { readBlocks } from '../engine/block-reader.js';
+import type { Surroundings } from '../host/surroundings.js';
+import type { BlockWriter } from '../stream/block-writer.js';
+import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
+import type { WantLine } from './send-blocks.js';
+import { WantedPieces } from './wanted-pieces.js';
+
+/** A line on which a receiver holds what did not change against its target. */
+export interface AuditLine extends WantLine {
+  /** Says that the pass that has just begun audits this extent. */
+  audit(extent: Extent): Promise<void>;
+}
+
+/** What differed, and went out whole. */
+export interface Mended {
+  readonly blocks: number;
+  readonly bytes: number;
+}
+
+/** What is audited. */
+export interface AuditPlan {
+  /** Where the bytes that did not change can be read: as they were at the base, whatever happens to the volume now. */
+  readonly unchanged: ReadableVolume;
+  /** All that was sent. */
+  readonly changes: ChangeSet;
+  readonly extent: Extent;
+}
+
+/**
+ * The stretch of a volume that comes next in a round of audits. Its length is a share of the whole volume, of what
+ * changed as well, so that it is known beforehand how many runs go around: 20 for 5 percent. All of it is all of it,
+ * wherever the last one ended.
+ *
+ * @param from where the last one ended, in the words of a receiver
+ */
+export function nextStretch(from: number, percent: number, volumeSize: number): Extent {
+  const piece = MAX_BLOCK_LENGTH;
+  const length = Math.ceil((volumeSize * percent) / 100 / piece) * piece;
+  if (length >= volumeSize) return { offset: 0, length: volumeSize };
+  const offset = from < volumeSize ? from - (from % piece) : 0;
+  return { offset, length: Math.min(length, volumeSize - offset) };
+}
+
+/**
+ * Proves to a receiver what did not change in a stretch, piece by piece, and sends whole what differs there. Throws
+ * DeviceError, FormatError, what the writer throws.
+ */
+export async function audit(
+  { unchanged, changes, extent }: AuditPlan,
+  writer: BlockWriter,
+  line: AuditLine,
+  about: Surroundings,
+  lend: LendBuffer,
+): Promise<Mended> {
+  const extents = () => subtractExtents([extent], changes.extents());
+  const wanted = new WantedPieces();
+  line.listen(wanted);
+  await writer.nextPass();
+  await line.audit(extent);
+  about.progress.start(sumLengths(extents()));
+  let pieces = 0;
+  for await (const { offset, data } of readBlocks(unchanged, extents(), MAX_BLOCK_LENGTH, lend)) {
+    try {
+      about.signal.throwIfAborted();
+      const { length } = data.bytes;
+      const crc = crc32(data.bytes);
+      wanted.offer(pieces);
+      pieces += 1;
+      await writer.openSection({ offset, length, oldCrc: crc, newCrc: crc });
+      about.progress.advance(length);
+    } finally {
+      data.release();
+    }
+  }
+  if (pieces > 0) await line.hearAll();
+  wanted.settle(splitExtents(extents(), MAX_BLOCK_LENGTH), line.host);
+  return wanted.isEmpty ? { blocks: 0, bytes: 0 } : await mend(unchanged, wanted, writer, about, lend);
+}
+
+/** Each behind a proof that fails at the receiver, so that it counts the piece as one that differed. */
+async function mend(
+  unchanged: ReadableVolume,
+  wanted: WantedPieces,
+  writer: BlockWriter,
+  about: Surroundings,
+  lend: LendBuffer,
+): Promise<Mended> {
+  let [blocks, sent] = [0, 0];
+  await writer.nextPass();
+  for await (const { offset, data } of readBlocks(unchanged, wanted.extents(), MAX_BLOCK_LENGTH, lend)) {
+    try {
+      about.signal.throwIfAborted();
+      const { bytes } = data;
+      const crc = crc32(bytes);
+      await writer.prove({ offset, length: bytes.length, crc });
+      if (isZero(bytes)) await writer.zero(offset, bytes.length);
+      else await writer.data(offset, bytes, { crc });
+      blocks += 1;
+      sent += bytes.length;
+    } finally {
+      data.release();
+    }
+  }
+  return { blocks, bytes: sent };
+}

@@ -1,0 +1,215 @@
+import type { LendBuffer } from '../bytes/byte-channel.js';
+import { isZero } from '../bytes/contents.js';
+import { endOf, splitExtents, sumLengths, uniteExtents, type Extent } from '../bytes/extent.js';
+import type { ReadableVolume } from '../changes/base-view.js';
+import type { ChangeSet } from '../changes/change-set.js';
+import type { ChangeSource } from '../changes/change-source.js';
+import { readBlocks, type ReadBlock } from '../engine/block-reader.js';
+import { compareBlocks, type Comparison, type OutgoingBlock } from '../engine/compare-blocks.js';
+import type { BlockPacker, ReadyBlock } from '../engine/pack-blocks.js';
+import type { Surroundings } from '../host/surroundings.js';
+import type { BlockWriter } from '../stream/block-writer.js';
+import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
+import { type Checkpoints, behind, type StreamRest } from './checkpoints.js';
+import { WantedPieces } from './wanted-pieces.js';
+
+/** With a live origin the changes are read again after the data, but not for ever: it may never stand still. */
+const MOST_PASSES = 3;
+
+/** How much goes out as one discard: more would keep a receiver that has to write zeroes busy for long. Bytes. */
+const DISCARD_LIMIT = 64 * 1024 * 1024;
+
+/** A receiver that can want pieces whole. */
+export interface WantLine {
+  readonly host: string;
+  /** From now on, what it wants is told to these. */
+  listen(wanted: WantedPieces): void;
+  /** Resolves when it has heard and proved all that was sent: until then it may want more. */
+  hearAll(): Promise<void>;
+}
+
+/** Where old bytes are read, and what for. */
+export interface OldBytesSource extends Comparison {
+  readonly volume: ReadableVolume;
+}
+
+/** What a pass sends. */
+interface Pass {
+  /** Where new bytes are read, where old ones are, and what is discarded: each ascending. */
+  readonly data: Iterable<Extent>;
+  readonly old: Iterable<Extent>;
+  readonly discards: Iterable<Extent>;
+  /** Null: blocks go out whole. */
+  readonly unit: number | null;
+  readonly checkpoints: Checkpoints | null;
+}
+
+/** Sends the blocks of a source's changes, each behind its proof, in as many passes as it takes. */
+export class BlockSender {
+  blocks = 0;
+  /** What went out in blocks. */
+  bytes = 0;
+  resumedBytes = 0;
+  /** Whether the changes, read again after the last data, were those that had been sent. */
+  lastPassSawAll = true;
+  private wanted = new WantedPieces();
+
+  constructor(
+    private readonly source: ChangeSource,
+    /** The old bytes of each block, or null where they are not used. */
+    private readonly base: OldBytesSource | null,
+    private readonly writer: BlockWriter,
+    private readonly packer: BlockPacker | null,
+    private readonly lend: LendBuffer,
+    private readonly about: Surroundings,
+    private readonly checkpoints: Checkpoints | null,
+    /** Null of a pipe. */
+    private readonly line: WantLine | null,
+  ) {
+    line?.listen(this.wanted);
+  }
+
+  /**
+   * Sends until nothing new shows, or three times; then, or with that, whole what the receiver could not prove.
+   * Returns all that was known to have changed at the end.
+   */
+  async sendPasses({ changes, offset, sent }: StreamRest): Promise<ChangeSet> {
+    this.resumedBytes = sent;
+    this.about.progress.advance(changes.changedBytes - sumLengths(behind(changes.extents(), offset)));
+    await this.sendPass(this.firstPass(changes, offset));
+    await this.hearWants(changes, offset);
+    if (this.source.live) return await this.followLive(changes);
+    if (!this.wanted.isEmpty) await this.sendNextPass(null, true);
+    await this.source.checkValid();
+    return changes;
+  }
+
+  /** Sends what changes meanwhile; with the first of that, what is wanted of the first pass. */
+  private async followLive(sent: ChangeSet): Promise<ChangeSet> {
+    let known = sent;
+    for (let pass = 1; ; pass++) {
+      const again = await this.source.readChanges();
+      const more = again.since(known);
+      known = again;
+      const isWanted = pass === 1 && !this.wanted.isEmpty;
+      if (more.chunks.count === 0 && !isWanted) return known;
+      if (pass === MOST_PASSES) {
+        this.lastPassSawAll = false;
+        return known;
+      }
+      await this.sendNextPass(more, isWanted);
+    }
+  }
+
+  private firstPass(changes: ChangeSet, from: number): Pass {
+    return {
+      data: behind(changes.dataExtents(), from),
+      old: behind(changes.trackedDataExtents(), from),
+      discards: behind(changes.discardedExtents(), from),
+      unit: this.base?.unit ?? null,
+      checkpoints: this.checkpoints,
+    };
+  }
+
+  /**
+   * Sends what is wanted, and what changed meanwhile: whole, as that is right whatever the target holds. Nothing of it
+   * can be taken up again: it does not ascend from what came before.
+   */
+  private async sendNextPass(more: ChangeSet | null, isWanted: boolean): Promise<void> {
+    const wanted = () => (isWanted ? this.wanted.extents() : []);
+    await this.writer.nextPass();
+    await this.sendPass({
+      data: uniteExtents(more?.dataExtents() ?? [], wanted()),
+      old: uniteExtents(more?.trackedDataExtents() ?? [], wanted()),
+      discards: more?.discardedExtents() ?? [],
+      unit: null,
+      checkpoints: null,
+    });
+  }
+
+  /** Waits until the receiver has proved the first pass, and takes what it wants of that. */
+  private async hearWants(changes: ChangeSet, from: number): Promise<void> {
+    const { line, wanted } = this;
+    // A pipe's reader stops where it would want something.
+    if (line === null || !wanted.hasOffered) return;
+    await line.hearAll();
+    wanted.settle(splitExtents(behind(changes.dataExtents(), from), MAX_BLOCK_LENGTH), line.host);
+    if (wanted.isEmpty) return;
+    const bytes = sumLengths(wanted.extents());
+    this.about.detail(`${line.host}: it held something else in ${bytes} bytes: they are sent whole`);
+  }
+
+  private async sendPass({ data, old, discards, unit, checkpoints }: Pass): Promise<void> {
+    const { base } = this;
+    const olds = base === null ? null : this.read(base.volume, old);
+    const left = new ExtentQueue(splitExtents(discards, DISCARD_LIMIT));
+    let pieces = 0;
+    try {
+      const news = this.read(this.source.data, data);
+      const blocks = compareBlocks(news, olds, { unit });
+      for await (const block of this.packer?.makeReady(blocks) ?? blocks) {
+        try {
+          this.about.signal.throwIfAborted();
+          for (const extent of left.takeBelow(block.offset)) await this.sendDiscard(extent);
+          if (block.section !== null) this.wanted.offer(pieces);
+          await this.sendBlock(block);
+        } finally {
+          block.data.release();
+        }
+        if (block.piece === null) continue;
+        pieces += 1;
+        this.about.progress.advance(block.piece.length);
+        await checkpoints?.afterBlock(endOf(block.piece), this.resumedBytes + this.bytes);
+      }
+      for (const extent of left.takeBelow(Infinity)) await this.sendDiscard(extent);
+    } finally {
+      await olds?.return(undefined);
+    }
+  }
+
+  private read(volume: ReadableVolume, extents: Iterable<Extent>): AsyncGenerator<ReadBlock> {
+    return readBlocks(volume, extents, MAX_BLOCK_LENGTH, this.lend);
+  }
+
+  /** Not proved: whatever the target held there, it holds zeroes afterwards. */
+  private async sendDiscard({ offset, length }: Extent): Promise<void> {
+    this.about.signal.throwIfAborted();
+    await this.writer.discard(offset, length);
+    this.countBlock(length);
+    this.about.progress.advance(length);
+  }
+
+  private async sendBlock(block: OutgoingBlock | (OutgoingBlock & ReadyBlock)): Promise<void> {
+    const { offset, data, proof, section } = block;
+    const { bytes } = data;
+    if (proof !== null) await this.writer.prove(proof);
+    if (section !== null) await this.writer.openSection(section);
+    if (bytes.length === 0) return;
+    if (isZero(bytes)) await this.writer.zero(offset, bytes.length);
+    else if (this.packer !== null && 'known' in block) await this.packer.send(block, this.writer);
+    else await this.writer.data(offset, bytes);
+    this.countBlock(bytes.length);
+  }
+
+  private countBlock(length: number): void {
+    this.blocks += 1;
+    this.bytes += length;
+  }
+}
+
+/** Ascending extents that are taken as far as is asked for. */
+class ExtentQueue {
+  private readonly extents: Iterator<Extent>;
+  private next: IteratorResult<Extent, unknown>;
+
+  constructor(extents: Iterable<Extent>) {
+    this.extents = extents[Symbol.iterator]();
+    this.next = this.extents.next();
+  }
+
+  *takeBelow(offset: number): Generator<Extent> {
+    for (; this.next.done !== true && this.next.value.offset < offset; this.next = this.extents.next()) {
+      yield this.next.value;
+    }
+  }
+}

@@ -1,0 +1,91 @@
+import { ChunkSet } from '../bytes/chunk-set.js';
+import { endOf, type Extent } from '../bytes/extent.js';
+import { FormatError } from '../errors.js';
+
+const FIRST_ROOM = 64;
+
+/**
+ * The pieces that a receiver wants whole, as it says so: those of which only parts were sent, and whose proof failed
+ * there. It is not trusted: it can want what was offered that way, each once and in that order, and nothing else.
+ */
+export class WantedPieces {
+  /** Which of the pieces that were sent went out as sections, by their place in the pass. */
+  private readonly offered = new ChunkSet();
+  private isOver = false;
+  private count = 0;
+  private offsets = new Float64Array(FIRST_ROOM);
+  private lengths = new Float64Array(FIRST_ROOM);
+
+  /** Whether anything was sent that can be wanted. */
+  get hasOffered(): boolean {
+    return this.offered.count > 0;
+  }
+
+  get isEmpty(): boolean {
+    return this.count === 0;
+  }
+
+  /** Takes note that a piece goes out as a section. */
+  offer(index: number): void {
+    this.offered.add(index);
+  }
+
+  /** Takes what a receiver wants. Throws FormatError where it can want no such thing. */
+  take(extent: Extent, host: string, position: number): void {
+    const fail = (problem: string): never => {
+      throw new FormatError(
+        host,
+        position,
+        'want',
+        `of ${extent.length} bytes at ${extent.offset}, ${problem}`,
+      );
+    };
+    if (this.isOver) fail('after it had said that this was all');
+    if (this.count >= this.offered.count) fail('where no more sections were sent');
+    if (extent.offset < this.end) fail('which is not behind the one before');
+    if (this.count === this.offsets.length) {
+      this.offsets = grown(this.offsets);
+      this.lengths = grown(this.lengths);
+    }
+    this.offsets[this.count] = extent.offset;
+    this.lengths[this.count] = extent.length;
+    this.count += 1;
+  }
+
+  /**
+   * Once nothing more can be wanted: holds it all against the pieces that were sent, in their order. Throws
+   * FormatError where something is wanted that was not sent as a section.
+   */
+  settle(pieces: Iterable<Extent>, host: string): void {
+    this.isOver = true;
+    let next = 0;
+    let index = 0;
+    for (const { offset, length } of pieces) {
+      if (next === this.count) break;
+      if (this.offsets[next] === offset && this.lengths[next] === length && this.offered.has(index))
+        next += 1;
+      index += 1;
+    }
+    if (next === this.count) return;
+    const what = `${this.lengths[next] ?? 0} bytes at ${this.offsets[next] ?? 0}`;
+    throw new FormatError(host, 0, 'want', `of ${what}, where no section was sent`);
+  }
+
+  /** What is wanted, ascending. */
+  *extents(): Generator<Extent> {
+    for (let index = 0; index < this.count; index++) {
+      yield { offset: this.offsets[index] ?? 0, length: this.lengths[index] ?? 0 };
+    }
+  }
+
+  private get end(): number {
+    const last = this.count - 1;
+    return last < 0 ? 0 : endOf({ offset: this.offsets[last] ?? 0, length: this.lengths[last] ?? 0 });
+  }
+}
+
+function grown(values: Float64Array<ArrayBuffer>): Float64Array<ArrayBuffer> {
+  const larger = new Float64Array(values.length * 2);
+  larger.set(values);
+  return larger;
+}

@@ -1,0 +1,124 @@
+import { SECTOR } from '../bytes/extent.js';
+import { type DeviceNumber, readDeviceFacts } from '../device/device-facts.js';
+import { SnapshotError, CommandError } from '../errors.js';
+import type { Spawner } from '../host/spawner.js';
+import { DeviceMapper } from '../lvm/device-mapper.js';
+import { isDeviceNumber } from '../lvm/device-node.js';
+
+const METADATA_BLOCK = 4096;
+const ROOT = /^(-|\d+)$/;
+
+/** A thin pool: where its volumes' mappings are kept. */
+export interface ThinPool {
+  /** What device-mapper calls it, such as `vg-pool-tpool`. */
+  readonly dmName: string;
+  /** What names it from one run to the next: its UUID, or else its name. */
+  readonly key: string;
+  readonly number: DeviceNumber;
+  /** The device that holds its metadata. */
+  readonly metadata: DeviceNumber;
+  /** Bytes. */
+  readonly chunkSize: number;
+}
+
+/** What the kernel says of a pool that is in order. Bytes. */
+export interface ThinPoolStatus {
+  /** The root of the metadata snapshot that is held, whoever holds it: a block of the metadata; null: none is. */
+  readonly heldRoot: number | null;
+  readonly used: number;
+  readonly size: number;
+  readonly metadata: { readonly used: number; readonly size: number };
+}
+
+/** Finds the pool of a thin volume by its device. Throws SnapshotError, CommandError. */
+export async function findThinPool(spawner: Spawner, number: DeviceNumber): Promise<ThinPool> {
+  const mapper = new DeviceMapper(spawner);
+  const { name: dmName, uuid } = await mapper.info(number);
+  const [target] = await mapper.table(number);
+  const [metadata, , chunkSectors] = target?.words ?? [];
+  if (target?.type !== 'thin-pool' || !isDeviceNumber(metadata) || !/^\d+$/.test(chunkSectors ?? '')) {
+    throw new SnapshotError(dmName, `unexpected thin-pool table: ${target?.words.join(' ') ?? 'none'}`);
+  }
+  const key = uuid === '' ? dmName : uuid;
+  return { dmName, key, number, metadata, chunkSize: Number(chunkSectors) * SECTOR };
+}
+
+/** Asks the kernel how a pool is, now. Throws SnapshotError where its metadata cannot be relied on, or changed. */
+export async function readPoolStatus(spawner: Spawner, pool: ThinPool): Promise<ThinPoolStatus> {
+  const words = await readStatusWords(spawner, pool);
+  if (words === null) throw notInOrder(pool, 'it is no thin pool any more');
+  const problem = findProblem(words);
+  if (problem !== null) throw notInOrder(pool, problem);
+  const [, metadata = '', data = '', root = ''] = words;
+  return {
+    heldRoot: parseRoot(root),
+    ...readUsage(data, pool.chunkSize),
+    metadata: readUsage(metadata, METADATA_BLOCK),
+  };
+}
+
+/**
+ * The root of the metadata snapshot that is held, also while the pool is full, read-only or in need of a check. Throws
+ * SnapshotError where the kernel does not tell.
+ */
+export async function readHeldRoot(spawner: Spawner, pool: ThinPool): Promise<number | null> {
+  const words = await readStatusWords(spawner, pool);
+  const root = words?.[3] ?? '';
+  if (!ROOT.test(root)) throw notInOrder(pool, `the kernel says "${words?.join(' ') ?? ''}" of it`);
+  return parseRoot(root);
+}
+
+/** Null where it is no thin pool any more. */
+async function readStatusWords(spawner: Spawner, pool: ThinPool): Promise<readonly string[] | null> {
+  const [target] = await new DeviceMapper(spawner).status(pool.number);
+  return target?.type === 'thin-pool' ? target.words : null;
+}
+
+function notInOrder({ dmName }: ThinPool, problem: string): SnapshotError {
+  return new SnapshotError(dmName, `the thin pool is not in order: ${problem}`);
+}
+
+function parseRoot(word: string): number | null {
+  return word === '-' ? null : Number(word);
+}
+
+/** `used/total`, in units. */
+function readUsage(text: string, unit: number): { readonly used: number; readonly size: number } {
+  const [used = NaN, size = NaN] = text.split('/').map((count) => Number(count) * unit);
+  return { used, size };
+}
+
+/** transaction, used/total metadata, used/total data, held root, mode, …, needs_check or -, … */
+function findProblem(words: readonly string[]): string | null {
+  const text = words.join(' ');
+  if (words[0] === 'Fail') return 'its metadata failed; see lvmthin(7) on how to repair it';
+  if (words[0] === 'Error') return 'the kernel cannot tell its status';
+  if (words.includes('needs_check')) return 'its metadata needs a check; see lvmthin(7) on how to repair it';
+  const [, , data, root, mode] = words;
+  if (mode === 'out_of_data_space') return 'it is out of data space: extend it first (lvextend)';
+  if (mode === 'ro') return 'it is read-only: see lvmthin(7) on why and on how to repair it';
+  const isKnown = mode === 'rw' && /^\d+\/\d+$/.test(data ?? '') && ROOT.test(root ?? '');
+  return isKnown ? null : `the kernel says "${text}" of it`;
+}
+
+/**
+ * In which unit a device can be discarded so that it reads as zeroes afterwards: a thin volume's chunk, in bytes.
+ * Null of any other device; of a volume with an external origin, whose bytes would show; and of a pool that does not
+ * zero what it provisions: there the next write into a discarded chunk would bring up what others left. Null too
+ * where device-mapper cannot be asked.
+ */
+export async function findDiscardUnit(spawner: Spawner, number: DeviceNumber): Promise<number | null> {
+  if (!(await readDeviceFacts(number)).kernelName.startsWith('dm-')) return null;
+  try {
+    const mapper = new DeviceMapper(spawner);
+    const [thin, ...rest] = await mapper.table(number);
+    const [pool, , externalOrigin] = thin?.words ?? [];
+    if (thin?.type !== 'thin' || rest.length > 0 || externalOrigin !== undefined || !isDeviceNumber(pool))
+      return null;
+    const [, , chunkSectors, ...features] = (await mapper.table(pool))[0]?.words ?? [];
+    return features.includes('skip_block_zeroing') ? null : Number(chunkSectors) * SECTOR || null;
+  } catch (error) {
+    if (error instanceof CommandError) return null;
+    throw error;
+  }
+}

@@ -1,0 +1,209 @@
+import { isDeepStrictEqual } from 'node:util';
+import { BaseView } from '../changes/base-view.js';
+import type { ChangeSource, FillingSource } from '../changes/change-source.js';
+import { checkExceptionStore, readExceptionStore, type StoreContents } from '../changes/exception-store.js';
+import { TwoStores } from '../changes/two-stores.js';
+import { isReadOnly } from '../device/device-facts.js';
+import { openLocalDevice, type LocalDevice } from '../device/local-device.js';
+import { SnapshotError } from '../errors.js';
+import type { Spawner } from '../host/spawner.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { nodeOf } from '../lvm/device-node.js';
+import { findVolumePath } from '../lvm/volume-path.js';
+import { readStoreLevel, type FillLevel } from '../snapshots/fill-level.js';
+import { readBirth, checkSnapshotStatus, findSnapshot } from '../snapshots/snapshot.js';
+import { findThinVolume } from '../snapshots/thin-volume.js';
+import { stoppedIdentity } from '../targets/state-record.js';
+import { fileStampOf, writeStampOf } from '../usage/write-stamp.js';
+import { findDataSource, refuseOlder } from './data-source.js';
+import { openThinSource } from './open-thin.js';
+import { FillingWatch } from './watch-filling.js';
+import { watchMapped } from './watch-mapped.js';
+
+/** Which changes a user wants, in the user's words. */
+export type SourceSpec =
+  | {
+      readonly kind: 'snapshot';
+      readonly name: string;
+      readonly dataSource?: string;
+      /** Whether the user vouches that whoever has the data's volume open writes nothing. */
+      readonly quiesced?: true;
+    }
+  | { readonly kind: 'files'; readonly cow: string; readonly origin: string; readonly dataSource?: string };
+
+/** A dm-snapshot's exception store as a change source. */
+export interface ExceptionSource extends FillingSource<FillLevel> {
+  readStore(): Promise<StoreContents>;
+}
+
+/** Opens what a user named. Throws SnapshotError, UsageError, LockedError, DeviceError, CommandError. */
+export async function openSource(about: Surroundings, spec: SourceSpec): Promise<ChangeSource> {
+  const thin = spec.kind === 'snapshot' ? await findThinVolume(about.spawner, spec.name) : null;
+  const source =
+    thin === null
+      ? await openExceptionSource(about.spawner, spec)
+      : await openThinSource(thin, spec.kind === 'snapshot' ? spec.dataSource : undefined, about);
+  const watch = await FillingWatch.begin(() => source.readLevels(), about);
+  return { ...source, close: () => watch.stop().finally(() => source.close()) };
+}
+
+/** Opens a classic snapshot, or a store in files. Throws as `openSource`. */
+export function openExceptionSource(spawner: Spawner, spec: SourceSpec): Promise<ExceptionSource> {
+  return spec.kind === 'snapshot' ? openSnapshotSource(spawner, spec) : openFileSource(spawner, spec);
+}
+
+async function openSnapshotSource(
+  spawner: Spawner,
+  spec: Extract<SourceSpec, { kind: 'snapshot' }>,
+): Promise<ExceptionSource> {
+  const snapshot = await findSnapshot(spawner, spec.name);
+  await checkSnapshotStatus(spawner, snapshot);
+  const dataSource = await findDataSource(spawner, snapshot, spec.dataSource);
+  const later = dataSource.snapshot;
+  // Looked at before our own open counts as one.
+  const watch = await watchMapped(spawner, dataSource.number, later, spec.quiesced === true);
+  const opened = await openAll(spawner, [
+    await nodeOf(snapshot.cow),
+    dataSource.path,
+    await nodeOf(snapshot.number),
+    ...(later === null ? [] : [await nodeOf(later.cow)]),
+  ]);
+  const [cow, data, base, laterCow] = opened;
+  const tracked = [snapshot, ...(later === null ? [] : [later])];
+  return exceptionSource({
+    name: spec.name,
+    origin: snapshot.originName,
+    base: snapshot.uuid,
+    result: watch.identity,
+    trackedSize: snapshot.size,
+    cow,
+    later:
+      later === null || laterCow === undefined
+        ? null
+        : { cow: laterCow, size: later.size, judgeMore: () => refuseOlder(spawner, snapshot, later) },
+    data,
+    baseVolume: base,
+    unchangedVolume: null,
+    isBaseReadOnly: await isReadOnly(snapshot.number),
+    paths: [...opened.map(({ path }) => path), await nodeOf(snapshot.origin)],
+    opened,
+    live: later === null,
+    checkValid: async () => {
+      for (const each of tracked) await checkSnapshotStatus(spawner, each);
+    },
+    readLevels: async () => {
+      const levels = await Promise.all(tracked.map((each) => readStoreLevel(spawner, each)));
+      return levels.filter((level) => level !== null);
+    },
+    isConsistent: () => watch.isConsistent(),
+    ...(later === null ? {} : { madeAt: () => readBirth(spawner, later) }),
+    dataProof: () => watch.dataProof(),
+  });
+}
+
+async function openFileSource(
+  spawner: Spawner,
+  spec: Extract<SourceSpec, { kind: 'files' }>,
+): Promise<ExceptionSource> {
+  const [cow, data, origin] = await openAll(spawner, [
+    await findVolumePath(spec.cow),
+    await findVolumePath(spec.dataSource ?? spec.origin),
+    await findVolumePath(spec.origin),
+  ]);
+  const stamps = () => Promise.all([cow, data, origin].map(stampOf));
+  const atFirst = await stamps();
+  return exceptionSource({
+    name: spec.cow,
+    origin: spec.origin,
+    base: null,
+    result: stoppedIdentity(null),
+    trackedSize: data.size,
+    cow,
+    later: null,
+    data,
+    baseVolume: new BaseView(cow, origin),
+    unchangedVolume: null,
+    // Nobody knows what the snapshot went through before its store became a file.
+    isBaseReadOnly: false,
+    paths: [cow.path, data.path, origin.path],
+    opened: [cow, data, origin],
+    live: false,
+    checkValid: () => checkExceptionStore(cow),
+    readLevels: () => Promise.resolve([]),
+    isConsistent: async () => isDeepStrictEqual(await stamps(), atFirst),
+    dataProof: () => Promise.resolve(null),
+  });
+}
+
+/** Changes whenever someone writes to what is read. */
+function stampOf({ number, path }: LocalDevice): Promise<string> {
+  return number === null ? fileStampOf(path) : writeStampOf(number);
+}
+
+interface SourceParts extends Omit<
+  ExceptionSource,
+  'volumeSize' | 'readChanges' | 'readStore' | 'close' | 'data'
+> {
+  readonly trackedSize: number;
+  readonly cow: LocalDevice;
+  /** Where the data is a second snapshot's: its store, its size in bytes, and what `TwoStores` is given. */
+  readonly later: {
+    readonly cow: LocalDevice;
+    readonly size: number;
+    readonly judgeMore: () => Promise<void>;
+  } | null;
+  readonly data: LocalDevice;
+  readonly opened: readonly LocalDevice[];
+}
+
+async function exceptionSource({
+  trackedSize,
+  cow,
+  later,
+  opened,
+  ...parts
+}: SourceParts): Promise<ExceptionSource> {
+  const volumeSize = parts.data.size;
+  if (volumeSize < trackedSize) {
+    const problem = `the data source ${parts.data.path} has ${volumeSize} bytes, the snapshot's volume ${trackedSize}`;
+    await closeAll(opened);
+    throw new SnapshotError(parts.name, problem);
+  }
+  // Last: a table that was read while the store overflowed lacks changes. And where reading it failed, this may say
+  // why in the user's own name for the snapshot.
+  const read = (store: LocalDevice, size: number, most?: number) =>
+    readExceptionStore(store, { trackedSize: size, volumeSize }, most).finally(() => parts.checkValid());
+  const readFirst = async (most?: number) => (await read(cow, trackedSize, most)).changes;
+  const two =
+    later === null
+      ? null
+      : new TwoStores(readFirst, async () => (await read(later.cow, later.size)).changes, later.judgeMore);
+  return {
+    ...parts,
+    volumeSize,
+    readStore: () => read(cow, trackedSize),
+    tableOf: ({ chunks }) =>
+      parts.base === null || (two?.namesMore ?? false) ? null : { id: parts.base, entries: chunks.count },
+    readChanges: async (most) => {
+      await parts.data.refresh();
+      return await (two?.readChanges(most) ?? readFirst(most));
+    },
+    close: () => closeAll(opened),
+  };
+}
+
+/** Opens all of them for reading, or none. */
+async function openAll<Paths extends readonly string[]>(spawner: Spawner, paths: readonly [...Paths]) {
+  const opened: LocalDevice[] = [];
+  try {
+    for (const path of paths) opened.push(await openLocalDevice(path, { spawner }));
+  } catch (error) {
+    await closeAll(opened);
+    throw error;
+  }
+  return opened as { [Index in keyof Paths]: LocalDevice };
+}
+
+async function closeAll(devices: readonly LocalDevice[]): Promise<void> {
+  await Promise.all(devices.map((device) => device.close()));
+}

@@ -1,0 +1,81 @@
+import { ChunkSet } from '../bytes/chunk-set.js';
+import { ChangeSet } from '../changes/change-set.js';
+import type { BlockDevice } from '../device/block-device.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { findSourcePath } from '../lvm/volume-path.js';
+import { watchVolume } from '../snapshots/live-watch.js';
+import { openSource } from './open-source.js';
+import { openVolumePart } from './volume-part.js';
+
+/** A volume of this host that is only read: whole, or what changed in it. */
+export interface OpenVolume {
+  readonly device: BlockDevice;
+  /** What changed since the snapshot that was named, or null where none was. */
+  readonly changes: ChangeSet | null;
+  /** Throws SnapshotError where the changes were not all. */
+  checkValid(): Promise<void>;
+  /** After the last read: whether all that was read is the volume's state at one moment. */
+  isConsistent(): Promise<boolean>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens a volume or an image file in the user's words (a path, or `vg/lv`), with what changed in it since `snapshot`,
+ * if one is named. Throws DeviceError, SnapshotError, UsageError, CommandError.
+ */
+export async function openVolume(
+  name: string,
+  snapshot: string | null,
+  about: Surroundings,
+): Promise<OpenVolume> {
+  if (snapshot === null) return await openWhole(name, about);
+  const source = await openSource(about, { kind: 'snapshot', name: snapshot, dataSource: name });
+  try {
+    const changes = await source.readChanges();
+    return {
+      device: source.data,
+      changes,
+      checkValid: () => source.checkValid(),
+      isConsistent: () => source.isConsistent(),
+      close: () => source.close(),
+    };
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}
+
+async function openWhole(name: string, about: Surroundings): Promise<OpenVolume> {
+  const path = await findSourcePath(about.spawner, name);
+  // Looked at before our own open counts as one.
+  const watch = await watchVolume(about.spawner, path);
+  const device = await openVolumePart(path, path, about);
+  return {
+    device,
+    changes: null,
+    checkValid: () => Promise.resolve(),
+    isConsistent: () => watch.sawNoWriter(),
+    close: () => device.close(),
+  };
+}
+
+/** Large enough that a disk does not mostly seek, small enough to be everywhere in a volume. Bytes. */
+const UNIT = 1024 * 1024;
+
+/**
+ * Chooses a share of a volume at random: in units of 1 MiB, each as likely as the other, exactly so many that they
+ * make `percent` of the volume (rounded up). Drawn anew each time.
+ *
+ * @param random gives numbers from 0 to below 1
+ */
+export function sampleUnits(volumeSize: number, percent: number, random = Math.random): ChangeSet {
+  const units = Math.ceil(volumeSize / UNIT);
+  const chosen = new ChunkSet();
+  let missing = Math.ceil((units * percent) / 100);
+  for (let unit = 0; unit < units && missing > 0; unit++) {
+    if (random() * (units - unit) >= missing) continue;
+    chosen.add(unit);
+    missing -= 1;
+  }
+  return new ChangeSet(UNIT, volumeSize, volumeSize, chosen);
+}

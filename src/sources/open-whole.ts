@@ -1,0 +1,223 @@
+import { randomUUID } from 'node:crypto';
+import type { Stats } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import type { ChangeSet } from '../changes/change-set.js';
+import type { ChangeSource } from '../changes/change-source.js';
+import { deviceNumberOf, readDeviceFacts, type DeviceNumber } from '../device/device-facts.js';
+import type { LocalDevice } from '../device/local-device.js';
+import { DeviceError, NoSnapshotError } from '../errors.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { nodeOf } from '../lvm/device-node.js';
+import { findSourcePath } from '../lvm/volume-path.js';
+import { readPoolLevels, readStoreLevel } from '../snapshots/fill-level.js';
+import { checkSnapshotStatus, findSnapshot, type DmSnapshot } from '../snapshots/snapshot.js';
+import { removeLeftOvers } from '../snapshots/temporary-snapshot.js';
+import { findThinPool, readPoolStatus, type ThinPool } from '../snapshots/thin-pool.js';
+import { findThinVolume, type ThinVolume } from '../snapshots/thin-volume.js';
+import { stoppedIdentity } from '../targets/state-record.js';
+import { findLoop, findMount } from '../usage/holders.js';
+import { findOpener } from '../usage/openers.js';
+import { writeStampOf } from '../usage/write-stamp.js';
+import { holdData } from './open-thin.js';
+import type { ActiveThinVolume } from './thin-pair.js';
+import { openVolumePart } from './volume-part.js';
+import { FillingWatch, type ReadLevels } from './watch-filling.js';
+import { watchMapped } from './watch-mapped.js';
+
+/** A volume or image file of this host that is read as a whole, whatever changed in it. */
+export interface WholeVolume {
+  /** As its user named it. */
+  readonly name: string;
+  readonly device: LocalDevice;
+  /** What of this host it is read from. */
+  readonly paths: readonly string[];
+  /** The identity of the state that is read; null where it has none, as somebody has it open. */
+  readonly identity: string | null;
+  /** The pool and the number in it, where that tells what of the volume is mapped. */
+  readonly thin: { readonly pool: ThinPool; readonly deviceId: number } | null;
+  /** Throws SnapshotError where what was read may not be what the volume held. */
+  checkValid(): Promise<void>;
+  /** After the last read: whether all that was read is the volume's state at one moment. */
+  isConsistent(): Promise<boolean>;
+  /** As a change source's. */
+  dataProof(): Promise<string | null>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens what a user named to read all of it: a snapshot, classic or thin, a volume, a partition or disk, an image
+ * file. Of a thin volume that is in use a temporary snapshot is read, which `close` removes; anything else in use is
+ * read as it is, and a notice says so.
+ *
+ * Throws SnapshotError of a snapshot that is not in order, or inactive; DeviceError, CommandError, LockedError.
+ *
+ * @param isQuiesced whether its user vouches that whoever has it open writes nothing; that names no state
+ */
+export async function openWhole(name: string, about: Surroundings, isQuiesced = false): Promise<WholeVolume> {
+  const path = await findSourcePath(about.spawner, name);
+  const stats = await stat(path).catch((error: unknown) => {
+    throw new DeviceError(path, 'stat', null, error);
+  });
+  const found = stats.isBlockDevice()
+    ? await findDevice(name, path, deviceNumberOf(stats), isQuiesced, about)
+    : await findFile(path, stats, isQuiesced, about);
+  if (found.identity === null && !isQuiesced) {
+    const problem = 'in use: what is read of it is no single moment’s state, unless all is quiet';
+    about.notice(`${name}: ${problem}; a snapshot of it gives one`);
+  }
+  const { readFrom, readLevels, release = () => Promise.resolve(), ...known } = found;
+  const watch = await FillingWatch.begin(readLevels ?? (() => Promise.resolve([])), about);
+  try {
+    const device = await openVolumePart(path, readFrom, about);
+    const close = () =>
+      watch
+        .stop()
+        .then(() => device.close())
+        .finally(release);
+    return { ...known, name, device, paths: [...new Set([path, device.path])], close };
+  } catch (error) {
+    await watch.stop();
+    await release();
+    throw error;
+  }
+}
+
+/** A volume as a change source: what `readChanges` tells of it is sent, from one state that never was a base. */
+export function sourceOfWhole(
+  volume: WholeVolume,
+  { scope, result }: { readonly scope: 'full' | 'compared'; readonly result: string | null },
+  readChanges: () => Promise<ChangeSet>,
+): ChangeSource {
+  const { name, device, paths } = volume;
+  return {
+    ...{ name, origin: name, base: null, result, scope, volumeSize: device.size, data: device, paths },
+    baseVolume: null,
+    // What was found to be equal must still be so when the first block comes.
+    unchangedVolume: scope === 'compared' && result !== null ? device : null,
+    ...{ isBaseReadOnly: false, live: false, readChanges },
+    checkValid: () => volume.checkValid(),
+    isConsistent: () => volume.isConsistent(),
+    dataProof: () => volume.dataProof(),
+    close: () => Promise.resolve(),
+  };
+}
+
+/** What is known of a volume before it is opened. */
+interface Found extends Omit<WholeVolume, 'name' | 'device' | 'paths' | 'close'> {
+  readonly readFrom: string;
+  /** How full is what could fill up meanwhile. */
+  readonly readLevels?: ReadLevels;
+  /** Once nothing of it is open any more. */
+  readonly release?: () => Promise<void>;
+}
+
+async function findDevice(
+  name: string,
+  path: string,
+  number: DeviceNumber,
+  isQuiesced: boolean,
+  about: Surroundings,
+): Promise<Found> {
+  const { kernelName } = await readDeviceFacts(number);
+  if (!kernelName.startsWith('dm-')) return await findPlainDevice(path, number, isQuiesced);
+  const thin = await findThinVolume(about.spawner, path);
+  if (thin?.active != null) return await findThin({ ...thin, name, active: thin.active }, about);
+  const snapshot = await findSnapshot(about.spawner, path).catch((error: unknown) => {
+    if (error instanceof NoSnapshotError) return null;
+    throw error;
+  });
+  return await findMapped(path, number, snapshot === null ? null : { ...snapshot, name }, isQuiesced, about);
+}
+
+/** A volume of device-mapper's, which counts who has it open; its snapshot, where it is one. */
+async function findMapped(
+  path: string,
+  number: DeviceNumber,
+  snapshot: DmSnapshot | null,
+  isQuiesced: boolean,
+  about: Surroundings,
+): Promise<Found> {
+  const checkValid = async () => {
+    if (snapshot !== null) await checkSnapshotStatus(about.spawner, snapshot);
+  };
+  await checkValid();
+  return {
+    ...(await watchMapped(about.spawner, number, snapshot, isQuiesced)),
+    readFrom: path,
+    thin: null,
+    readLevels: async () => {
+      const level = snapshot === null ? null : await readStoreLevel(about.spawner, snapshot);
+      return level === null ? [] : [level];
+    },
+    checkValid,
+  };
+}
+
+async function findThin(volume: ThinVolume & ActiveThinVolume, about: Surroundings): Promise<Found> {
+  const { spawner } = about;
+  const pool = await findThinPool(spawner, volume.active.pool);
+  const status = await readPoolStatus(spawner, pool);
+  if (volume.lvm !== null) await removeLeftOvers(volume.lvm.group, about);
+  const held = await holdData(volume, status, about);
+  const { volume: now, identity, watch } = held;
+  // While this run has it open nobody can take it away, write to it elsewhere and bring it back.
+  const ofThisRun = `open ${now.uuid ?? ''} ${randomUUID()}`;
+  const isConsistent = async () => watch === null || (await watch.sawNoWriter());
+  return {
+    readFrom: await nodeOf(now.active.number),
+    identity,
+    thin: now.externalOrigin === null ? { pool, deviceId: now.deviceId } : null,
+    readLevels: () => readPoolLevels(spawner, pool),
+    checkValid: async () => {
+      await readPoolStatus(spawner, pool);
+    },
+    isConsistent,
+    dataProof: async () => ((await isConsistent()) ? ofThisRun : null),
+    release: () => held.release(),
+  };
+}
+
+/** A disk or partition: who has it mounted or open shows in /proc, as far as we may look. */
+async function findPlainDevice(path: string, number: DeviceNumber, isQuiesced: boolean): Promise<Found> {
+  const isOpen = async () =>
+    (await findMount(number)) !== null || findOpener(number, 'writers', path) !== null;
+  return await watchStamp(path, isOpen, isQuiesced, () => writeStampOf(number));
+}
+
+async function findFile(
+  path: string,
+  stats: Stats,
+  isQuiesced: boolean,
+  about: Surroundings,
+): Promise<Found> {
+  const { dev, ino } = stats;
+  const isOpen = async () =>
+    findOpener({ dev, ino }, 'writers', path) !== null ||
+    (await findLoop(about.spawner, { dev, ino })) !== null;
+  return await watchStamp(path, isOpen, isQuiesced, async () => {
+    const now = await stat(path, { bigint: true }).catch((error: unknown) => {
+      throw new DeviceError(path, 'stat', null, error);
+    });
+    return `file ${now.dev} ${now.ino} ${now.size} ${now.mtimeNs} ${now.ctimeNs}`;
+  });
+}
+
+async function watchStamp(
+  path: string,
+  isOpen: () => Promise<boolean>,
+  isQuiesced: boolean,
+  readStamp: () => Promise<string>,
+): Promise<Found> {
+  const stamp = await readStamp();
+  const wasOpen = await isOpen();
+  const isStill = async () => (await readStamp()) === stamp;
+  const isAlone = async () => !wasOpen && !(await isOpen()) && (await isStill());
+  return {
+    readFrom: path,
+    identity: wasOpen ? null : stoppedIdentity(stamp),
+    thin: null,
+    checkValid: () => Promise.resolve(),
+    isConsistent: isQuiesced ? isStill : isAlone,
+    dataProof: async () => ((await isAlone()) ? stamp : null),
+  };
+}

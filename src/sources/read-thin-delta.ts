@@ -1,0 +1,122 @@
+import { ChunkSet } from '../bytes/chunk-set.js';
+import type { Extent } from '../bytes/extent.js';
+import type { ChangeSet } from '../changes/change-set.js';
+import { ThinChanges } from '../changes/thin-changes.js';
+import { readThinDelta, type TakeThinRange, readThinDeltaFailure } from '../changes/thin-delta.js';
+import { CommandError, SnapshotError } from '../errors.js';
+import { readOutput } from '../host/read-output.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { nodeOf } from '../lvm/device-node.js';
+import { withMetadataSnapshot } from '../snapshots/metadata-snapshot.js';
+import type { ThinPool } from '../snapshots/thin-pool.js';
+import { findThinDelta, THIN_TOOLS, type ThinDelta } from '../snapshots/thin-tools.js';
+import type { ThinVolume } from '../snapshots/thin-volume.js';
+import type { ThinPair } from './thin-pair.js';
+
+/** A device of a pool: its number there, and its name for messages. */
+type PoolDevice = Pick<ThinVolume, 'name' | 'deviceId'>;
+
+/**
+ * Reads what changed between two thin devices, as the pool's metadata has it at this moment: both exist by now, so
+ * the metadata snapshot that is taken for it knows both.
+ *
+ * Throws LockedError; SnapshotError where the pool is not in order, its metadata damaged, or a device gone; CommandError
+ * where thin_delta fails; FormatError.
+ */
+export async function readThinChanges(
+  { old, now, pool }: ThinPair,
+  tool: ThinDelta,
+  about: Surroundings,
+): Promise<ChangeSet> {
+  const changes = new ThinChanges({
+    chunkSize: pool.chunkSize,
+    oldSize: old.size,
+    newSize: now.size,
+    hasExternalOrigin: now.externalOrigin !== null,
+  });
+  await runThinDelta(tool, pool, old, now, about, changes.take);
+  return changes.finish();
+}
+
+/**
+ * The ranges that a thin device maps, ascending, in bytes; the last may lie past its end in part. Throws as above, and
+ * as `findThinDelta`.
+ */
+export async function readMappedExtents(
+  pool: ThinPool,
+  deviceId: number,
+  about: Surroundings,
+): Promise<Extent[]> {
+  const device = { name: `device ${deviceId} of ${pool.dmName}`, deviceId };
+  const mapped: Extent[] = [];
+  // With itself a device has everything in common that it maps.
+  await runThinDelta(await findThinDelta(about), pool, device, device, about, (_, begin, length) => {
+    mapped.push({ offset: begin * pool.chunkSize, length: length * pool.chunkSize });
+  });
+  return mapped;
+}
+
+/** The chunks of a volume of `size` bytes that a thin device does not map. Throws as above. */
+export async function readUnmappedChunks(
+  pool: ThinPool,
+  device: PoolDevice,
+  size: number,
+  about: Surroundings,
+): Promise<ChunkSet> {
+  const unmapped = new ChunkSet();
+  const chunks = Math.ceil(size / pool.chunkSize);
+  let cursor = 0;
+  await runThinDelta(await findThinDelta(about), pool, device, device, about, (_, begin, length) => {
+    unmapped.addRange(cursor, Math.min(begin, chunks));
+    cursor = begin + length;
+  });
+  unmapped.addRange(cursor, chunks);
+  return unmapped;
+}
+
+async function runThinDelta(
+  { version }: ThinDelta,
+  pool: ThinPool,
+  left: PoolDevice,
+  right: PoolDevice,
+  about: Surroundings,
+  take: TakeThinRange,
+): Promise<void> {
+  const program = `thin_delta ${version}`;
+  const ids = ['--thin1', String(left.deviceId), '--thin2', String(right.deviceId)];
+  // Without a value: 1.1 takes none. That ours is the one that is held is seen to before and after.
+  const argv = ['thin_delta', '--metadata-snap', ...ids, await nodeOf(pool.metadata)] as const;
+  const expected = { left: left.deviceId, right: right.deviceId, chunkSize: pool.chunkSize };
+  await withMetadataSnapshot(pool, `thin_delta of ${pool.dmName}`, about, async () => {
+    const read = (output: AsyncIterable<Uint8Array>) => readThinDelta(output, expected, program, take);
+    await readOutput(argv, THIN_TOOLS, about, read).catch((error: unknown) => {
+      throw error instanceof CommandError ? explainFailure(error, program, pool, left, right) : error;
+    });
+  });
+}
+
+function explainFailure(
+  error: CommandError,
+  program: string,
+  pool: ThinPool,
+  left: PoolDevice,
+  right: PoolDevice,
+): Error {
+  const { said, missing, isDamage } = readThinDeltaFailure(error.stderr);
+  if (missing !== null) {
+    const { name, deviceId } = missing === 'left' ? left : right;
+    const problem = `not in the metadata of the thin pool ${pool.dmName} as device ${deviceId} (${program}: ${said})`;
+    const wayOut = 'it was removed meanwhile: look at "lvs", and run lvmsync again if it is still there';
+    return new SnapshotError(name, `${problem}; ${wayOut}`, { cause: error });
+  }
+  if (isDamage) {
+    const problem = `the thin pool's metadata are damaged (${program}: ${said})`;
+    return new SnapshotError(pool.dmName, `${problem}; see lvmthin(7) on how to repair them`, {
+      cause: error,
+    });
+  }
+  const { argv, status } = error;
+  return status === null
+    ? error
+    : new CommandError(argv, status, said, `it failed (status ${status})`, { cause: error });
+}

@@ -1,0 +1,212 @@
+import { lstat, stat, unlink } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { DeviceError, isErrno, UnsafeTargetError, UsageError } from '../errors.js';
+import { giveName, makePrivateFolder, openNew, removeDurably, syncFolderOf } from '../host/durable-file.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { makePartialVolume } from '../lvm/create-volume.js';
+import type { VolumeName } from '../lvm/lvs.js';
+import { findVolumePath } from '../lvm/volume-path.js';
+import { findDiscardUnit } from '../snapshots/thin-pool.js';
+import type { CreateWish } from './apply-policy.js';
+import { FreshDevice } from './fresh-device.js';
+import { openTarget, type OpenTarget, type OpenTargetOptions } from './open-target.js';
+import { StateRecord } from './state-record.js';
+import { targetKeyOf } from './target-key.js';
+
+/** A file's name until all of it is there. */
+const PARTIAL = '.lvmsync-partial';
+/** What LVM lets a name begin with, and consist of. */
+const NAME = '[A-Za-z0-9_+.][A-Za-z0-9_+.-]*';
+const VOLUME_PATH = new RegExp(`^/dev/(${NAME})/(${NAME})$`);
+const VOLUME_NAME = new RegExp(`^(${NAME})/(${NAME})$`);
+/** Folders of /dev that are no volume group's. */
+const OTHER_FOLDERS = [
+  'mapper',
+  'disk',
+  'block',
+  'bus',
+  'char',
+  'cpu',
+  'dri',
+  'fd',
+  'input',
+  'loop',
+  'md',
+  'net',
+];
+
+/** What a name that is to be made means. */
+type Place =
+  | { readonly kind: 'there'; readonly path: string }
+  | ({ readonly kind: 'volume'; readonly path: string } & VolumeName)
+  | { readonly kind: 'file'; readonly path: string };
+
+/** What was made, or found half-made, and waits for its name. */
+interface Partial {
+  readonly path: string;
+  readonly isNew: boolean;
+  finish(): Promise<void>;
+  remove(): Promise<void>;
+}
+
+/**
+ * Opens a target as `openTarget`, and makes it where there is none: `/dev/VG/LV` and `VG/LV` as a volume, anything
+ * else as a sparse file that only its owner can read. Until its `finish` it has another name, so that nobody takes it
+ * for whole; where nothing was written to it, `close` removes it again.
+ *
+ * Throws CommandError where LVM refuses, UsageError where the name means nothing that could be made, UnsafeTargetError
+ * where something is in the way, DeviceError.
+ */
+export async function openOrCreateTarget(
+  path: string,
+  size: number,
+  wish: CreateWish,
+  options: OpenTargetOptions,
+  about: Surroundings,
+): Promise<OpenTarget> {
+  const place = await placeOf(await findVolumePath(path));
+  if (place.kind === 'there') return await openTarget(place.path, options, about);
+  if (place.kind === 'file' && wish.kind === 'thin') {
+    throw new UsageError(`--create-thin: ${path} is no name of a volume: write /dev/VG/LV`);
+  }
+  const pool = wish.kind === 'thin' ? poolWithin(wish.pool, place) : null;
+  const made =
+    place.kind === 'volume'
+      ? await makePartialVolume(place, size, pool, about)
+      : await makePartialFile(place.path, size);
+  try {
+    return await openMade(place, made, size, options, about);
+  } catch (error) {
+    if (made.isNew) await made.remove().catch(() => undefined);
+    throw error;
+  }
+}
+
+async function openMade(
+  place: Place,
+  made: Partial,
+  size: number,
+  options: OpenTargetOptions,
+  about: Surroundings,
+): Promise<OpenTarget> {
+  const opening = place.kind === 'file' ? { ...options, followLinks: false as const } : options;
+  const target = await openTarget(made.path, opening, about);
+  const { number } = target.device;
+  const readsAsZeroes = number === null || (await findDiscardUnit(about.spawner, number)) !== null;
+  const fresh = new FreshDevice(target.device, made.isNew && readsAsZeroes);
+  let isFinished = false;
+  return {
+    ...target,
+    device: fresh,
+    finish: async () => {
+      // LVM gives out whole extents, which others used before.
+      if (size < fresh.size) await fresh.discard(size, fresh.size - size);
+      await fresh.flush();
+      await made.finish();
+      isFinished = true;
+    },
+    // A volume is the same one under its new name.
+    ...(number === null ? { moveRecord: () => moveRecord(target, place.path, options) } : {}),
+    close: async () => {
+      const isUnused = made.isNew && !fresh.hasWritten && !isFinished;
+      if (isUnused) await target.record.remove();
+      // While it is locked: the next receiver of this run shall find it, or not.
+      if (isUnused && number === null) await made.remove();
+      await target.close();
+      // What is open cannot be removed: by us until now, or by that receiver from now on.
+      if (isUnused && number !== null) await made.remove().catch(() => undefined);
+    },
+  };
+}
+
+/** The record of a file goes by its name. */
+async function moveRecord(
+  { record }: OpenTarget,
+  path: string,
+  { stateDir }: OpenTargetOptions,
+): Promise<StateRecord> {
+  const { key, realPath, number } = await targetKeyOf(path);
+  const folder = join(stateDir, 'targets', key);
+  await makePrivateFolder(folder);
+  await record.remove();
+  return new StateRecord(folder, { path: realPath, number });
+}
+
+/** Throws UsageError where nothing could be made of the name. */
+async function placeOf(path: string): Promise<Place> {
+  if (await isThere(path)) return { kind: 'there', path };
+  const [, group, name] = VOLUME_PATH.exec(path) ?? [];
+  if (group !== undefined && name !== undefined && group !== 'shm') {
+    if (OTHER_FOLDERS.includes(group)) throw notMade(path);
+    return { kind: 'volume', path, group, name };
+  }
+  const [, someGroup, someName] = VOLUME_NAME.exec(path) ?? [];
+  if (someGroup !== undefined && someName !== undefined && !(await isThere(someGroup))) {
+    return await placeOf(`/dev/${path}`);
+  }
+  const file = resolve(path);
+  if (file.startsWith('/dev/') && !file.startsWith('/dev/shm/')) throw notMade(path);
+  return { kind: 'file', path: file };
+}
+
+function notMade(path: string): UsageError {
+  return new UsageError(`${path}: not there, and of devices only volumes are made: write /dev/VG/LV`);
+}
+
+/** A pool's name within the group of the volume. Throws UsageError where it is of another one. */
+function poolWithin(pool: string, place: Place): string {
+  const [group, name, ...more] = pool.startsWith('/dev/') ? pool.split('/').slice(2) : pool.split('/');
+  if (name === undefined && group !== undefined && new RegExp(`^${NAME}$`).test(group)) return group;
+  const isWithin = place.kind === 'volume' && group === place.group && more.length === 0;
+  if (isWithin && name !== undefined && new RegExp(`^${NAME}$`).test(name)) return name;
+  throw new UsageError(`--create-thin ${pool}: not the name of a thin pool of the volume's own group`);
+}
+
+/** A sparse file, or the one that an earlier run left. Throws UnsafeTargetError, DeviceError. */
+async function makePartialFile(path: string, size: number): Promise<Partial> {
+  const partial = `${path}${PARTIAL}`;
+  const isNew = await createSparse(partial, size);
+  if (!isNew) await checkLeft(partial, size);
+  return {
+    path: partial,
+    isNew,
+    finish: () => giveName(partial, path),
+    remove: () => removeDurably(partial),
+  };
+}
+
+async function createSparse(path: string, size: number): Promise<boolean> {
+  try {
+    const file = await openNew(path);
+    try {
+      await file.truncate(size);
+      await file.sync();
+    } catch (error) {
+      await unlink(path);
+      throw error;
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (isErrno(error, 'EEXIST')) return false;
+    throw new DeviceError(path, 'write', null, error);
+  }
+  await syncFolderOf(path);
+  return true;
+}
+
+async function checkLeft(path: string, size: number): Promise<void> {
+  const stats = await lstat(path).catch((error: unknown) => {
+    throw new DeviceError(path, 'stat', null, error);
+  });
+  if (stats.isFile() && stats.size === size) return;
+  const what = stats.isFile() ? `of another copy (${stats.size} bytes)` : 'and no file';
+  throw new UnsafeTargetError(path, `it is in the way, ${what}: remove it first`);
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return await stat(path).then(
+    () => true,
+    () => false,
+  );
+}

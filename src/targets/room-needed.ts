@@ -1,0 +1,107 @@
+import { SECTOR } from '../bytes/extent.js';
+import type { DmTarget } from '../lvm/device-mapper.js';
+
+const MEBIBYTE = 1024 * 1024;
+/** An entry of an exception table, as docs/cow-format.md has it. Bytes. */
+const EXCEPTION = 16;
+/** Mappings in a block of thin-pool metadata at the worst: half of the 252 that a leaf of its tree holds. */
+const MAPPINGS_PER_BLOCK = 126;
+
+/** What a stream is going to write. Bytes. */
+export interface ExpectedWrites {
+  readonly bytes: number;
+  /** What of that is no discard; a pool that reads unmapped chunks as zeroes needs room for this alone. */
+  readonly mappedBytes?: number;
+  readonly blockSize: number;
+  readonly volumeSize: number;
+}
+
+/** How many chunks the writes touch, with each block somewhere else; never more than the volume has. */
+export function countChunks({ bytes, blockSize, volumeSize }: ExpectedWrites, chunkSize: number): number {
+  const blocks = Math.ceil(bytes / blockSize);
+  return Math.min(blocks * chunksPerBlock(blockSize, chunkSize), Math.ceil(volumeSize / chunkSize));
+}
+
+/** Blocks lie at multiples of their size, chunks at multiples of theirs. */
+function chunksPerBlock(blockSize: number, chunkSize: number): number {
+  if (chunkSize % blockSize === 0) return 1;
+  return blockSize % chunkSize === 0 ? blockSize / chunkSize : Math.ceil(blockSize / chunkSize) + 1;
+}
+
+/**
+ * What keeps a snapshot's store from taking the writes in, in words after the store's role; null where nothing does.
+ *
+ * @param target the snapshot's line in its device-mapper table, `status` its line in the status
+ */
+export function judgeStore(
+  dmName: string,
+  target: DmTarget,
+  status: DmTarget | undefined,
+  expected: ExpectedWrites,
+): string | null {
+  const words = status?.words.join(' ') ?? '';
+  const [, allocated, total, metadata] = /^(\d+)\/(\d+) (\d+)$/.exec(words) ?? [];
+  const name = lvmNameOf(dmName);
+  if (allocated === undefined) {
+    return `${name ?? dmName} is not in order, the kernel says "${words}" of it: remove it first`;
+  }
+  const chunkSectors = Number(target.words[3]);
+  const chunkSize = chunkSectors * SECTOR;
+  const known = (Number(allocated) - Number(metadata)) / chunkSectors;
+  const unknown = Math.max(0, Math.ceil(target.sectors / chunkSectors) - known);
+  const added = Math.min(countChunks(expected, chunkSize), unknown);
+  const tables = target.words[2]?.startsWith('N') === true ? 0 : countTables(known, added, chunkSize);
+  const free = Math.floor(Number(total) / chunkSectors) - Math.ceil(Number(allocated) / chunkSectors);
+  return describeShortage(dmName, free * chunkSize, (added + tables) * chunkSize, '-L');
+}
+
+/** The further tables that a store begins, in chunks: a full one is followed by an empty one. */
+function countTables(known: number, added: number, chunkSize: number): number {
+  const perTable = chunkSize / EXCEPTION;
+  return Math.floor((known + added) / perTable) - Math.floor(known / perTable);
+}
+
+/** What keeps a thin pool from taking the writes in, in words after "its thin pool"; null where nothing does. */
+export function judgePool(
+  dmName: string,
+  target: DmTarget | undefined,
+  status: DmTarget | undefined,
+  expected: ExpectedWrites,
+): string | null {
+  const [, metadata = '', data = '', , mode] = status?.words ?? [];
+  const words = status?.words.join(' ') ?? '';
+  if (mode !== 'rw' || words.includes('needs_check')) {
+    return `${lvmNameOf(dmName) ?? dmName} is not in order, the kernel says "${words}" of it: repair or extend it first`;
+  }
+  const blockSize = Number(target?.words[2]) * SECTOR;
+  const readsAsZeroes = target?.words.includes('skip_block_zeroing') === false;
+  const bytes = readsAsZeroes ? (expected.mappedBytes ?? expected.bytes) : expected.bytes;
+  const added = countChunks({ ...expected, bytes }, blockSize);
+  const shortOfData = describeShortage(dmName, freeOf(data) * blockSize, added * blockSize, '-L');
+  if (shortOfData !== null) return `${shortOfData}, also where it would be extended by itself`;
+  const metadataBlock = 4096;
+  const growth = Math.ceil(added / MAPPINGS_PER_BLOCK) * metadataBlock;
+  return describeShortage(dmName, freeOf(metadata) * metadataBlock, growth, '--poolmetadatasize');
+}
+
+/** What is left in a status' `used/total`. */
+function freeOf(usage: string): number {
+  const [used, total] = usage.split('/').map(Number);
+  return (total ?? 0) - (used ?? 0);
+}
+
+function describeShortage(dmName: string, free: number, needed: number, option: string): string | null {
+  if (needed <= free) return null;
+  const name = lvmNameOf(dmName);
+  const mebibytes = Math.ceil((needed - free) / MEBIBYTE);
+  const how = name === null ? '' : ` (lvextend ${option} +${mebibytes}m ${name})`;
+  const what = option === '-L' ? 'room' : 'room for metadata';
+  return `${name ?? dmName} has ${what} for ${free} bytes and may need ${needed}: extend it first${how}`;
+}
+
+/** `vg/lv` of a device-mapper name that LVM gave, whose dashes are doubled; layers such as `-tpool` are left out. */
+export function lvmNameOf(dmName: string): string | null {
+  const [, group, volume] = /^((?:[^-]|--)+)-((?:[^-]|--)+)(?:-[a-z]+)?$/.exec(dmName) ?? [];
+  if (group === undefined || volume === undefined) return null;
+  return `${group.replaceAll('--', '-')}/${volume.replaceAll('--', '-')}`;
+}

@@ -1,0 +1,144 @@
+import type { DeviceNumber } from '../device/device-facts.js';
+import { CommandError, UnsafeTargetError } from '../errors.js';
+import type { Spawner } from '../host/spawner.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { DeviceMapper, type DmTarget } from '../lvm/device-mapper.js';
+import { holdersOf, isDeviceNumber } from '../lvm/device-node.js';
+import { isMerging, MERGE_COLUMNS, findDevice } from '../lvm/lvs.js';
+import { devicesBelow, readAttribute } from '../usage/device-tree.js';
+import { judgePool, judgeStore, type ExpectedWrites } from './room-needed.js';
+
+/** The target as the room below it is looked for. */
+export interface RoomTarget {
+  readonly path: string;
+  /** Null of an image file, which nothing is asked of. */
+  readonly number: DeviceNumber | null;
+}
+
+/**
+ * Makes sure that what lies below a target can take a stream in, at the worst: the stores of the target's own
+ * snapshots, which keep what is overwritten, and the pool of a thin volume. Either, when full, takes data along. Nor may
+ * a snapshot be on its way back into it.
+ *
+ * Throws UnsafeTargetError, which names what is short of room, by how much, and how to extend it; CommandError where
+ * device-mapper or LVM gives no answer. Who has no right to ask them may write what has neither snapshots nor a pool
+ * below, as sysfs shows, and is told that nothing else was looked at.
+ */
+export async function guardRoom(
+  { path, number }: RoomTarget,
+  expected: ExpectedWrites,
+  { spawner, notice }: Pick<Surroundings, 'spawner' | 'notice'>,
+): Promise<void> {
+  if (number === null) return;
+  try {
+    await new RoomCheck(path, expected, spawner).visit(number);
+  } catch (error) {
+    if (!(error instanceof CommandError && error.mayNotAsk)) throw error;
+    if (await hasLayersBelow(number)) {
+      throw new UnsafeTargetError(
+        path,
+        'it has snapshots or lies in a thin pool, and lvmsync cannot ask LVM and device-mapper whether they have room, ' +
+          'and whether a snapshot will be merged into it: run lvmsync as root there (--sudo)',
+      );
+    }
+    notice(
+      `${path}: without the right to ask LVM and device-mapper, lvmsync did not look for snapshots that will be merged ` +
+        `into it or are short of room: it does as root (--sudo)`,
+    );
+  }
+}
+
+/** Whether LVM has snapshots of what lies below a target, or a thin pool there: sysfs shows that to everyone. */
+async function hasLayersBelow(number: DeviceNumber): Promise<boolean> {
+  const uuid = await readAttribute(`/sys/dev/block/${number}/dm/uuid`);
+  if (uuid !== null && /^LVM-\w+-(real|cow|tpool)$/.test(uuid)) return true;
+  for (const each of await devicesBelow(number)) if (await hasLayersBelow(each)) return true;
+  return false;
+}
+
+/** Follows a write down the stack of devices. */
+class RoomCheck {
+  private readonly seen = new Set<DeviceNumber>();
+  private readonly mapper: DeviceMapper;
+
+  constructor(
+    private readonly path: string,
+    private readonly expected: ExpectedWrites,
+    private readonly spawner: Spawner,
+  ) {
+    this.mapper = new DeviceMapper(spawner);
+  }
+
+  async visit(number: DeviceNumber): Promise<void> {
+    if (this.seen.has(number)) return;
+    this.seen.add(number);
+    const table = (await isMapped(number)) ? await this.mapper.table(number) : [];
+    for (const target of table) {
+      if (target.type === 'snapshot-merge') {
+        this.refuse('a snapshot is being merged into it: wait until the merge is done');
+      } else if (target.type === 'snapshot-origin') {
+        await this.refuseBeforeMerge(number);
+        await this.checkSnapshots(target);
+      } else if (target.type === 'snapshot') await this.checkOwnStore(number, target);
+      else if (target.type === 'thin') {
+        await this.refuseBeforeMerge(number);
+        await this.checkPool(target);
+      }
+    }
+    // A snapshot's origin is not written, and a pool's metadata has been looked at.
+    if (table.some(({ type }) => type === 'snapshot' || type === 'thin')) return;
+    for (const each of await devicesBelow(number)) await this.visit(each);
+  }
+
+  /** A merge that LVM has put off would write old bytes over all that comes until it begins. */
+  private async refuseBeforeMerge(number: DeviceNumber): Promise<void> {
+    const { uuid, name } = await this.mapper.info(number);
+    // What LVM hides below a volume ends with a layer's name: the volume itself was asked about.
+    if (!/^LVM-\w+$/.test(uuid)) return;
+    const volume = await findDevice(this.spawner, ['lv_full_name', ...MERGE_COLUMNS], name);
+    if (!isMerging(volume)) return;
+    const begin = `lvchange --refresh --poll y ${volume.lv_full_name}`;
+    this.refuse(
+      `a snapshot will be merged into it, over what is written until then: have that begin (${begin}), and wait until it is done`,
+    );
+  }
+
+  /** A write to an origin first copies the old bytes into the store of each of its snapshots. */
+  private async checkSnapshots({ words: [real] }: DmTarget): Promise<void> {
+    if (!isDeviceNumber(real)) return;
+    for (const holder of await holdersOf(real)) {
+      const [target] = await this.mapper.table(holder);
+      if (target?.type !== 'snapshot' || target.words[0] !== real) continue;
+      const [status] = await this.mapper.status(holder);
+      // One that knows no longer what was has nothing more to lose.
+      if (status?.words[0] === 'Invalid') continue;
+      const { name } = await this.mapper.info(holder);
+      this.refuse(judgeStore(name, target, status, this.expected), 'its snapshot');
+    }
+  }
+
+  private async checkOwnStore(number: DeviceNumber, target: DmTarget): Promise<void> {
+    const [status] = await this.mapper.status(number);
+    const { name } = await this.mapper.info(number);
+    this.refuse(judgeStore(name, target, status, this.expected), 'it is a snapshot, and the store of');
+  }
+
+  private async checkPool({ words: [pool] }: DmTarget): Promise<void> {
+    if (!isDeviceNumber(pool) || this.seen.has(pool)) return;
+    this.seen.add(pool);
+    const [target] = await this.mapper.table(pool);
+    const [status] = await this.mapper.status(pool);
+    const { name } = await this.mapper.info(pool);
+    this.refuse(judgePool(name, target, status, this.expected), 'its thin pool');
+    const data = target?.words[1];
+    if (isDeviceNumber(data)) await this.visit(data);
+  }
+
+  private refuse(problem: string | null, role = ''): void {
+    if (problem !== null) throw new UnsafeTargetError(this.path, `${role} ${problem}`.trim());
+  }
+}
+
+async function isMapped(number: DeviceNumber): Promise<boolean> {
+  return (await readAttribute(`/sys/dev/block/${number}/dm/name`)) !== null;
+}

@@ -1,0 +1,40 @@
+import type { LendBuffer } from '../bytes/byte-channel.js';
+import { splitExtents } from '../bytes/extent.js';
+import type { BlockDevice } from '../device/block-device.js';
+import { readBlocks } from '../engine/block-reader.js';
+import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
+import type { Query } from '../stream/query-format.js';
+import type { TakeDigest } from './digest.js';
+
+/** Bytes that wait for their digest at once: copies of them, where other threads take it. */
+const MOST_WAITING = 8 * 1024 * 1024;
+
+/**
+ * Reads extents of a device and takes the digest of each block: one behind the other, in the extents' order. Reads
+ * ahead while it does. Throws DeviceError.
+ *
+ * @param advance hears of bytes as they are read
+ */
+export async function digestBlocks(
+  device: BlockDevice,
+  { extents, blockLength }: Query,
+  takeDigest: TakeDigest,
+  lend: LendBuffer,
+  advance: (bytes: number) => void = () => undefined,
+): Promise<Buffer> {
+  const digests: Promise<Uint8Array>[] = [];
+  const mostWaiting = Math.ceil(MOST_WAITING / blockLength);
+  for await (const { offset, data } of readBlocks(device, extents, MAX_BLOCK_LENGTH, lend)) {
+    try {
+      for (const block of splitExtents([{ offset, length: data.bytes.length }], blockLength)) {
+        const start = block.offset - offset;
+        digests.push(Promise.resolve(takeDigest(data.bytes.subarray(start, start + block.length))));
+      }
+      advance(data.bytes.length);
+    } finally {
+      data.release();
+    }
+    await digests[digests.length - mostWaiting];
+  }
+  return Buffer.concat(await Promise.all(digests));
+}

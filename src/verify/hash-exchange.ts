@@ -1,0 +1,167 @@
+import type { LendBuffer } from '../bytes/byte-channel.js';
+import { ChunkSet } from '../bytes/chunk-set.js';
+import { intersectExtents, splitExtents, sumLengths, type Extent } from '../bytes/extent.js';
+import { ChangeSet } from '../changes/change-set.js';
+import type { BlockDevice } from '../device/block-device.js';
+import { FarError, TransportError } from '../errors.js';
+import type { Progress, Surroundings } from '../host/surroundings.js';
+import type { ResultMessage } from '../session/messages.js';
+import { readReplies } from '../session/replies.js';
+import { DEFAULT_PATIENCE, explainFailure, unlessAnswered, within, type FarSide } from '../session/sender.js';
+import {
+  countBlocks,
+  DIGEST_LENGTH,
+  MAX_QUERY_BLOCKS,
+  MAX_QUERY_EXTENTS,
+  type Query,
+} from '../stream/query-format.js';
+import { Questioner } from './ask-queries.js';
+import { digestBlocks } from './digest-blocks.js';
+import { chooseDigest, loadDigest, type Digest } from './digest.js';
+
+/** What is compared first: few digests travel. What differs is looked at again, in smaller blocks. Bytes. */
+const COARSE = 256 * 1024;
+/** Between that and the units, as a small block's digest costs nearly as much as a large one's. Bytes. */
+const FINER = 32 * 1024;
+/** A question's blocks are about as many bytes; this many questions are under way. */
+const QUERY_BYTES = 256 * 1024 * 1024;
+const QUESTIONS_AHEAD = 3;
+
+/** What is compared with the far side. */
+export interface Comparison {
+  readonly near: BlockDevice;
+  /** Ascending; the same each time. */
+  readonly extents: () => Iterable<Extent>;
+  /** How exactly differences are found: a power of two from 512 to 256 KiB. */
+  readonly unit: number;
+  /** Hears of the far side's size before anything is read; may throw. */
+  readonly checkFarSize: (size: number) => void;
+}
+
+/** What a comparison found. */
+export interface ComparisonResult {
+  readonly comparedBytes: number;
+  /** The units that differ. */
+  readonly differing: ChangeSet;
+}
+
+/**
+ * Compares a device with the far side's: both hash at the same time, and only digests travel.
+ *
+ * Throws FarError where the far side refused or failed, FarSideError where there is none, TransportError where the
+ * line broke; DeviceError of the near device. The far side has ended, or is cut off, when it returns or throws.
+ */
+export async function runHashExchange(
+  far: FarSide,
+  comparison: Comparison,
+  about: Surroundings,
+  lend: LendBuffer,
+  patience = DEFAULT_PATIENCE,
+): Promise<ComparisonResult> {
+  const { transport } = far;
+  const questioner = new Questioner(transport.output, transport.host);
+  const replies = readReplies(transport.input, transport.host, questioner.take);
+  try {
+    // While the far side starts.
+    const blake3 = await loadDigest('blake3');
+    const { targetSize, digests } = await replies.waitForHello(patience.helloMs);
+    comparison.checkFarSize(targetSize);
+    const digest = chooseDigest(blake3, digests);
+    const exchange = new HashExchange(comparison.near, questioner, digest, about.progress, lend);
+    const result = await unlessAnswered(narrowDown(exchange, comparison), replies);
+    await questioner.end();
+    checkResult(await replies.result, questioner.answeredBlocks, transport.host);
+    // It may have something to say on stderr yet; whatever it is, the result stands.
+    await within(patience.farewellMs, transport.exit);
+    return result;
+  } catch (error) {
+    throw await explainFailure(error, far, replies, patience);
+  } finally {
+    about.progress.stop();
+    await transport.destroy();
+  }
+}
+
+/** Finds what differs in large blocks, then where in those. */
+async function narrowDown(exchange: HashExchange, { extents, unit }: Comparison): Promise<ComparisonResult> {
+  const comparedBytes = sumLengths(extents());
+  let differing = await exchange.compare(extents, COARSE);
+  for (const blockLength of unit < FINER ? [FINER, unit] : [unit]) {
+    const suspects = differing;
+    differing = await exchange.compare(() => intersectExtents(extents(), suspects.extents()), blockLength);
+  }
+  return { comparedBytes, differing };
+}
+
+class HashExchange {
+  constructor(
+    private readonly near: BlockDevice,
+    private readonly questioner: Questioner,
+    private readonly digest: Digest,
+    private readonly progress: Progress,
+    private readonly lend: LendBuffer,
+  ) {}
+
+  /** The blocks that differ. */
+  async compare(extents: () => Iterable<Extent>, blockLength: number): Promise<ChangeSet> {
+    const bytes = sumLengths(extents());
+    if (bytes > 0) this.progress.start(bytes);
+    const differing = new ChunkSet();
+    const queries = cutQueries(extents(), blockLength);
+    const ahead: { query: Query; answer: Promise<Buffer> }[] = [];
+    for (;;) {
+      while (ahead.length < QUESTIONS_AHEAD) {
+        const next = queries.next();
+        if (next.done === true) break;
+        ahead.push({ query: next.value, answer: this.questioner.ask(next.value, this.digest.name) });
+      }
+      const first = ahead.shift();
+      if (first === undefined) break;
+      const near = digestBlocks(this.near, first.query, this.digest.take, this.lend, (read) => {
+        this.progress.advance(read);
+      });
+      noteDifferences(first.query, ...(await Promise.all([near, first.answer])), differing);
+    }
+    this.progress.stop();
+    return new ChangeSet(blockLength, this.near.size, this.near.size, differing);
+  }
+}
+
+/** Puts extents together into questions within the limits of one. */
+function* cutQueries(extents: Iterable<Extent>, blockLength: number): Generator<Query> {
+  const mostBlocks = Math.min(MAX_QUERY_BLOCKS, QUERY_BYTES / blockLength);
+  let open: Extent[] = [];
+  let blocks = 0;
+  for (const piece of splitExtents(extents, mostBlocks * blockLength)) {
+    const more = countBlocks(piece, blockLength);
+    if (open.length === MAX_QUERY_EXTENTS || (open.length > 0 && blocks + more > mostBlocks)) {
+      yield { blockLength, extents: open };
+      open = [];
+      blocks = 0;
+    }
+    open.push(piece);
+    blocks += more;
+  }
+  if (open.length > 0) yield { blockLength, extents: open };
+}
+
+function noteDifferences(
+  { extents, blockLength }: Query,
+  near: Buffer,
+  far: Buffer,
+  differing: ChunkSet,
+): void {
+  let at = 0;
+  for (const { offset } of splitExtents(extents, blockLength)) {
+    const isSame = near.compare(far, at, at + DIGEST_LENGTH, at, at + DIGEST_LENGTH) === 0;
+    if (!isSame) differing.add(Math.floor(offset / blockLength));
+    at += DIGEST_LENGTH;
+  }
+}
+
+function checkResult(result: ResultMessage, answered: number, host: string): void {
+  if (!result.ok) throw new FarError(result.code, host, result.message);
+  if (result.blocks !== answered) {
+    throw new TransportError(`${host}: it reports ${result.blocks} digests, while ${answered} came in`);
+  }
+}

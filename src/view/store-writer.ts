@@ -1,0 +1,174 @@
+import type { LendBuffer } from '../bytes/byte-channel.js';
+import { type Extent, SECTOR } from '../bytes/extent.js';
+import type { ReadableVolume } from '../changes/base-view.js';
+import { COW_MAGIC, encodeCowHeader, encodeExceptions, type StoreLayout } from '../changes/cow-format.js';
+import type { BlockDevice } from '../device/block-device.js';
+import { UnsafeTargetError } from '../errors.js';
+import type { Surroundings } from '../host/surroundings.js';
+import type { Block } from '../stream/block.js';
+import { BlockCursor } from './block-cursor.js';
+import type { StorePlan } from './store-plan.js';
+import { cutWindows, type StoreWindow } from './store-window.js';
+
+const HEADER_WRITE = 4096;
+/** Writes under way at once. */
+const WRITES_AHEAD = 4;
+
+/** Bytes that a volume had: which, known beforehand, and the bytes themselves in the same order. */
+export interface OldBytes {
+  /** Ascending, without overlaps. May be asked for several times. */
+  readonly extents: () => Iterable<Extent>;
+  /** Exactly these extents, cut in any way. */
+  readonly blocks: () => AsyncIterable<Block>;
+}
+
+/** What a store is made from. */
+export interface StoreMaterial {
+  readonly plan: StorePlan;
+  readonly old: OldBytes;
+  /** Has the rest of chunks that are touched in part; null where none is. */
+  readonly target: ReadableVolume | null;
+}
+
+/**
+ * Writes a dm-snapshot exception store: over the target it shows the old bytes. Its header, which makes it a store,
+ * comes last and after a flush: one that was not written to its end is none. Neighbouring chunks lie beside each
+ * other, in order.
+ *
+ * Throws DeviceError; FormatError where the blocks are not those of the extents; UnsafeTargetError where the store
+ * is too small; the interruption.
+ */
+export async function writeStore(
+  store: BlockDevice,
+  { plan, old, target }: StoreMaterial,
+  lend: LendBuffer,
+  about: Pick<Surroundings, 'progress' | 'signal'>,
+): Promise<void> {
+  const { layout, usedBytes, exceptions } = plan;
+  if (store.size < usedBytes) {
+    throw new UnsafeTargetError(store.path, `too small: it has ${store.size} bytes of ${usedBytes} needed`);
+  }
+  // Whatever lies here may look like a store already.
+  await store.zero(0, layout.chunkSize);
+  await store.flush();
+  const tables = new Tables(store, layout);
+  const cursor = new BlockCursor(old.blocks());
+  about.progress.start(exceptions * layout.chunkSize);
+  try {
+    const writes = new WritesUnderWay();
+    try {
+      for (const window of cutWindows(old.extents(), layout)) {
+        about.signal.throwIfAborted();
+        const loan = await lend(window.count * layout.chunkSize);
+        const { bytes } = loan;
+        try {
+          await fill(window, plan, target, bytes);
+          await cursor.copyInto(window, bytes);
+        } catch (error) {
+          loan.release();
+          throw error;
+        }
+        await writes.start(() =>
+          store.writeAt(bytes, window.storeOffset).finally(() => {
+            loan.release();
+          }),
+        );
+        await tables.add(window);
+        about.progress.advance(bytes.length);
+      }
+      await cursor.expectEnd();
+    } finally {
+      await cursor.close();
+      await writes.settle();
+    }
+    writes.throwFailure();
+    await tables.finish();
+  } finally {
+    about.progress.stop();
+  }
+  await store.flush();
+  await writeHeader(store, layout);
+}
+
+async function writeHeader(store: BlockDevice, { chunkSize }: StoreLayout): Promise<void> {
+  const header = Buffer.alloc(HEADER_WRITE);
+  encodeCowHeader({ magic: COW_MAGIC, valid: 1, version: 1, chunkSectors: chunkSize / SECTOR }).copy(header);
+  await store.writeAt(header, 0);
+  await store.flush();
+}
+
+/** Reads the target's bytes for chunks that the extents cover in part; past the volume's end zeroes stand. */
+async function fill(
+  window: StoreWindow,
+  { volumeSize }: StorePlan,
+  target: ReadableVolume | null,
+  bytes: Buffer,
+): Promise<void> {
+  const reads: Promise<void>[] = [];
+  for (const { offset, length, at } of window.gaps(volumeSize)) {
+    const within = Math.max(0, Math.min(length, volumeSize - offset));
+    bytes.fill(0, at + within, at + length);
+    if (within === 0) continue;
+    if (target === null) throw new Error(`nothing to fill ${within} bytes at ${offset} from`);
+    reads.push(target.readAt(bytes.subarray(at, at + within), offset));
+  }
+  // All settle: a failed one must not leave others reading into memory that is given back.
+  for (const result of await Promise.allSettled(reads)) {
+    if (result.status === 'rejected') throw result.reason;
+  }
+}
+
+/** The tables of the areas, each written when its last exception is known. */
+class Tables {
+  private area = 0;
+  private entries: { oldChunk: number; newChunk: number }[] = [];
+
+  constructor(
+    private readonly store: BlockDevice,
+    private readonly layout: StoreLayout,
+  ) {}
+
+  async add({ oldChunks, storeOffset }: StoreWindow): Promise<void> {
+    const first = storeOffset / this.layout.chunkSize;
+    for (const [index, oldChunk] of oldChunks.entries()) {
+      this.entries.push({ oldChunk, newChunk: first + index });
+    }
+    if (this.entries.length === this.layout.areaEntries) await this.write();
+  }
+
+  /** After a full area another one follows, an empty one if need be. */
+  async finish(): Promise<void> {
+    await this.write();
+  }
+
+  private async write(): Promise<void> {
+    const { chunkSize } = this.layout;
+    await this.store.writeAt(encodeExceptions(this.entries, chunkSize), this.layout.tableOffset(this.area));
+    this.area += 1;
+    this.entries = [];
+  }
+}
+
+/** Some writes at once; the first failure stops all that would follow. */
+class WritesUnderWay {
+  private readonly writes = new Set<Promise<void>>();
+  private failure: unknown = null;
+
+  async start(write: () => Promise<void>): Promise<void> {
+    const running = write().catch((error: unknown) => {
+      this.failure ??= error;
+    });
+    this.writes.add(running);
+    void running.then(() => this.writes.delete(running));
+    if (this.writes.size >= WRITES_AHEAD) await Promise.race(this.writes);
+    this.throwFailure();
+  }
+
+  async settle(): Promise<void> {
+    await Promise.all(this.writes);
+  }
+
+  throwFailure(): void {
+    if (this.failure !== null) throw this.failure as Error;
+  }
+}

@@ -1,0 +1,162 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { ChunkSet } from '../../src/bytes/chunk-set.js';
+import { ChangeSet } from '../../src/changes/change-set.js';
+import type { ChangeSource } from '../../src/changes/change-source.js';
+import { changesOf, CHUNK, volumeOf } from '../support/change-source.js';
+import { MemoryDevice } from '../support/memory-device.js';
+import {
+  frozenSource,
+  LastingTarget,
+  newState,
+  oldState,
+  type Scene,
+} from '../support/scenes/broken-sessions.js';
+
+const CHUNKS = 40;
+const SCENE: Scene = { chunks: CHUNKS, table: Array.from({ length: CHUNKS }, (_, chunk) => chunk) };
+/** Chunks without bytes of their own, so that there are many blocks between them, and one that is zero all the same. */
+const UNMAPPED = [0, 3, 6, 9, 10, 11, 14, 17, 22, 26, 30, 33, 36];
+const ZERO = 20;
+
+function volume(): MemoryDevice {
+  const bytes = newState(SCENE);
+  for (const chunk of [...UNMAPPED, ZERO]) bytes.fill(0, chunk * CHUNK, (chunk + 1) * CHUNK);
+  return new MemoryDevice(bytes, '/dev/whole');
+}
+
+/** All of a volume, chunk by chunk. */
+function whole(scope: 'full' | 'compared' = 'full', proof: string | null = 'read-only RESULT'): ChangeSource {
+  const data = volume();
+  const all = new ChunkSet();
+  const unmapped = new ChunkSet();
+  all.addRange(0, CHUNKS);
+  for (const chunk of UNMAPPED) unmapped.add(chunk);
+  return {
+    ...changesOf(data, []),
+    ...{ base: null, result: 'RESULT', scope, dataProof: () => Promise.resolve(proof) },
+    readChanges: () => Promise.resolve(new ChangeSet(CHUNK, data.size, data.size, all, unmapped)),
+  };
+}
+
+/** A target whose copy was cut after so many bytes. */
+async function cutCopy(cutAfter: number): Promise<LastingTarget> {
+  const target = new LastingTarget(oldState(SCENE).bytes);
+  const cut = await target.session(whole(), { cutAfter });
+  expect(cut.summary).toBeNull();
+  return target;
+}
+
+function recordOf(target: LastingTarget): object {
+  return JSON.parse(readFileSync(join(target.folder, 'state.json'), 'utf8')) as object;
+}
+
+const HALF = 12 * CHUNK;
+
+describe('a full copy', () => {
+  it('overwrites whatever is there, with nothing saved, and is known as what it holds', async () => {
+    const target = new LastingTarget(oldState(SCENE).bytes);
+    const { summary, frames } = await target.session(whole());
+    expect(summary).toMatchObject({ changedBytes: CHUNKS * CHUNK, tableBytes: CHUNKS * CHUNK });
+    expect(frames.length).toBeLessThan((CHUNKS - UNMAPPED.length + 1) * CHUNK);
+    expect(target.device.bytes.equals(volume().bytes)).toBe(true);
+    expect(target.device.calls.filter((call) => call.startsWith('discard'))).toHaveLength(11);
+    // No more than whether it is an image of virtual machines.
+    expect(target.device.calls.filter((call) => call.startsWith('read'))).toEqual(['read 0+512']);
+    expect(recordOf(target)).toMatchObject({ is: 'exactly', identity: 'RESULT', from: null });
+  });
+
+  it('that was cut goes on behind its last checkpoint, wherever that was', async () => {
+    const { sent } = await new LastingTarget(oldState(SCENE).bytes).session(whole());
+    let resumed = 0;
+    for (let cutAfter = 1000; cutAfter < sent; cutAfter += 9000) {
+      const target = await cutCopy(cutAfter);
+      const again = await target.session(whole());
+      expect(again.error).toBeNull();
+      expect(target.device.bytes.equals(volume().bytes)).toBe(true);
+      expect(again.summary?.changedBytes).toBe(CHUNKS * CHUNK);
+      expect(recordOf(target)).toMatchObject({ is: 'exactly', identity: 'RESULT' });
+      if ((again.summary?.resumedBytes ?? 0) > 0) resumed += 1;
+    }
+    expect(resumed).toBeGreaterThan(5);
+  });
+
+  it.each([
+    [
+      'someone wrote to the target since',
+      (target: LastingTarget) => {
+        target.overwrite(0, 512);
+      },
+      whole(),
+    ],
+    ['nothing proves that the source is the same', () => undefined, whole('full', null)],
+    ['the source is another one', () => undefined, whole('full', 'read-only OTHER')],
+  ])('that was cut begins anew where %s', async (_what, meanwhile, source) => {
+    const target = await cutCopy(18 * CHUNK);
+    meanwhile(target);
+    const again = await target.session(source);
+    expect([again.error, again.summary?.resumedBytes]).toEqual([null, 0]);
+    expect(target.device.bytes.equals(volume().bytes)).toBe(true);
+  });
+
+  it('that was cut leaves a target that takes no changes, unless insisted upon', async () => {
+    const target = await cutCopy(HALF);
+    const before = Buffer.from(target.device.bytes);
+    const changes = { ...frozenSource({ ...SCENE, table: [3] }), baseVolume: null };
+    for (const base of ['RESULT', 'BASE', null]) {
+      const { error } = await target.session({ ...changes, base });
+      expect(error).toMatchObject({
+        code: 'BASE_MISMATCH',
+        message: expect.stringContaining('a part of a copy that was cut short') as string,
+      });
+    }
+    expect(target.device.bytes.equals(before)).toBe(true);
+    expect((await target.recovered()).outcome).toEqual({ kind: 'half copied' });
+    const forced = await target.session(changes, { policy: { forceBase: true } });
+    expect(forced.error).toBeNull();
+  });
+
+  it('that was cut is made whole by what was compared, and is still half-copied where that is taken back', async () => {
+    const half = await cutCopy(HALF);
+    const seen: { killed: LastingTarget | null } = { killed: null };
+    let writes = 0;
+    half.device.faults.beforeWrite = () => {
+      if (writes++ === 4) seen.killed = half.copy();
+    };
+    await half.session(whole('compared'));
+    const target = seen.killed ?? half;
+    const { outcome, bytes } = await target.recovered();
+    expect(outcome.kind).toBe('taken back');
+    expect(bytes.equals(volume().bytes)).toBe(false);
+    const refused = await target.session({ ...frozenSource({ ...SCENE, table: [3] }), baseVolume: null });
+    expect(refused.error).toMatchObject({ code: 'BASE_MISMATCH' });
+    const scanned = await target.session(whole('compared'));
+    expect(scanned.error).toBeNull();
+    expect(target.device.bytes.equals(volume().bytes)).toBe(true);
+    expect(recordOf(target)).toMatchObject({ is: 'exactly', identity: 'RESULT' });
+  });
+
+  it('that was refused before its first block leaves the target known as it was', async () => {
+    const target = new LastingTarget(oldState(SCENE).bytes);
+    await target.session(whole());
+    const before = recordOf(target);
+    await target.session(whole(), { cutAfter: 700 });
+    expect(recordOf(target)).toEqual(before);
+  });
+});
+
+describe('a stream of nothing', () => {
+  it('leaves what is known of its target', async () => {
+    const target = new LastingTarget(oldState(SCENE).bytes);
+    await target.session(whole());
+    const before = recordOf(target);
+    const { size } = volumeOf(CHUNKS, 1);
+    const nothing: ChangeSource = {
+      ...{ ...whole('compared'), result: null },
+      readChanges: () => Promise.resolve(new ChangeSet(CHUNK, size, size, new ChunkSet())),
+    };
+    expect((await target.session(nothing)).error).toBeNull();
+    expect(recordOf(target)).toEqual(before);
+  });
+});

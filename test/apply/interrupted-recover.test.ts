@@ -1,0 +1,108 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { recoverTarget, type WhoWaits } from '../../src/apply/recover.js';
+import { settleEarlierApply } from '../../src/apply/unfinished-apply.js';
+import { Applier } from '../../src/engine/applier.js';
+import { InterruptedError } from '../../src/errors.js';
+import { Journal } from '../../src/journal/journal.js';
+import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
+import { dataBlock, patterned, undoFor } from '../support/blocks.js';
+import { MemoryDevice, type Faults } from '../support/memory-device.js';
+import { openInMemory } from '../support/open-target.js';
+import { pool } from '../support/streams.js';
+import { quietSurroundings } from '../support/surroundings.js';
+
+const MIB = 1024 * 1024;
+const SIZE = 24 * MIB;
+const BASE = patterned(SIZE);
+const STILL_HALF = '/dev/t: still half-written; "lvmsync recover /dev/t" goes on with taking it back';
+let parent: string;
+
+beforeAll(() => {
+  parent = mkdtempSync(join(tmpdir(), 'lvmsync-interrupted-'));
+});
+afterAll(() => {
+  rmSync(parent, { recursive: true });
+});
+
+const applied = { ...undoFor(SIZE, 4096), kind: 'changes' as const, base: 'A', result: 'B' };
+
+/** A target whose apply was cut short, with a place in the middle at which it can be gone on with. */
+async function halfWritten(faults: Faults) {
+  const device = new MemoryDevice(BASE, '/dev/t', faults);
+  const target = openInMemory(device, parent);
+  await target.record.write({ is: 'applying from', identity: 'A', from: 'A' });
+  const journal = await Journal.begin(target.folder, undoFor(SIZE, 4096), null);
+  const applier = new Applier(device, { log: journal.log, lendOld: pool() });
+  for (let at = 0; at < SIZE; at += MIB) {
+    if (at === 4 * MIB) await applier.checkpoint({ token: Buffer.from('here'), changedBytes: at });
+    await applier.apply(dataBlock(at, MIB, 1));
+  }
+  await applier.finish();
+  await journal.abandon(true, null, null);
+  return { device, target };
+}
+
+/** Surroundings that stop the work with a signal when told to. */
+function stoppable() {
+  const stop = new AbortController();
+  const notices: string[] = [];
+  const about: WhoWaits = { signal: stop.signal, notice: (line) => notices.push(line) };
+  const interrupt = () => {
+    stop.abort(new InterruptedError('SIGTERM'));
+  };
+  return { about, notices, interrupt };
+}
+
+describe('a recover that a signal stops', () => {
+  it('ends between two writes, says what is left, and is done by the next one', async () => {
+    const faults: Faults = {};
+    const { device, target } = await halfWritten(faults);
+    const { about, notices, interrupt } = stoppable();
+    let writes = 0;
+    faults.beforeWrite = () => {
+      if (++writes === 3) interrupt();
+    };
+    device.calls.length = 0;
+    await expect(recoverTarget(target, about)).rejects.toThrow(InterruptedError);
+    expect(writes).toBeLessThan(10);
+    expect(device.calls.at(-1)).toBe('flush');
+    expect(notices).toEqual([STILL_HALF]);
+    expect(device.bytes.equals(BASE)).toBe(false);
+    expect(await recoverTarget(target, quietSurroundings())).toMatchObject({ kind: 'taken back' });
+    expect(device.bytes.equals(BASE)).toBe(true);
+  });
+
+  it('ends while it still looks at what is there, and has written nothing', async () => {
+    const { device, target } = await halfWritten({});
+    const { about, notices, interrupt } = stoppable();
+    device.calls.length = 0;
+    const recovering = recoverTarget(target, about);
+    while (!device.calls.some((call) => call.startsWith('read'))) await new Promise(setImmediate);
+    interrupt();
+    await expect(recovering).rejects.toThrow(InterruptedError);
+    expect(device.calls.filter((call) => call.startsWith('write'))).toEqual([]);
+    expect(notices).toEqual([STILL_HALF]);
+  });
+
+  it('of a run that goes on with the apply does, too, and the one after it goes on from the same place', async () => {
+    const faults: Faults = {};
+    const { device, target } = await halfWritten(faults);
+    const { about, notices, interrupt } = stoppable();
+    faults.beforeWrite = interrupt;
+    const settling = settleEarlierApply(target, applied, DEFAULT_POLICY, about);
+    await expect(settling).rejects.toThrow(InterruptedError);
+    expect(notices).toEqual([STILL_HALF]);
+    delete faults.beforeWrite;
+    const settled = await settleEarlierApply(target, applied, DEFAULT_POLICY, quietSurroundings());
+    if (settled.kind !== 'resumable') throw new Error(settled.kind);
+    await settled.apply.journal.log.close();
+    expect(settled.apply.point.changedBytes).toBe(4 * MIB);
+    expect(device.bytes.subarray(4 * MIB).equals(BASE.subarray(4 * MIB))).toBe(true);
+    expect(device.bytes[0]).toBe(1);
+    expect(await recoverTarget(target, quietSurroundings())).toMatchObject({ kind: 'taken back' });
+    expect(device.bytes.equals(BASE)).toBe(true);
+  });
+});

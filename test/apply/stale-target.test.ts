@@ -1,0 +1,278 @@
+import { mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { receiveStream } from '../../src/apply/receive-stream.js';
+import { openArchive } from '../../src/archive/archive.js';
+import type { ChangeSource } from '../../src/changes/change-source.js';
+import { startLocalReceiver } from '../../src/reach/local-far-side.js';
+import { sendChanges } from '../../src/send/send-changes.js';
+import { runSender } from '../../src/session/sender.js';
+import { FrameWriter } from '../../src/stream/frame-writer.js';
+import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
+import type { OpenTarget } from '../../src/targets/open-target.js';
+import { changesOf, CHUNK, volumeOf } from '../support/change-source.js';
+import { MemoryDevice } from '../support/memory-device.js';
+import { openInMemory } from '../support/open-target.js';
+import { collectingSink, pool, sourceOf } from '../support/streams.js';
+import { quietSurroundings } from '../support/surroundings.js';
+
+/** So few that the closer look takes in all of them. */
+const CHUNKS = 1000;
+const CHANGED = [5, 100, 101, 102, 900];
+const DRY = { proofs: true, dryRun: true };
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'lvmsync-stale-'));
+});
+afterAll(() => {
+  rmSync(folder, { recursive: true });
+});
+
+/** The base, and in place of the changes the new state. */
+function origin(): MemoryDevice {
+  const volume = volumeOf(CHUNKS, 1);
+  for (const chunk of CHANGED) volumeOf(1, 2).bytes.copy(volume.bytes, chunk * CHUNK);
+  return volume;
+}
+
+function source(): ChangeSource {
+  return { ...changesOf(origin(), [CHANGED]), baseVolume: volumeOf(CHUNKS, 1), result: 'RESULT' };
+}
+
+/** What a comparison of all of it found to differ: nothing. */
+function scanned(): ChangeSource {
+  return { ...changesOf(origin(), [[]]), base: null, scope: 'compared', result: 'RESULT' };
+}
+
+/** A target of which a record says what it holds; and then someone wrote. */
+async function staleTarget(written: readonly number[]) {
+  const device = volumeOf(CHUNKS, 1);
+  const target = openInMemory(device, folder);
+  await target.record.write({ is: 'exactly', identity: 'BASE', from: null });
+  for (const chunk of written) device.bytes.fill('someone else', chunk * CHUNK, (chunk + 1) * CHUNK);
+  // what a device's count of writes is, are a file's times; this one no clock can be too coarse for
+  utimesSync(join(target.folder, 'stamp'), 1, 1);
+  return { device, target };
+}
+
+async function transfer(
+  target: OpenTarget,
+  policy = DEFAULT_POLICY,
+  options = { ...DRY, dryRun: false },
+  from = source(),
+) {
+  const about = quietSurroundings();
+  const { far, outcome } = startLocalReceiver(() => Promise.resolve(target), policy, about, pool());
+  const summary = await runSender(far, from, options, about, pool()).catch((error: unknown) => error);
+  return { summary, about, error: (await outcome).error };
+}
+
+describe('a target that someone wrote to since the record was made', () => {
+  it('in a single block that did not change is refused, and so is the next run', async () => {
+    const { device, target } = await staleTarget([500]);
+    const before = Buffer.from(device.bytes);
+    for (let run = 0; run < 2; run++) {
+      const { error } = await transfer(target);
+      expect(error).toMatchObject({ code: 'BASE_MISMATCH' });
+      expect(error?.message).toMatch(
+        /behind the source’s back .*: 1 of (995|128) blocks that did not change/,
+      );
+      expect(error?.message).toMatch(/nothing was written/);
+      expect(device.bytes.equals(before)).toBe(true);
+    }
+    const { error } = await transfer(target, { ...DEFAULT_POLICY, dryRun: true }, DRY);
+    expect(error).toMatchObject({ code: 'BASE_MISMATCH' });
+  });
+
+  it('in a changed block only: it is told how much was compared, and what else to do', async () => {
+    const { device, target } = await staleTarget([100]);
+    const { summary, about } = await transfer(target);
+    expect(summary).toMatchObject({ blocks: 3, mismatches: 1 });
+    expect(device.bytes.equals(origin().bytes)).toBe(true);
+    expect(about.notices).toHaveLength(1);
+    expect(about.notices[0]).toMatch(
+      /written by someone since lvmsync's last run.*: 995 of 995 blocks outside the changes were compared, none differs; "lvmsync verify"/,
+    );
+  });
+
+  it('is written with --force=base all the same, and the differences are counted', async () => {
+    const { target } = await staleTarget([500]);
+    const { summary, about } = await transfer(target, { ...DEFAULT_POLICY, forceBase: true });
+    expect(summary).toMatchObject({ blocks: 3 });
+    expect(about.notices.join()).toMatch(/outside the changes were compared, 1 differ;/);
+  });
+
+  it('is told so by a pipe and without proofs, too, where less or nothing is compared', async () => {
+    for (const [proofs, compared] of [
+      [true, /: 128 of 995 blocks outside/],
+      [false, /: no block outside the changes was compared/],
+    ] as const) {
+      const { target } = await staleTarget([]);
+      const sink = collectingSink();
+      const about = quietSurroundings();
+      await sendChanges(source(), new FrameWriter(sink), { proofs, dryRun: false }, about, pool());
+      const options = { what: 'stream', target, policy: DEFAULT_POLICY, isSession: false };
+      await receiveStream(sourceOf(sink.bytes()), options, about, pool());
+      expect(about.notices.join()).toMatch(compared);
+    }
+  });
+});
+
+it('a target that nobody wrote to is not looked at more closely, and nothing is said', async () => {
+  const target = openInMemory(volumeOf(CHUNKS, 1), folder);
+  for (let run = 0; run < 2; run++) {
+    const { summary, about } = await transfer(target);
+    expect(summary).toMatchObject({ blocks: 3, mismatches: 0 });
+    expect(about.notices).toEqual([]);
+  }
+});
+
+it('a target whose changed block differs although its record stands says that it is no more than believed', async () => {
+  const device = volumeOf(CHUNKS, 1);
+  const target = openInMemory(device, folder);
+  await target.record.write({ is: 'exactly', identity: 'BASE', from: null });
+  device.bytes.fill('past the stamp', 100 * CHUNK + 512, 100 * CHUNK + 600);
+  const { summary } = await transfer(target);
+  const why = expect.stringMatching(/someone wrote to it.*: 1 of the blocks/) as string;
+  expect(summary).toMatchObject({ mismatches: 1, suspect: why });
+  expect(device.bytes.equals(origin().bytes)).toBe(true);
+  const believed = { is: 'exactly', identity: 'RESULT', believed: why };
+  expect((await target.record.read()).holds).toMatchObject(believed);
+
+  // Nothing more is found, and nobody has looked at the rest: until all of it was compared.
+  const again = await transfer(target);
+  expect(again.summary).toMatchObject({ mismatches: 0, suspect: why });
+  const forced = await transfer(target, { ...DEFAULT_POLICY, forceBase: true });
+  expect(forced.summary).toMatchObject({ mismatches: 0, suspect: null });
+  expect((await target.record.read()).holds).toMatchObject(believed);
+  const compared = await transfer(target, DEFAULT_POLICY, { ...DRY, dryRun: false }, scanned());
+  expect(compared.summary).toMatchObject({ mismatches: 0, suspect: null });
+  expect((await target.record.read()).holds).toEqual({ is: 'exactly', identity: 'RESULT', from: null });
+});
+
+describe('what changes brought from their own base', () => {
+  const table = { id: 'LVM-S', entries: 9 };
+  const live = () => ({ ...source(), result: null, tableOf: () => table });
+
+  it('is expected by a second pass that names all of it, and nothing is in doubt', async () => {
+    const device = volumeOf(CHUNKS, 1);
+    const target = openInMemory(device, folder);
+    await target.record.write({ is: 'exactly', identity: 'BASE', from: null });
+    // A live pass, which read a chunk between two of its writes.
+    volumeOf(1, 3).bytes.copy(device.bytes, 100 * CHUNK);
+    await target.record.write({
+      is: 'since',
+      identity: 'BASE',
+      from: 'BASE',
+      table: { ...table, entries: 7 },
+    });
+    const { summary } = await transfer(target, DEFAULT_POLICY, undefined, live());
+    expect(summary).toMatchObject({ mismatches: 0, suspect: null });
+    expect(await target.record.suspicion()).toBeNull();
+  });
+
+  it('is all there after a run that ended: what then is neither old nor new is somebody else’s', async () => {
+    const device = volumeOf(CHUNKS, 1);
+    const target = openInMemory(device, folder);
+    const ended = { ...source(), tableOf: () => table };
+    await target.record.write({ is: 'exactly', identity: 'BASE', from: null });
+    expect((await transfer(target, DEFAULT_POLICY, undefined, ended)).summary).toMatchObject({
+      suspect: null,
+    });
+    expect((await transfer(target, DEFAULT_POLICY, undefined, ended)).summary).toMatchObject({
+      suspect: null,
+    });
+    device.bytes.fill('past the stamp', 100 * CHUNK + 512, 100 * CHUNK + 600);
+    const snapback = join(target.folder, 'undo');
+    const found = await transfer(target, { ...DEFAULT_POLICY, snapback }, undefined, ended);
+    expect(found.summary).toMatchObject({
+      suspect: expect.stringMatching(/someone wrote to it/) as string,
+    });
+    // Its old bytes are the target's own, which are no state that has a name.
+    expect((await openArchive(snapback)).header).toMatchObject({ base: 'RESULT', result: null });
+  });
+
+  it('that is there already where the base is recorded was brought past the record', async () => {
+    const target = openInMemory(origin(), folder);
+    await target.record.write({ is: 'exactly', identity: 'BASE', from: null });
+    const { summary } = await transfer(target);
+    expect(summary).toMatchObject({
+      mismatches: 0,
+      suspect: expect.stringMatching(/held the new bytes, while it was recorded/) as string,
+    });
+  });
+});
+
+it('a target whose block differs although it is recorded to hold the result says so, too', async () => {
+  const device = origin();
+  const target = openInMemory(device, folder);
+  await target.record.write({ is: 'exactly', identity: 'RESULT', from: 'BASE' });
+  device.bytes.fill('past the stamp', 100 * CHUNK + 512, 100 * CHUNK + 600);
+  const { summary } = await transfer(target);
+  expect(summary).toMatchObject({ mismatches: 1 });
+  expect(device.bytes.equals(origin().bytes)).toBe(true);
+  expect((await target.record.read()).holds).toMatchObject({
+    ...{ is: 'exactly', identity: 'RESULT' },
+    believed: expect.stringMatching(/someone wrote to it/) as string,
+  });
+});
+
+describe('a target that was recorded in another boot, or by an earlier lvmsync,', () => {
+  /** Then nothing tells whether someone wrote; these chunks were. */
+  async function unsureTarget(written: readonly number[]) {
+    const device = volumeOf(CHUNKS, 1);
+    const target = openInMemory(device, folder);
+    await target.record.write({ is: 'exactly', identity: 'BASE', from: null });
+    const record = join(target.folder, 'state.json');
+    writeFileSync(record, readFileSync(record, 'utf8').replace('"stamp":"file ', '"stamp":"'));
+    for (const chunk of written) device.bytes.fill('someone else', chunk * CHUNK, (chunk + 1) * CHUNK);
+    return { device, target };
+  }
+
+  it('is said to be in one line, and what it holds then is believed', async () => {
+    const { device, target } = await unsureTarget([]);
+    const { summary, about } = await transfer(target);
+    expect(summary).toMatchObject({ blocks: 3, mismatches: 0 });
+    expect(device.bytes.equals(origin().bytes)).toBe(true);
+    expect(about.notices).toEqual([
+      expect.stringMatching(
+        /its state was recorded in an earlier boot.*: nothing shows whether someone wrote to it since\. .*"lvmsync verify" compares the rest$/,
+      ),
+    ]);
+    expect((await target.record.read()).holds).toMatchObject({
+      ...{ is: 'exactly', identity: 'RESULT' },
+      believed: expect.stringMatching(/earlier boot/) as string,
+    });
+  });
+
+  it('is looked at as closely as one that someone wrote to', async () => {
+    // A sample of 128 blocks would miss some of these; the closer look misses nothing here.
+    for (const chunk of [200, 350, 500, 650, 800]) {
+      const { device, target } = await unsureTarget([chunk]);
+      const before = Buffer.from(device.bytes);
+      const { error } = await transfer(target);
+      expect(error).toMatchObject({ code: 'BASE_MISMATCH' });
+      expect(error?.message).toMatch(/1 of (995|128) blocks that did not change/);
+      expect(device.bytes.equals(before)).toBe(true);
+    }
+  });
+});
+
+it('a run that is cut before it wrote anything leaves the record as it was', async () => {
+  const sink = collectingSink();
+  const about = quietSurroundings();
+  await sendChanges(source(), new FrameWriter(sink), { ...DRY, dryRun: false }, about, pool());
+  const cut = sink.bytes().subarray(0, sink.bytes().length - 5 * CHUNK);
+  for (const written of [false, true]) {
+    const target = openInMemory(volumeOf(CHUNKS, 1), folder);
+    const state = { is: 'exactly', identity: 'BASE', from: null } as const;
+    await target.record.write(state);
+    if (written) utimesSync(join(target.folder, 'stamp'), 1, 1);
+    const options = { what: 'stream', target, policy: DEFAULT_POLICY, isSession: false };
+    const receiving = receiveStream(sourceOf(cut), options, quietSurroundings(), pool());
+    await expect(receiving).rejects.toMatchObject({ code: 'TRUNCATED' });
+    expect(await target.record.read()).toMatchObject({ holds: written ? null : state, isStale: written });
+  }
+});

@@ -1,0 +1,131 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { FrameWriter } from '../../src/stream/frame-writer.js';
+import { StateRecord } from '../../src/targets/state-record.js';
+import { targetKeyOf } from '../../src/targets/target-key.js';
+import { runWords } from '../support/run-program.js';
+import { SECTOR } from '../support/scenes/archives.js';
+import { someHeader } from '../support/scenes/feed.js';
+import { collectingSink } from '../support/streams.js';
+
+/** What was done with the archives' files. */
+const work = vi.hoisted(() => ({ opens: 0, bytes: 0 }));
+vi.mock('node:fs/promises', async (importOriginal) => {
+  const real = await importOriginal<typeof import('node:fs/promises')>();
+  const open = async (...words: Parameters<typeof real.open>): Promise<FileHandle> => {
+    const file = await real.open(...words);
+    if (!String(words[0]).endsWith('.undo')) return file;
+    work.opens += 1;
+    const read = file.read.bind(file) as (...words: unknown[]) => Promise<{ bytesRead: number }>;
+    Object.assign(file, {
+      read: async (...given: unknown[]) => {
+        const result = await read(...given);
+        work.bytes += result.bytesRead;
+        return result;
+      },
+    });
+    return file;
+  };
+  return { ...real, open };
+});
+
+/** Extents of each archive; those of all archives take turns over the volume. */
+const EXTENTS = 48;
+const SLOW = 120_000;
+let folder = '';
+let undos = '';
+let target = '';
+let state = '';
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'lvmsync-many-'));
+  [undos, target, state] = ['undos', 'target', 'state'].map((name) => join(folder, name)) as [
+    string,
+    string,
+    string,
+  ];
+  mkdirSync(undos);
+});
+afterEach(() => {
+  rmSync(folder, { recursive: true });
+});
+
+const old = (archive: number) => Buffer.alloc(SECTOR, `old ${archive} `);
+const present = (archive: number) => Buffer.alloc(SECTOR, `new ${archive} `);
+
+/** Archives as receivers make them, each of other sectors, and a target from whose state they lead back; their bytes. */
+async function layOut(count: number): Promise<number> {
+  const size = (count + 1) * EXTENTS * SECTOR;
+  const contents = Buffer.alloc(size);
+  let bytes = 0;
+  for (let archive = 1; archive <= count; archive++) {
+    const sink = collectingSink();
+    const writer = new FrameWriter(sink, { indexed: true });
+    const time = new Date(Date.UTC(2026, 0, 1, 0, archive)).toISOString();
+    await writer.start({
+      ...someHeader(size),
+      kind: 'undo',
+      base: `S${archive}`,
+      result: `S${archive - 1}`,
+      time,
+    });
+    const offsets = Array.from({ length: EXTENTS }, (_, index) => (index * (count + 1) + archive) * SECTOR);
+    for (const offset of offsets) {
+      await writer.data(offset, old(archive));
+      present(archive).copy(contents, offset);
+    }
+    const crc = crc32(present(archive));
+    await writer.announce(offsets.map((offset) => ({ offset, length: SECTOR, zeroes: false, crc })));
+    await writer.finish();
+    writeFileSync(join(undos, `${archive}.undo`), sink.bytes());
+    bytes += sink.bytes().length;
+  }
+  writeFileSync(target, contents);
+  // Of a target of which nothing is recorded each archive is proved over what those before it leave.
+  const { key } = await targetKeyOf(target);
+  mkdirSync(join(state, 'targets', key), { recursive: true });
+  const record = new StateRecord(join(state, 'targets', key), { path: target, number: null });
+  await record.write({ is: 'exactly', identity: `S${count}`, from: null });
+  return bytes;
+}
+
+async function restore() {
+  [work.opens, work.bytes] = [0, 0];
+  const words = ['restore', target, '--to', 'S0', '--from', undos, '--state-dir', state];
+  return await runWords(words);
+}
+
+it.each([20, 40, 80])(
+  'a restore by %i archives reads each of them a few times, however many',
+  async (count) => {
+    const bytes = await layOut(count);
+    expect((await restore()).status).toBe(0);
+    const contents = readFileSync(target);
+    for (let archive = 1; archive <= count; archive++) {
+      const at = archive * SECTOR;
+      expect(contents.subarray(at, at + SECTOR).equals(old(archive))).toBe(true);
+    }
+    expect(work.opens / count).toBeLessThan(10);
+    expect(work.bytes / bytes).toBeLessThan(8);
+  },
+  SLOW,
+);
+
+it.each([20, 80])(
+  'a target that only the oldest of %i archives knows to be in no state costs one look at each',
+  async (count) => {
+    const bytes = await layOut(count);
+    const contents = readFileSync(target);
+    contents.fill('someone wrote', SECTOR, 2 * SECTOR);
+    writeFileSync(target, contents);
+    const { status, said } = await restore();
+    expect([status, said.at(-1)]).toEqual([7, expect.stringContaining('in no state that an archive in')]);
+    expect(readFileSync(target).equals(contents)).toBe(true);
+    expect(work.opens / count).toBeLessThan(6);
+    expect(work.bytes / bytes).toBeLessThan(4);
+  },
+  SLOW,
+);

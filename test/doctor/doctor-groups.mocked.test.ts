@@ -1,0 +1,175 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import type { CommandResult, Spawner } from '../../src/host/spawner.js';
+import { withoutSettings } from '../support/lvm-words.js';
+import { quietSurroundings } from '../support/surroundings.js';
+
+/** What device-mapper has, by sysfs. */
+const mapped = vi.hoisted(() => ({ devices: [] as { name: string; uuid: string }[] }));
+vi.mock('../../src/doctor/examine-devices.js', () => ({
+  listMappedDevices: () => Promise.resolve(mapped.devices),
+}));
+const { examineGroups, readVolumes } = await import('../../src/doctor/examine-groups.js');
+
+interface Answer extends CommandResult {
+  readonly words: readonly string[];
+}
+type Recorded = Readonly<Record<string, readonly Answer[]>>;
+
+afterEach(() => {
+  mapped.devices = [];
+});
+
+// Recorded by doctor-answers/record.ts, from the real programs.
+describe.each(['2.03.16', '2.03.31'])('a doctor of a host with LVM %s', (version) => {
+  const file = path.join(import.meta.dirname, `doctor-answers/${version}.json`);
+  const recording = JSON.parse(readFileSync(file, 'utf8')) as { version: string; recorded: Recorded };
+
+  function replay(scene: string): Spawner {
+    return {
+      run: (argv) => {
+        const words = withoutSettings(argv).join(' ');
+        const answer = recording.recorded[scene]?.find((each) => each.words.join(' ') === words);
+        if (answer === undefined) throw new Error(`${scene}: nobody asked ${words}`);
+        return Promise.resolve(answer);
+      },
+      start: () => {
+        throw new Error('nothing is started here');
+      },
+    };
+  }
+
+  async function examine(scene: string) {
+    const about = quietSurroundings(replay(scene));
+    return await examineGroups(await readVolumes(about), about);
+  }
+
+  it('is the version that was recorded', () => {
+    expect(recording.version).toBe(version);
+  });
+
+  it('finds nothing where nothing is wrong', async () => {
+    expect(await examine('nothing wrong')).toEqual([]);
+  });
+
+  it('tells of a snapshot and a thin pool that are nearly full, and that nobody watches them', async () => {
+    expect(await examine('nearly full')).toEqual([
+      {
+        check: 'thin pools',
+        verdict: 'warning',
+        text: 'the thin pool vg/pool is 87.50 % full',
+        advice: 'once it is full its volumes fail: extend it in time (lvextend -L +SIZE vg/pool)',
+      },
+      {
+        check: 'snapshots',
+        verdict: 'warning',
+        text: 'the snapshot vg/snap is 87.94 % full',
+        advice:
+          'once it is full it is lost, and with it what changed: extend it in time (lvextend -L +SIZE vg/snap)',
+      },
+      {
+        check: 'monitoring',
+        verdict: 'warning',
+        text: 'nobody watches how full vg/pool, vg/snap gets: lvm.conf says monitoring=0',
+        advice: expect.stringMatching(/set monitoring=1 in lvm\.conf, then "vgchange --monitor y"/) as string,
+      },
+    ]);
+  });
+
+  it('tells of a snapshot that overflowed', async () => {
+    expect(await examine('overflowed')).toContainEqual({
+      check: 'snapshots',
+      verdict: 'problem',
+      text: 'the snapshot vg/snap overflowed: it is lost',
+      advice: expect.stringMatching(/^remove it \(lvremove vg\/snap\), .*lvmsync --scan/) as string,
+    });
+  });
+
+  it('tells of merges that wait, into a thin volume too', async () => {
+    expect(await examine('merges wait')).toContainEqual({
+      check: 'merges',
+      verdict: 'warning',
+      text: expect.stringMatching(
+        /^LVM merges a snapshot into vg\/thin, vg\/vm, or will once nobody has it open: .* refuses it as a target$/,
+      ) as string,
+      advice: expect.stringMatching(/lvchange --refresh --poll y/) as string,
+    });
+  });
+
+  it('tells what lvm.conf limits, and what it changes', async () => {
+    const found = await examine('settings');
+    expect(found).toContainEqual({
+      check: 'filters',
+      verdict: 'ok',
+      text: 'lvm.conf limits the disks that LVM looks at: devices/filter="a|/dev/ubd.*|"',
+      advice: null,
+    });
+    expect(found).toContainEqual({
+      check: 'auto-activation',
+      verdict: 'warning',
+      text: expect.stringMatching(
+        /^at boot LVM activates nothing but auto_activation_volume_list="vg": /,
+      ) as string,
+      advice: expect.stringMatching(/activate them before a run \(lvchange -ay\)/) as string,
+    });
+    expect(found).toContainEqual({
+      check: 'lvm.conf',
+      verdict: 'ok',
+      text: 'lvm.conf changes what LVM prints (report/output_format, report/compact_output, log/prefix, log/command_names, global/units); lvmsync asks with settings of its own',
+      advice: null,
+    });
+  });
+
+  it('tells of volumes that a filter hides', async () => {
+    const shown = recording.recorded['hidden']?.find(({ words }) => words[0] === 'vgs')?.stdout ?? '';
+    const [, uuid = ''] = /"vg_uuid":"([^"]+)"/.exec(shown) ?? [];
+    mapped.devices = [
+      { name: 'vg-vm', uuid: `LVM-${uuid.replaceAll('-', '')}${'x'.repeat(32)}` },
+      { name: 'other-data', uuid: `LVM-${'y'.repeat(64)}` },
+      { name: 'crypt', uuid: 'CRYPT-LUKS2-1-x' },
+    ];
+    expect(await examine('hidden')).toContainEqual({
+      check: 'hidden volumes',
+      verdict: 'problem',
+      text: expect.stringMatching(
+        /^LVM made \/dev\/mapper\/other-data but does not show the volume group \(lvm\.conf sets devices\/filter\); .*refuses such targets$/,
+      ) as string,
+      advice: expect.stringMatching(/^let LVM see the disks: .*devices file \(lvmdevices\)/) as string,
+    });
+  });
+
+  it('tells of a group that other hosts share, and of one that is exported', async () => {
+    expect(await examine('shared')).toContainEqual({
+      check: 'shared groups',
+      verdict: 'warning',
+      text: expect.stringMatching(
+        /^other hosts may write to the volumes of other .*cannot tell whether a target there was written/,
+      ) as string,
+      advice: expect.stringMatching(/lvmsync verify/) as string,
+    });
+    expect(await examine('exported')).toContainEqual({
+      check: 'exported groups',
+      verdict: 'warning',
+      text: 'other: exported, so its volumes cannot be used',
+      advice: 'vgimport GROUP, where this host is to use it',
+    });
+  });
+});
+
+it('an LVM that does not tell its groups is a problem, not nothing', async () => {
+  const silent: Spawner = {
+    run: () =>
+      Promise.resolve({ status: 5, stdout: '', stderr: 'no', gaveUp: 'it waited in vain for the lock x' }),
+    start: () => {
+      throw new Error('nothing is started here');
+    },
+  };
+  expect(await examineGroups([], quietSurroundings(silent))).toMatchObject([
+    {
+      check: 'groups',
+      verdict: 'problem',
+      text: expect.stringMatching(/waited in vain for the lock x/) as string,
+    },
+  ]);
+});

@@ -1,0 +1,113 @@
+import { randomBytes } from 'node:crypto';
+import { describe, expect, it } from 'vitest';
+import { brotliCodec, zlibCodec } from '../../src/codec/built-in-codecs.js';
+import { CODEC_IDS, type Codec } from '../../src/codec/codec.js';
+import type { ReadBlock } from '../../src/engine/block-reader.js';
+import { ALWAYS, type CompressionJudge, type SentBlock } from '../../src/engine/compression-judge.js';
+import { BlockPacker } from '../../src/engine/pack-blocks.js';
+import { FrameWriter } from '../../src/stream/frame-writer.js';
+import { Collector, feed, Lender, readAll, someHeader } from '../support/scenes/feed.js';
+
+const BLOCK = 65_536;
+const text = (length: number) => Buffer.alloc(length, 'what is written on volumes, mostly; ');
+
+async function* blocksOf(contents: readonly Buffer[], lender: Lender): AsyncGenerator<ReadBlock> {
+  for (const [index, bytes] of contents.entries()) {
+    const data = await lender.lend(bytes.length);
+    data.bytes.set(bytes);
+    yield { offset: index * BLOCK, data };
+  }
+}
+
+/** Sends blocks; returns the stream, and what the judge heard. */
+async function send(contents: readonly Buffer[], codec: Codec = zlibCodec, wantsPacked = true) {
+  const lender = new Lender();
+  const heard: SentBlock[] = [];
+  const judge: CompressionJudge = { wantsPacked, heard: (sent) => heard.push(sent) };
+  const packer = new BlockPacker(codec, 1, judge, () => 0);
+  const sink = new Collector();
+  const writer = new FrameWriter(sink);
+  try {
+    await writer.start(someHeader(contents.length * BLOCK));
+    for await (const block of packer.makeReady(blocksOf(contents, lender))) {
+      try {
+        await packer.send(block, writer);
+      } finally {
+        block.data.release();
+      }
+    }
+    await writer.finish();
+  } finally {
+    expect(lender.outstanding).toBe(0);
+  }
+  return { stream: sink.bytes, heard, totals: packer.totals };
+}
+
+/** The codecs of a stream's data frames. */
+function codecsOf(stream: Buffer): number[] {
+  const codecs: number[] = [];
+  for (let at = 17; at < stream.length; at += 18 + stream.readUInt32BE(at)) {
+    if (stream[at + 4] === 'D'.charCodeAt(0)) codecs.push(stream.readUInt8(at + 14 + 12));
+  }
+  return codecs;
+}
+
+describe('blocks on their way out', () => {
+  it('go compressed only where that saves a sixteenth', async () => {
+    const noise = randomBytes(BLOCK);
+    const justEnough = Buffer.concat([noise.subarray(0, BLOCK - 5000), Buffer.alloc(5000)]);
+    const notEnough = Buffer.concat([noise.subarray(0, BLOCK - 3000), Buffer.alloc(3000)]);
+    const { stream, totals, heard } = await send([text(BLOCK), noise, justEnough, notEnough, text(512)]);
+    expect(codecsOf(stream)).toEqual([1, 0, 1, 0, 1]);
+    const items = [text(BLOCK), noise, justEnough, notEnough, text(512)];
+    expect((await readAll(feed(stream))).items).toHaveLength(items.length);
+    expect(totals).toMatchObject({ blocks: 3, rawBytes: 2 * BLOCK + 512 });
+    expect(heard.map(({ rawBytes }) => rawBytes)).toEqual(items.map(({ length }) => length));
+    expect(heard[1]).toMatchObject({ wasTried: true, sentBytes: BLOCK });
+    expect(heard[0]?.sentBytes).toBeLessThan(BLOCK / 50);
+  });
+
+  it('go as they are where the judge says so', async () => {
+    const { stream, heard } = await send([text(BLOCK), text(BLOCK)], zlibCodec, false);
+    expect(codecsOf(stream)).toEqual([0, 0]);
+    expect(heard[0]).toMatchObject({ wasTried: false, sentBytes: BLOCK });
+  });
+
+  it('come out of a reader as they went in, in order, whichever was compressed first', async () => {
+    const contents = Array.from({ length: 40 }, (_, i) =>
+      i % 3 === 0 ? randomBytes(BLOCK) : Buffer.alloc(BLOCK, `block ${i} `),
+    );
+    const asTheyAre = await readAll(feed((await send(contents, zlibCodec, false)).stream));
+    const packed = await send(contents, brotliCodec);
+    expect(await readAll(feed(packed.stream, 1000))).toEqual(asTheyAre);
+    expect(new Set(codecsOf(packed.stream))).toEqual(new Set([0, CODEC_IDS.brotli]));
+  });
+
+  it('give their memory back where a codec fails', async () => {
+    let calls = 0;
+    const broken: Codec = {
+      ...zlibCodec,
+      compress: (...words) => {
+        calls += 1;
+        return calls === 6 ? Promise.reject(new Error('no memory')) : zlibCodec.compress(...words);
+      },
+    };
+    const contents = Array.from({ length: 20 }, () => text(BLOCK));
+    await expect(send(contents, broken)).rejects.toThrow('no memory');
+  });
+
+  it('take no more memory than a few blocks, however many there are', async () => {
+    const lender = new Lender();
+    let most = 0;
+    const packer = new BlockPacker(zlibCodec, 1, ALWAYS, () => 0);
+    const contents = Array.from({ length: 50 }, () => text(BLOCK));
+    for await (const block of packer.makeReady(blocksOf(contents, lender))) {
+      await new Promise(setImmediate);
+      most = Math.max(most, lender.outstanding);
+      block.data.release();
+    }
+    expect(most).toBeGreaterThan(1);
+    expect(most).toBeLessThanOrEqual(5);
+    expect(lender.outstanding).toBe(0);
+  });
+});

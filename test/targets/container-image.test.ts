@@ -1,0 +1,76 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { UnsafeTargetError } from '../../src/errors.js';
+import type { StreamHeader } from '../../src/stream/stream-header.js';
+import { containerKindOf, ContainerGuard } from '../../src/targets/container-image.js';
+import { MemoryDevice } from '../support/memory-device.js';
+
+/** As qemu-img makes them. */
+const HEADERS = path.join(import.meta.dirname, 'container-headers');
+const headerOf = (name: string) => readFileSync(path.join(HEADERS, name));
+
+const KINDS: Readonly<Record<string, string>> = {
+  ...{ qcow: 'qcow2', qcow2: 'qcow2', 'qcow2-old': 'qcow2', qed: 'QED', parallels: 'Parallels' },
+  ...{ vmdk: 'VMDK', 'vmdk-stream': 'VMDK', 'vmdk-flat': 'VMDK', vhdx: 'VHDX', vpc: 'VHD', vdi: 'VDI' },
+};
+
+describe('what an image begins with', () => {
+  const names = readdirSync(HEADERS).filter((name) => name !== 'README.md');
+
+  it.each(names)('of %s is known', (name) => {
+    expect(containerKindOf(headerOf(name))).toBe(KINDS[name]);
+  });
+
+  it('is not what a disk begins with, or nothing at all', () => {
+    const disk = Buffer.alloc(512);
+    disk.write('GRUB', 0x180);
+    disk.set([0x55, 0xaa], 510);
+    expect([disk, Buffer.alloc(512), Buffer.alloc(0), Buffer.from('QFI')].map(containerKindOf)).toEqual([
+      ...[null, null, null, null],
+    ]);
+  });
+});
+
+describe('over an image', () => {
+  const headers = {
+    copy: { kind: 'full', base: null },
+    changes: { kind: 'changes', base: 'BASE' },
+    nameless: { kind: 'changes', base: null },
+    undo: { kind: 'undo', base: null },
+  } as const;
+  const write = async (there: Buffer, coming: Buffer | null, offset = 0, header = headers.copy as object) => {
+    const device = new MemoryDevice(Buffer.concat([there, Buffer.alloc(8192)]), '/srv/vm.qcow2');
+    const guard = ContainerGuard.for(device, header as StreamHeader);
+    const data = { bytes: coming ?? Buffer.alloc(0), release: () => undefined };
+    const block = { offset, length: coming?.length ?? 4096 };
+    await guard?.check(coming === null ? { kind: 'discard', ...block } : { kind: 'data', ...block, data });
+  };
+  const raw = Buffer.alloc(4096, 'raw');
+
+  it('no raw bytes are written, nor those of another kind of image', async () => {
+    for (const coming of [raw, null]) {
+      await expect(write(headerOf('qcow2'), coming)).rejects.toThrow(UnsafeTargetError);
+      await expect(write(headerOf('qcow2'), coming)).rejects.toThrow(
+        /vm.qcow2: it begins as a qcow2 image, and raw bytes would overwrite that image.*qemu-img convert -O raw/,
+      );
+    }
+    await expect(write(headerOf('vdi'), headerOf('qcow2'))).rejects.toThrow(
+      /begins as a VDI image, and a qcow2 image would overwrite/,
+    );
+    await expect(write(headerOf('vdi'), raw, 0, headers.nameless)).rejects.toThrow(UnsafeTargetError);
+  });
+
+  it('its like is written, and behind the header anything', async () => {
+    await write(headerOf('qcow2'), headerOf('qcow2-old'));
+    await write(headerOf('qcow2'), raw, 4096);
+    await write(Buffer.alloc(512), headerOf('qcow2'));
+    await write(raw, null);
+    await write(Buffer.alloc(100), raw);
+  });
+
+  it('what leads from a state with a name is written: that the target is in it is proved', async () => {
+    await write(headerOf('qcow2'), raw, 0, headers.changes);
+    await write(headerOf('qcow2'), raw, 0, headers.undo);
+  });
+});
