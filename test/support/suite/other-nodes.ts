@@ -9,9 +9,11 @@ const VERSIONS = ['20.20.2', '22.23.3', '24.21.0'];
 
 /** What touches what differs between Nodes: processes, files, sockets, zlib, native code. The rest is arithmetic. */
 const FILES = [
-  ...['cli', 'codec', 'device', 'host', 'jobs', 'session', 'transport'].map((room) => `test/${room}/`),
-  ...['prune-lock', 'bad-paths'].map((name) => `test/snapback/${name}.test.ts`),
-  'test/usage/guard.test.ts',
+  ...['cli', 'jobs', 'doctor', 'reach', 'verify', 'session', 'apply', 'send', 'sources'].map(
+    (room) => `test/${room}/`,
+  ),
+  ...['codec', 'device', 'host', 'transport'].map((room) => `test/${room}/`),
+  ...['chain/prune-lock', 'archive/bad-paths', 'usage/guard'].map((name) => `test/${name}.test.ts`),
 ];
 
 /** Runs the unit tests of what depends on Node on the others that users have, one after the other. */
