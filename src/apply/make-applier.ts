@@ -5,6 +5,7 @@ import type { FoundContents } from '../engine/run-prover.js';
 import { Wants } from '../engine/wants.js';
 import type { Journal } from '../journal/journal.js';
 import { BufferPool } from '../memory/aligned-memory.js';
+import { OLD_BYTES_MEMORY } from '../memory/budgets.js';
 import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import type { ApplyPolicy } from '../targets/apply-policy.js';
@@ -42,9 +43,6 @@ export function undoHeader(
 export function undoUnitOf({ unit, blockSize }: Pick<StreamHeader, 'unit' | 'blockSize'>): number {
   return Math.min(unit ?? blockSize, blockSize, MAX_BLOCK_LENGTH);
 }
-
-/** What the old bytes of a batch may take, beside the new ones. */
-const OLD_BYTES_MEMORY = 12 * 1024 * 1024;
 
 /** What a stream is applied to, and what becomes of proofs that fail. */
 export interface ApplierWish {

@@ -5,6 +5,7 @@ import { SECTOR } from '../bytes/extent.js';
 import { DeviceError, UsageError, FormatError } from '../errors.js';
 import { interruptible } from '../host/interruption.js';
 import { BufferPool } from '../memory/aligned-memory.js';
+import { CHECK_MEMORY } from '../memory/budgets.js';
 import { openIncomingStream } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { readIndex, type RandomFile } from './archive-index.js';
@@ -122,8 +123,6 @@ function ascendingRuns(blocks: ExtentTable): Layer[] {
   return runs;
 }
 
-const MEMORY = 8 * 1024 * 1024;
-
 /**
  * Reads every byte of an archive: each frame's checksum, the digest over all of them, what the compressed blocks give,
  * and whether the index names just the blocks that there are. Throws TruncatedStreamError, FormatError, DeviceError.
@@ -131,7 +130,11 @@ const MEMORY = 8 * 1024 * 1024;
 export async function checkArchive(path: string, signal: AbortSignal): Promise<void> {
   await withFile(path, async (random) => {
     const source = interruptible(piecesOf(random.file, path), signal);
-    const { protocol, header, blocks } = await openIncomingStream(source, new BufferPool(MEMORY).lend, path);
+    const { protocol, header, blocks } = await openIncomingStream(
+      source,
+      new BufferPool(CHECK_MEMORY).lend,
+      path,
+    );
     for await (const item of blocks) if (item.kind === 'data') item.data.release();
     if (protocol === 3 || header === null) return;
     const index = await readIndex(random, header.volumeSize);

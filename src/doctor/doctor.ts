@@ -5,9 +5,9 @@ import { orInterrupted } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { startFarSide, type Reach } from '../reach/far-side.js';
 import type { ReceiverLine } from '../session/receiver.js';
-import { DEFAULT_PATIENCE, within, type FarSide } from '../session/sender.js';
+import { SESSION_LIMITS, within, type FarSide } from '../session/sender.js';
 import { farChatter } from '../transport/far-exit.js';
-import type { Destination } from '../transport/target-spec.js';
+import type { RemoteHost } from '../transport/target-spec.js';
 import { examineHost, type HostRole, type HostSelf, type Scope } from './examine-host.js';
 import { findingSchema, ok, problem, warning, type Finding } from './finding.js';
 
@@ -47,7 +47,7 @@ export interface DoctorReport {
 
 /** Examines this host, and another with the line to it. Changes nothing; a host out of reach is a finding. */
 export async function examineBoth(
-  destination: Destination | null,
+  destination: RemoteHost | null,
   reach: Reach,
   self: HostSelf,
   about: Surroundings,
@@ -100,7 +100,7 @@ interface FarReport {
   readonly problem: ErrorCode | null;
 }
 
-async function examineFar(destination: Destination, reach: Reach, about: Surroundings): Promise<FarReport> {
+async function examineFar(destination: RemoteHost, reach: Reach, about: Surroundings): Promise<FarReport> {
   try {
     const far = await orInterrupted(
       startFarSide(destination, reach, ['doctor', '--answer'], about),
@@ -121,7 +121,7 @@ async function converse(far: FarSide, reach: Reach, about: Surroundings): Promis
   const lines = linesOf(transport.input);
   let isFirst = true;
   const next = async (): Promise<unknown> => {
-    const line = await within(DEFAULT_PATIENCE.helloMs, lines.next());
+    const line = await within(SESSION_LIMITS.helloMs, lines.next());
     if (line === null) throw new TransportError(`${transport.host}: no answer from the far side's lvmsync`);
     if (line.done === true) throw await far.explainEnd(await transport.exit);
     const value = parseJson(line.value);
@@ -133,7 +133,7 @@ async function converse(far: FarSide, reach: Reach, about: Surroundings): Promis
   if (!report.success) throw notADoctor(transport.host);
   const clocks = await compareClocks(far, next, about);
   await transport.output.end();
-  await within(DEFAULT_PATIENCE.farewellMs, transport.exit);
+  await within(SESSION_LIMITS.farewellMs, transport.exit);
   const cipher = transport.cipher === undefined ? '' : `, ${transport.cipher}`;
   const carrier = reach.rsh === null ? `the built-in ssh${cipher}` : reach.rsh.join(' ');
   const between = [

@@ -19,7 +19,7 @@ const GROUP_COLUMNS = [
 
 /** What LVM shows of a logical volume, as far as a doctor looks. */
 export type VolumeRow = LvsRow<(typeof VOLUME_COLUMNS)[number]>;
-export type GroupRow = LvsRow<(typeof GROUP_COLUMNS)[number]>;
+export type ExaminedGroup = LvsRow<(typeof GROUP_COLUMNS)[number]>;
 
 /** From here on a transfer warns, too. Percent. */
 const NEARLY_FULL = 80;
@@ -84,7 +84,7 @@ export async function examineGroups(volumes: readonly VolumeRow[], about: Surrou
 }
 
 /** Volumes that are active, in groups that LVM does not show: whether a merge waits for one cannot be asked. */
-async function findHidden(groups: readonly GroupRow[], settings: ChangedSettings): Promise<Finding[]> {
+async function findHidden(groups: readonly ExaminedGroup[], settings: ChangedSettings): Promise<Finding[]> {
   const shown = new Set(groups.map((each) => each.vg_uuid.replaceAll('-', '')));
   const devices = await listMappedDevices();
   const hidden = devices.filter(({ uuid }) => uuid.startsWith('LVM-') && !shown.has(uuid.slice(4, 36)));
@@ -106,7 +106,7 @@ async function findHidden(groups: readonly GroupRow[], settings: ChangedSettings
 }
 
 /** Groups that other hosts may write to. No count of this kernel sees what they write. */
-function findShared(groups: readonly GroupRow[]): Finding[] {
+function findShared(groups: readonly ExaminedGroup[]): Finding[] {
   const shared = groups.filter((each) => each.vg_shared !== '' || each.vg_clustered !== '');
   if (shared.length === 0) return [];
   const names = listNames(shared.map((each) => each.vg_name));
@@ -119,7 +119,7 @@ function findShared(groups: readonly GroupRow[]): Finding[] {
   ];
 }
 
-function findPartial(groups: readonly GroupRow[]): Finding[] {
+function findPartial(groups: readonly ExaminedGroup[]): Finding[] {
   const findings: Finding[] = [];
   const partial = groups.filter((each) => each.vg_partial !== '').map((each) => each.vg_name);
   if (partial.length > 0) {

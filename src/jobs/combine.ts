@@ -8,10 +8,8 @@ import { loadCodec } from '../codec/load-codec.js';
 import { UsageError } from '../errors.js';
 import { makerOf, type Surroundings } from '../host/surroundings.js';
 import { BufferPool } from '../memory/aligned-memory.js';
+import { COMBINE_MEMORY } from '../memory/budgets.js';
 import type { CompressionWish } from '../send/choose-packer.js';
-
-/** What the blocks under way may take. Bytes. */
-export const ARCHIVE_MEMORY = 16 * 1024 * 1024;
 
 /** A codec by name, or none at all. */
 export type CodecWish = Exclude<CompressionWish, { kind: 'auto' }>;
@@ -65,7 +63,7 @@ export async function saveCombination(
 ): Promise<number> {
   refuseTornSectors(plan);
   const packing = codec === null ? null : await packingOf(codec);
-  const { lend } = new BufferPool(ARCHIVE_MEMORY);
+  const { lend } = new BufferPool(COMBINE_MEMORY);
   about.progress.start(plan.bytes);
   try {
     const header = headerOfCombination(plan, makerOf(about));

@@ -11,7 +11,7 @@ import type { ApplyPolicy } from '../targets/apply-policy.js';
 import { answerWords } from '../transport/remote-command.js';
 import type { TargetSpec } from '../transport/target-spec.js';
 import { answer } from '../verify/answer-queries.js';
-import { runHashExchange, type Comparison, type ComparisonResult } from '../verify/hash-exchange.js';
+import { runHashExchange, type ComparisonRequest, type ComparisonResult } from '../verify/hash-exchange.js';
 import { send } from './transfer.js';
 
 /** How exactly differences are found, where nothing asks for finer ones. Bytes. */
@@ -19,7 +19,7 @@ export const COMPARE_UNIT = 4096;
 
 /** Compares a device of this host with a target: both sides hash at the same time. Throws as `runHashExchange`. */
 export async function compare(
-  comparison: Comparison,
+  comparison: ComparisonRequest,
   target: TargetSpec,
   reach: Reach,
   about: Surroundings,

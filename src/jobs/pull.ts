@@ -12,13 +12,13 @@ import { openSource, type SourceSpec } from '../sources/open-source.js';
 import type { ApplyPolicy } from '../targets/apply-policy.js';
 import type { OpenTarget } from '../targets/open-target.js';
 import { sendWords } from '../transport/remote-command.js';
-import { type Destination, tellLarger } from '../transport/target-spec.js';
+import { type RemoteHost, tellLarger } from '../transport/target-spec.js';
 import { FOR_NO_RUN, openTargetFor } from './apply.js';
 import type { TransferSummary } from './transfer.js';
 
 /** Where changes are pulled from. */
 export interface PullSpec {
-  readonly host: Destination;
+  readonly host: RemoteHost;
   /** A snapshot of that host, in the words of whoever is there. */
   readonly snapshot: string;
   /** Where the new bytes are read over there; null: from the snapshot's origin. */

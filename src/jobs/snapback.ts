@@ -11,12 +11,10 @@ import { deviceNumberOf, isReadOnly } from '../device/device-facts.js';
 import { DeviceError, SnapshotError } from '../errors.js';
 import { makerOf, type Surroundings } from '../host/surroundings.js';
 import { BufferPool } from '../memory/aligned-memory.js';
+import { SNAPBACK_MEMORY } from '../memory/budgets.js';
 import { openSource, type SourceSpec } from '../sources/open-source.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { packingOf, type CodecWish } from './combine.js';
-
-/** Old and new bytes that are read ahead, and blocks that are compressed. Bytes. */
-const MEMORY = 32 * 1024 * 1024;
 
 export interface SnapbackOptions {
   /** Null for the fastest codec of this host. */
@@ -58,7 +56,7 @@ export async function makeSnapback(
     const base = await checkFrozen(source, options.forceWritable);
     const changes = await source.readChanges();
     const packing = options.codec === null ? await fastestPacking() : await packingOf(options.codec);
-    const { lend } = new BufferPool(MEMORY);
+    const { lend } = new BufferPool(SNAPBACK_MEMORY);
     const header = await headerOf(source, changes, about);
     about.progress.start(changes.trackedBytes);
     const { size, result: savedBytes } = await writeArchive(out, header, async (writer) => {

@@ -7,7 +7,7 @@ import type { Reach } from '../reach/far-side.js';
 import { openVolume, type OpenVolume, sampleUnits } from '../sources/open-volume.js';
 import { DEFAULT_POLICY } from '../targets/apply-policy.js';
 import type { TargetSpec } from '../transport/target-spec.js';
-import type { Comparison } from '../verify/hash-exchange.js';
+import type { ComparisonRequest } from '../verify/hash-exchange.js';
 import { compare, COMPARE_UNIT, readyTarget } from './compare.js';
 import { send } from './transfer.js';
 
@@ -113,7 +113,7 @@ async function repair(
   const destination = { kind: 'target', spec: spec.b, policy: DEFAULT_POLICY } as const;
   const how = { proofs: false, dryRun: false, compression: { kind: 'auto' } } as const;
   await send(source, destination, 4, reach, how, about);
-  const again: Comparison = {
+  const again: ComparisonRequest = {
     near: volume.device,
     extents: () => differing.extents(),
     unit: differing.granularity,

@@ -7,3 +7,11 @@ export const VERIFY_MEMORY = 12 * 1024 * 1024;
 /** What the blocks of archives that are read may take, and the windows of a store that is written from them. Bytes. */
 export const ARCHIVE_MEMORY = 12 * 1024 * 1024;
 export const STORE_MEMORY = 8 * 1024 * 1024;
+/** What the blocks of archives that become one may take. Bytes. */
+export const COMBINE_MEMORY = 16 * 1024 * 1024;
+/** What the blocks of a snapback that is made from two states may take. Bytes. */
+export const SNAPBACK_MEMORY = 32 * 1024 * 1024;
+/** What the old bytes of an apply may take until they are saved. Bytes. */
+export const OLD_BYTES_MEMORY = 12 * 1024 * 1024;
+/** What the blocks of one archive may take while it is checked. Bytes. */
+export const CHECK_MEMORY = 8 * 1024 * 1024;

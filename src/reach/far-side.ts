@@ -5,7 +5,7 @@ import { buildFarCommand, type FarCommand } from '../transport/remote-command.js
 import { startRsh } from '../transport/rsh.js';
 import { connectSsh, prepareSsh, type SshSettings } from '../transport/ssh/index.js';
 import type { LineListener } from '../transport/stderr-lines.js';
-import type { Destination } from '../transport/target-spec.js';
+import type { RemoteHost } from '../transport/target-spec.js';
 import type { FarExit, Transport } from '../transport/transport.js';
 import { askFacts, type StartLvmsync } from './far-facts.js';
 
@@ -33,7 +33,7 @@ export function prepareFarSide({ rsh }: Reach): void {
  * where notices are silent, the end of it comes with the error, if there is one.
  */
 export async function startFarSide(
-  destination: Destination,
+  destination: RemoteHost,
   reach: Reach,
   words: readonly string[],
   about: Surroundings,
@@ -60,7 +60,7 @@ export async function startFarSide(
 }
 
 function startCommand(
-  destination: Destination,
+  destination: RemoteHost,
   { rsh, ssh, command }: Reach,
   words: readonly string[],
   about: Surroundings,

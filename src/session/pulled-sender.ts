@@ -7,7 +7,7 @@ import { PROTOCOL_LINE } from '../stream/frame-format.js';
 import type { FarExit } from '../transport/transport.js';
 import { encodeResult, type LastWord } from './messages.js';
 import { failureOf } from './reply-writer.js';
-import { DEFAULT_PATIENCE, runSender, SenderRun, type FarSide, type SessionSummary } from './sender.js';
+import { SESSION_LIMITS, runSender, SenderRun, type FarSide, type SessionSummary } from './sender.js';
 
 /** A session's line as a sender sees it that its receiver started. */
 export interface SenderLine {
@@ -24,7 +24,7 @@ export interface PulledOutcome {
 }
 
 /** The receiver waits for the last word: it says no farewell before. */
-const PATIENCE = { ...DEFAULT_PATIENCE, farewellMs: 0 };
+const PATIENCE = { ...SESSION_LIMITS, farewellMs: 0 };
 
 /**
  * The far side of a pull: sends a source's changes to the receiver that started it, and tells it at last what it

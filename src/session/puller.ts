@@ -9,7 +9,7 @@ import { LineProgress } from './line-silence.js';
 import type { LastWord } from './messages.js';
 import { PulledStream } from './pulled-stream.js';
 import { runReceiver } from './receiver.js';
-import { DEFAULT_PATIENCE, within, type FarSide, type SessionSummary } from './sender.js';
+import { SESSION_LIMITS, within, type FarSide, type SessionSummary } from './sender.js';
 
 /** One run of a puller, through all the lines that it takes. */
 export class PullerRun extends LineProgress {
@@ -32,18 +32,18 @@ export async function runPuller(
   about: Surroundings,
   lend: LendBuffer,
   run = new PullerRun(),
-  patience = DEFAULT_PATIENCE,
+  limits = SESSION_LIMITS,
 ): Promise<SessionSummary> {
   const { transport } = far;
-  const pulled = new PulledStream(transport.input, transport.host, patience.helloMs);
+  const pulled = new PulledStream(transport.input, transport.host, limits.helloMs);
   const line = { input: pulled.stream, output: transport.output, what: `stream from ${transport.host}` };
   try {
     const { summary, error } = await runReceiver(line, open, policy, about, lend, run);
-    if (error !== null) throw await explainFailure(error, far, pulled, patience.farewellMs);
-    const word = await orInterrupted(within(patience.helloMs, pulled.lastWord()), about.signal);
+    if (error !== null) throw await explainFailure(error, far, pulled, limits.farewellMs);
+    const word = await orInterrupted(within(limits.helloMs, pulled.lastWord()), about.signal);
     const sent = checkAgreed(word, summary, transport.host);
     // It may have something to say on stderr yet; whatever it is, the result stands.
-    await within(patience.farewellMs, transport.exit);
+    await within(limits.farewellMs, transport.exit);
     const sentBytes = run.receivedBytes + pulled.bytesReceived;
     const { mismatches, suspect, verified, targetSize } = summary;
     return { ...sent, mismatches, suspect, verified, sentBytes, targetSize };

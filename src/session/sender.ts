@@ -25,14 +25,14 @@ import { DURABLE, parseDurable, parseWant, WANT, type ResultMessage } from './me
 import { readReplies, type Replies } from './replies.js';
 
 /** How long a far side is waited for. Milliseconds. */
-export interface Patience {
+export interface SessionLimits {
   /** From its start to its first word. */
   readonly helloMs: number;
   /** From the end of the line to its own end, before it is cut. */
   readonly farewellMs: number;
 }
 
-export const DEFAULT_PATIENCE: Patience = { helloMs: 30_000, farewellMs: 5_000 };
+export const SESSION_LIMITS: SessionLimits = { helloMs: 30_000, farewellMs: 5_000 };
 
 /** The line to a far side that runs `lvmsync receive`. */
 export interface FarSide {
@@ -78,7 +78,7 @@ export async function runSender(
   about: Surroundings,
   lend: LendBuffer,
   run = new SenderRun(),
-  patience = DEFAULT_PATIENCE,
+  limits = SESSION_LIMITS,
 ): Promise<SessionSummary> {
   const { transport } = far;
   const wish = options.compression ?? NO_COMPRESSION;
@@ -122,7 +122,7 @@ export async function runSender(
     },
   };
   const greet = async (): Promise<Greeting> => {
-    const hello = await replies.waitForHello(patience.helloMs);
+    const hello = await replies.waitForHello(limits.helloMs);
     run.hasBegun = true;
     ({ targetSize } = hello);
     packer = await choosePacker(wish, { host: transport.host, ...hello }, about);
@@ -150,12 +150,12 @@ export async function runSender(
       verified = null,
     } = checkResult(await orInterrupted(replies.result, about.signal), summary, transport.host);
     // It may have something to say on stderr yet; whatever it is, the result stands.
-    await within(patience.farewellMs, transport.exit);
+    await within(limits.farewellMs, transport.exit);
     const sentBytes = run.sentBytes + writer.bytesWritten;
     const heard = { mismatches, suspect, verified, targetSize };
     return { ...summary, ...heard, sentBytes, codec: tellPacking(packer, about) };
   } catch (error) {
-    throw await explainFailure(error, far, replies, patience);
+    throw await explainFailure(error, far, replies, limits);
   } finally {
     run.sentBytes += writer.bytesWritten;
     stopBeating();
@@ -233,12 +233,12 @@ export async function explainFailure(
   error: unknown,
   far: FarSide,
   replies: Replies,
-  patience: Patience,
+  limits: SessionLimits,
 ): Promise<unknown> {
   const { transport } = far;
   transport.output.end().catch(() => undefined);
   const end = await within(
-    patience.farewellMs,
+    limits.farewellMs,
     Promise.all([replies.result.catch(() => null), transport.exit]),
   );
   if (end === null || !(error instanceof TransportError)) return error;

@@ -5,7 +5,7 @@ import { quoteWords } from './shell-words.js';
 import { passOnLines, type LineListener } from './stderr-lines.js';
 import { GatheringSink } from './gathering-sink.js';
 import { sinkFrom, sourceFrom } from './stream-channel.js';
-import { formatDestination, type Destination } from './target-spec.js';
+import { formatRemoteHost, type RemoteHost } from './target-spec.js';
 import type { FarExit, Transport } from './transport.js';
 
 /** How long a remote shell command may take to end by itself once it was told to, and by force. */
@@ -24,12 +24,12 @@ const STDERR_GRACE_MS = 1_000;
 export async function startRsh(
   spawner: Spawner,
   rshWords: readonly [string, ...string[]],
-  destination: Destination,
+  destination: RemoteHost,
   command: readonly string[],
   onStderrLine: LineListener,
 ): Promise<Transport> {
   const portWords = destination.port === null ? [] : ['-p', String(destination.port)];
-  const argv = [...rshWords, ...portWords, formatDestination(destination), quoteWords(command)] as const;
+  const argv = [...rshWords, ...portWords, formatRemoteHost(destination), quoteWords(command)] as const;
   const child = spawner.start([argv[0], ...argv.slice(1)]);
   const ended = watchEnd(child, onStderrLine);
   await waitForStart(child, rshWords);

@@ -2,7 +2,7 @@ import { UsageError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 
 /** Where a far side is reached. `port` is null unless the words named one. */
-export interface Destination {
+export interface RemoteHost {
   readonly user: string | null;
   readonly host: string;
   readonly port: number | null;
@@ -11,7 +11,7 @@ export interface Destination {
 /** What a `[HOST:]TARGET` word says. */
 export type TargetSpec =
   | { readonly kind: 'local'; readonly path: string }
-  | ({ readonly kind: 'remote'; readonly path: string } & Destination);
+  | ({ readonly kind: 'remote'; readonly path: string } & RemoteHost);
 
 /**
  * Takes a `[HOST:]TARGET` word apart by scp's rule: HOST is what stands before a colon that comes before any
@@ -33,7 +33,7 @@ export function parseTargetSpec(word: string): TargetSpec {
 }
 
 /** The destination as ssh and its kin take it in one word. */
-export function formatDestination(destination: Destination): string {
+export function formatRemoteHost(destination: RemoteHost): string {
   return destination.user === null ? destination.host : `${destination.user}@${destination.host}`;
 }
 
@@ -102,5 +102,5 @@ export function tellLarger(
 
 /** A target in the words of whoever sends to it. */
 export function nameOfTarget(spec: TargetSpec): string {
-  return spec.kind === 'local' ? spec.path : `${formatDestination(spec)}:${spec.path}`;
+  return spec.kind === 'local' ? spec.path : `${formatRemoteHost(spec)}:${spec.path}`;
 }

@@ -7,7 +7,7 @@ import { FarError, TransportError } from '../errors.js';
 import type { Progress, Surroundings } from '../host/surroundings.js';
 import type { ResultMessage } from '../session/messages.js';
 import { readReplies } from '../session/replies.js';
-import { DEFAULT_PATIENCE, explainFailure, unlessAnswered, within, type FarSide } from '../session/sender.js';
+import { SESSION_LIMITS, explainFailure, unlessAnswered, within, type FarSide } from '../session/sender.js';
 import {
   countBlocks,
   DIGEST_LENGTH,
@@ -28,7 +28,7 @@ const QUERY_BYTES = 256 * 1024 * 1024;
 const QUESTIONS_AHEAD = 3;
 
 /** What is compared with the far side. */
-export interface Comparison {
+export interface ComparisonRequest {
   readonly near: BlockDevice;
   /** Ascending; the same each time. */
   readonly extents: () => Iterable<Extent>;
@@ -53,10 +53,10 @@ export interface ComparisonResult {
  */
 export async function runHashExchange(
   far: FarSide,
-  comparison: Comparison,
+  comparison: ComparisonRequest,
   about: Surroundings,
   lend: LendBuffer,
-  patience = DEFAULT_PATIENCE,
+  patience = SESSION_LIMITS,
 ): Promise<ComparisonResult> {
   const { transport } = far;
   const questioner = new Questioner(transport.output, transport.host);
@@ -83,7 +83,10 @@ export async function runHashExchange(
 }
 
 /** Finds what differs in large blocks, then where in those. */
-async function narrowDown(exchange: HashExchange, { extents, unit }: Comparison): Promise<ComparisonResult> {
+async function narrowDown(
+  exchange: HashExchange,
+  { extents, unit }: ComparisonRequest,
+): Promise<ComparisonResult> {
   const comparedBytes = sumLengths(extents());
   let differing = await exchange.compare(extents, COARSE);
   for (const blockLength of unit < FINER ? [FINER, unit] : [unit]) {

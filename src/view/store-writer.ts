@@ -15,7 +15,7 @@ const HEADER_WRITE = 4096;
 const WRITES_AHEAD = 4;
 
 /** Bytes that a volume had: which, known beforehand, and the bytes themselves in the same order. */
-export interface OldBytes {
+export interface OldContents {
   /** Ascending, without overlaps. May be asked for several times. */
   readonly extents: () => Iterable<Extent>;
   /** Exactly these extents, cut in any way. */
@@ -25,7 +25,7 @@ export interface OldBytes {
 /** What a store is made from. */
 export interface StoreMaterial {
   readonly plan: StorePlan;
-  readonly old: OldBytes;
+  readonly old: OldContents;
   /** Has the rest of chunks that are touched in part; null where none is. */
   readonly target: ReadableVolume | null;
 }

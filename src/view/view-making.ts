@@ -2,11 +2,11 @@ import type { LendBuffer } from '../bytes/byte-channel.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { ProveBase } from '../targets/base-check.js';
 import type { OpenTarget } from '../targets/open-target.js';
-import type { OldBytes, StoreMaterial } from './store-writer.js';
+import type { OldContents, StoreMaterial } from './store-writer.js';
 import type { ViewEntry, ViewRecord } from './view-record.js';
 
 /** What a volume was, by its archives. */
-export interface OldState extends OldBytes {
+export interface OldState extends OldContents {
   /** Bytes. */
   readonly volumeSize: number;
   /** The identities of the state that the archives start from, and of that which they lead to; null: unknown. */

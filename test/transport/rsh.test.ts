@@ -6,11 +6,11 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { CommandError, TransportError } from '../../src/errors.js';
 import { ProcessSpawner } from '../../src/host/spawner.js';
 import { startRsh } from '../../src/transport/rsh.js';
-import type { Destination } from '../../src/transport/target-spec.js';
+import type { RemoteHost } from '../../src/transport/target-spec.js';
 import type { Transport } from '../../src/transport/transport.js';
 
 const FAKE_RSH = fileURLToPath(new URL('../support/fake-rsh.sh', import.meta.url));
-const HOST: Destination = { user: null, host: 'web1', port: null };
+const HOST: RemoteHost = { user: null, host: 'web1', port: null };
 
 async function start(
   command: string[],

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { UsageError } from '../../src/errors.js';
-import { formatDestination, parseTargetSpec } from '../../src/transport/target-spec.js';
+import { formatRemoteHost, parseTargetSpec } from '../../src/transport/target-spec.js';
 
 function remote(host: string, path: string, user: string | null = null, port: number | null = null) {
   return { kind: 'remote', user, host, port, path };
@@ -85,7 +85,7 @@ describe('a [HOST:]TARGET word', () => {
   it('gives back the parts that it was put together from', () => {
     fc.assert(
       fc.property(fc.option(name), name, path, (user, host, target) => {
-        const word = `${formatDestination({ user, host, port: null })}:${target}`;
+        const word = `${formatRemoteHost({ user, host, port: null })}:${target}`;
         expect(parseTargetSpec(word)).toEqual(remote(host, target, user));
       }),
     );
@@ -111,7 +111,7 @@ describe('a [HOST:]TARGET word', () => {
           expect(error).toBeInstanceOf(UsageError);
           return;
         }
-        if (spec.kind === 'remote') expect(formatDestination(spec).startsWith('-')).toBe(false);
+        if (spec.kind === 'remote') expect(formatRemoteHost(spec).startsWith('-')).toBe(false);
       }),
     );
   });

@@ -8,7 +8,7 @@ import { DeviceError, FormatError, SnapshotError, UnsafeTargetError, UsageError 
 import { BufferPool } from '../../src/memory/aligned-memory.js';
 import type { Block } from '../../src/stream/block.js';
 import { planStore, sizeForAll } from '../../src/view/store-plan.js';
-import { writeStore, type OldBytes } from '../../src/view/store-writer.js';
+import { writeStore, type OldContents } from '../../src/view/store-writer.js';
 import { MemoryDevice, type Faults } from '../support/memory-device.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
@@ -16,7 +16,7 @@ const KIB = 1024;
 const GARBAGE = 0xa5;
 
 /** Blocks of an old volume in a few extents; counts what was not given back. */
-class OldVolume implements OldBytes {
+class OldVolume implements OldContents {
   held = 0;
 
   constructor(
@@ -190,7 +190,7 @@ describe('blocks that are not what was announced', () => {
     ['elsewhere', [block(0, 8192)], /outside the extents/],
     ['twice', [block(8192, 8192), block(8192, 8192)], /overlap, or do not ascend/],
   ])('%s', async (_name, blocks, words) => {
-    const made: OldBytes = {
+    const made: OldContents = {
       extents: () => announced,
       blocks: async function* () {
         await Promise.resolve();

@@ -5,7 +5,7 @@ import type { Finding } from '../../doctor/finding.js';
 import { UsageError } from '../../errors.js';
 import { makeHarmless } from '../../transport/stderr-lines.js';
 import { sinkFrom } from '../../transport/stream-channel.js';
-import { parseTargetSpec, type Destination } from '../../transport/target-spec.js';
+import { parseTargetSpec, type RemoteHost } from '../../transport/target-spec.js';
 import type { Context } from '../context.js';
 import { SUCCESS, exitStatusOf } from '../exit-code.js';
 import {
@@ -97,7 +97,7 @@ function isTarget(word: string): boolean {
 }
 
 /** A host alone: what stands before the colon of a target. Throws UsageError. */
-function parseHost(word: string): Destination {
+function parseHost(word: string): RemoteHost {
   const spec = parseTargetSpec(
     word.startsWith('ssh://') ? `${word.replace(/\/*$/, '')}/` : `${word.replace(/:$/, '')}:.`,
   );

@@ -3,7 +3,7 @@ import { UsageError } from '../../errors.js';
 import { inspect, type InspectReport, type InspectSpec } from '../../jobs/inspect.js';
 import type { Context } from '../context.js';
 import { exitCodeOf, SUCCESS } from '../exit-code.js';
-import { describeStore, describeStream, storeJson, streamJson } from '../reports/inspect-report.js';
+import { describeExceptionStore, describeStream, storeJson, streamJson } from '../reports/inspect-report.js';
 import { describeThin, thinJson } from '../reports/thin-report.js';
 import { print } from '../standard-output.js';
 
@@ -55,7 +55,7 @@ function textsOf(
     return options.json === true ? thinJson(report, options.extents === true) : describeThin(report, columns);
   }
   if (options.json === true) return storeJson(report, options.extents === true);
-  return describeStore(report, columns);
+  return describeExceptionStore(report, columns);
 }
 
 function statusOf(report: InspectReport): number {

@@ -4,7 +4,13 @@ import { viewClose, viewList, viewOpen, viewStore } from '../../jobs/view.js';
 import type { Context } from '../context.js';
 import { forceOption, stateDirOption } from '../options/policy.js';
 import { parseSize } from '../options/traffic.js';
-import { describeOpened, describeStore, openedJson, viewLines, viewsJson } from '../reports/view-report.js';
+import {
+  describeOpened,
+  describeStorePlan,
+  openedJson,
+  viewLines,
+  viewsJson,
+} from '../reports/view-report.js';
 import { print } from '../standard-output.js';
 import { refuseMore } from './words.js';
 
@@ -108,7 +114,7 @@ async function* act(
       if (first === undefined || second === undefined) throw missing();
       const wish = { stateDir, proto3, forceBase, targetName: options.target ?? null, spareBytes: spare };
       const plan = await viewStore(first, [second, ...rest], wish, about);
-      context.say(describeStore(first, plan));
+      context.say(describeStorePlan(first, plan));
       return;
     }
     default:

@@ -6,7 +6,7 @@ import { drawChangeMap, extentsJson } from './change-map.js';
 const MAP_ROWS = 8;
 
 /** A store for people; with a map where there is a terminal of `columns`. */
-export function* describeStore(report: StoreReport, columns: number | null): Generator<string> {
+export function* describeExceptionStore(report: StoreReport, columns: number | null): Generator<string> {
   const { name, store, problem } = report;
   if (store === null) {
     yield* describeInvalid(name, problem?.message ?? '');

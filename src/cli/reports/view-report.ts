@@ -23,7 +23,7 @@ export function openedJson({ record, path, plan, seconds }: ViewSummary): string
   })}\n`;
 }
 
-export function describeStore(path: string, plan: StorePlan): string {
+export function describeStorePlan(path: string, plan: StorePlan): string {
   const { chunkSize, exceptions } = storeFacts(plan);
   return `${path}: a store of ${exceptions} chunks of ${formatBytes(chunkSize)} (${chunkSize / 512} sectors)`;
 }

@@ -1,5 +1,5 @@
 import { TransportError } from '../../errors.js';
-import type { Destination } from '../target-spec.js';
+import type { RemoteHost } from '../target-spec.js';
 import type { SshSettings } from './settings.js';
 import { defaultFiles, expandPath, expandProxyCommand, type TokenValues } from './tokens.js';
 
@@ -59,7 +59,7 @@ export interface HostConfig extends TokenValues {
  * @throws TransportError on what would be wrong to ignore.
  */
 export function readHostConfig(
-  destination: Destination,
+  destination: RemoteHost,
   { words, isExpanded, defaultCiphers }: ConfigSource,
   settings: SshSettings,
 ): HostConfig {

@@ -1,5 +1,5 @@
 import type { LineListener } from '../stderr-lines.js';
-import type { Destination } from '../target-spec.js';
+import type { RemoteHost } from '../target-spec.js';
 import type { Transport } from '../transport.js';
 import type { SshSurroundings } from './connect.js';
 import { resolveHost } from './resolve-host.js';
@@ -21,7 +21,7 @@ export function prepareSsh(): void {
  * @throws TransportError when no connection comes about: one sentence says why and what to do.
  */
 export async function connectSsh(
-  destination: Destination,
+  destination: RemoteHost,
   settings: SshSettings,
   command: readonly string[],
   onStderrLine: LineListener,

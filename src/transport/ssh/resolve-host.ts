@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CommandError, TransportError } from '../../errors.js';
 import type { Surroundings } from '../../host/surroundings.js';
-import type { Destination } from '../target-spec.js';
+import type { RemoteHost } from '../target-spec.js';
 import { type ConfigWords, readHostConfig, type HostConfig } from './host-config.js';
 import type { SshSettings } from './settings.js';
 
@@ -11,7 +11,7 @@ import type { SshSettings } from './settings.js';
  * `Match exec` never matches; a notice says so where that was asked for.
  */
 export async function readConfigFiles(
-  { user, host }: Destination,
+  { user, host }: RemoteHost,
   settings: SshSettings,
   notice: (line: string) => void,
 ): Promise<ConfigWords> {
@@ -56,7 +56,7 @@ function expandHostName(word: string | string[] | undefined, host: string): [str
  * @throws TransportError where the configuration is wrong, or has what must not be ignored.
  */
 export async function resolveHost(
-  destination: Destination,
+  destination: RemoteHost,
   settings: SshSettings,
   { spawner, notice }: Pick<Surroundings, 'spawner' | 'notice'>,
 ): Promise<HostConfig> {
