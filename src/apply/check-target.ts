@@ -1,26 +1,25 @@
 import { SECTOR } from '../bytes/extent.js';
-import type { BlockDevice } from '../device/block-device.js';
-import { UnsafeTargetError } from '../errors.js';
+import { InterruptedError, LvmsyncError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { checkJournalRoom, checkSnapbackName } from '../journal/journal.js';
+import { checkJournalRoom, checkSnapbackName, readNote } from '../journal/journal.js';
 import type { IncomingItems } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
-import { isOverwriting, keepsOldBytes, type ApplyPolicy } from '../targets/apply-policy.js';
+import { keepsOldBytes, type ApplyPolicy } from '../targets/apply-policy.js';
 import {
   checkBase,
-  checkUndo,
-  checkUnnamedBase,
-  describeGap,
   describeStale,
+  findUndoStart,
+  whyNotBase,
   NOTHING_SAMPLED,
   type ProveBase,
-  type SampleResult,
+  type StateChange,
 } from '../targets/base-check.js';
 import type { OpenTarget } from '../targets/open-target.js';
 import type { ExpectedWrites } from '../targets/room-needed.js';
 import { guardRoom } from '../targets/room.js';
-import { isDoubtful, type KnownState } from '../targets/state-record.js';
+import type { KnownState } from '../targets/state-record.js';
 import { checkCloserSample, checkSample } from './check-sample.js';
+import { planApply, type ApplyFacts, type ApplyPlan } from './plan-apply.js';
 
 /** A target that a stream is meant for. */
 export interface TargetOfStream {
@@ -32,6 +31,8 @@ export interface TargetOfStream {
   readonly proveBase?: ProveBase;
   /** What an undo leads to, by its end too: its header may name what it then turned out not to be. */
   readonly resultOf?: () => Promise<string | null>;
+  /** Whether only the plan is asked for. */
+  readonly asks?: boolean;
 }
 
 /** What an earlier apply to the same target left. */
@@ -42,46 +43,75 @@ export interface EarlierHere {
   readonly isTakenBack: boolean;
 }
 
+/** A plan, and what it was made of. */
+export interface Planned {
+  readonly plan: ApplyPlan;
+  readonly facts: ApplyFacts;
+}
+
 /**
- * Everything that can be known before the first write, with the sender's help where there is one.
- *
- * @param ready awaited when the target was found fit, with what is known of it
+ * Gathers all that can be known before the first write, with the sender's help where there is one, and plans the apply.
+ * Writes nothing. Throws what reading the stream and the target throws.
  */
-export async function checkTarget(
+export async function planFor(
   header: StreamHeader | null,
   items: IncomingItems,
-  { what, target, policy, proveBase, resultOf }: TargetOfStream,
-  { savedBefore, isTakenBack }: EarlierHere,
+  options: TargetOfStream,
+  earlier: EarlierHere,
   about: Surroundings,
-  ready: (known: KnownState) => Promise<void>,
-): Promise<void> {
+): Promise<Planned> {
+  const { what, target, policy, proveBase = null } = options;
   const { device, record, folder } = target;
   const known = await record.read();
-  const untouched = isTakenBack ? 'nothing else was written' : 'nothing was written';
-  let sample = NOTHING_SAMPLED;
-  if (header === null) {
-    if (!policy.forceBase) checkUnnamedBase(device, known.holds);
-  } else {
-    checkSize(header, device);
-    sample = await checkSample(header, items, device, what);
-    if (!policy.forceBase) {
-      const isAsked = header.kind === 'undo' && resultOf !== undefined;
-      const change = isAsked ? { ...header, result: await resultOf() } : header;
-      checkBase(device, change, known.holds, sample, untouched);
-      if (header.kind === 'undo') await checkUndo(device, change, known.holds, proveBase ?? null, untouched);
-    }
-  }
-  // A run that writes looks at them as it makes the file.
-  if (policy.dryRun && policy.snapback !== null) await checkSnapbackName(folder, policy.snapback);
-  await guardRoom(device, expectedWrites(header, device.size), about);
+  const fits = header === null || header.volumeSize <= device.size;
+  const sample = fits && header !== null ? await checkSample(header, items, device, what) : NOTHING_SAMPLED;
+  const change = await changeOf(header, options);
+  const isOfBase = change !== null && whyNotBase(device.path, change, known.holds, sample) === null;
+  const facts: ApplyFacts = {
+    ...{ path: device.path, size: device.size, known, isTakenBack: earlier.isTakenBack, sample },
+    isHalfWritten: (await readNote(folder)) !== null,
+    undo:
+      fits && isOfBase && change.kind === 'undo' && !policy.forceBase
+        ? await findUndoStart(device, change, known.holds, proveBase)
+        : { isReadable: proveBase !== null, found: null },
+    shortages: fits ? await findShortages(header, options, earlier, about) : [],
+  };
+  return { plan: planApply({ header, policy, change }, facts), facts };
+}
+
+/** From which state a stream leads where, an undo's end included. */
+async function changeOf(
+  header: StreamHeader | null,
+  { policy, resultOf }: TargetOfStream,
+): Promise<StateChange | null> {
+  if (header?.kind !== 'undo' || policy.forceBase || resultOf === undefined) return header;
+  return { ...header, result: await resultOf() };
+}
+
+/** What cannot take the stream in: what lies below the target, and the place of the old bytes. */
+async function findShortages(
+  header: StreamHeader | null,
+  { target, policy, asks = false }: TargetOfStream,
+  { savedBefore }: EarlierHere,
+  about: Surroundings,
+): Promise<LvmsyncError[]> {
+  const { device, folder } = target;
+  const { snapback } = policy;
+  const found: LvmsyncError[] = [];
+  const note = async (check: Promise<void>) => {
+    await check.catch((error: unknown) => {
+      if (!(error instanceof LvmsyncError) || error instanceof InterruptedError) throw error;
+      found.push(error);
+    });
+  };
+  // A run that writes looks at the name as it makes the file.
+  if (asks && snapback !== null) await note(checkSnapbackName(folder, snapback));
+  await note(guardRoom(device, expectedWrites(header, device.size), about));
   if (header !== null && keepsOldBytes(policy, header)) {
     const toSave = Math.max(0, header.expectedBytes - savedBefore);
-    await checkJournalRoom(policy.snapback ?? `${folder}/journal`, toSave);
+    await note(checkJournalRoom(snapback ?? `${folder}/journal`, toSave));
   }
-  await ready(known);
-  if (known.gap !== undefined && header?.kind !== 'full') about.notice(describeGap(device.path, known.gap));
-  if (wantsCloserLook(known) && !isOverwriting(header))
-    await lookCloser(header, items, sample, known, { target, policy }, untouched, about);
+  return found;
 }
 
 /** What a stream says that it is going to write; of PROTO[3], which does not say, the least that it can be. */
@@ -91,35 +121,54 @@ function expectedWrites(header: StreamHeader | null, targetSize: number): Expect
   return { bytes, mappedBytes, blockSize, volumeSize };
 }
 
-function checkSize(header: StreamHeader, target: BlockDevice): void {
-  if (header.volumeSize <= target.size) return;
-  const problem = `too small: it has ${target.size} bytes, the volume ${header.volumeSize}`;
-  throw new UnsafeTargetError(target.path, problem);
+/** A stream and the target that it meets. */
+export interface StreamMeetsTarget extends Pick<TargetOfStream, 'target' | 'policy'> {
+  /** Null in PROTO[3]. */
+  readonly header: StreamHeader | null;
 }
 
-/** Whether a sender shall prove more of what did not change: nothing says for sure what is there. */
-export function wantsCloserLook({ holds, isStale }: KnownState): boolean {
-  return isStale || isDoubtful(holds);
-}
-
-/** Where someone may have written, the sender proves more blocks that did not change; the rest is the user's to know. */
-async function lookCloser(
-  header: StreamHeader | null,
+/**
+ * Goes by a plan up to the first write: refuses what it refuses, has the sender told, and looks closer where nothing says
+ * for sure what is there. Throws the plan's first refusal, BaseMismatchError.
+ *
+ * @param ready awaited when the target was found fit, with what is known of it
+ */
+export async function checkTarget(
+  planned: Planned,
   items: IncomingItems,
-  sample: SampleResult,
-  { isStale }: KnownState,
-  { target: { device }, policy }: Omit<TargetOfStream, 'what'>,
-  untouched: string,
+  options: StreamMeetsTarget,
+  about: Surroundings,
+  ready: (known: KnownState) => Promise<void>,
+): Promise<void> {
+  const { refusals, warnings } = planned.plan;
+  const [refusal] = refusals;
+  if (refusal !== undefined) throw refusal;
+  await ready(planned.facts.known);
+  for (const warning of warnings) about.notice(warning);
+  await lookCloser(planned, items, options, about);
+}
+
+/**
+ * Where a plan wants it, holds more blocks that did not change against the target; what was not looked at is the user's to
+ * know. Throws BaseMismatchError.
+ */
+export async function lookCloser(
+  { plan, facts }: Planned,
+  items: IncomingItems,
+  { header, target: { device }, policy }: StreamMeetsTarget,
   about: Surroundings,
 ): Promise<void> {
+  if (!plan.steps.some((step) => step.do === 'look closer')) return;
+  const untouched = facts.isTakenBack ? 'nothing else was written' : 'nothing was written';
   const closer = await checkCloserSample(items, device).catch((error: unknown) => {
     about.notice(`${device.path}: ${untouched} to it`);
     throw error;
   });
   // Not both together: the same blocks may be in either.
-  const unchanged = closer.looked > 0 ? closer : sample.unchanged;
+  const unchanged = closer.looked > 0 ? closer : facts.sample.unchanged;
   if (header !== null && !policy.forceBase)
-    checkBase(device, header, null, { ...sample, unchanged }, untouched);
+    checkBase(device, header, null, { ...facts.sample, unchanged }, untouched);
   // All of what was compared was looked at.
-  if (isStale && header?.compared !== true) about.notice(describeStale(device.path, header, unchanged));
+  if (facts.known.isStale && header?.compared !== true)
+    about.notice(describeStale(device.path, header, unchanged));
 }

@@ -1,9 +1,9 @@
 import type { ByteSource, LendBuffer } from '../bytes/byte-channel.js';
 import { releaseBlock } from '../engine/block-run.js';
-import { BaseMismatchError, FormatError, LostJournalError } from '../errors.js';
+import { BaseMismatchError, FormatError, LostJournalError, type LvmsyncError } from '../errors.js';
 import { interruptible } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { dropLost, isThere, readNote } from '../journal/journal.js';
+import { dropLost, isThere } from '../journal/journal.js';
 import { asBlock } from '../stream/block.js';
 import { openIncomingStream, type IncomingStream, IncomingItems } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
@@ -11,6 +11,7 @@ import { checkKept, isOverwriting, type ApplyPolicy } from '../targets/apply-pol
 import { checkBase, NOTHING_SAMPLED } from '../targets/base-check.js';
 import { ContainerGuard } from '../targets/container-image.js';
 import { NOTHING_VERIFIED, verifiedBy } from '../targets/coverage.js';
+import type { OpenTarget } from '../targets/open-target.js';
 import type { CopiedPlace, KnownState, TargetState } from '../targets/state-record.js';
 import { stateDuring } from './apply-states.js';
 import {
@@ -20,7 +21,15 @@ import {
   type ApplyOptions,
   type ReceiveSummary,
 } from './apply-stream.js';
-import { checkTarget, type TargetOfStream } from './check-target.js';
+import {
+  checkTarget,
+  lookCloser,
+  planFor,
+  type Planned,
+  type StreamMeetsTarget,
+  type TargetOfStream,
+} from './check-target.js';
+import type { ApplyPlan } from './plan-apply.js';
 import { describeRecovery, recoverTarget } from './recover.js';
 import { settleEarlierApply, type EarlierApply, type ResumableApply } from './unfinished-apply.js';
 
@@ -43,6 +52,18 @@ export interface ReceiveOptions extends ApplyOptions, TargetOfStream {
   readonly ready?: (found: FoundTarget) => Promise<void>;
 }
 
+/** Opens a stream that is meant for a target. Throws as `openIncomingStream`. */
+export async function openStreamFor(
+  { device: { path, size } }: OpenTarget,
+  source: ByteSource,
+  what: string,
+  about: Surroundings,
+  lend: LendBuffer,
+): Promise<IncomingStream> {
+  const end = { path, size, notice: about.notice };
+  return await openIncomingStream(interruptible(source, about.signal), lend, what, end);
+}
+
 /** Opens a stream of `source` and applies it: see `applyIncoming`. */
 export async function receiveStream(
   source: ByteSource,
@@ -50,10 +71,7 @@ export async function receiveStream(
   about: Surroundings,
   lend: LendBuffer,
 ): Promise<ReceiveSummary> {
-  const { what, target } = options;
-  const { path, size } = target.device;
-  const end = { path, size, notice: about.notice };
-  const incoming = await openIncomingStream(interruptible(source, about.signal), lend, what, end);
+  const incoming = await openStreamFor(options.target, source, options.what, about, lend);
   return await applyIncoming(incoming, options, about);
 }
 
@@ -71,7 +89,7 @@ export async function applyIncoming(
   options: ReceiveOptions,
   about: Surroundings,
 ): Promise<ReceiveSummary> {
-  // One that only wants to know whether the target is fit writes nothing: Apply holds it to that.
+  // A stream of nothing keeps nothing: Apply holds it to that.
   if (incoming.header?.expectedBytes !== 0 || isOverwriting(incoming.header))
     checkKept(options.policy, incoming.header);
   const { resumable, isTakenBack } = await seeToEarlierApply(incoming.header, options, about);
@@ -90,6 +108,73 @@ export async function applyIncoming(
   }
 }
 
+/** What applying a stream would do, and what came of the stream. */
+export interface PlannedStream {
+  readonly plan: ApplyPlan;
+  readonly summary: ReceiveSummary;
+}
+
+/**
+ * Says what applying a stream would do, and writes nothing: plans it by the stream's beginning, then reads and checks
+ * all of the rest. Where the plan refuses, the rest is not read. Throws what reading the stream and the target throws.
+ */
+export async function planIncoming(
+  incoming: IncomingStream,
+  options: TargetOfStream,
+  about: Surroundings,
+): Promise<PlannedStream> {
+  const { header } = incoming;
+  const { device } = options.target;
+  const items = new IncomingItems(incoming.blocks);
+  let blocks = 0;
+  let changedBytes = 0;
+  const summary = () => {
+    const found = { blocks, mismatches: 0, suspect: null, verified: NOTHING_VERIFIED };
+    return summaryOf(incoming, found, changedBytes, device.size);
+  };
+  try {
+    const nothingBefore = { savedBefore: 0, isTakenBack: false };
+    const planned = await planFor(header, items, { ...options, asks: true }, nothingBefore, about);
+    const refusals = await findRefusals(planned, items, { ...options, header }, about);
+    const plan = { ...planned.plan, refusals };
+    if (refusals.length > 0) return { plan, summary: summary() };
+    const containers = ContainerGuard.for(device, header);
+    for (let item = await items.next(); item !== null; item = await items.next()) {
+      const block = asBlock(item);
+      if (block === null) continue;
+      try {
+        await containers?.check(block);
+      } finally {
+        releaseBlock(block);
+      }
+      blocks += 1;
+      changedBytes += block.length;
+    }
+    return { plan, summary: summary() };
+  } finally {
+    items.drop();
+  }
+}
+
+/** What a plan refuses, and what a closer look does, where it wants one. */
+async function findRefusals(
+  planned: Planned,
+  items: IncomingItems,
+  options: StreamMeetsTarget,
+  about: Surroundings,
+): Promise<readonly LvmsyncError[]> {
+  const { refusals, warnings } = planned.plan;
+  if (refusals.length > 0) return refusals;
+  for (const warning of warnings) about.notice(warning);
+  return await lookCloser(planned, items, options, about).then(
+    () => [],
+    (error: unknown) => {
+      if (error instanceof BaseMismatchError) return [error];
+      throw error;
+    },
+  );
+}
+
 /** What became of an earlier apply. */
 interface SeenTo {
   readonly resumable: ResumableApply | null;
@@ -103,15 +188,7 @@ async function seeToEarlierApply(
   options: ReceiveOptions,
   about: Surroundings,
 ): Promise<SeenTo> {
-  const { target, policy } = options;
-  const { device, folder } = target;
-  if (policy.dryRun) {
-    if ((await readNote(folder)) !== null) {
-      const would = 'a run that writes would first take it back, or go on with it';
-      about.notice(`${device.path}: half-written by an earlier run; ${would}`);
-    }
-    return { resumable: null, isTakenBack: false };
-  }
+  const { device } = options.target;
   const earlier = await settle(header, options, about);
   if (earlier === null) return { resumable: null, isTakenBack: false };
   if (earlier.kind === 'resumable') {
@@ -179,8 +256,8 @@ class Receiving {
     const { header } = incoming;
     const savedBefore = this.resumable?.point.changedBytes ?? 0;
     const earlier = { savedBefore, isTakenBack: this.isTakenBack || options.isTakenBack === true };
-    await checkTarget(header, items, options, earlier, about, (known) => this.offer(known));
-    if (options.policy.dryRun) return await this.readOnly();
+    const planned = await planFor(header, items, options, earlier, about);
+    await checkTarget(planned, items, { ...options, header }, about, (known) => this.offer(known));
     about.progress.start(header?.expectedBytes ?? 0);
     if (await this.isAllThere()) return await this.expectNothing();
     this.apply ??= await this.beginAnew();
@@ -197,8 +274,7 @@ class Receiving {
   private async offer(known: KnownState): Promise<void> {
     const { incoming, options, resumable } = this;
     const isDone = options.isSession && (await isDoneAlready(known, incoming.header, options.policy));
-    const { isSession, policy } = options;
-    if (isSession && !policy.dryRun && isSameCopy(known, incoming.header)) this.copied = known.copied ?? null;
+    if (options.isSession && isSameCopy(known, incoming.header)) this.copied = known.copied ?? null;
     this.offered = isDone ? NO_TOKEN : (resumable?.point.token ?? this.copied?.token ?? null);
     await options.ready?.({ size: options.target.device.size, known, resume: this.offered });
   }
@@ -249,27 +325,6 @@ class Receiving {
     const suspect = options.policy.forceBase ? null : await options.target.record.suspicion();
     const found = { blocks: 0, mismatches: 0, suspect, verified: verifiedBy(holds?.proved) };
     return summaryOf(incoming, found, bytes, options.target.device.size);
-  }
-
-  /** A dry run: the rest of the stream is read and checked, nothing is written. */
-  private async readOnly(): Promise<ReceiveSummary> {
-    const { incoming, items, options } = this;
-    const containers = ContainerGuard.for(options.target.device, incoming.header);
-    let blocks = 0;
-    let changedBytes = 0;
-    for (let item = await items.next(); item !== null; item = await items.next()) {
-      const block = asBlock(item);
-      if (block === null) continue;
-      try {
-        await containers?.check(block);
-      } finally {
-        releaseBlock(block);
-      }
-      blocks += 1;
-      changedBytes += block.length;
-    }
-    const found = { blocks, mismatches: 0, suspect: null, verified: NOTHING_VERIFIED };
-    return summaryOf(incoming, found, changedBytes, options.target.device.size);
   }
 }
 

@@ -26,6 +26,7 @@ export function streamOf(
   const sample = takeSample(plan, proofs);
   return {
     protocol: 4,
+    asks: false,
     header: { ...header, sample: { changed: sample.length, unchanged: 0 } },
     blocks: items(plan, proofs, sample, lend, signal),
   };

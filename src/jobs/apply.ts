@@ -1,7 +1,9 @@
 import type { ReceiveSummary } from '../apply/apply-stream.js';
-import { receiveStream } from '../apply/receive-stream.js';
+import type { TargetOfStream } from '../apply/check-target.js';
+import { applyIncoming, openStreamFor, planIncoming } from '../apply/receive-stream.js';
 import { recoverTarget, type RecoverOptions, type RecoverOutcome } from '../apply/recover.js';
 import { openArchive } from '../archive/archive.js';
+import { describeSteps } from '../apply/plan-apply.js';
 import type { ByteSource } from '../bytes/byte-channel.js';
 import { proveBase } from '../chain/prove-base.js';
 import { DeviceError, isErrno } from '../errors.js';
@@ -9,6 +11,7 @@ import { stateDirOf, type Surroundings } from '../host/surroundings.js';
 import { BufferPool } from '../memory/aligned-memory.js';
 import { RECEIVE_MEMORY } from '../memory/budgets.js';
 import { runReceiver, type OpenForRun, type ReceiveOutcome, type ReceiverLine } from '../session/receiver.js';
+import type { IncomingStream } from '../stream/incoming-stream.js';
 import type { AllowedTargets } from '../targets/allowed-targets.js';
 import type { ApplyPolicy } from '../targets/apply-policy.js';
 import type { ProveBase } from '../targets/base-check.js';
@@ -40,12 +43,28 @@ export async function apply(
     const { lend } = new BufferPool(RECEIVE_MEMORY);
     const again = file === null ? {} : { proveBase: proveFrom(file, about), resultOf: () => resultIn(file) };
     const options = { what, target, policy, isSession: false, ...again };
-    const summary = await receiveStream(source, options, about, lend);
+    const incoming = await openStreamFor(target, source, what, about, lend);
+    const summary = policy.dryRun
+      ? await planned(incoming, options, about)
+      : await applyIncoming(incoming, options, about);
     tellLarger(targetPath, summary.targetSize, summary.volumeSize, about);
     return { ...summary, seconds: (about.clock() - started) / 1000 };
   } finally {
     await target.close();
   }
+}
+
+/** Reads and checks a stream, and writes nothing. Throws what applying it would be refused for. */
+export async function planned(
+  incoming: IncomingStream,
+  options: TargetOfStream,
+  about: Surroundings,
+): Promise<ReceiveSummary> {
+  const { plan, summary } = await planIncoming(incoming, options, about);
+  const [refusal] = plan.refusals;
+  if (refusal !== undefined) throw refusal;
+  for (const line of describeSteps(options.target.device.path, plan)) about.notice(line);
+  return summary;
 }
 
 /** Holds a target against what an undo in a file says of its base. */

@@ -64,6 +64,5 @@ export async function readyTarget(
   };
   // The snapback is the real stream's to begin, and a journal of nothing needs no room.
   const destination = { kind: 'target', spec, policy: { ...policy, snapback: null } } as const;
-  const how = { proofs: false, dryRun: policy.dryRun };
-  await send(nothing, destination, 4, reach, how, { ...about, progress: silentProgress });
+  await send(nothing, destination, 4, reach, { proofs: false }, { ...about, progress: silentProgress });
 }

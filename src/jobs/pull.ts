@@ -5,9 +5,10 @@ import { RECEIVE_MEMORY, SEND_MEMORY } from '../memory/budgets.js';
 import { startFarSide, type Reach } from '../reach/far-side.js';
 import { withRetries } from '../reach/retry.js';
 import type { SendOptions } from '../send/send-changes.js';
+import { askPlan } from '../session/ask-plan.js';
 import { runPulledSender, type PulledOutcome, type SenderLine } from '../session/pulled-sender.js';
 import { PullerRun, runPuller } from '../session/puller.js';
-import type { FarSide } from '../session/sender.js';
+import { runSender, SenderRun, type FarSide } from '../session/sender.js';
 import { openSource, type SourceSpec } from '../sources/open-source.js';
 import type { ApplyPolicy } from '../targets/apply-policy.js';
 import type { OpenTarget } from '../targets/open-target.js';
@@ -47,7 +48,7 @@ export async function pull(
   const run = new PullerRun();
   try {
     const summary = await withRetries(reach.retries, run, about, async () => {
-      const far = await startSender(spec, reach, how, about);
+      const far = await startSender(spec, policy, reach, how, about);
       const { lend } = new BufferPool(RECEIVE_MEMORY);
       return await runPuller(far, takeTarget, policy, about, lend, run);
     });
@@ -61,6 +62,7 @@ export async function pull(
 
 async function startSender(
   { host, snapshot, dataSource, isQuiesced }: PullSpec,
+  { dryRun }: ApplyPolicy,
   reach: Reach,
   how: SendOptions,
   about: Surroundings,
@@ -70,7 +72,7 @@ async function startSender(
     ...(isQuiesced ? ['--quiesced'] : []),
     ...(how.proofs ? [] : ['--whole-chunks']),
     ...(how.blockSize === undefined ? [] : ['--block-size', `${how.blockSize}`]),
-    ...(how.dryRun ? ['--dry-run'] : []),
+    ...(dryRun ? ['--dry-run'] : []),
     ...(how.audit == null ? [] : ['--audit', `${how.audit}`]),
     ...trafficWords(how),
   ];
@@ -94,8 +96,14 @@ export function sendPulled(
   line: SenderLine,
   spec: SourceSpec,
   how: SendOptions,
+  dryRun: boolean,
   about: Surroundings,
 ): Promise<PulledOutcome> {
   const open = () => openSource(about, spec);
-  return runPulledSender(line, open, how, about, new BufferPool(SEND_MEMORY).lend);
+  const { lend } = new BufferPool(SEND_MEMORY);
+  return runPulledSender(line, open, (far, source, limits) =>
+    dryRun
+      ? askPlan(far, source, how, about, lend, limits)
+      : runSender(far, source, how, about, lend, new SenderRun(), limits),
+  );
 }

@@ -17,7 +17,7 @@ import { RECEIVE_MEMORY } from '../memory/budgets.js';
 import type { ApplyPolicy } from '../targets/apply-policy.js';
 import type { ProveBase } from '../targets/base-check.js';
 import type { OpenTarget } from '../targets/open-target.js';
-import { FOR_NO_RUN, openTargetFor } from './apply.js';
+import { FOR_NO_RUN, openTargetFor, planned } from './apply.js';
 import { checkRollBack, rollBackOpen } from './roll-back.js';
 
 /** Where to go: the state at a time, or a state by its name, or the beginning of that. */
@@ -224,7 +224,9 @@ async function applyWay(
   const prove: ProveBase = async (device) =>
     await proveBase(device, await Promise.all(way.map(openUndo)), about.signal);
   const options = { what: 'archives', target, policy, isSession: false, proveBase: prove, isTakenBack };
-  return await applyIncoming(incoming, options, about);
+  return policy.dryRun
+    ? await planned(incoming, options, about)
+    : await applyIncoming(incoming, options, about);
 }
 
 /** Nothing is written before all blocks of all archives have been read and checked, and are in the store. */

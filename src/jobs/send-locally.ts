@@ -1,12 +1,14 @@
+import type { LendBuffer } from '../bytes/byte-channel.js';
 import type { ChangeSource } from '../changes/change-source.js';
 import { FarError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { BufferPool } from '../memory/aligned-memory.js';
 import { RECEIVE_MEMORY, SEND_MEMORY } from '../memory/budgets.js';
-import { startLocalReceiver } from '../reach/local-far-side.js';
+import { startLocalReceiver, type LocalFarSide } from '../reach/local-far-side.js';
 import { NO_COMPRESSION } from '../send/choose-packer.js';
 import type { SendOptions } from '../send/send-changes.js';
-import type { OpenForRun } from '../session/receiver.js';
+import { askPlan, type PlannedSummary } from '../session/ask-plan.js';
+import type { OpenForRun, ReceiveOutcome } from '../session/receiver.js';
 import { runSender, type SessionSummary } from '../session/sender.js';
 import type { ApplyPolicy } from '../targets/apply-policy.js';
 import { stackOf } from '../usage/guard.js';
@@ -20,14 +22,44 @@ export async function sendToLocalTarget(
   how: SendOptions,
   about: Surroundings,
 ): Promise<SessionSummary> {
+  // Between two ends of this process nothing is saved by fewer bytes.
+  const asTheyAre = { ...how, compression: NO_COMPRESSION };
+  return await withReceiver(source, path, policy, about, ({ far }, lend) =>
+    runSender(far, source, asTheyAre, about, lend),
+  );
+}
+
+/** Finds out what that would do, and writes nothing. Throws what it would be refused for. */
+export async function planLocally(
+  source: ChangeSource,
+  path: string,
+  policy: ApplyPolicy,
+  how: SendOptions,
+  about: Surroundings,
+): Promise<PlannedSummary> {
+  return await withReceiver(source, path, policy, about, async ({ far, outcome }, lend) => {
+    const summary = await askPlan(far, source, how, about, lend);
+    const [refusal] = (await outcome).plan?.refusals ?? [];
+    if (refusal !== undefined) throw refusal;
+    return summary;
+  });
+}
+
+async function withReceiver<T>(
+  source: ChangeSource,
+  path: string,
+  policy: ApplyPolicy,
+  about: Surroundings,
+  talk: (receiver: LocalFarSide<ReceiveOutcome>, lend: LendBuffer) => Promise<T>,
+): Promise<T> {
   const sources = [{ name: source.name, ...(await stackOf(source.paths)) }];
   const open: OpenForRun = (run, volumeSize) =>
     openTargetFor(path, policy, { sources, run, allowed: null, volumeSize }, about);
-  const receiver = startLocalReceiver(open, policy, about, new BufferPool(RECEIVE_MEMORY).lend);
+  // Only a receiver that somebody else starts is told by its words that it may not write.
+  const mayWrite = { ...policy, dryRun: false };
+  const receiver = startLocalReceiver(open, mayWrite, about, new BufferPool(RECEIVE_MEMORY).lend);
   try {
-    // Between two ends of this process nothing is saved by fewer bytes.
-    const asTheyAre = { ...how, compression: NO_COMPRESSION };
-    return await runSender(receiver.far, source, asTheyAre, about, new BufferPool(SEND_MEMORY).lend);
+    return await talk(receiver, new BufferPool(SEND_MEMORY).lend);
   } catch (error) {
     // What went wrong at the target went wrong right here: its own error says more than the report of it.
     if (error instanceof FarError) throw (await receiver.outcome).error ?? error;

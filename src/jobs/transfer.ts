@@ -1,5 +1,6 @@
 import type { ByteSink } from '../bytes/byte-channel.js';
 import type { ChangeSource } from '../changes/change-source.js';
+import { FarError } from '../errors.js';
 import { orInterrupted } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { BufferPool } from '../memory/aligned-memory.js';
@@ -8,6 +9,8 @@ import { prepareFarSide, startFarSide, type Reach } from '../reach/far-side.js';
 import { withRetries } from '../reach/retry.js';
 import { packerFor, tellPacking } from '../send/choose-packer.js';
 import { sendChanges, silentReader, type SendOptions } from '../send/send-changes.js';
+import { askPlan } from '../session/ask-plan.js';
+import type { PlanMessage } from '../session/messages.js';
 import { pacedSink, runSender, SenderRun, type FarSide, type SessionSummary } from '../session/sender.js';
 import { openSource, type SourceSpec } from '../sources/open-source.js';
 import { FrameWriter } from '../stream/frame-writer.js';
@@ -27,6 +30,8 @@ export type Destination =
 export interface TransferSummary extends SessionSummary {
   readonly seconds: number;
   readonly source: string;
+  /** What the transfer would have done; only of a dry run. */
+  readonly plan?: PlanMessage;
 }
 
 /**
@@ -69,6 +74,7 @@ export async function send(
 ): Promise<SessionSummary> {
   if (destination.kind === 'pipe') return await sendToPipe(source, destination.sink, protocol, how, about);
   const { spec, policy } = destination;
+  if (policy.dryRun) return await planTransfer(source, spec, policy, reach, how, about);
   if (spec.kind === 'local') {
     // What writes a target is loaded only where one is written: at a sender it would be downtime.
     const { sendToLocalTarget } = await import('./send-locally.js');
@@ -77,6 +83,27 @@ export async function send(
   return protocol === 3
     ? await sendToRubyTool(source, spec, policy.snapback, reach, how, about)
     : await sendToReceiver(source, spec, policy, reach, how, about);
+}
+
+/** Finds out what a transfer would do, and writes nothing. Throws what it would be refused for. */
+async function planTransfer(
+  source: ChangeSource,
+  spec: TargetSpec,
+  policy: ApplyPolicy,
+  reach: Reach,
+  how: SendOptions,
+  about: Surroundings,
+): Promise<SessionSummary & { readonly plan: PlanMessage }> {
+  if (spec.kind === 'local') {
+    const { planLocally } = await import('./send-locally.js');
+    return await planLocally(source, spec.path, policy, how, about);
+  }
+  const words = receiveWords(spec.path, policyWords(policy));
+  const far = await orInterrupted(startFarSide(spec, reach, words, about), about.signal);
+  const summary = await askPlan(far, source, how, about, new BufferPool(SEND_MEMORY).lend);
+  const [refusal] = summary.plan.refusals;
+  if (refusal !== undefined) throw new FarError(refusal.code, far.transport.host, refusal.message);
+  return summary;
 }
 
 type RemoteSpec = Extract<TargetSpec, { kind: 'remote' }>;

@@ -111,7 +111,7 @@ async function repair(
     close: () => Promise.resolve(),
   };
   const destination = { kind: 'target', spec: spec.b, policy: DEFAULT_POLICY } as const;
-  const how = { proofs: false, dryRun: false, compression: { kind: 'auto' } } as const;
+  const how = { proofs: false, compression: { kind: 'auto' } } as const;
   await send(source, destination, 4, reach, how, about);
   const again: ComparisonRequest = {
     near: volume.device,

@@ -5,14 +5,15 @@ import type { ChangeSet } from '../changes/change-set.js';
 import type { ChangeSource } from '../changes/change-source.js';
 import type { BlockPacker } from '../engine/pack-blocks.js';
 import { DeviceError, UsageError } from '../errors.js';
-import { makerOf, type Surroundings } from '../host/surroundings.js';
+import type { Surroundings } from '../host/surroundings.js';
 import type { BlockWriter } from '../stream/block-writer.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { UNKNOWN, type KnownState, type TargetState } from '../targets/state-record.js';
 import { audit, nextStretch, type AuditLine, type Mended } from './audit.js';
-import { takeCloserSample, takeSample, type BaseSample } from './base-sample.js';
+import { takeCloserSample } from './base-sample.js';
 import { Checkpoints, type CheckpointLine, behind, findRest, keyOf, type StreamRest } from './checkpoints.js';
 import type { CompressionWish } from './choose-packer.js';
+import { openStream, type OldBytesWish } from './open-stream.js';
 import { BlockSender, type OldBytesSource } from './send-blocks.js';
 
 /** What went out. Sizes in bytes. */
@@ -31,16 +32,7 @@ export interface SendSummary {
 }
 
 /** What a user wants of a sender. */
-export interface SendOptions {
-  /** Whether to prove the base: by a sample before the first block, and block by block. */
-  readonly proofs: boolean;
-  /**
-   * With proofs: in what old and new bytes are compared, so that only what differs goes out. Bytes, a power of two
-   * from 512 to 1 MiB; 4 KiB where nothing is said.
-   */
-  readonly blockSize?: number;
-  /** Send the header and the sample, and no block. */
-  readonly dryRun: boolean;
+export interface SendOptions extends OldBytesWish {
   /** How much of the volume to audit: what did not change there is compared. Percent, with proofs only; null: nothing. */
   readonly audit?: number | null;
   /** Whether to compress blocks; not, where nothing is said. Only a session can find out by itself what is best. */
@@ -73,8 +65,6 @@ export interface SendSession extends CheckpointLine, AuditLine {
   /** Says that only what lies behind the place of this token follows. */
   resume(token: Buffer): Promise<void>;
 }
-
-const DEFAULT_BLOCK_SIZE = 4096;
 
 const NOT_AUDITED = 'written to faster than it could be sent: nothing was audited';
 const NOTHING_MENDED: Mended = { blocks: 0, bytes: 0 };
@@ -123,13 +113,9 @@ async function sendStream(
   reader: StreamReader,
 ): Promise<SendSummary> {
   const { session } = reader;
-  const first = await source.readChanges();
-  const usesOld = options.proofs && writer.carriesProofs;
-  const base = usesOld ? source.baseVolume : null;
-  const unchanged = usesOld ? (source.baseVolume ?? source.unchangedVolume) : null;
-  const sample = await takeSample(base, unchanged, first, lend);
-  const unit = base === null ? null : unitOf(options.blockSize ?? DEFAULT_BLOCK_SIZE, first.granularity);
-  const header = await headerOf(source, first, { sample, unit }, about);
+  const usesOld = { ...options, proofs: options.proofs && writer.carriesProofs };
+  const opening = await openStream(source, usesOld, about, lend);
+  const { changes: first, base, unchanged, unit, sample, header } = opening;
   await writer.start({ ...header, ...session?.header });
   for (const proof of [...sample.changed, ...sample.unchanged]) await writer.prove(proof);
   const greeting = await reader.greet();
@@ -138,7 +124,6 @@ async function sendStream(
   }
   const isDoubtful = keepsForgotten(source, greeting.holds);
   if (isDoubtful) about.notice(`${source.name}: ${FORGOTTEN}`);
-  if (options.dryRun) return await sendNothing(source, first, writer);
   const audited = planAudit(source, unchanged, session, greeting, options);
   about.progress.start(first.changedBytes);
   try {
@@ -211,13 +196,6 @@ function planOldBytes(
   return { volume, unit: takesSections ? unit : null };
 }
 
-/** What the changes are compared in: a power of two that the unit in which they are tracked is a multiple of. Bytes. */
-function unitOf(blockSize: number, granularity: number): number {
-  let unit = blockSize;
-  while (granularity % unit !== 0) unit /= 2;
-  return unit;
-}
-
 /** What is left to send, which the receiver is told where it is not all. */
 async function agreeOnRest(
   source: ChangeSource,
@@ -270,50 +248,4 @@ async function planCheckpoints(
 ): Promise<Checkpoints | null> {
   const key = session === null ? null : await keyOf(source, changes, unit);
   return session === null || key === null ? null : new Checkpoints(session, key, changes, about.clock);
-}
-
-/** What a dry run tells: what would have gone out. */
-async function sendNothing(
-  source: ChangeSource,
-  first: ChangeSet,
-  writer: BlockWriter,
-): Promise<SendSummary> {
-  const summary = {
-    tableBytes: first.trackedBytes,
-    changedBytes: first.changedBytes,
-    resumedBytes: 0,
-    blocks: 0,
-    volumeSize: source.volumeSize,
-    consistent: await source.isConsistent(),
-  };
-  // Last: the receiver answers at once.
-  await writer.finish();
-  return summary;
-}
-
-async function headerOf(
-  source: ChangeSource,
-  changes: ChangeSet,
-  { sample, unit }: { readonly sample: BaseSample; readonly unit: number | null },
-  about: Surroundings,
-): Promise<StreamHeader> {
-  // What somebody wrote to since it was opened is in no state that has a name.
-  const isUnnamed = (await source.dataProof()) === null && !(await source.isConsistent());
-  const mappedBytes = sumLengths(changes.dataExtents());
-  const table = source.tableOf?.(changes) ?? null;
-  return {
-    kind: source.scope === undefined ? 'changes' : 'full',
-    ...(source.scope === 'compared' ? { compared: true } : {}),
-    volumeSize: source.volumeSize,
-    blockSize: changes.granularity,
-    ...(unit === null ? {} : { unit }),
-    base: source.base,
-    result: isUnnamed ? null : source.result,
-    expectedBytes: changes.changedBytes,
-    ...(mappedBytes < changes.changedBytes ? { mappedBytes } : {}),
-    ...(table === null ? {} : { table }),
-    sample: { changed: sample.changed.length, unchanged: sample.unchanged.length },
-    names: { source: source.name, origin: source.origin },
-    ...makerOf(about),
-  };
 }

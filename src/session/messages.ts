@@ -10,6 +10,8 @@ import { encodeFrame } from '../stream/frame-format.js';
  */
 export const HELLO = 'h';
 export const RESULT = 'r';
+/** What applying the stream would do, in answer to a question. */
+export const PLAN = 'p';
 export const DURABLE = 'a';
 /** The proof of an extent failed of which only parts came: it is wanted whole. */
 export const WANT = 'w';
@@ -51,6 +53,27 @@ const helloSchema = v.object({
   heartbeat: v.nullish(v.pipe(size, v.minValue(1), v.maxValue(3600)), null),
   audit: v.nullish(size, null),
 });
+const planSchema = v.object({
+  targetSize: size,
+  holds: v.nullish(stateSchema, null),
+  steps: v.pipe(
+    v.array(
+      v.variant('do', [
+        v.object({ do: v.literal('settle') }),
+        v.object({ do: v.literal('look closer') }),
+        v.object({
+          do: v.literal('write'),
+          bytes: v.nullable(size),
+          keeps: v.picklist(['snapback', 'journal', 'nothing']),
+        }),
+      ]),
+    ),
+    v.maxLength(32),
+  ),
+  from: v.nullable(text),
+  to: v.nullable(text),
+  refusals: v.pipe(v.array(v.object({ code: v.picklist(ERROR_CODES), message: text })), v.maxLength(32)),
+});
 const failureSchema = v.object({ ok: v.literal(false), code: v.picklist(ERROR_CODES), message: text });
 const durableSchema = v.object({ frame: size });
 const wantSchema = v.object({ offset: size, length: v.pipe(size, v.minValue(1)) });
@@ -79,6 +102,12 @@ const lastWordSchema = v.variant('ok', [sentSchema, failureSchema]);
 export type HelloMessage = v.InferOutput<typeof helloSchema>;
 
 /**
+ * What applying a stream would do: the target's size in bytes, the state that it is known to hold, the steps, the states
+ * that the stream leads from and to, and why it would be refused, the most important reason first.
+ */
+export type PlanMessage = v.InferOutput<typeof planSchema>;
+
+/**
  * How it ended: everything is on stable storage, and why what else the target holds is in doubt, if it is; or the one
  * reason why not. A receiver that is older never says that it is in doubt.
  */
@@ -98,6 +127,16 @@ export type LastWord = v.InferOutput<typeof lastWordSchema>;
 
 export function encodeHello(hello: v.InferInput<typeof helloSchema>, number: number): Buffer {
   return encodeFrame(HELLO, 0, number, Buffer.from(JSON.stringify(hello)));
+}
+
+export function encodePlan(plan: PlanMessage, number: number): Buffer {
+  const refusals = plan.refusals.map(({ code, message }) => ({ code, message: message.slice(0, 4096) }));
+  return encodeFrame(PLAN, 0, number, Buffer.from(JSON.stringify({ ...plan, refusals })));
+}
+
+/** Throws FormatError on anything but a plan. */
+export function parsePlan(payload: Uint8Array, what: string, offset: number): PlanMessage {
+  return parse(planSchema, payload, { what, offset, field: 'plan' });
 }
 
 /** Either side's last word. */

@@ -1,13 +1,11 @@
-import type { ByteSink, ByteSource, LendBuffer } from '../bytes/byte-channel.js';
+import type { ByteSink, ByteSource } from '../bytes/byte-channel.js';
 import type { ChangeSource } from '../changes/change-source.js';
 import { InterruptedError, TransportError } from '../errors.js';
-import type { Surroundings } from '../host/surroundings.js';
-import type { SendOptions } from '../send/send-changes.js';
 import { PROTOCOL_LINE } from '../stream/frame-format.js';
 import type { FarExit } from '../transport/transport.js';
 import { encodeResult, type LastWord } from './messages.js';
 import { failureOf } from './reply-writer.js';
-import { SESSION_LIMITS, runSender, SenderRun, type FarSide, type SessionSummary } from './sender.js';
+import { SESSION_LIMITS, type FarSide, type SessionLimits, type SessionSummary } from './sender.js';
 
 /** A session's line as a sender sees it that its receiver started. */
 export interface SenderLine {
@@ -24,7 +22,14 @@ export interface PulledOutcome {
 }
 
 /** The receiver waits for the last word: it says no farewell before. */
-const PATIENCE = { ...SESSION_LIMITS, farewellMs: 0 };
+const LIMITS = { ...SESSION_LIMITS, farewellMs: 0 };
+
+/** What a pulled sender does with its receiver: sends a source's changes, or asks what that would do. */
+export type TalkToReceiver = (
+  far: FarSide,
+  source: ChangeSource,
+  limits: SessionLimits,
+) => Promise<SessionSummary>;
 
 /**
  * The far side of a pull: sends a source's changes to the receiver that started it, and tells it at last what it
@@ -33,9 +38,7 @@ const PATIENCE = { ...SESSION_LIMITS, farewellMs: 0 };
 export async function runPulledSender(
   { input, output }: SenderLine,
   open: () => Promise<ChangeSource>,
-  options: SendOptions,
-  about: Surroundings,
-  lend: LendBuffer,
+  talk: TalkToReceiver,
 ): Promise<PulledOutcome> {
   const sink = new StreamSink(output);
   const tell = (word: LastWord) => sayLast(output, word);
@@ -45,7 +48,7 @@ export async function runPulledSender(
     await sink.begin();
     source = await open();
     const far = farSideOf(input, sink);
-    const summary = await runSender(far, source, options, about, lend, new SenderRun(), PATIENCE);
+    const summary = await talk(far, source, LIMITS);
     return { error: null, told: await tell(wordOf(summary)) };
   } catch (thrown) {
     const error = thrown instanceof Error ? thrown : new Error(String(thrown));

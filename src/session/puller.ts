@@ -38,8 +38,10 @@ export async function runPuller(
   const pulled = new PulledStream(transport.input, transport.host, limits.helloMs);
   const line = { input: pulled.stream, output: transport.output, what: `stream from ${transport.host}` };
   try {
-    const { summary, error } = await runReceiver(line, open, policy, about, lend, run);
+    const { summary, plan, error } = await runReceiver(line, open, policy, about, lend, run);
     if (error !== null) throw await explainFailure(error, far, pulled, limits.farewellMs);
+    const [refusal] = plan?.refusals ?? [];
+    if (refusal !== undefined) throw refusal;
     const word = await orInterrupted(within(limits.helloMs, pulled.lastWord()), about.signal);
     const sent = checkAgreed(word, summary, transport.host);
     // It may have something to say on stderr yet; whatever it is, the result stands.

@@ -1,13 +1,14 @@
 import type { ReceiveSummary } from '../apply/apply-stream.js';
-import { wantsCloserLook } from '../apply/check-target.js';
-import { applyIncoming, type ReceiveOptions } from '../apply/receive-stream.js';
+import type { TargetOfStream } from '../apply/check-target.js';
+import { describeSteps, wantsCloserLook, type ApplyPlan } from '../apply/plan-apply.js';
+import { applyIncoming, planIncoming, type ReceiveOptions } from '../apply/receive-stream.js';
 import type { ByteSink, ByteSource, LendBuffer } from '../bytes/byte-channel.js';
 import { listCodecs } from '../codec/load-codec.js';
-import { LineError } from '../errors.js';
+import { LineError, UsageError } from '../errors.js';
 import { interruptible } from '../host/interruption.js';
 import { watchForSuccessor } from '../host/run-lock.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { openIncomingStream } from '../stream/incoming-stream.js';
+import { openIncomingStream, type IncomingStream } from '../stream/incoming-stream.js';
 import type { ApplyPolicy } from '../targets/apply-policy.js';
 import type { OpenTarget } from '../targets/open-target.js';
 import type { TargetState } from '../targets/state-record.js';
@@ -27,8 +28,18 @@ export type OpenForRun = (run: string | null, volumeSize: number | null) => Prom
 
 /** How a session ended, and whether the sender could be told. */
 export type ReceiveOutcome =
-  | { readonly summary: ReceiveSummary; readonly error: null; readonly told: boolean }
-  | { readonly summary: null; readonly error: Error; readonly told: boolean };
+  | {
+      readonly summary: ReceiveSummary;
+      /** What was asked for; null where the stream was applied. */
+      readonly plan: ApplyPlan | null;
+      readonly error: null;
+      readonly told: boolean;
+    }
+  | { readonly summary: null; readonly plan: null; readonly error: Error; readonly told: boolean };
+
+const NOTHING_DONE = { summary: null, plan: null } as const;
+
+const ONLY_ASKED = 'this receiver only says what it would do: add --dry-run';
 
 /**
  * The far side of a session: applies what comes in to a target, and reports once, when it is on stable storage or
@@ -61,7 +72,11 @@ export async function runReceiver(
       silence.allow(allowed, `the sender gave no sign of life for ${allowed / 1000} s`);
     }
     ends.push(keepBeating(HEARTBEAT_SECONDS, () => replies.alive()));
-    target = await open(run, incoming.header?.volumeSize ?? null);
+    if (policy.dryRun && !incoming.asks) throw new UsageError(ONLY_ASKED);
+    // Nothing is made for a question.
+    target = await open(run, incoming.asks ? null : (incoming.header?.volumeSize ?? null));
+    if (incoming.asks)
+      return await answerPlan(incoming, { what, target, policy }, replies, { ...about, signal });
     const giveWay = () => {
       succeeded.abort(new LineError('the sender began anew over another line'));
     };
@@ -72,7 +87,7 @@ export async function runReceiver(
         progress.hasBegun = true;
         await replies.hello({
           ...{ version: about.version, targetSize, holds: tellable(known.holds, base, resume) },
-          stale: wantsCloserLook(known),
+          stale: wantsCloserLook(incoming.header, known),
           ...{ codecs: await codecs, sections: true },
           ...{ heartbeat: HEARTBEAT_SECONDS, resume: resume?.toString('base64') ?? null },
           audit: known.auditFrom ?? known.holds?.proved?.position ?? 0,
@@ -87,15 +102,35 @@ export async function runReceiver(
     const summary = await applyIncoming(incoming, options, { ...about, signal });
     const { blocks, mismatches, suspect, verified } = summary;
     const said = { ok: true, blocks, mismatches, suspect, verified } as const;
-    return { summary, error: null, told: await replies.result(said) };
+    return { summary, plan: null, error: null, told: await replies.result(said) };
   } catch (error) {
     // Over a line that broke nobody hears it, and who reads it late would take it for a refusal.
     const told = error instanceof LineError ? false : await replies.result(failureOf(error));
-    return { summary: null, error: error instanceof Error ? error : new Error(String(error)), told };
+    return { ...NOTHING_DONE, error: error instanceof Error ? error : new Error(String(error)), told };
   } finally {
     for (const end of ends) end();
     await target?.close();
   }
+}
+
+/** Tells what applying a stream would do. */
+async function answerPlan(
+  incoming: IncomingStream,
+  options: TargetOfStream,
+  replies: ReplyWriter,
+  about: Surroundings,
+): Promise<ReceiveOutcome> {
+  const { plan, summary } = await planIncoming(incoming, options, about);
+  const { device, record } = options.target;
+  for (const line of describeSteps(device.path, plan)) about.notice(line);
+  const { holds } = await record.read();
+  const { steps, from, to, refusals } = plan;
+  await replies.plan({
+    ...{ targetSize: device.size, holds: tellable(holds, from, null) },
+    ...{ steps: [...steps], from, to },
+    refusals: refusals.map((refusal) => failureOf(refusal)),
+  });
+  return { summary, plan, error: null, told: await replies.result({ ok: true, blocks: 0 }) };
 }
 
 /**
@@ -110,5 +145,5 @@ function tellable(holds: TargetState | null, base: string | null, resume: Buffer
 
 /** Tells a sender that its session is refused, before anything is opened for it. */
 export async function refuseSession({ output }: ReceiverLine, error: Error): Promise<ReceiveOutcome> {
-  return { summary: null, error, told: await new ReplyWriter(output).result(failureOf(error)) };
+  return { ...NOTHING_DONE, error, told: await new ReplyWriter(output).result(failureOf(error)) };
 }

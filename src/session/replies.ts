@@ -9,6 +9,7 @@ import { farChatter } from '../transport/far-exit.js';
 import { LineSilence, silenceAllowed } from './line-silence.js';
 import {
   HELLO,
+  PLAN,
   parseHello,
   parseResult,
   RESULT,
@@ -28,7 +29,7 @@ export async function readFarProtocol(reader: ByteReader, what: string, host: st
 }
 
 /** A flag could change what they mean. */
-const WITHOUT_FLAGS = new Set([HELLO, RESULT, DIGESTS, WANT]);
+const WITHOUT_FLAGS = new Set([HELLO, RESULT, PLAN, DIGESTS, WANT]);
 
 /** What comes back from a receiver, as it comes. */
 export interface Replies {
@@ -37,6 +38,8 @@ export interface Replies {
    * comes for so long.
    */
   waitForHello(silenceMs: number): Promise<HelloMessage>;
+  /** Has the last word be a TransportError where nothing at all comes for so long. */
+  allowSilence(silenceMs: number): void;
   /** The receiver's last word. Rejects with TransportError or FormatError where it ends without one. */
   readonly result: Promise<ResultMessage>;
 }
@@ -57,11 +60,15 @@ export function readReplies(
   const result = readAll(silence.listen(input), host, sayHello, takeOther);
   // Heard by whoever awaits it; until then it must not end the process.
   result.catch(() => undefined);
+  const allowSilence = (silenceMs: number) => {
+    const seconds = Math.round(silenceMs / 1000);
+    silence.allow(silenceMs, `${host}: no answer from the far side's lvmsync within ${seconds} s`);
+  };
   return {
     result,
+    allowSilence,
     async waitForHello(silenceMs) {
-      const seconds = Math.round(silenceMs / 1000);
-      silence.allow(silenceMs, `${host}: no answer from the far side's lvmsync within ${seconds} s`);
+      allowSilence(silenceMs);
       const refused = result.then((word) => {
         if (!word.ok) throw new FarError(word.code, host, word.message);
         throw new TransportError(`${host}: it reported a result before anything was sent`);

@@ -6,9 +6,11 @@ import {
   ALIVE,
   encodeDurable,
   encodeHello,
+  encodePlan,
   encodeResult,
   encodeWant,
   type FailureMessage,
+  type PlanMessage,
   type SaidResult,
 } from './messages.js';
 
@@ -21,6 +23,10 @@ export class ReplyWriter {
 
   async hello(hello: Parameters<typeof encodeHello>[0]): Promise<void> {
     await this.write((number) => encodeHello(hello, number));
+  }
+
+  async plan(plan: PlanMessage): Promise<void> {
+    await this.write((number) => encodePlan(plan, number));
   }
 
   async durable(frame: number): Promise<void> {

@@ -7,7 +7,7 @@ import { FormatError } from '../errors.js';
  *
  *   stream  := "lvmsync PROTO[4]\n" frame…
  *   frame   := u32be payloadLength | u8 type | u8 flags | u64be number | payload | u32be crc32(frame so far)
- *   H       := JSON                                    D := u64 offset, u32 rawLength, u8 codec, [u32 rawCrc], bytes
+ *   H, L    := JSON                                    D := u64 offset, u32 rawLength, u8 codec, [u32 rawCrc], bytes
  *   Z, U, A := u64 offset, u64 length                  N := u32 pass
  *   P       := u64 offset, u32 length, u32 crc         F := u64 writes
  *   S       := u64 offset, u32 length, u32 oldCrc, u32 newCrc
@@ -28,6 +28,8 @@ export const MAX_BLOCK_LENGTH = 1024 * 1024;
 export const MAX_PAYLOAD_LENGTH = MAX_BLOCK_LENGTH + 65_536;
 
 export const HEADER = 'H';
+/** In place of a header, by which its writer asks what applying the stream would do. No block follows. */
+export const QUESTION = 'L';
 export const DATA = 'D';
 export const ZERO = 'Z';
 export const DISCARD = 'U';

@@ -12,6 +12,7 @@ import {
   FRAME_HEADER_LENGTH,
   FrameChain,
   HEADER,
+  QUESTION,
   MAX_BLOCK_LENGTH,
   MAX_PAYLOAD_LENGTH,
   parseDataPrefix,
@@ -83,7 +84,10 @@ export class FrameReader {
 
   private async readSmall(head: Buffer, place: FramePlace): Promise<SmallFrame> {
     const { payloadLength, type } = place.header;
-    this.refuseLongerThan(type === HEADER ? MAX_HEADER_LENGTH : MAX_PAYLOAD_LENGTH, place);
+    this.refuseLongerThan(
+      type === HEADER || type === QUESTION ? MAX_HEADER_LENGTH : MAX_PAYLOAD_LENGTH,
+      place,
+    );
     const payload = await this.reader.readExactly(payloadLength, 'a payload');
     await this.verify(place, head, checksumOf(head, payload));
     return { ...place, payload };

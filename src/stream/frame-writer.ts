@@ -25,6 +25,7 @@ import {
   FLUSHED,
   FrameChain,
   HEADER,
+  QUESTION,
   MAX_BLOCK_LENGTH,
   NAMELESS,
   NEXT_PASS,
@@ -125,9 +126,18 @@ export class FrameWriter implements BlockWriter {
   }
 
   async start(header: StreamHeader): Promise<void> {
+    await this.begin(HEADER, header);
+  }
+
+  /** Begins a stream by which is asked what applying one with this header would do: proofs may follow, and the end. */
+  async ask(header: StreamHeader): Promise<void> {
+    await this.begin(QUESTION, header);
+  }
+
+  private async begin(type: typeof HEADER | typeof QUESTION, header: StreamHeader): Promise<void> {
     this.order = new ExtentOrder(header.volumeSize);
     await this.send(Buffer.from(PROTOCOL_LINE));
-    await this.frame(HEADER, encodeHeader(header));
+    await this.frame(type, encodeHeader(header));
   }
 
   async data(offset: number, bytes: Uint8Array, known: KnownOfBytes = {}): Promise<void> {

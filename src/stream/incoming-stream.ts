@@ -2,7 +2,7 @@ import type { ByteSource, LendBuffer } from '../bytes/byte-channel.js';
 import { FormatError, TruncatedStreamError } from '../errors.js';
 import type { StreamItem } from './block.js';
 import { ByteReader } from './byte-reader.js';
-import { HEADER, PROTOCOL_LINE } from './frame-format.js';
+import { HEADER, PROTOCOL_LINE, QUESTION } from './frame-format.js';
 import { FrameReader } from './frame-reader.js';
 import { PROTO3_LINE, readProto3Blocks, type TargetEnd } from './proto3.js';
 import { readProto4Blocks } from './proto4-blocks.js';
@@ -30,6 +30,8 @@ export interface IncomingStream {
   readonly protocol: 3 | 4;
   /** Null in PROTO[3], which has none. */
   readonly header: StreamHeader | null;
+  /** Whether its writer only asks what applying it would do: then no block comes. */
+  readonly asks: boolean;
   /** To be read once. Ends only where the stream is whole, else throws TruncatedStreamError or FormatError. */
   readonly blocks: AsyncIterable<StreamItem>;
 }
@@ -48,11 +50,13 @@ export async function openIncomingStream(
 ): Promise<IncomingStream> {
   const reader = new ByteReader(source, what);
   const protocol = await readProtocolLine(reader, what);
-  if (protocol === 3) return { protocol, header: null, blocks: readProto3Blocks(reader, lend, what, target) };
+  if (protocol === 3) {
+    return { protocol, header: null, asks: false, blocks: readProto3Blocks(reader, lend, what, target) };
+  }
   const frames = new FrameReader(reader, what);
-  const header = await readHeader(frames, lend, what);
+  const { header, asks } = await readHeader(frames, lend, what);
   const blocks = unpackBlocks(readProto4Blocks(reader, frames, header, lend, what), lend, what);
-  return { protocol, header, blocks };
+  return { protocol, header, asks, blocks };
 }
 
 /** Reads the first line of a stream or of a receiver's replies. Throws FormatError unless it is one of ours, TruncatedStreamError where that is cut. */
@@ -77,10 +81,16 @@ export async function readProtocolLine(reader: ByteReader, what: string): Promis
   throw new ForeignLineError(what, line);
 }
 
-async function readHeader(frames: FrameReader, lend: LendBuffer, what: string): Promise<StreamHeader> {
+async function readHeader(
+  frames: FrameReader,
+  lend: LendBuffer,
+  what: string,
+): Promise<Pick<IncomingStream, 'asks'> & { readonly header: StreamHeader }> {
   const frame = await frames.next(lend);
-  if ('payload' in frame && frame.header.type === HEADER && frame.header.flags === 0)
-    return parseHeader(frame.payload, what, frame.position);
+  if ('payload' in frame && [HEADER, QUESTION].includes(frame.header.type) && frame.header.flags === 0) {
+    const asks = frame.header.type === QUESTION;
+    return { header: parseHeader(frame.payload, what, frame.position), asks };
+  }
   if ('data' in frame) frame.data.release();
   throw new FormatError(what, frame.position, 'first frame', 'it is no header');
 }

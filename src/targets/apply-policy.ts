@@ -51,14 +51,21 @@ export function isOverwriting(header: StreamHeader | null): boolean {
 
 /** Throws UsageError where a stream that is to write would not keep the old bytes that the policy insists on. */
 export function checkKept(policy: ApplyPolicy, header: StreamHeader | null): void {
+  const refusal = whyNotKept(policy, header);
+  if (refusal !== null) throw refusal;
+}
+
+/** The error of a stream that would not keep the old bytes that the policy insists on; null where it does. */
+export function whyNotKept(policy: ApplyPolicy, header: StreamHeader | null): UsageError | null {
   if (policy.requireSnapback && policy.snapback === null) {
     const others = 'copy and verify --repair have none: lvmsync --scan SOURCE HOST:TARGET --snapback NAME';
-    throw new UsageError(`this receiver requires a snapback: add --snapback NAME (${others})`);
+    return new UsageError(`this receiver requires a snapback: add --snapback NAME (${others})`);
   }
   if (policy.requireJournal && !keepsOldBytes(policy, header)) {
     const others = 'lvmsync --scan compares first and sends what differs, with a journal';
-    throw new UsageError(`this receiver requires a journal, and a full copy has none: ${others}`);
+    return new UsageError(`this receiver requires a journal, and a full copy has none: ${others}`);
   }
+  return null;
 }
 
 /** A policy as words of `lvmsync receive`, for the far side. */
@@ -69,7 +76,6 @@ export function policyWords(policy: ApplyPolicy): string[] {
     ...(policy.journal ? [] : ['--no-journal']),
     ...(policy.forceBase ? ['--force', 'base'] : []),
     ...(policy.stopOnMismatch ? ['--on-base-mismatch', 'stop'] : []),
-    ...(policy.dryRun ? ['--dry-run'] : []),
     ...createWords(policy.create),
   ];
 }

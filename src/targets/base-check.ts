@@ -54,8 +54,20 @@ export function checkBase(
   sample: SampleResult,
   untouched = NOTHING_WRITTEN,
 ): void {
+  const refusal = whyNotBase(target.path, header, state, sample, untouched);
+  if (refusal !== null) throw refusal;
+}
+
+/** The error of a stream that meets another state than its base, or another volume; null where nothing shows that. */
+export function whyNotBase(
+  path: string,
+  header: StateChange,
+  state: TargetState | null,
+  sample: SampleResult,
+  untouched = NOTHING_WRITTEN,
+): BaseMismatchError | null {
   const problem = findStateMismatch(header, state) ?? findSampleMismatch(header, state, sample);
-  if (problem !== null) throw refused(target.path, problem, untouched);
+  return problem === null ? null : refused(path, problem, untouched);
 }
 
 /** The error of a stream that is not applied. */
@@ -66,8 +78,14 @@ export function refused(path: string, problem: string, untouched = NOTHING_WRITT
 
 /** Whether a stream that does not say where it starts from may be applied. Throws BaseMismatchError. */
 export function checkUnnamedBase(target: BlockDevice, state: TargetState | null): void {
-  if (state?.is === 'copying')
-    throw new BaseMismatchError(target.path, null, `${HALF_COPIED}; nothing was written`);
+  const refusal = whyNotUnnamedBase(target.path, state);
+  if (refusal !== null) throw refusal;
+}
+
+/** The error of a stream that does not say where it starts from; null where it may be applied. */
+export function whyNotUnnamedBase(path: string, state: TargetState | null): BaseMismatchError | null {
+  if (state?.is !== 'copying') return null;
+  return new BaseMismatchError(path, null, `${HALF_COPIED}; ${NOTHING_WRITTEN}`);
 }
 
 function findStateMismatch(header: StateChange, state: TargetState | null): string | null {
@@ -151,6 +169,17 @@ export type BaseProof =
 /** Holds all that an undo would overwrite against what it says of its base. */
 export type ProveBase = (target: BlockDevice) => Promise<BaseProof>;
 
+/** What is known of the start of an undo, before the first write. */
+export interface UndoStart {
+  /** Whether it can be read twice: of one from a pipe nothing can be known before the first write. */
+  readonly isReadable: boolean;
+  /** What a look at the target found; null where the record decides, or nothing could be looked at. */
+  readonly found: BaseProof | null;
+}
+
+/** An undo, as far as its states are judged. */
+export type UndoStates = Pick<StateChange, 'base' | 'result' | 'mark'>;
+
 /**
  * Makes sure that an undo meets what it starts from, in every extent that it would overwrite, where nothing else says
  * so. Throws BaseMismatchError, what the look at the target throws.
@@ -159,22 +188,44 @@ export type ProveBase = (target: BlockDevice) => Promise<BaseProof>;
  */
 export async function checkUndo(
   target: BlockDevice,
-  undo: Pick<StateChange, 'base' | 'result' | 'mark'>,
+  undo: UndoStates,
   state: TargetState | null,
   prove: ProveBase | null,
-  untouched = NOTHING_WRITTEN,
 ): Promise<void> {
-  const verdict = judgeUndo(undo, state, prove !== null);
-  if (verdict.is === 'refused') throw refused(target.path, verdict.problem, untouched);
-  if (verdict.is === 'fit') return;
-  if (prove === null) throw refused(target.path, `${UNKNOWN_STATE}, and ${FROM_A_PIPE}`, untouched);
-  const proof = await prove(target);
-  if (proof.is === 'proved') return;
+  const refusal = whyNotUndo(target.path, undo, state, await findUndoStart(target, undo, state, prove));
+  if (refusal !== null) throw refusal;
+}
+
+/** Looks whether a target holds what an undo starts from, where its record does not decide. Throws what the look throws. */
+export async function findUndoStart(
+  target: BlockDevice,
+  undo: UndoStates,
+  state: TargetState | null,
+  prove: ProveBase | null,
+): Promise<UndoStart> {
+  if (prove === null) return { isReadable: false, found: null };
+  const isOpen = judgeUndo(undo, state).is === 'to be proved';
+  return { isReadable: true, found: isOpen ? await prove(target) : null };
+}
+
+/** The error of an undo that does not meet what it starts from; null where it does. */
+export function whyNotUndo(
+  path: string,
+  undo: UndoStates,
+  state: TargetState | null,
+  { isReadable, found }: UndoStart,
+  untouched = NOTHING_WRITTEN,
+): BaseMismatchError | null {
+  const verdict = judgeUndo(undo, state, isReadable);
+  if (verdict.is === 'fit') return null;
+  if (verdict.is === 'refused') return refused(path, verdict.problem, untouched);
+  if (found === null) return refused(path, `${UNKNOWN_STATE}, and ${FROM_A_PIPE}`, untouched);
+  if (found.is === 'proved') return null;
   const what =
-    proof.is === 'differs'
-      ? `it does not hold what the undo starts from (byte ${proof.offset})`
-      : `nothing proves that it holds what the undo starts from (byte ${proof.offset}): ${UNKNOWN_STATE}`;
-  throw refused(target.path, what, untouched);
+    found.is === 'differs'
+      ? `it does not hold what the undo starts from (byte ${found.offset})`
+      : `nothing proves that it holds what the undo starts from (byte ${found.offset}): ${UNKNOWN_STATE}`;
+  return refused(path, what, untouched);
 }
 
 function nameOf({ is, identity }: TargetState): string {

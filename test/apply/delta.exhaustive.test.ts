@@ -218,7 +218,7 @@ describe('a pipe', () => {
 
 async function streamOf(scene: DeltaScene, proofs: boolean): Promise<Buffer> {
   const sink = collectingSink();
-  const how = { ...options, proofs, dryRun: false };
+  const how = { ...options, proofs };
   await sendChanges(sourceOf(scene), new FrameWriter(sink), how, quietSurroundings(), pool());
   return sink.bytes();
 }

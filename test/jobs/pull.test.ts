@@ -65,7 +65,7 @@ async function pullBy(reach: Reach) {
     dataSource: null,
     isQuiesced: false,
   };
-  const pulling = pull(spec, target, DEFAULT_POLICY, reach, { proofs: true, dryRun: false }, about);
+  const pulling = pull(spec, target, DEFAULT_POLICY, reach, { proofs: true }, about);
   const outcome = await pulling.catch((error: unknown) => error);
   return { outcome, notices: about.notices };
 }

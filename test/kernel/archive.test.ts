@@ -90,7 +90,7 @@ beforeAll(async () => {
     const policy = { ...DEFAULT_POLICY, stateDir: STATE, snapback: join(RECEIVED, `${generation}.undo`) };
     // in this process: in the guest it takes seconds to start another
     const opened = await openSource(about, source);
-    await sendToLocalTarget(opened, target, policy, { proofs: true, dryRun: false }, about);
+    await sendToLocalTarget(opened, target, policy, { proofs: true }, about);
     await opened.close();
     const options = { codec: null, forceWritable: false };
     await makeSnapback(source, join(SENT, `${generation}.undo`), options, about);

@@ -144,7 +144,7 @@ export class Send implements Step {
       wish.dir,
       source,
       policy,
-      { proofs: true, dryRun: false, ...sizes },
+      { proofs: true, ...sizes },
       wish.isHasty,
     );
     model.nameStates();

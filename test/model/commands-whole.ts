@@ -100,7 +100,7 @@ export class CopySnapshot implements Step {
     const canCompare = isScan && !model.isPending(dir) && model.held.length >= SIZE;
     const source = wholeSource(model.source, state, canCompare ? model.held : null);
     world.fault = this.fault;
-    const how = { proofs: isScan, dryRun: false };
+    const how = { proofs: isScan };
     const ran = await world.send(dir, source, DEFAULT_POLICY, how, this.isHasty);
     const images = [model.source.state(state)];
     await model.judge(world, dir, ran, { units: ALL_UNITS, images, isCopy: !canCompare });

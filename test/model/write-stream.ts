@@ -9,6 +9,6 @@ import { quietSurroundings } from '../support/surroundings.js';
 export async function writeStream(path: string, source: ChangeSource): Promise<void> {
   const sink = collectingSink();
   const writer = new FrameWriter(sink, { indexed: true });
-  await sendChanges(source, writer, { proofs: true, dryRun: false }, quietSurroundings(), pool());
+  await sendChanges(source, writer, { proofs: true }, quietSurroundings(), pool());
   writeFileSync(path, sink.bytes());
 }

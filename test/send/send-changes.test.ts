@@ -14,7 +14,7 @@ async function send(source: ChangeSource) {
   const summary = await sendChanges(
     source,
     new FrameWriter(sink),
-    { proofs: true, dryRun: false },
+    { proofs: true },
     quietSurroundings(),
     pool(),
   );
@@ -116,7 +116,7 @@ describe('sending changes', () => {
       const sending = sendChanges(
         failing,
         new FrameWriter(sink),
-        { proofs: true, dryRun: false },
+        { proofs: true },
         quietSurroundings(),
         pool(),
       );

@@ -33,7 +33,7 @@ async function itemsOf(source: ChangeSource): Promise<{ items: StreamItem[]; sam
   await sendChanges(
     source,
     new FrameWriter(sink),
-    { proofs: true, dryRun: false },
+    { proofs: true },
     quietSurroundings(),
     pool(),
   );

@@ -32,7 +32,7 @@ async function send(before: TargetState, source: Partial<ChangeSource>, policy: 
   const open = () => Promise.resolve(target);
   const { far, outcome } = startLocalReceiver(open, { ...DEFAULT_POLICY, ...policy }, about, pool());
   const from = { ...changesOf(volumeOf(CHUNKS, 2), [[3]]), result: 'RESULT', ...source };
-  await runSender(far, from, { proofs: true, dryRun: false }, about, pool()).catch(() => undefined);
+  await runSender(far, from, { proofs: true }, about, pool()).catch(() => undefined);
   const { error } = await outcome;
   if (error !== null) throw error;
   return { said: about.notices.join('\n'), holds: (await target.record.read()).holds };

@@ -49,7 +49,7 @@ async function transfer(
   const about = quietSurroundings();
   const whole = { ...DEFAULT_POLICY, ...policy };
   const { far } = startLocalReceiver(() => Promise.resolve(target), whole, about, pool());
-  const options = { proofs: true, dryRun: false, ...(audit === undefined ? {} : { audit }) };
+  const options = { proofs: true, ...(audit === undefined ? {} : { audit }) };
   return await runSender(far, from, options, about, pool());
 }
 

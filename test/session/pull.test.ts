@@ -19,9 +19,10 @@ import {
   UnsafeTargetError,
 } from '../../src/errors.js';
 import { encodeResult } from '../../src/session/messages.js';
-import { runPulledSender, type PulledOutcome } from '../../src/session/pulled-sender.js';
+import { askPlan } from '../../src/session/ask-plan.js';
+import { runPulledSender, type PulledOutcome, type TalkToReceiver } from '../../src/session/pulled-sender.js';
 import { runPuller } from '../../src/session/puller.js';
-import type { FarSide } from '../../src/session/sender.js';
+import { runSender, SenderRun, type FarSide } from '../../src/session/sender.js';
 import { encodeFrame, PROTOCOL_LINE } from '../../src/stream/frame-format.js';
 import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
 import { createLocalPipe } from '../../src/transport/local-pipe.js';
@@ -36,7 +37,7 @@ import { quietSurroundings } from '../support/surroundings.js';
 const CHUNKS = 8;
 const CHANGED = [1, 2, 6];
 const policy = { ...DEFAULT_POLICY, journal: false };
-const how = { proofs: true, dryRun: false };
+const how = { proofs: true };
 let folder: string;
 
 beforeAll(() => {
@@ -58,7 +59,12 @@ const isChanged = (target: MemoryDevice) => {
 };
 
 /** A far sender in this process, behind two pipes; what it wrote is kept. */
-function startSender(open: () => Promise<ChangeSource>, about = quietSurroundings()) {
+const send: TalkToReceiver = (far, from, limits) =>
+  runSender(far, from, how, quietSurroundings(), pool(), new SenderRun(), limits);
+const ask: TalkToReceiver = (far, from, limits) =>
+  askPlan(far, from, how, quietSurroundings(), pool(), limits);
+
+function startSender(open: () => Promise<ChangeSource>, talk = send) {
   const [stream, replies] = [new PassThrough(), new PassThrough()];
   const kept = collectingSink();
   const sink = sinkFrom(stream, 'the receiver');
@@ -72,7 +78,7 @@ function startSender(open: () => Promise<ChangeSource>, about = quietSurrounding
     end: () => sink.end(),
   };
   const line = { input: sourceFrom(replies, 'the receiver'), output };
-  const outcome: Promise<PulledOutcome> = runPulledSender(line, open, how, about, pool()).finally(() => {
+  const outcome: Promise<PulledOutcome> = runPulledSender(line, open, talk).finally(() => {
     stream.end();
     replies.destroy();
   });
@@ -150,7 +156,7 @@ describe('a pull', () => {
   it('brings nothing in a dry run, but says what it would', async () => {
     const target = volumeOf(CHUNKS, 1);
     const dry = { ...policy, dryRun: true };
-    const sender = startSender(() => Promise.resolve(source()));
+    const sender = startSender(() => Promise.resolve(source()), ask);
     const open = () => Promise.resolve(openInMemory(target, folder));
     const summary = await runPuller(sender.far, open, dry, quietSurroundings(), pool());
     expect(target.bytes.equals(volumeOf(CHUNKS, 1).bytes)).toBe(true);
@@ -209,7 +215,9 @@ describe('a pull', () => {
       stop.abort(new InterruptedError('SIGTERM'));
       return Promise.resolve(source());
     };
-    const { far, outcome } = startSender(open, about);
+    const talk: TalkToReceiver = (far, from, limits) =>
+      runSender(far, from, how, about, pool(), new SenderRun(), limits);
+    const { far, outcome } = startSender(open, talk);
     await expect(pull(far)).rejects.toMatchObject({ code: 'TRANSPORT' });
     expect((await outcome).error).toBeInstanceOf(InterruptedError);
   });

@@ -48,7 +48,7 @@ async function pass(
   const about = quietSurroundings();
   const open = () => Promise.resolve(target);
   const { far } = startLocalReceiver(open, DEFAULT_POLICY, about, pool());
-  const summary = await runSender(far, source, { proofs: true, dryRun: false }, about, pool());
+  const summary = await runSender(far, source, { proofs: true }, about, pool());
   return { mismatches: summary.mismatches, said: about.notices };
 }
 

@@ -69,7 +69,7 @@ function scriptedFarSide(says: Uint8Array, status: number | null, lastLine?: str
 }
 
 function run(far: FarSide, from: ChangeSource = source(), helloMs = 2000) {
-  return runSender(far, from, { proofs: true, dryRun: false }, quietSurroundings(), pool(), new SenderRun(), {
+  return runSender(far, from, { proofs: true }, quietSurroundings(), pool(), new SenderRun(), {
     helloMs,
     farewellMs: 500,
   });
@@ -148,7 +148,6 @@ const codecs = await listCodecs();
 describe('compression', () => {
   const packed = {
     proofs: true,
-    dryRun: false,
     compression: { kind: 'codec', name: 'zlib', level: null },
   } as const;
   const send = (far: FarSide, options: SendOptions) =>

@@ -39,7 +39,7 @@ async function send(device: MemoryDevice, source: ChangeSource, policy: Partial<
   const run = async (opened: OpenTarget) => {
     const open = () => Promise.resolve(opened);
     const { far, outcome } = startLocalReceiver(open, whole, about, pool());
-    const options = { proofs: true, dryRun: false };
+    const options = { proofs: true };
     const [sent] = await Promise.allSettled([
       runSender(far, source, options, about, pool(), new SenderRun()),
     ]);

@@ -118,7 +118,7 @@ describe('a receiver that is not to be trusted', () => {
     const now = volumeOf(8, 1);
     now.bytes.fill('x', 2 * CHUNK, 2 * CHUNK + 512);
     const source = { ...changesOf(now, [[2]]), baseVolume: base };
-    const how = { proofs: true, dryRun: false, blockSize: 512 };
+    const how = { proofs: true, blockSize: 512 };
     return runSender(far, source, how, quietSurroundings(), pool());
   };
 

@@ -74,7 +74,7 @@ export function copyCommand(context: Context) {
         { kind: 'target', spec: parseTargetSpec(target), policy },
         seed,
         reachOf(options, context),
-        { proofs: false, dryRun, ...trafficOf(options, false) },
+        { proofs: false, ...trafficOf(options, false) },
         context.surroundings(verbosityOf(options)),
         isQuiesced(options),
       );

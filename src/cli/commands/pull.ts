@@ -93,7 +93,6 @@ export function pullCommand(context: Context) {
         {
           ...oldBytesOf(options),
           ...auditOf(options),
-          dryRun: options.dryRun === true,
           ...trafficOf(options, false),
         },
         context.surroundings(verbosityOf(options)),

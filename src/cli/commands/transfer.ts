@@ -215,7 +215,6 @@ async function runTransfer(
     {
       ...oldBytesOf(options),
       ...auditOf(options),
-      dryRun: options.dryRun === true,
       ...trafficOf(options, options.stdout === true),
     },
     context.surroundings(verbosityOf(options)),
@@ -254,7 +253,7 @@ async function runScan(
     device,
     destination,
     reachOf(options, context),
-    { proofs: true, dryRun: options.dryRun === true, ...trafficOf(options, false) },
+    { proofs: true, ...trafficOf(options, false) },
     context.surroundings(verbosityOf(options)),
     isQuiesced(options),
   );

@@ -139,7 +139,7 @@ export class AuditScene {
       tableOf: ({ chunks: { count: entries } }) => ({ id: baseName, entries }),
       ...source,
     };
-    const how = { proofs: true, dryRun: false, ...(audit === undefined ? {} : { audit }), ...options };
+    const how = { proofs: true, ...(audit === undefined ? {} : { audit }), ...options };
     let summary: SessionSummary | null = null;
     let failure: Error | null = null;
     try {

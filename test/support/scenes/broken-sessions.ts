@@ -110,7 +110,7 @@ export class LastingTarget {
     const open = () => Promise.resolve(openInMemory(this.device, parent, this.folder));
     const { far, outcome } = startLocalReceiver(open, policy, about, pool());
     const line = new BreakingLine(far, trouble);
-    const options = { proofs: true, dryRun: false, ...trouble.options };
+    const options = { proofs: true, ...trouble.options };
     const [sending] = await Promise.allSettled([
       runSender(line.far, source, options, about, pool(), trouble.run, {
         helloMs: 5000,

@@ -1,0 +1,129 @@
+import { UnsafeTargetError, type LvmsyncError } from '../errors.js';
+import type { StreamHeader } from '../stream/stream-header.js';
+import { isOverwriting, keepsOldBytes, whyNotKept, type ApplyPolicy } from '../targets/apply-policy.js';
+import {
+  describeGap,
+  whyNotBase,
+  whyNotUndo,
+  whyNotUnnamedBase,
+  type SampleResult,
+  type StateChange,
+  type UndoStart,
+} from '../targets/base-check.js';
+import { isDoubtful, type KnownState } from '../targets/state-record.js';
+
+/** What is applied, and how. */
+export interface ApplyRequest {
+  /** Null in PROTO[3]. */
+  readonly header: StreamHeader | null;
+  readonly policy: ApplyPolicy;
+  /** From which state it leads where: of an undo by its end too, which may take back what its header names. */
+  readonly change: StateChange | null;
+}
+
+/** What is known of a target before the first write. Sizes in bytes. */
+export interface ApplyFacts {
+  readonly path: string;
+  readonly size: number;
+  readonly known: KnownState;
+  /** Whether an earlier apply to it has not ended. */
+  readonly isHalfWritten: boolean;
+  /** Whether old bytes were written back to it just now. */
+  readonly isTakenBack: boolean;
+  readonly sample: SampleResult;
+  /** What is known of the start of the stream, where that is an undo. */
+  readonly undo: UndoStart;
+  /** Why what lies below it, its state directory or its snapback cannot take the stream in; empty where they can. */
+  readonly shortages: readonly LvmsyncError[];
+}
+
+/** One thing that an apply does. */
+export type ApplyStep =
+  | { readonly do: 'settle' }
+  | { readonly do: 'look closer' }
+  | {
+      readonly do: 'write';
+      readonly bytes: number | null;
+      readonly keeps: 'snapback' | 'journal' | 'nothing';
+    };
+
+/** What an apply would do, and why it may not. */
+export interface ApplyPlan {
+  readonly steps: readonly ApplyStep[];
+  /** The states that the stream leads from and to, null where they have no name. */
+  readonly from: string | null;
+  readonly to: string | null;
+  /** The most important first. An apply goes on only where there is none. */
+  readonly refusals: readonly LvmsyncError[];
+  readonly warnings: readonly string[];
+}
+
+/**
+ * What becomes of a stream that meets a target: by what is known before the first write, and by nothing else. The same
+ * facts give the same plan, on any machine.
+ */
+export function planApply({ header, policy, change }: ApplyRequest, facts: ApplyFacts): ApplyPlan {
+  const { path, known } = facts;
+  const kept = whyNotKept(policy, header);
+  const keeps = policy.snapback === null ? 'journal' : 'snapback';
+  return {
+    steps: [
+      ...(facts.isHalfWritten ? [{ do: 'settle' } as const] : []),
+      ...(wantsCloserLook(header, known) ? [{ do: 'look closer' } as const] : []),
+      {
+        do: 'write',
+        bytes: header?.expectedBytes ?? null,
+        keeps: keepsOldBytes(policy, header) ? keeps : 'nothing',
+      },
+    ],
+    from: header?.base ?? null,
+    to: header?.result ?? null,
+    refusals: [
+      ...(kept === null ? [] : [kept]),
+      ...whyNotState(header, change, policy, facts),
+      ...facts.shortages,
+    ],
+    warnings: known.gap !== undefined && header?.kind !== 'full' ? [describeGap(path, known.gap)] : [],
+  };
+}
+
+/** Whether the sender shall prove more of what did not change: nothing says for sure what is there. */
+export function wantsCloserLook(header: StreamHeader | null, { holds, isStale }: KnownState): boolean {
+  return !isOverwriting(header) && (isStale || isDoubtful(holds));
+}
+
+/** Why the target is not what the stream starts from, or too small for it. */
+function whyNotState(
+  header: StreamHeader | null,
+  change: StateChange | null,
+  { forceBase }: ApplyPolicy,
+  { path, size, known: { holds }, sample, undo, isTakenBack }: ApplyFacts,
+): LvmsyncError[] {
+  const untouched = isTakenBack ? 'nothing else was written' : 'nothing was written';
+  if (header !== null && header.volumeSize > size) {
+    const problem = `too small: it has ${size} bytes, the volume ${header.volumeSize}`;
+    return [new UnsafeTargetError(path, problem)];
+  }
+  if (forceBase) return [];
+  const refusal =
+    change === null
+      ? whyNotUnnamedBase(path, holds)
+      : (whyNotBase(path, change, holds, sample, untouched) ??
+        (change.kind === 'undo' ? whyNotUndo(path, change, holds, undo, untouched) : null));
+  return refusal === null ? [] : [refusal];
+}
+
+/** A plan's steps in words, for its user: those before the write, which a dry run's summary tells. */
+export function describeSteps(path: string, { steps }: Pick<ApplyPlan, 'steps'>): string[] {
+  return steps.flatMap((step) => {
+    switch (step.do) {
+      case 'settle':
+        return [
+          `${path}: half-written by an earlier run; a run that writes would first take it back, or go on with it`,
+        ];
+      case 'look closer':
+      case 'write':
+        return [];
+    }
+  });
+}

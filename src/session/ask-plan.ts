@@ -1,0 +1,108 @@
+import type { LendBuffer } from '../bytes/byte-channel.js';
+import type { ChangeSource } from '../changes/change-source.js';
+import { DeviceError, FarError, FarSideError, TransportError } from '../errors.js';
+import { orInterrupted } from '../host/interruption.js';
+import type { Surroundings } from '../host/surroundings.js';
+import { takeCloserSample } from '../send/base-sample.js';
+import { openStream, type OldBytesWish, type StreamOpening } from '../send/open-stream.js';
+import { FrameWriter } from '../stream/frame-writer.js';
+import { parsePlan, PLAN, type PlanMessage, type ResultMessage } from './messages.js';
+import { readReplies } from './replies.js';
+import { explainFailure, SESSION_LIMITS, within, type FarSide, type SessionSummary } from './sender.js';
+
+/** What a transfer would do. */
+export interface PlannedSummary extends SessionSummary {
+  readonly plan: PlanMessage;
+}
+
+/**
+ * Asks a receiver what a transfer would do there: sends what the stream would begin with, and nothing else. Neither side
+ * writes. The plan may refuse the transfer.
+ *
+ * Throws FarError where the target cannot be opened, FarSideError where the receiver is too old to be asked, and what
+ * `runSender` throws. The far side has ended, or is cut off, when it returns or throws.
+ */
+export async function askPlan(
+  far: FarSide,
+  source: ChangeSource,
+  wish: OldBytesWish,
+  about: Surroundings,
+  lend: LendBuffer,
+  limits = SESSION_LIMITS,
+): Promise<PlannedSummary> {
+  const { transport } = far;
+  let plan: PlanMessage | null = null;
+  const replies = readReplies(transport.input, transport.host, ({ header, payload, position }) => {
+    if (header.type !== PLAN || plan !== null) return false;
+    plan = parsePlan(payload, transport.host, position);
+    return true;
+  });
+  const writer = new FrameWriter(transport.output);
+  try {
+    replies.allowSilence(limits.helloMs);
+    const opening = await openStream(source, wish, about, lend);
+    const { changes } = opening;
+    const asking = ask(opening, source, writer, lend);
+    const result = await orInterrupted(unlessFailed(asking, replies.result), about.signal);
+    if (!result.ok) throw new FarError(result.code, transport.host, result.message);
+    if (plan === null) throw new TransportError(`${transport.host}: the far side ended without a plan`);
+    const told: PlanMessage = plan;
+    await within(limits.farewellMs, transport.exit);
+    return {
+      plan: told,
+      tableBytes: changes.trackedBytes,
+      changedBytes: changes.changedBytes,
+      ...{ resumedBytes: 0, blocks: 0, volumeSize: source.volumeSize },
+      consistent: await source.isConsistent(),
+      ...{ mismatches: 0, suspect: null, verified: null, codec: null },
+      targetSize: told.targetSize,
+      sentBytes: writer.bytesWritten,
+    };
+  } catch (error) {
+    // A snapshot that overflows gives read errors from then on: the overflow is what its user must hear of.
+    if (error instanceof DeviceError) await source.checkValid();
+    throw blameVersion(await explainFailure(error, far, replies, limits));
+  } finally {
+    await transport.destroy();
+  }
+}
+
+async function ask(
+  { header, sample, unchanged, changes }: StreamOpening,
+  { scope }: ChangeSource,
+  writer: FrameWriter,
+  lend: LendBuffer,
+): Promise<void> {
+  await writer.ask(header);
+  for (const proof of [...sample.changed, ...sample.unchanged]) await writer.prove(proof);
+  // Whether the receiver wants more proofs is in its answer: it gets them with the question.
+  if (unchanged !== null && scope !== 'full') {
+    for (const proof of await takeCloserSample(unchanged, changes, lend)) await writer.prove(proof);
+  }
+  await writer.finish();
+}
+
+/** The answer, which may come before all of the question is sent; throws what kept the question from being asked. */
+async function unlessFailed(asking: Promise<void>, answer: Promise<ResultMessage>): Promise<ResultMessage> {
+  const failure: unknown = await Promise.race([
+    asking.then(
+      () => null,
+      (error: unknown) => error,
+    ),
+    answer.then(
+      () => null,
+      () => null,
+    ),
+  ]);
+  // Whoever has answered hangs up, whatever is still on its way.
+  if (failure !== null && !(failure instanceof TransportError)) throw failure;
+  return await answer;
+}
+
+/** Only an older receiver finds the question itself at fault. */
+function blameVersion(error: unknown): unknown {
+  if (!(error instanceof FarError) || error.code !== 'FORMAT') return error;
+  return new FarSideError(
+    `${error.message}: its lvmsync is too old for --dry-run: install this version there, too`,
+  );
+}
