@@ -93,6 +93,16 @@ describe('--scan', () => {
     expect(readFileSync(target).equals(before)).toBe(true);
   });
 
+  it('prints the plan of a dry run as JSON', async () => {
+    flip(5000);
+    const { status, stdout } = await scan('--dry-run', '--json');
+    expect(status).toBe(0);
+    expect(JSON.parse(stdout.toString())).toMatchObject({
+      blocks: 0,
+      plan: { steps: [{ do: 'look closer' }, { do: 'write', bytes: 4096, keeps: 'journal' }], refusals: [] },
+    });
+  });
+
   it('first takes back what an apply that was cut short wrote: it must not pass for compared', async () => {
     // The old state differs at 5000 and 9000; the apply had written the first of them.
     flip(5000, 9000);

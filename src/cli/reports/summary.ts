@@ -41,7 +41,10 @@ export function sayTransferred(
     const sent = { tableBytes, changedBytes, resumedBytes, sentBytes, blocks, seconds };
     const quiesced = options.quiesced === true;
     const proofs = { mismatches, suspect, verified };
-    writeJson({ ...sent, source, target, consistent, quiesced, ...proofs, codec }, context);
+    writeJson(
+      { ...sent, source, target, consistent, quiesced, ...proofs, codec, ...planOf(summary) },
+      context,
+    );
     return;
   }
   if (options.quiet === true) return;
@@ -167,6 +170,11 @@ export function sayApplied(
         `nothing proves that the stream was whole, or meant for ${target}`,
     );
   }
+}
+
+/** What a dry run found out. */
+function planOf({ plan }: TransferSummary): Pick<TransferSummary, 'plan'> {
+  return plan === undefined ? {} : { plan };
 }
 
 function writeJson(value: object, context: Context): void {
