@@ -72,9 +72,9 @@ export async function runReceiver(
       silence.allow(allowed, `the sender gave no sign of life for ${allowed / 1000} s`);
     }
     ends.push(keepBeating(HEARTBEAT_SECONDS, () => replies.alive()));
-    if (policy.dryRun && !incoming.asks) throw new UsageError(ONLY_ASKED);
     // Nothing is made for a question.
     target = await open(run, incoming.asks ? null : (incoming.header?.volumeSize ?? null));
+    if (policy.dryRun && !incoming.asks) throw new UsageError(ONLY_ASKED);
     if (incoming.asks)
       return await answerPlan(incoming, { what, target, policy }, replies, { ...about, signal });
     const giveWay = () => {
