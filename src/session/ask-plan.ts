@@ -31,10 +31,10 @@ export async function askPlan(
   limits = SESSION_LIMITS,
 ): Promise<PlannedSummary> {
   const { transport } = far;
-  let plan: PlanMessage | null = null;
+  const plans: PlanMessage[] = [];
   const replies = readReplies(transport.input, transport.host, ({ header, payload, position }) => {
-    if (header.type !== PLAN || plan !== null) return false;
-    plan = parsePlan(payload, transport.host, position);
+    if (header.type !== PLAN || plans.length > 0) return false;
+    plans.push(parsePlan(payload, transport.host, position));
     return true;
   });
   const writer = new FrameWriter(transport.output);
@@ -45,17 +45,17 @@ export async function askPlan(
     const asking = ask(opening, source, writer, lend);
     const result = await orInterrupted(unlessFailed(asking, replies.result), about.signal);
     if (!result.ok) throw new FarError(result.code, transport.host, result.message);
-    if (plan === null) throw new TransportError(`${transport.host}: the far side ended without a plan`);
-    const told: PlanMessage = plan;
+    const [plan] = plans;
+    if (plan === undefined) throw new TransportError(`${transport.host}: the far side ended without a plan`);
     await within(limits.farewellMs, transport.exit);
     return {
-      plan: told,
+      plan,
       tableBytes: changes.trackedBytes,
       changedBytes: changes.changedBytes,
       ...{ resumedBytes: 0, blocks: 0, volumeSize: source.volumeSize },
       consistent: await source.isConsistent(),
       ...{ mismatches: 0, suspect: null, verified: null, codec: null },
-      targetSize: told.targetSize,
+      targetSize: plan.targetSize,
       sentBytes: writer.bytesWritten,
     };
   } catch (error) {
@@ -84,18 +84,13 @@ async function ask(
 
 /** The answer, which may come before all of the question is sent; throws what kept the question from being asked. */
 async function unlessFailed(asking: Promise<void>, answer: Promise<ResultMessage>): Promise<ResultMessage> {
-  const failure: unknown = await Promise.race([
-    asking.then(
-      () => null,
-      (error: unknown) => error,
-    ),
-    answer.then(
-      () => null,
-      () => null,
-    ),
-  ]);
-  // Whoever has answered hangs up, whatever is still on its way.
-  if (failure !== null && !(failure instanceof TransportError)) throw failure;
+  const asked = asking.catch((error: unknown) => {
+    // A receiver that has answered hangs up, whatever is still on its way.
+    if (!(error instanceof TransportError)) throw error;
+  });
+  // It may fail after the answer, when nobody waits for it any more.
+  asked.catch(() => undefined);
+  await Promise.race([asked, answer.catch(() => undefined)]);
   return await answer;
 }
 

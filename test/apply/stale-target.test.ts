@@ -57,12 +57,7 @@ async function staleTarget(written: readonly number[]) {
   return { device, target };
 }
 
-async function transfer(
-  target: OpenTarget,
-  policy = DEFAULT_POLICY,
-  options = { ...DRY },
-  from = source(),
-) {
+async function transfer(target: OpenTarget, policy = DEFAULT_POLICY, options = { ...DRY }, from = source()) {
   const about = quietSurroundings();
   const { far, outcome } = startLocalReceiver(() => Promise.resolve(target), policy, about, pool());
   const summary = await runSender(far, from, options, about, pool()).catch((error: unknown) => error);

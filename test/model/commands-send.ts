@@ -140,13 +140,7 @@ export class Send implements Step {
     const { latest } = model.source;
     world.fault = wish.fault;
     const sizes = wish.blockSize === null ? {} : { blockSize: wish.blockSize };
-    const ran = await world.send(
-      wish.dir,
-      source,
-      policy,
-      { proofs: true, ...sizes },
-      wish.isHasty,
-    );
+    const ran = await world.send(wish.dir, source, policy, { proofs: true, ...sizes }, wish.isHasty);
     model.nameStates();
     const intent = this.intentOf(model, from, goal, latest);
     await model.judge(world, wish.dir, ran, intent);

@@ -30,13 +30,7 @@ function sourceWith(
 
 async function itemsOf(source: ChangeSource): Promise<{ items: StreamItem[]; sampled: number }> {
   const sink = collectingSink();
-  await sendChanges(
-    source,
-    new FrameWriter(sink),
-    { proofs: true },
-    quietSurroundings(),
-    pool(),
-  );
+  await sendChanges(source, new FrameWriter(sink), { proofs: true }, quietSurroundings(), pool());
   const { header, blocks } = await openIncomingStream(sourceOf(sink.bytes()), pool(), 'stream');
   const items: StreamItem[] = [];
   for await (const item of blocks) {

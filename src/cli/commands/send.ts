@@ -41,7 +41,13 @@ export function sendCommand(context: Context, exitWith: (status: number) => void
       const spec = { kind: 'snapshot', name, ...data } as const;
       const old = { ...oldBytesOf({ wholeChunks, blockSize }), ...auditOf({ audit, wholeChunks, dryRun }) };
       const how = { ...old, ...trafficOf(traffic, false) };
-      const { error, told } = await sendPulled(line, spec, how, dryRun === true, context.surroundings('normal'));
+      const { error, told } = await sendPulled(
+        line,
+        spec,
+        how,
+        dryRun === true,
+        context.surroundings('normal'),
+      );
       // The receiver, once told, says it to its user; saying it here as well would show it twice.
       if (error !== null && !told) throw error;
       exitWith(error === null ? SUCCESS : exitCodeOf(error));
