@@ -13,22 +13,22 @@ import { standardOutput, type Output } from './standard-output.js';
 import { openTerminalPrompter } from './terminal-prompter.js';
 import { terminalProgress, type Verbosity } from './terminal.js';
 
-/** Root's state directory. */
+/** The state directory of root. */
 const SYSTEMS = '/var/lib/lvmsync';
 
 /** The process as a command sees it. */
 export interface Context {
-  /** Standard input; the name says in errors who was read from. */
+  /** Standard input; errors use the name for the source of the bytes. */
   readonly input: (name: string) => ByteSource;
   readonly stdout: Output;
   readonly version: string;
-  /** How hosts are reached by ssh; a batch asks nobody. */
+  /** How hosts are reached by ssh; with `batch` it never prompts. */
   readonly ssh: (batch: boolean) => SshSettings;
-  /** What a doctor tells of this process. */
+  /** What a doctor reports about this process. */
   readonly self: () => HostSelf;
-  /** What an ssh client asked to run, where sshd was told to run something else (`command=`); else null. */
+  /** The command that an ssh client asked for, if sshd ran another one instead (`command=`); else null. */
   readonly sshOriginalCommand: string | null;
-  /** What library code may use, as talkative as the user wants it. */
+  /** What library code may use, with the verbosity that the user asked for. */
   readonly surroundings: (verbosity: Verbosity) => Surroundings;
   /** A line for a person, on stderr. */
   readonly say: (line: string) => void;
@@ -75,7 +75,7 @@ export function processContext(signal: AbortSignal, leaving: AbortSignal): Conte
   };
 }
 
-/** The home is the user database's, where OpenSSH looks, too. */
+/** The home directory is that of the user database, not $HOME: OpenSSH looks there too. */
 function sshSettings(batch: boolean, signal: AbortSignal): SshSettings {
   const { homedir: home, username } = userInfo();
   return {
@@ -85,7 +85,7 @@ function sshSettings(batch: boolean, signal: AbortSignal): SshSettings {
   };
 }
 
-/** All places that are somebody's usual one, with this environment or without it. */
+/** Every directory that a run may use by default: with this environment or without it, as root or as this user. */
 function usualStateDirs(environment: NodeJS.ProcessEnv, home: string): string[] {
   const withoutXdg = { ...environment, XDG_STATE_HOME: undefined };
   return [
@@ -102,7 +102,7 @@ function inHome(home: string): string {
   return join(home, '.local', 'state', 'lvmsync');
 }
 
-/** The system's for root, else the user's own: https://specifications.freedesktop.org/basedir-spec/ */
+/** The system's directory for root, else the user's own: https://specifications.freedesktop.org/basedir-spec/ */
 function defaultStateDir(environment: NodeJS.ProcessEnv, home: string): string {
   const own = environment['XDG_STATE_HOME'];
   if (own !== undefined && isAbsolute(own)) return join(own, 'lvmsync');

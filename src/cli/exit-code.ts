@@ -3,10 +3,10 @@ import { InterruptedError, LvmsyncError, type ErrorCode } from '../errors.js';
 
 export const SUCCESS = 0;
 const INTERNAL_FAULT = 1;
-/** A signal's status is its number above this, as a shell's is. */
+/** The status for a signal is its number plus this, as in a shell. */
 const SIGNAL_BASE = 128;
 
-/** The only table from what went wrong to an exit status; the man page (docs/lvmsync.8) explains each to users. */
+/** The only table from errors to exit statuses; the man page (docs/lvmsync.8) explains each to users. */
 const EXIT_CODES: Record<Exclude<ErrorCode, 'INTERRUPTED'>, number> = {
   USAGE: 2,
   UNSAFE_TARGET: 3,

@@ -4,20 +4,20 @@ import { processContext } from './context.js';
 import { exitCodeOf } from './exit-code.js';
 import { runProgram } from './program.js';
 
-// V8 prints a flag that it does not know on standard error, and cannot be asked beforehand: so each flag is set only
-// for the versions of Node in which it was tried. A newer one does without.
+// V8 prints unknown flags on standard error, and nothing tells beforehand which it knows. So each flag is set only for
+// the versions of Node with which it was tested; newer versions run without it.
 const node = Number.parseInt(process.versions.node, 10);
-// The bytes under way count as heap: at its usual limits V8 would look through all of the heap every few megabytes.
+// Buffers in use count as heap: with its default limits V8 would collect the whole heap every few megabytes.
 if (node <= 26) setFlagsFromString('--heap-growing-percent=900');
-// Most runs last a second or two. The haste to optimize of Node 20's V8 took a quarter of their processor time, on both
-// sides; this is what a loop may weigh before it is optimized (V8's own: 67,584), and costs long runs next to nothing.
-// Later versions count calls instead, and take less time as they are.
+// Most runs last a second or two, and V8 in Node 20 spent a quarter of their processor time on early optimization, on
+// both sides. This budget says how much a loop may run before V8 optimizes it (default: 67,584); the larger value costs
+// long runs almost nothing. Later versions of V8 count calls instead, and need no change.
 if (node === 20) setFlagsFromString('--interrupt-budget=300000');
 
-// Whoever reads what we say may go away.
+// The reader of standard error may go away.
 process.stderr.on('error', () => undefined);
 
-// The first signal asks for an orderly end, which leaves what can be taken up or taken back; the second insists.
+// The first signal asks for an orderly end, after which the run can be resumed or taken back. The second exits at once.
 const stop = new AbortController();
 const leave = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -32,5 +32,5 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 }
 
 process.exitCode = await runProgram(process.argv.slice(2), processContext(stop.signal, leave.signal));
-// A far side's or a pipe's leftovers must not keep a finished run alive.
+// Handles of a far side or a pipe that are still open must not keep a finished run alive.
 process.exit();

@@ -6,8 +6,8 @@ import { exitCodeOf, SUCCESS } from './exit-code.js';
 import { watchOutput } from './standard-output.js';
 
 /**
- * Runs the words of a command line; resolves to the exit status, every failure said in one line. No status but that of
- * another failure stands where what was to go to stdout could not be written.
+ * Runs a command line; resolves to the exit status. Every failure is printed in one line. If standard output could not
+ * be written, the status is that of an earlier failure, or else that of the failed write.
  */
 export async function runProgram(words: readonly string[], context: Context): Promise<number> {
   const endOutput = watchOutput(context.stdout);
@@ -28,7 +28,7 @@ export async function runProgram(words: readonly string[], context: Context): Pr
   }
 }
 
-/** Commander throws also where it has printed what was asked for: --help and --version. */
+/** Commander also throws after it has printed --help or --version. */
 function refuseUnlessAnswered(error: unknown): void {
   if (!(error instanceof CommanderError) || error.exitCode !== 0) throw error;
 }
@@ -40,7 +40,7 @@ async function build(
 ): Promise<Command> {
   const command = (await choose(name, context, exitWith)) as Command;
   if (name !== null) command.name(`lvmsync ${name}`);
-  // Commander would exit by itself and print its own kind of message.
+  // Otherwise Commander would exit by itself, and print errors in its own form.
   return command
     .helpOption('-h, --help', 'print this help')
     .exitOverride()
@@ -50,7 +50,7 @@ async function build(
     });
 }
 
-/** Loads the one command that is wanted, as the time that the others take to load is downtime, at both ends. */
+/** Loads only the command that was asked for: loading the others takes time, which is downtime for the volume. */
 async function choose(
   name: ReturnType<typeof commandNamed>,
   context: Context,
@@ -96,7 +96,7 @@ function sayFailure(error: unknown, program: string, context: Context): number {
   if (error instanceof LvmsyncError) context.say(error.message);
   else
     context.say(
-      `internal fault, please report it: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+      `internal error, please report it: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
     );
   return exitCodeOf(error);
 }

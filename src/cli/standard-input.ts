@@ -8,14 +8,14 @@ import { sourceFrom } from '../transport/stream-channel.js';
 import type { Context } from './context.js';
 
 const STDIN = 0;
-/** What a pipe may hold, for an ordinary user too: each time that it is full, both its sides change places. Bytes. */
+/** The largest pipe that an ordinary user may ask for: each time that it is full, the processes switch. Bytes. */
 const PIPE_SIZE = 1024 * 1024;
 
-/** Standard input as a source; `name` says in errors who was read from. */
+/** Standard input as a source; errors use `name` for the source of the bytes. */
 export function standardInput(name: string): ByteSource {
   const stats = fstatSync(STDIN);
   if (!stats.isFIFO() && !stats.isSocket()) return sourceFrom(process.stdin, name);
-  // Without it the pipe only carries less at a time.
+  // If that fails, the pipe only holds less at a time.
   if (stats.isFIFO()) growPipe(STDIN, PIPE_SIZE).catch(() => undefined);
   return new PipeSource(STDIN, name);
 }
@@ -27,9 +27,9 @@ export interface OpenStream {
   readonly source: ByteSource;
   /** For messages. */
   readonly name: string;
-  /** The file that it is, which can be read again; null of a pipe. */
+  /** The path of a regular file, which can be read again; null for a pipe. */
   readonly file: string | null;
-  /** To be called at the end: a stream that was refused is not read to its own. */
+  /** Must be called after use: a stream that was refused is not read to its end. */
   readonly close: () => void;
 }
 

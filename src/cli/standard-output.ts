@@ -5,10 +5,10 @@ import { describeCause, isErrno, TransportError } from '../errors.js';
 
 const STDOUT = 1;
 
-/** What a command writes its data to. */
+/** The stream that a command writes its data to. */
 export type Output = Writable & { readonly isTTY?: boolean; readonly columns?: number };
 
-/** Standard output. For a file it is a stream of our own, as Node's loses what a write on a nearly full disk left over. */
+/** Standard output. For a file it is our own stream: Node's loses the rest of a short write on a nearly full disk. */
 export function standardOutput(): Output {
   const stats = fstatSync(STDOUT);
   const isFile = stats.isFile() || (stats.isCharacterDevice() && !isatty(STDOUT));
@@ -16,8 +16,8 @@ export function standardOutput(): Output {
 }
 
 /**
- * Writes part of a report, and waits until there is room for more. What could not be written is told at the end, by the
- * watch over the output: a reader that had enough must not hide what the command has found.
+ * Writes part of a report, and waits until there is room for more. Never throws: `watchOutput` reports failed writes at
+ * the end, so that a reader that closed the pipe does not hide the findings of the command.
  */
 export async function print(output: Output, text: string): Promise<void> {
   await new Promise<void>((resolve) => {
@@ -28,8 +28,8 @@ export async function print(output: Output, text: string): Promise<void> {
 }
 
 /**
- * Watches all that a command writes. The function that is returned waits until it is written, and throws TransportError
- * where some of it could not be. A reader that went away does not count: it had enough.
+ * Watches everything that a command writes. The returned function waits until it is written, and throws TransportError
+ * if a write failed. A reader that closed the pipe is not a failure: it has read what it wanted.
  */
 export function watchOutput(output: Output): () => Promise<void> {
   let failure: unknown = null;
@@ -40,10 +40,10 @@ export function watchOutput(output: Output): () => Promise<void> {
       else if (output.writableEnded) resolve(null);
       else output.write('', resolve);
     });
-    // A stream tells whoever waits for a write first, and then everybody what was wrong with it.
+    // A stream calls back the failed write first, and emits its 'error' event after that.
     await new Promise(setImmediate);
     const cause = failure ?? last ?? null;
     if (cause === null || isErrno(cause, 'EPIPE')) return;
-    throw new TransportError(`standard output takes no more data: ${describeCause(cause)}`, { cause });
+    throw new TransportError(`cannot write to standard output: ${describeCause(cause)}`, { cause });
   };
 }

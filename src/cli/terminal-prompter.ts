@@ -6,8 +6,8 @@ import type { Prompter } from '../transport/ssh/index.js';
 const TERMINAL = '/dev/tty';
 
 /**
- * Asks on the terminal that this process belongs to, whatever stdin and stdout are, as ssh does. Null where there is
- * none. `interrupted` ends a question by its reason; the terminal is put right again however one ends.
+ * Asks on the controlling terminal of this process, whatever stdin and stdout are, as ssh does. Null if there is no
+ * terminal. `interrupted` rejects a question with its reason. The terminal's mode is restored however a question ends.
  */
 export function openTerminalPrompter(interrupted: AbortSignal): Prompter | null {
   try {
@@ -33,10 +33,10 @@ function ask(
       isOver = true;
       signal.removeEventListener('abort', giveUp);
       interrupted.removeEventListener('abort', stop);
-      // Raw mode is for keys that are not to be seen; a process that ends in the middle is put right by Node.
+      // Raw mode hides what is typed. If the process ends in the middle of a question, Node restores the mode.
       if (!echo) input.setRawMode(false);
       input.destroy();
-      // The terminal has shown no line end of its own.
+      // In these cases the terminal has not shown the end of the line.
       if (!echo || signal.aborted || interrupted.aborted) writeSync(output, '\n');
       closeSync(output);
       settle();
@@ -57,7 +57,7 @@ function ask(
     }
     signal.addEventListener('abort', giveUp);
     interrupted.addEventListener('abort', stop);
-    // Before the question is there, so that no answer comes too early to be hidden.
+    // Before the question is shown, so that an answer typed early is hidden too.
     if (!echo) input.setRawMode(true);
     const line = new TypedLine();
     input.on('data', (piece: Buffer) => {
@@ -74,7 +74,7 @@ function ask(
   });
 }
 
-/** A line that is typed key by key, with the keys that a terminal itself understands while it shows them. */
+/** A line that is typed key by key in raw mode, with the editing keys that a terminal usually handles itself. */
 export class TypedLine {
   #characters: string[] = [];
   readonly #decoder = new StringDecoder('utf8');
@@ -83,7 +83,7 @@ export class TypedLine {
     return this.#characters.join('');
   }
 
-  /** Takes what was typed; tells how the line ended, or null while it goes on. */
+  /** Takes what was typed; returns how the line ended, or null if it has not ended. */
   type(piece: Buffer): 'done' | 'closed' | 'interrupted' | null {
     for (const character of this.#decoder.write(piece)) {
       switch (character) {

@@ -3,13 +3,13 @@ import prettyBytes from 'pretty-bytes';
 import { silentProgress, type Progress } from '../host/surroundings.js';
 
 /*
- * Everything that a person sees goes through here, by these rules. Data alone goes to stdout: streams, JSON, what
- * `inspect` was asked for. All else goes to stderr, line by line, each line naming the program. Nothing is
- * said twice. A progress line only where stderr is a terminal. Errors are one line without a stack, but for
- * internal faults.
+ * Everything that a person sees goes through here, by these rules. Only data goes to stdout: streams, JSON, reports
+ * such as those of `inspect`. Everything else goes to stderr, line by line, and each line begins with the name of the
+ * program. Nothing is printed twice. There is a progress line only if stderr is a terminal. An error is one line
+ * without a stack, except for internal errors.
  */
 
-/** How much a user wants to hear. */
+/** How much a user wants to see. */
 export type Verbosity = 'quiet' | 'normal' | 'verbose' | 'debug';
 
 /** Bytes for people: binary units, three digits. */
@@ -17,14 +17,14 @@ export function formatBytes(bytes: number): string {
   return prettyBytes(bytes, { binary: true });
 }
 
-/** A share for people; tiny ones do not round to nothing. */
+/** A share for people; a tiny one is not rounded to zero. */
 export function formatShare(part: number, whole: number): string {
   if (whole === 0) return '0 %';
   const percent = (100 * part) / whole;
   return percent > 0 && percent < 0.1 ? '< 0.1 %' : `${percent.toFixed(1)} %`;
 }
 
-/** A time for people: two digits of seconds, from a minute on its two largest units. */
+/** A duration for people: two digits of seconds, and from one minute on, the two largest units. */
 export function formatDuration(seconds: number): string {
   const whole = Math.round(seconds);
   if (whole < 60) return `${Number(Math.max(0.001, seconds).toPrecision(2))} s`;
@@ -35,14 +35,14 @@ export function formatDuration(seconds: number): string {
 /** A progress line on a terminal: bytes, share, rate and time left. */
 export function terminalProgress(stream: NodeJS.WriteStream): Progress {
   if (!stream.isTTY) return silentProgress;
-  // Only where there is a terminal: most runs have none, and need not wait for it.
+  // Loaded only for a terminal: most runs have no terminal, and need not wait for it.
   const cliProgress = createRequire(import.meta.url)('cli-progress') as typeof import('cli-progress');
   const bar = new cliProgress.SingleBar({
     stream,
     clearOnComplete: true,
     hideCursor: null,
     etaBuffer: 50,
-    // All of it must fit 80 columns: what does not is cut off.
+    // The line must fit into 80 columns: the rest is cut off.
     barsize: 16,
     format: 'lvmsync: {bar} {percentage} %  {value} of {total}  {rate}/s  {eta_formatted} left',
     formatValue: (value, _options, type) =>

@@ -32,10 +32,10 @@ afterAll(() => {
 
 describe('--audit', () => {
   it.each([
-    [['--apply', '-', 'TARGET'], /a stream in a file or pipe has only what changed/],
-    [['SOURCE', '--stdout'], /a pipe cannot answer/],
-    [['SOURCE', '--protocol', '3', 'host:/dev/t'], /a Ruby lvmsync cannot answer/],
-    [['--scan', 'SOURCE', 'TARGET'], /--scan compares all of it/],
+    [['--apply', '-', 'TARGET'], /a stream in a file or pipe holds only what changed/],
+    [['SOURCE', '--stdout'], /a pipe cannot give any/],
+    [['SOURCE', '--protocol', '3', 'host:/dev/t'], /a Ruby lvmsync cannot give any/],
+    [['--scan', 'SOURCE', 'TARGET'], /--scan compares everything/],
     [['--whole-chunks', 'SOURCE', 'TARGET'], /--whole-chunks, which proves nothing/],
     [['--dry-run', 'SOURCE', 'TARGET'], /--dry-run, which writes no record/],
   ])('is refused with %s', async (words, message) => {
@@ -65,7 +65,7 @@ describe('the doctor, of a target,', () => {
     const all = await run('--audit', '100', ...sources(), at('target'));
     expect(all).toMatchObject({
       status: 0,
-      said: expect.stringMatching(/target: all of it was proved since 2026-01-02 03:04 UTC/) as string,
+      said: expect.stringMatching(/target: all of it has been proved since 2026-01-02 03:04 UTC/) as string,
     });
     expect(readFileSync(at('target')).equals(origin)).toBe(true);
     const { status, stdout } = await doctor('--json');

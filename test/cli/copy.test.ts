@@ -133,15 +133,15 @@ describe('copy', () => {
     const { status, said } = await copy('--dry-run');
     expect([status, said]).toEqual([
       0,
-      [expect.stringMatching(/^dry run: 9 MiB .* would go to .*nothing was written/)],
+      [expect.stringMatching(/^dry run: 9 MiB .* would be sent to .*nothing was written/)],
     ]);
     expect(readFileSync(target).equals(Buffer.alloc(SIZE, 'before '))).toBe(true);
   });
 
   it.each([
     [[], 8, /targets are never created: .*"lvmsync copy --create"/],
-    [['--create', '--dry-run'], 2, /--dry-run makes nothing/],
-    [['--create', '--seed'], 2, /take one of them/],
+    [['--create', '--dry-run'], 2, /--create cannot be used with --dry-run/],
+    [['--create', '--seed'], 2, /--seed cannot be used with --create/],
     [['--create-thin', 'pool'], 2, /is no name of a volume/],
   ])('where there is no target, with %j, makes none', async (more, expected, message) => {
     const { status, said } = await copy(...more);

@@ -8,7 +8,7 @@ import { SECTOR, writeChain } from '../support/scenes/archives.js';
 
 const MAIN = resolve(import.meta.dirname, '../../src/cli/main.ts');
 const SLOW = 60_000;
-const FULL = 'lvmsync: standard output takes no more data: ENOSPC: no space left on device\n';
+const FULL = 'lvmsync: cannot write to standard output: ENOSPC: no space left on device\n';
 let folder = '';
 let undos = '';
 const at = (name: string) => join(folder, name);

@@ -110,7 +110,7 @@ describe('a transfer between files', () => {
     expect([sent.status, sent.stdout.toString('latin1', 0, 17)]).toEqual([0, `lvmsync PROTO[${protocol}]\n`]);
     const applied = await run(['--apply', '-', target], sent.stdout);
     expect([applied.status, isOrigin(target)]).toEqual([0, true]);
-    expect(applied.said.includes('nothing proves that the stream was whole')).toBe(protocol === '3');
+    expect(applied.said.includes('nothing proves that the stream was complete')).toBe(protocol === '3');
     const server = await run(['--server', freshTarget('server')], sent.stdout);
     expect([server.status, isOrigin(at('server'))]).toEqual([0, true]);
   });
@@ -182,33 +182,33 @@ describe('what goes wrong', () => {
   });
 
   it.each([
-    [[], /name a SNAPSHOT/],
-    [['vg/s'], /name a \[HOST:\]TARGET/],
-    [['vg/s', 'a', 'b'], /too many words: b/],
-    [['--cow', 'x', 'y'], /--cow FILE and --origin FILE go together/],
+    [[], /missing argument: SNAPSHOT/],
+    [['vg/s'], /missing argument: \[HOST:\]TARGET/],
+    [['vg/s', 'a', 'b'], /unexpected argument: b/],
+    [['--cow', 'x', 'y'], /--cow FILE and --origin FILE must be used together/],
     [['-v', 'inspect', 'vg/s'], /write \.\/inspect/],
     [['vg/s', 'verify'], /write \.\/verify/],
     [['verify', 'a'], /missing required argument 'B'/],
     [['verify', 'a', 'b', 'c'], /too many arguments/],
     [['verify', 'h:a', 'b'], /h:a: A must be on this host/],
-    [['verify', 'a', 'b', '--audit', '0'], /--audit 0: a share is more than 0/],
+    [['verify', 'a', 'b', '--audit', '0'], /--audit 0: expected a percentage, more than 0/],
     [['verify', 'a', 'b', '--audit', '100.5'], /--audit 100\.5: .*at most 100/],
-    [['verify', 'a', 'b', '--audit', '1e1'], /--audit 1e1: a share/],
+    [['verify', 'a', 'b', '--audit', '1e1'], /--audit 1e1: expected a percentage/],
     [['receive', '--read-only', '-b', 'x', 'y'], /--snapback cannot be used with --read-only/],
-    [['replicate', 'a', 'b'], /replicate: this command is not part of this version/],
+    [['replicate', 'a', 'b'], /replicate: this version does not have that command/],
     [['--stdout', 'vg/s', '-b', 'x'], /--snapback cannot be used with --stdout/],
     [['--stdout', 'vg/s', '--json'], /--json cannot be used with --stdout/],
     [['--apply', 'x', '-r', 'y', 'z'], /--data-source cannot be used with --apply/],
     [['--apply', 'x'], /--apply needs a TARGET/],
-    [['--apply', 'x', 'y', 'z'], /too many words: z/],
-    [['vg/s', '/dev/x', '--protocol', '3'], /--protocol 3 is for --stdout/],
+    [['--apply', 'x', 'y', 'z'], /unexpected argument: z/],
+    [['vg/s', '/dev/x', '--protocol', '3'], /--protocol 3 needs --stdout/],
     [['vg/s', '/dev/x', '--protocol', '5'], /Allowed choices are 3, 4/],
     [['vg/s', '/dev/x', '--nonsense'], /unknown option '--nonsense'/],
     [['vg/s', '-oProxyCommand=x:/dev/x'], /unknown option/],
     [['vg/s', 'host:'], /host:/],
-    [['inspect'], /name a SNAPSHOT, a FILE/],
+    [['inspect'], /missing argument: SNAPSHOT, FILE/],
     [['inspect', 'x', '--extents'], /--extents needs --json/],
-    [['inspect', '--origin', 'x'], /--origin goes with --cow/],
+    [['inspect', '--origin', 'x'], /--origin needs --cow/],
   ])('words that make no sense: %j', async (words, message) => {
     const { status, said, stdout } = await run(words);
     expect([status, stdout.length]).toEqual([2, 0]);

@@ -89,7 +89,7 @@ describe('--scan', () => {
     flip(5000);
     const before = readFileSync(target);
     const { status, said } = await scan('--dry-run');
-    expect([status, said.at(-1)]).toEqual([0, expect.stringMatching(/^dry run: 4 KiB .* would go to /)]);
+    expect([status, said.at(-1)]).toEqual([0, expect.stringMatching(/^dry run: 4 KiB .* would be sent to /)]);
     expect(readFileSync(target).equals(before)).toBe(true);
   });
 
@@ -142,7 +142,9 @@ describe('--scan', () => {
         [expect.stringMatching(/^.*source: in use: .* a snapshot of it gives one$/)],
       ]);
       expect(readFileSync(target).equals(readFileSync(source))).toBe(true);
-      expect((await scan()).said.at(-1)).toMatch(/^warning: .*source: it was in use, so the target holds no/);
+      expect((await scan()).said.at(-1)).toMatch(
+        /^warning: .*source: it was in use while it was read, so the target is not a consistent/,
+      );
     } finally {
       writer.kill();
       closeSync(opened);
@@ -150,8 +152,8 @@ describe('--scan', () => {
   });
 
   it.each([
-    [['--stdout'], /--scan asks the target for digests, and a pipe cannot answer/],
-    [['--protocol', '3'], /which a Ruby lvmsync does not know/],
+    [['--stdout'], /--stdout cannot be used with --scan/],
+    [['--protocol', '3'], /a Ruby lvmsync cannot send the digests/],
     [['--data-source', 'x'], /--data-source cannot be used with --scan/],
     [['--cow', 'x'], /--cow cannot be used with --scan/],
     [['--whole-chunks'], /--whole-chunks cannot be used with --scan/],

@@ -44,7 +44,7 @@ describe('the summary of a transfer', () => {
   it('compares times with a full copy only where the run was long enough to tell the rate', () => {
     expect(told(GIB, 90)).toBe(
       '1 GiB changed (1.0 % of 100 GiB), 1 GiB sent in 1 min 30 s: ' +
-        '100.0 times faster than a full copy, which at this rate takes 2 h 30 min',
+        '100.0 times faster than a full copy, which would take 2 h 30 min at this rate',
     );
     expect(told(GIB, 0.31)).toMatch(/sent in 0\.31 s; a full copy would send 100\.0 times as much$/);
     expect(told(GIB / 1024, 90)).toMatch(/; a full copy would send 102400\.0 times as much$/);

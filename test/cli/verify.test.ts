@@ -42,7 +42,7 @@ describe('verify', () => {
     const { status, stdout, said } = await runWords(['verify', a, b]);
     expect([status, stdout.toString()]).toEqual([11, '4096 8192\n3145728 700\n']);
     expect(said.at(-1)).toMatch(
-      /b is not .*a: .* differ in 2 places, the first at byte 4096; --repair sends/,
+      /b does not equal .*a: .* differ in 2 places, the first at byte 4096; use --repair/,
     );
     expect(said).toHaveLength(2);
   });
@@ -71,7 +71,7 @@ describe('verify', () => {
     flip(0, 1_000_000, SIZE - 1);
     const { status, stdout, said } = await runWords(['verify', '--repair', a, b]);
     expect([status, stdout.toString()]).toEqual([0, '0 4096\n999424 4096\n3145728 700\n']);
-    expect(said.join('\n')).toMatch(/8\.68 KiB sent and compared again: .*b equals .*a there now/);
+    expect(said.join('\n')).toMatch(/8\.68 KiB sent and compared again: .*b now equals .*a there/);
     expect(readFileSync(b).equals(readFileSync(a))).toBe(true);
     const { stdout: json } = await runWords(['verify', '--repair', a, b, '--json']);
     expect(JSON.parse(json.toString())).toMatchObject({ equal: true, differingBytes: 0, remainingBytes: 0 });

@@ -109,7 +109,7 @@ describe('view store', () => {
     const { status, said } = await storeOver('volume', ...archives, '--force=base');
     expect([status, said]).toEqual([
       0,
-      expect.stringMatching(/out: a store of 2 chunks of 4 KiB \(8 sectors\)/),
+      expect.stringMatching(/out: a store with 2 chunks of 4 KiB \(8 sectors\)/),
     ]);
     const shown = await shownBy(at('out'));
     const expected = Buffer.from(readFileSync(at('volume')));
@@ -206,16 +206,16 @@ describe('view open', () => {
 
 describe('words', () => {
   it.each([
-    [['ajar'], /ajar: open, close, list or store/],
-    [['open', 'name', 'target'], /words are missing/],
-    [['close'], /words are missing/],
-    [['close', 'a', 'b'], /too many words: b/],
-    [['list', 'a'], /too many words: a/],
-    [['store', 'out'], /words are missing/],
+    [['ajar'], /ajar: unknown action: expected open, close, list or store/],
+    [['open', 'name', 'target'], /missing argument/],
+    [['close'], /missing argument/],
+    [['close', 'a', 'b'], /unexpected argument: b/],
+    [['list', 'a'], /unexpected argument: a/],
+    [['store', 'out'], /missing argument/],
     [['list', '--dir', '/'], /--dir cannot be used with view list/],
     [['store', 'out', 'a', '--json'], /--json cannot be used with view store/],
     [['open', 'n', 't', 'a', '--target', 'x'], /--target cannot be used with view open/],
-    [['open', 'n', 't', 'a', '--spare', '5'], /--spare.*write the unit/],
+    [['open', 'n', 't', 'a', '--spare', '5'], /--spare.*Expected a number with a unit/],
   ])('%j', async (words, message) => {
     expect(await view(...words)).toEqual({
       status: 2,

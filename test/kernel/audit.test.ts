@@ -74,7 +74,7 @@ describe('audits of a third', () => {
       expect(report).toMatchObject({ verified: { since: start } });
     }
     expect(await examine(target)).toMatch(
-      /warning {2}evidence: no more than believed: nothing was known[^]*ok {7}proved: 75.0 % of it was proved since/,
+      /warning {2}evidence: no more than believed: nothing was known[^]*ok {7}proved: 75.0 % of it has been proved since/,
     );
     await writeRandom(origin, 5 * MIB, 8192, 'last round');
     expect(await reportOf(...words)).toMatchObject({ verified: { bytes: 8 * MIB, share: 1, since: start } });
@@ -83,7 +83,7 @@ describe('audits of a third', () => {
     expect(told).toMatch(
       /ok {7}state: exactly stopped-.*, recorded at .*, brought by changes from vg-audit\/snap of /,
     );
-    expect(told).toMatch(/ok {7}evidence: sure[^]*ok {7}proved: all of it was proved since/);
+    expect(told).toMatch(/ok {7}evidence: sure[^]*ok {7}proved: all of it has been proved since/);
   });
 
   it('find what was written by the disk below, mend it, and say that the rest is in doubt', async () => {

@@ -65,7 +65,7 @@ describe('a pull', () => {
     expect({ status, stderr }).toEqual({
       status: 0,
       stderr: expect.stringMatching(
-        /dry run: 1008 KiB .* would go to .*target; nothing was written/,
+        /dry run: 1008 KiB .* would be sent to .*target; nothing was written/,
       ) as string,
     });
     expect(await digestOf(target)).toBe(base);

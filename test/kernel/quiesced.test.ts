@@ -61,7 +61,7 @@ describe('a mounted file system that is frozen', () => {
     expect({ status: plain.status, stderr: plain.stderr }).toEqual({
       status: 0,
       stderr: expect.stringMatching(
-        /warning: .*in use, so the target holds no single moment's state.*--quiesced that nobody writes/,
+        /warning: .*in use.*not a consistent point-in-time copy.*--quiesced declares that nothing writes/,
       ) as string,
     });
     const vouched = await lvmsync([...words, target, '--quiesced', ...state]);
@@ -92,7 +92,7 @@ describe('a word that is not true', () => {
     expect({ status, stderr }).toEqual({
       status: 0,
       stderr: expect.stringMatching(
-        /warning: vg-rest\/snap: what it is read from was written to meanwhile, although --quiesced vouches/,
+        /warning: vg-rest\/snap: the volume was written to while it was read, although --quiesced says/,
       ) as string,
     });
   });
@@ -114,6 +114,10 @@ describe('an image file that a paused machine has open', () => {
   });
 
   it('is not said to be quiesced and live at once', async () => {
-    await expectFailure([SNAPSHOT, target, '--quiesced', '--live'], 2, /take one of them/);
+    await expectFailure(
+      [SNAPSHOT, target, '--quiesced', '--live'],
+      2,
+      /--quiesced cannot be used with --live/,
+    );
   });
 });

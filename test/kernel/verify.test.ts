@@ -117,7 +117,7 @@ describe('--changed', () => {
     expect(await runLvmsync('verify', ...words)).toBe('');
     const audited = [...words, '--audit', '100'];
     const stderr = await expectDifferences(audited, [`${13 << 20} 4096`]);
-    expect(stderr).toMatch(/warning: 4 KiB of it differ though vg-verify\/base does not name them/);
+    expect(stderr).toMatch(/warning: 4 KiB of it differ although vg-verify\/base does not list them/);
     await runLvmsync('verify', ...audited, '--repair');
     expect(await digestOf(target)).toBe(await digestOf(origin));
   });

@@ -302,7 +302,7 @@ it.each([
       expect([apply.status, apply.said.join()]).toEqual([8, expect.stringMatching(/read-only .*view close/)]);
     }
     expect(await viewWell('list')).toBe('');
-    expect(await viewWell('close', 'p')).toMatch(/what a run that was cut short had left is removed/);
+    expect(await viewWell('close', 'p')).toMatch(/removed what an interrupted run had left behind/);
     if (loop !== null) expect(await run(['blockdev', '--getro', loop])).toBe('0\n');
   } finally {
     if (loop !== null) await run(['losetup', '-d', loop]);

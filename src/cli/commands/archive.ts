@@ -18,12 +18,12 @@ const USAGE = `list [options] DIR
        lvmsync archive prune --keep-... N [options] DIR`;
 
 const HELP_AFTER = `
-Words:
-  list   what is in DIR: times, states, sizes
-  check  read every byte of every archive; the exit status is 8 where one
-         cannot be read, 6 where one is damaged, 5 where one is cut short
-  prune  drop states that no rule keeps: archives become one, none is lost
-         that leads to a state that is kept
+Actions:
+  list   show what is in DIR: times, states, sizes
+  check  read every byte of every archive; the exit status is 8 if one cannot
+         be read, 6 if one is damaged, and 5 if one is truncated
+  prune  drop the states that no rule keeps: archives are combined, and every
+         state that is kept can still be reached
 
 Example:
   lvmsync archive prune --keep-hourly 24 --keep-daily 7 --keep-weekly 8 /var/lib/undo`;
@@ -35,18 +35,18 @@ interface ArchiveOptions extends Partial<
   readonly json?: true | undefined;
 }
 
-/** Looks after a folder of archives. */
+/** Lists, checks and prunes a directory of archives. */
 export function archiveCommand(context: Context, exitWith: (status: number) => void) {
   return new Command('archive')
-    .description('Look after a folder of archives: list them, check them, prune them.')
+    .description('List, check and prune the archives in a directory.')
     .usage(USAGE)
     .argument('<action>')
     .argument('<dir>')
     .addOption(keepOption('last', 'prune: keep the last N states'))
     .addOption(keepOption('hourly', 'prune: keep the last state of each of the last N hours that have one'))
-    .addOption(keepOption('daily', 'prune: the same by days'))
-    .addOption(keepOption('weekly', 'prune: the same by weeks, which begin on Monday'))
-    .addOption(keepOption('monthly', 'prune: the same by months'))
+    .addOption(keepOption('daily', 'prune: the same for days'))
+    .addOption(keepOption('weekly', 'prune: the same for weeks, which begin on Monday'))
+    .addOption(keepOption('monthly', 'prune: the same for months'))
     .addOption(dryRunOption())
     .option('--json', 'print one JSON object')
     .addHelpText('after', HELP_AFTER)
@@ -55,7 +55,7 @@ export function archiveCommand(context: Context, exitWith: (status: number) => v
       if (action === 'prune') await prune(dir, options, context);
       else if (action === 'list') await list(dir, options, context);
       else if (action === 'check') exitWith(await check(dir, options, context));
-      else throw new UsageError(`${action}: there are list, check and prune`);
+      else throw new UsageError(`${action}: unknown action: expected list, check or prune`);
     });
 }
 
@@ -65,7 +65,7 @@ async function list(dir: string, { json }: ArchiveOptions, context: Context): Pr
   else print(context, describeArchives(archives).join(''));
 }
 
-/** The status of the worst: not to be read, damaged, cut short. */
+/** Returns the exit status of the worst problem: unreadable, then damaged, then truncated. */
 async function check(dir: string, { json }: ArchiveOptions, context: Context): Promise<number> {
   let status = SUCCESS;
   const checked: object[] = [];
@@ -91,7 +91,7 @@ async function prune(dir: string, options: ArchiveOptions, context: Context): Pr
   };
   if (Object.values(rules).every((count) => count === 0)) {
     throw new UsageError(
-      'prune needs at least one rule, such as --keep-last 10: without any, no state would be kept',
+      'prune needs at least one rule, such as --keep-last 10: without a rule, no state would be kept',
     );
   }
   const dryRun = options.dryRun === true;
@@ -103,7 +103,9 @@ async function prune(dir: string, options: ArchiveOptions, context: Context): Pr
 function refusePruneOptions(action: string, { dryRun, ...options }: ArchiveOptions): void {
   const given = Object.keys(options).filter((name) => name !== 'json');
   if (given.length === 0 && dryRun !== true) return;
-  throw new UsageError(`${action} writes nothing and takes no rules: --keep-... and --dry-run are for prune`);
+  throw new UsageError(
+    `--keep-... and --dry-run cannot be used with archive ${action}: they are options of prune`,
+  );
 }
 
 function print(context: Context, text: string): void {
@@ -114,6 +116,6 @@ function keepOption(period: 'last' | 'hourly' | 'daily' | 'weekly' | 'monthly', 
   return new Option(`--keep-${period} <n>`, meaning).argParser((value: string) => {
     const count = /^\d{1,6}$/.test(value) ? Number(value) : 0;
     if (count > 0) return count;
-    throw new InvalidArgumentError('a number from 1.');
+    throw new InvalidArgumentError('Expected a whole number, 1 or more.');
   });
 }

@@ -7,20 +7,22 @@ import { codecOption } from '../options/traffic.js';
 import { formatBytes, formatDuration } from '../terminal.js';
 
 const HELP_AFTER = `
-Words:
-  FILE  snapbacks, or streams in files, in the order in which they would be
-        applied: of snapbacks the newest first
+Arguments:
+  FILE  snapbacks or stream files, in the order in which you would apply them
+        (snapbacks: the newest first)
 
 Example:
   lvmsync combine -o week.undo sun.undo sat.undo fri.undo`;
 
-/** Makes one archive of several. */
+/** Combines several archives into one. */
 export function combineCommand(context: Context) {
   return new Command('combine')
-    .description('Make one archive of several: to apply it has the effect of applying them one by one.')
+    .description(
+      'Combine several archives into one. Applying it has the same effect as applying each in turn.',
+    )
     .usage('[options] -o OUT FILE...')
     .argument('<file...>')
-    .requiredOption('-o, --out <file>', 'the new archive; it never overwrites a file')
+    .requiredOption('-o, --out <file>', 'the new archive; an existing file is never overwritten')
     .addOption(codecOption())
     .addOption(proto3Option())
     .addOption(forceOneOption('base', 'the archives do not seem to follow each other'))
@@ -37,8 +39,8 @@ export function combineCommand(context: Context) {
         return;
       }
       context.say(
-        `${out}: ${files.length} archives as one (${kind}): ${formatBytes(bytes)} of the volume ` +
-          `in a file of ${formatBytes(size)}, in ${formatDuration(seconds)}`,
+        `${out}: combined ${files.length} archives (${kind}) in ${formatDuration(seconds)}: ` +
+          `${formatBytes(bytes)} of the volume in a file of ${formatBytes(size)}`,
       );
     });
 }

@@ -20,27 +20,28 @@ import { bwlimitOption, codecOption, compressOption, trafficOf } from '../option
 import { sayTransferred } from '../reports/summary.js';
 
 const HELP_AFTER = `
-Words:
-  SOURCE    a snapshot, classic or thin, a volume, partition or image file of
+Arguments:
+  SOURCE    a snapshot (classic or thin), volume, partition or image file on
             this host: vg/lv, /dev/vg/lv, FILE
-  TARGET    the volume (vg/lv), block device or image file that is overwritten
-  HOST      [user@]host; with a port, ssh://user@host:port/dev/… for all of it
+  TARGET    the volume (vg/lv), block device or image file to overwrite
+  HOST      [user@]host; to give a port, write HOST and TARGET together as
+            ssh://user@host:port/dev/…
 
 Examples:
   lvmsync copy vg/vm-base backup:/dev/vg/vm --create
   lvmsync copy vg/vm-base backup:/dev/vg/vm --create-thin pool
-  lvmsync vg/vm-base backup:/dev/vg/vm    later: what changed since vm-base`;
+  lvmsync vg/vm-base backup:/dev/vg/vm    later: send what has changed`;
 
-/** The first copy, from which on changes can be sent. */
+/** Makes the first copy of a volume. After that, changes can be sent to it. */
 export function copyCommand(context: Context) {
   return new Command('copy')
-    .description('Copy all of SOURCE over TARGET; what is zero, a hole or not mapped is not sent.')
+    .description('Copy all of SOURCE over TARGET. Zeroes, holes and unmapped chunks are not sent.')
     .usage('[options] SOURCE [HOST:]TARGET')
     .argument('<SOURCE>')
     .argument('<[HOST:]TARGET>')
     .addOption(createOption())
     .addOption(createThinOption())
-    .option('--seed', 'compare with what TARGET holds first, and send only what differs')
+    .option('--seed', 'compare SOURCE with TARGET first, and send only what differs')
     .addOption(rshOption())
     .addOption(remotePathOption())
     .addOption(sudoOption())
@@ -64,7 +65,7 @@ export function copyCommand(context: Context) {
       const seed = options.seed === true;
       if (seed && create !== null) {
         throw new UsageError(
-          '--seed compares with what is there, --create makes what is not: take one of them',
+          '--seed cannot be used with --create: --seed compares with an existing TARGET, --create makes a new one',
         );
       }
       const dryRun = options.dryRun === true;
@@ -85,6 +86,6 @@ export function copyCommand(context: Context) {
 function refuseRemote(word: string): void {
   if (parseTargetSpec(word).kind === 'local') return;
   throw new UsageError(
-    `${word}: SOURCE must be on this host; a file with a colon in its name is written ./NAME`,
+    `${word}: SOURCE must be on this host (for a file with a colon in its name, write ./NAME)`,
   );
 }

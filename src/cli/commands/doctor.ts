@@ -20,23 +20,23 @@ import { describeVerified, shareOf, type VerifiedShare } from '../reports/summar
 import { print, type Output } from '../standard-output.js';
 
 const HELP_AFTER = `
-Words:
+Arguments:
   HOST    [user@]host, or ssh://user@host:port
-  TARGET  a device or image file of this host, with a slash in its name
+  TARGET  a device or image file on this host; its name must contain a slash
 
-Of a TARGET it is told what is recorded: which state it holds, and on what
-evidence; since when; how much of it was compared. Nothing is changed, neither
-here nor there. The exit status is 0 where there is no problem; 9 or 10 where
-HOST is out of reach or without lvmsync, else 12.
+For a TARGET, doctor shows what is recorded about it: the state that it holds,
+the evidence for that, since when, and how much of it was compared. Doctor
+changes nothing on either host. The exit status is 0 if there is no problem, 9
+or 10 if HOST cannot be reached or has no lvmsync, and 12 for other problems.
 
 Examples:
   lvmsync doctor backup --sudo
   lvmsync doctor /dev/vg/vm`;
 
-/** Looks at both ends and the line between, and says what to do about what it finds. */
+/** Examines both hosts and the connection between them, and says what to do about each problem. */
 export function doctorCommand(context: Context, exitWith: (status: number) => void) {
   return new Command('doctor')
-    .description('Look whether this host, and HOST, can do a transfer, or what is known of a TARGET.')
+    .description('Check whether this host and HOST can do a transfer, or show what is known about a TARGET.')
     .usage('[options] [HOST | TARGET]')
     .argument('[HOST]')
     .addOption(rshOption())
@@ -44,14 +44,14 @@ export function doctorCommand(context: Context, exitWith: (status: number) => vo
     .addOption(sudoOption())
     .addOption(remotePrefixOption())
     .addOption(batchOption())
-    .option('--state-dir <dir>', 'where the record of TARGET lies')
+    .option('--state-dir <dir>', 'the directory that has the record of TARGET')
     .option('--json', 'print one JSON object on standard output')
-    .option('--answer', 'be the far side of another host’s doctor')
+    .option('--answer', 'answer the doctor of another host (which starts this over ssh)')
     .addHelpText('after', HELP_AFTER)
     .action(async (host, options) => {
       const about = context.surroundings('normal');
       if (options.answer === true) {
-        if (host !== undefined) throw new UsageError('--answer takes no HOST');
+        if (host !== undefined) throw new UsageError('--answer cannot be used with a HOST');
         const output = sinkFrom(context.stdout, 'standard output');
         const line = { input: context.input('the other host'), output };
         await answerDoctor(line, context.self(), 'everything', about);
@@ -70,7 +70,7 @@ export function doctorCommand(context: Context, exitWith: (status: number) => vo
         exitWith(isBad ? exitStatusOf('COMMAND') : SUCCESS);
         return;
       }
-      if (options.stateDir !== undefined) throw new UsageError('--state-dir goes with a TARGET');
+      if (options.stateDir !== undefined) throw new UsageError('--state-dir needs a TARGET');
       const destination = host === undefined ? null : parseHost(host);
       const report = await examineBoth(destination, reachOf(options, context), context.self(), about);
       const lines = options.json === true ? [JSON.stringify(report)] : describe(report, host ?? '');
@@ -87,16 +87,16 @@ function proved(share: VerifiedShare): string {
   return `  ${'ok'.padEnd(8)} proved: ${describeVerified(share)}`;
 }
 
-/** A host has no slash, but for a URL's; a target of another host is for that host's doctor. Throws UsageError. */
+/** Anything with a slash is a target, except an ssh:// URL. Throws UsageError for a target on another host. */
 function isTarget(word: string): boolean {
   if (!word.includes('/') || word.startsWith('ssh://')) return false;
   const spec = parseTargetSpec(word);
   if (spec.kind === 'local') return true;
-  const there = 'a TARGET is looked at by the doctor of its own host';
-  throw new UsageError(`${word}: ${there}: run "lvmsync doctor ${spec.path}" on ${spec.host}`);
+  const why = 'doctor can only examine a TARGET on the host where it runs';
+  throw new UsageError(`${word}: ${why}: run "lvmsync doctor ${spec.path}" on ${spec.host}`);
 }
 
-/** A host alone: what stands before the colon of a target. Throws UsageError. */
+/** Parses a host alone, as it is written before the colon of a target. Throws UsageError. */
 function parseHost(word: string): RemoteHost {
   const spec = parseTargetSpec(
     word.startsWith('ssh://') ? `${word.replace(/\/*$/, '')}/` : `${word.replace(/:$/, '')}:.`,

@@ -7,23 +7,25 @@ import { describeExceptionStore, describeStream, storeJson, streamJson } from '.
 import { describeThin, thinJson } from '../reports/thin-report.js';
 import { print } from '../standard-output.js';
 
-/** An invalid store's status, whatever is wrong with it. */
+/** The exit status for an invalid store, whatever is wrong with it. */
 const INVALID_SNAPSHOT = 4;
 
 const USAGE = `[options] SNAPSHOT
        lvmsync inspect [options] FILE
        lvmsync inspect [options] --cow FILE [--origin FILE]`;
 
-/** Shows what changed: a look, never a write. */
+/** Shows what changed; never writes. */
 export function inspectCommand(context: Context, exitWith: (status: number) => void) {
   return new Command('inspect')
-    .description('Show what changed: in a snapshot, in a store in files, in a stream or snapback file.')
+    .description(
+      'Show what changed in a snapshot or exception store, or what a stream or snapback file holds.',
+    )
     .usage(USAGE)
     .argument('[name]')
     .option('--cow <file>', 'the exception store, as a file or device')
-    .option('--origin <file>', 'the volume that the store belongs to (its size bounds the changes)')
+    .option('--origin <file>', 'the volume that the store belongs to (its size limits the changes)')
     .option('--json', 'print one JSON object')
-    .option('--extents', 'with --json: also every changed extent')
+    .option('--extents', 'with --json: also list every changed extent')
     .action(async (name, options) => {
       if (options.extents === true && options.json !== true) throw new UsageError('--extents needs --json');
       const report = await inspect(specOf(name, options), context.surroundings('normal'));
@@ -34,11 +36,12 @@ export function inspectCommand(context: Context, exitWith: (status: number) => v
 
 function specOf(name: string | undefined, options: { cow?: string; origin?: string }): InspectSpec {
   if (options.cow !== undefined) {
-    if (name !== undefined) throw new UsageError(`${name}: name a SNAPSHOT or --cow FILE, not both`);
+    if (name !== undefined)
+      throw new UsageError(`${name}: unexpected argument: give a SNAPSHOT or --cow FILE, not both`);
     return { kind: 'files', cow: options.cow, origin: options.origin ?? null };
   }
-  if (options.origin !== undefined) throw new UsageError('--origin goes with --cow');
-  if (name === undefined) throw new UsageError('name a SNAPSHOT, a FILE, or --cow FILE');
+  if (options.origin !== undefined) throw new UsageError('--origin needs --cow');
+  if (name === undefined) throw new UsageError('missing argument: SNAPSHOT, FILE or --cow FILE');
   return { kind: 'named', name };
 }
 

@@ -9,13 +9,13 @@ import { answer } from '../../verify/answer-queries.js';
 import type { Context } from '../context.js';
 import { policyOf, type PolicyOptions } from '../options/policy.js';
 
-/** How a session ended, and whether the client could be told. */
+/** How a session ended, and whether the client received the error. */
 interface Ending {
   readonly error: Error | null;
   readonly told: boolean;
 }
 
-/** The options of a locked-down receiver: the administrator's words, in authorized_keys. */
+/** The options of a locked-down receiver, which the administrator writes in authorized_keys. */
 export interface LockedDownOptions extends PolicyOptions {
   readonly readOnly?: true | undefined;
   readonly allow?: string[] | undefined;
@@ -23,8 +23,8 @@ export interface LockedDownOptions extends PolicyOptions {
 }
 
 /**
- * Serves a client whose words sshd handed over and did not run. Throws UsageError where the administrator's words
- * make no sense, CommandError where the client's are none of an lvmsync's.
+ * Serves a client whose command sshd passed on without running it. Throws UsageError if the administrator's options
+ * contradict each other, and CommandError if the client's command is not one that lvmsync sends.
  */
 export async function receiveLockedDown(
   target: string | undefined,
@@ -34,18 +34,20 @@ export async function receiveLockedDown(
 ): Promise<Ending> {
   if (target !== undefined) {
     throw new UsageError(
-      `${target}: --restrict takes no TARGET: its client names one (quote --allow's globs)`,
+      `${target}: unexpected argument: with --restrict the client names the TARGET (are the globs of --allow in quotes?)`,
     );
   }
   if (options.snapback !== undefined)
-    throw new UsageError('--restrict goes with --snapback-dir, not --snapback');
+    throw new UsageError('--snapback cannot be used with --restrict: use --snapback-dir');
   if (options.create !== undefined || options.createThin !== undefined) {
-    throw new UsageError('--restrict goes without --create: a locked-down receiver writes what is there');
+    throw new UsageError(
+      '--create cannot be used with --restrict: a locked-down receiver only writes targets that exist',
+    );
   }
   if (options.requireSnapback === true && options.snapbackDir === undefined)
     throw new UsageError('--require-snapback needs --snapback-dir DIR');
   if (options.requireJournal === true && !options.journal)
-    throw new UsageError('--require-journal and --no-journal contradict each other');
+    throw new UsageError('--require-journal cannot be used with --no-journal');
   if (options.allow === undefined) throw new UsageError('--restrict needs --allow GLOB');
   const allowed = AllowedTargets.of(options.allow);
   const wish = readClientCommand(context.sshOriginalCommand);

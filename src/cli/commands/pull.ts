@@ -37,21 +37,21 @@ import { bwlimitOption, codecOption, compressOption, trafficOf } from '../option
 import { checkSuspect, sayTransferred } from '../reports/summary.js';
 
 const HELP_AFTER = `
-Words:
-  HOST      [user@]host, which runs the sender; with a port,
-            ssh://user@host:port/dev/… for all of it
-  SNAPSHOT  a classic snapshot of HOST, made before the changes: vg/lv,
+Arguments:
+  HOST      [user@]host, on which the sender runs; to give a port, write HOST
+            and SNAPSHOT together as ssh://user@host:port/dev/…
+  SNAPSHOT  a classic or thin snapshot on HOST, made before the changes: vg/lv,
             /dev/vg/lv, /dev/mapper/…
-  TARGET    the volume (vg/lv), block device or image file of this host to
-            write, which must hold what SNAPSHOT froze
+  TARGET    the volume (vg/lv), block device or image file on this host to
+            write; it must hold the state of SNAPSHOT
 
 Example, on the backup host:
   lvmsync pull vmhost:vg/vm-base /dev/vg/vm --data-source vg/vm-new`;
 
-/** A transfer that its receiver begins, for those who can reach only one way. */
+/** A transfer that the receiver starts, for networks in which only the receiver can connect to the sender. */
 export function pullCommand(context: Context) {
   return new Command('pull')
-    .description('Fetch what changed in a volume of another host since a snapshot, and write it into TARGET.')
+    .description('Fetch what changed in a volume on another host since a snapshot, and write it to TARGET.')
     .usage('[options] HOST:SNAPSHOT TARGET')
     .argument('<HOST:SNAPSHOT>')
     .argument('<TARGET>')
@@ -106,7 +106,7 @@ function remoteSnapshot(word: string) {
   const spec = parseTargetSpec(word);
   if (spec.kind === 'local') {
     throw new UsageError(
-      `${word}: pull takes HOST:SNAPSHOT; for a snapshot of this host: lvmsync ${word} TARGET`,
+      `${word}: missing host: pull expects HOST:SNAPSHOT (to send a snapshot of this host, run: lvmsync ${word} TARGET)`,
     );
   }
   const { user, host, port, path } = spec;
@@ -116,7 +116,7 @@ function remoteSnapshot(word: string) {
 function refuseHost(target: string): void {
   if (parseTargetSpec(target).kind === 'remote') {
     throw new UsageError(
-      `${target}: pull writes a TARGET of this host; a file with a colon in its name is written ./NAME`,
+      `${target}: TARGET must be on this host (for a file with a colon in its name, write ./NAME)`,
     );
   }
 }

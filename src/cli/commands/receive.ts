@@ -20,10 +20,12 @@ import type { LockedDownOptions } from './locked-down.js';
 const USAGE = `[options] TARGET
        lvmsync receive --restrict --allow GLOB... [options]`;
 
-/** The far side of a session, which the sender starts: frames in on stdin, replies out on stdout. */
+/** The far side of a session, which the sender starts: frames come in on stdin, replies go out on stdout. */
 export function receiveCommand(context: Context, exitWith: (status: number) => void) {
   return new Command('receive')
-    .description('Be the far side of a transfer: frames on standard input, replies on standard output.')
+    .description(
+      'Run the receiving side of a transfer: read frames from standard input, write replies to standard output.',
+    )
     .usage(USAGE)
     .argument('[TARGET]', 'the block device or image file to write')
     .addOption(snapbackOption())
@@ -34,10 +36,19 @@ export function receiveCommand(context: Context, exitWith: (status: number) => v
     .addOption(dryRunOption())
     .addOption(createOption())
     .addOption(createThinOption())
-    .option('--read-only', 'never write: only tell the digests that a verify asks for')
-    .option('--restrict', 'be locked down: take the words from SSH_ORIGINAL_COMMAND, and few of them')
-    .option('--allow <glob...>', 'with --restrict: the only targets, such as "/dev/backup/*"')
-    .option('--snapback-dir <dir>', 'with --restrict: where snapbacks go; without it there are none')
+    .option('--read-only', 'never write; only send the digests that lvmsync verify asks for')
+    .option(
+      '--restrict',
+      'locked-down mode: read the arguments from SSH_ORIGINAL_COMMAND, and accept only a few',
+    )
+    .option(
+      '--allow <glob...>',
+      'with --restrict: the targets that clients may write, such as "/dev/backup/*"',
+    )
+    .option(
+      '--snapback-dir <dir>',
+      'with --restrict: directory for snapbacks; without it, clients cannot keep any',
+    )
     .option('--require-snapback', 'with --restrict: refuse clients that do not give --snapback')
     .option('--require-journal', 'with --restrict: refuse full copies, which save no old bytes')
     .action(async (target, options) => {
@@ -51,21 +62,22 @@ export function receiveCommand(context: Context, exitWith: (status: number) => v
         exitWith(told ? SUCCESS : exitCodeOf(error));
         return;
       }
-      // The sender, once told, says it to its user; saying it here as well would show it twice.
+      // If the sender received the error, it prints it; printing it here as well would show it twice.
       if (!told) throw error;
       exitWith(exitCodeOf(error));
     });
 }
 
 async function receivePlainly(target: string | undefined, options: LockedDownOptions, context: Context) {
-  if (target === undefined) throw new UsageError('name a TARGET: a block device or an image file');
-  if (options.allow !== undefined) throw new UsageError('--allow goes with --restrict');
-  if (options.snapbackDir !== undefined) throw new UsageError('--snapback-dir goes with --restrict');
+  if (target === undefined)
+    throw new UsageError('missing argument: TARGET (a block device or an image file)');
+  if (options.allow !== undefined) throw new UsageError('--allow needs --restrict');
+  if (options.snapbackDir !== undefined) throw new UsageError('--snapback-dir needs --restrict');
   for (const [word, given] of [
     ['--require-snapback', options.requireSnapback],
     ['--require-journal', options.requireJournal],
   ]) {
-    if (given === true) throw new UsageError(`${String(word)} goes with --restrict`);
+    if (given === true) throw new UsageError(`${String(word)} needs --restrict`);
   }
   if (options.readOnly === true && options.snapback !== undefined) {
     throw new UsageError('--snapback cannot be used with --read-only');
@@ -76,7 +88,7 @@ async function receivePlainly(target: string | undefined, options: LockedDownOpt
   return await answer(lineOf(context), target, about);
 }
 
-/** The line to the sender: this process's standard input and output. */
+/** The connection to the sender: this process's standard input and output. */
 function lineOf(context: Context) {
   return {
     input: context.input('the sender'),

@@ -4,11 +4,11 @@ import { recover } from '../../jobs/apply.js';
 import type { Context } from '../context.js';
 import { forceOption, stateDirOption } from '../options/policy.js';
 
-/** Takes a target back after an apply that was cut short. */
+/** Takes a target back after an interrupted apply. */
 export function recoverCommand(context: Context) {
   return new Command('recover')
     .description(
-      'Take TARGET back to what it held before an apply that was cut short, or say that it was done.',
+      'Take TARGET back to what it held before an interrupted apply, or report that the apply had finished.',
     )
     .argument('<target>', 'the block device or image file')
     .addOption(stateDirOption())

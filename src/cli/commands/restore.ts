@@ -15,27 +15,27 @@ import { checkSuspect } from '../reports/summary.js';
 import { formatBytes, formatDuration } from '../terminal.js';
 
 const HELP_AFTER = `
-Words:
+Arguments:
   TARGET  the block device or image file to take back
-  GOAL    a time: 2026-11-21, 2026-11-21T15:04, 2026-11-21T15:04:05Z (without
-          a zone: this host's); or a state's name, or the beginning of one
-  DIR     where the snapbacks of its transfers lie
+  GOAL    a time: 2026-11-21, 2026-11-21T15:04, 2026-11-21T15:04:05Z (local
+          time if it has no zone); or the name of a state, or its beginning
+  DIR     the directory with the snapbacks of its transfers
 
 Example:
   lvmsync restore /dev/vg/vm --to 2026-11-21T03:00 --from /var/lib/undo --dry-run`;
 
-/** Takes a target back to an earlier state by the snapbacks in a folder. */
+/** Takes a target back to an earlier state, using the snapbacks in a directory. */
 export function restoreCommand(context: Context) {
   return new Command('restore')
-    .description('Take TARGET back to an earlier state, by the snapbacks in a folder.')
+    .description('Take TARGET back to an earlier state, using the snapbacks in a directory.')
     .usage('[options] TARGET --to GOAL --from DIR')
     .argument('<target>')
-    .requiredOption('--to <goal>', 'the time, or the state, to go back to')
-    .requiredOption('--from <dir>', 'the folder with the snapbacks')
-    .option('--instant', 'of a logical volume that nobody has open: by a merge, which LVM goes on with')
+    .requiredOption('--to <goal>', 'the time or the state to go back to')
+    .requiredOption('--from <dir>', 'the directory with the snapbacks')
+    .option('--instant', 'take an unused logical volume back at once; LVM merges the data in the background')
     .addOption(dryRunOption())
     .addOption(snapbackOption())
-    .addOption(forceOneOption('base', 'TARGET is not in the state that the archives lead back from'))
+    .addOption(forceOneOption('base', 'TARGET is not in the state that the archives start from'))
     .addOption(noJournalOption())
     .addOption(stateDirOption())
     .addOption(jsonOption())
@@ -43,7 +43,9 @@ export function restoreCommand(context: Context) {
     .action(async (target, { to, from, instant, ...options }) => {
       const policy = policyOf({ ...options, onBaseMismatch: 'stop' });
       if (instant === true && (options.snapback !== undefined || !options.journal)) {
-        throw new UsageError('--instant keeps and overwrites no old bytes: no --snapback, no --no-journal');
+        throw new UsageError(
+          '--snapback and --no-journal cannot be used with --instant, which does not save old bytes',
+        );
       }
       const go = instant === true ? restoreInstantly : restore;
       const summary = await go(target, parseGoal(to), from, policy, context.surroundings('normal'));
@@ -60,9 +62,10 @@ export function restoreCommand(context: Context) {
           `dry run: ${formatBytes(changedBytes)} would be written to ${target}; nothing was written`,
         );
       } else if (applied !== null && instant === true) {
-        const merge = 'LVM merges the old bytes in the background, also after a reboot (lvs shows how far)';
+        const merge =
+          'LVM merges the old bytes in the background, also after a reboot (lvs shows the progress)';
         context.say(
-          `${target}: shows ${summary.to} from now on, after ${formatDuration(seconds)}: ${formatBytes(changedBytes)} differ; ${merge}`,
+          `${target}: taken back to ${summary.to} in ${formatDuration(seconds)}: ${formatBytes(changedBytes)} differ; ${merge}`,
         );
       } else if (applied !== null) {
         context.say(
@@ -75,13 +78,13 @@ export function restoreCommand(context: Context) {
 
 const TIME = /^\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?)?$/;
 
-/** A word that looks like a time is one; any other names a state. */
+/** An argument that looks like a time is a time; any other is the name of a state. Throws UsageError. */
 function parseGoal(word: string): RestoreGoal {
   if (!TIME.test(word)) return { kind: 'state', name: word };
-  // A date alone would be read as UTC, a date with a time as this host's.
+  // JavaScript reads a date alone as UTC, but a date with a time as local time.
   const time = new Date(word.length === 10 ? `${word}T00:00` : word.replace(' ', 'T'));
-  // The 30th of February would be taken for a day of March: later than what was asked for.
+  // JavaScript reads the 30th of February as a day in March, which is later than what the user asked for.
   const isDay = new Date(`${word.slice(0, 10)}T00:00Z`).getUTCDate() === Number(word.slice(8, 10));
-  if (!isDay || Number.isNaN(time.getTime())) throw new UsageError(`--to ${word}: there is no such time`);
+  if (!isDay || Number.isNaN(time.getTime())) throw new UsageError(`--to ${word}: not a valid time`);
   return { kind: 'time', time };
 }

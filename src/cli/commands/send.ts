@@ -15,12 +15,14 @@ import {
 } from '../options/source.js';
 import { bwlimitOption, codecOption, trafficOf } from '../options/traffic.js';
 
-/** The far side of a pull, which the receiver starts: the stream out on stdout, replies in on stdin. */
+/** The far side of a pull, which the receiver starts: the stream goes out on stdout, replies come in on stdin. */
 export function sendCommand(context: Context, exitWith: (status: number) => void) {
   return new Command('send')
-    .description('Be the far side of a pull: the stream on standard output, replies on standard input.')
+    .description(
+      'Run the sending side of a pull: write the stream to standard output, read replies from standard input.',
+    )
     .usage('[options] SNAPSHOT')
-    .argument('<SNAPSHOT>', 'the snapshot whose changes are sent')
+    .argument('<SNAPSHOT>', 'the snapshot to send the changes of')
     .addOption(dataSourceOption())
     .addOption(blockSizeOption())
     .addOption(wholeChunksOption())
@@ -48,7 +50,7 @@ export function sendCommand(context: Context, exitWith: (status: number) => void
         dryRun === true,
         context.surroundings('normal'),
       );
-      // The receiver, once told, says it to its user; saying it here as well would show it twice.
+      // If the receiver received the error, it prints it; printing it here as well would show it twice.
       if (error !== null && !told) throw error;
       exitWith(error === null ? SUCCESS : exitCodeOf(error));
     });

@@ -12,26 +12,26 @@ const USAGE = `[options] SNAPSHOT -o FILE
        lvmsync snapback [options] --cow FILE --origin FILE -o FILE`;
 
 const HELP_AFTER = `
-Words:
+Arguments:
   SNAPSHOT  a read-only snapshot, made before the changes
-  FILE      takes a target that holds what DEVICE holds back to SNAPSHOT:
-            lvmsync --apply FILE TARGET
+  FILE      the new snapback; it takes a target that equals DEVICE back to the
+            state of SNAPSHOT: lvmsync --apply FILE TARGET
 
 Example:
   lvmsync snapback vg/vm-base -o vm.undo --data-source vg/vm-new`;
 
-/** Makes an undo from the snapshot's own old bytes. */
+/** Makes an undo from the old bytes in the snapshot itself. */
 export function snapbackCommand(context: Context) {
   return new Command('snapback')
-    .description('Save the old bytes of what changed since a snapshot, without a look at any target.')
+    .description('Save the old bytes of what changed since a snapshot, without reading any target.')
     .usage(USAGE)
     .argument('[words...]')
-    .requiredOption('-o, --out <file>', 'the new archive; it never overwrites a file')
+    .requiredOption('-o, --out <file>', 'the new archive; an existing file is never overwritten')
     .addOption(dataSourceOption())
     .option('--cow <file>', 'the exception store of the snapshot, as a file or device (with --origin)')
     .option('--origin <file>', 'the volume, as a file or device (with --cow)')
     .addOption(codecOption())
-    .addOption(forceOneOption('writable', 'nobody wrote to SNAPSHOT or DEVICE, though they could'))
+    .addOption(forceOneOption('writable', 'SNAPSHOT or DEVICE is writable, but nothing wrote to it'))
     .addOption(jsonOption())
     .addHelpText('after', HELP_AFTER)
     .action(async (words, { out, codec, force, json, ...sourceOptions }) => {
@@ -45,7 +45,7 @@ export function snapbackCommand(context: Context) {
         return;
       }
       context.say(
-        `${out}: ${formatBytes(savedBytes)} of old bytes (of ${formatBytes(tableBytes)} that the snapshot names) ` +
+        `${out}: saved ${formatBytes(savedBytes)} of old bytes (the snapshot marks ${formatBytes(tableBytes)} as changed) ` +
           `in a file of ${formatBytes(size)}, in ${formatDuration(seconds)}`,
       );
     });

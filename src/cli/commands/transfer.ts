@@ -68,40 +68,39 @@ const USAGE = `[options] SNAPSHOT [HOST:]TARGET
        lvmsync COMMAND …`;
 
 const HELP_AFTER = `
-Words:
+Arguments:
   SNAPSHOT  a classic or thin snapshot, made before the changes: vg/lv,
             /dev/vg/lv, /dev/mapper/…
-  TARGET    the volume (vg/lv), block device or image file to write, which
-            must hold what SNAPSHOT froze; with --scan, whatever it holds
-  DEVICE    a snapshot, volume, partition or image file of this host
-  HOST      [user@]host; with a port, ssh://user@host:port/dev/… for all of it
+  TARGET    the volume (vg/lv), block device or image file to write; it must
+            hold the state of SNAPSHOT (with --scan, it may hold anything)
+  DEVICE    a snapshot, volume, partition or image file on this host
+  HOST      [user@]host; to give a port, write HOST and TARGET together as
+            ssh://user@host:port/dev/…
 
 Commands (lvmsync COMMAND --help):
   inspect   show what changed in a snapshot or store, or what a stream holds
-  copy      make the first copy of a volume, from which on changes can be sent
-  pull      fetch changes from another host into a TARGET of this one
-  recover   take TARGET back after a run that was cut short
-  receive   be the far side of a transfer; a sender starts it over ssh by itself
-  send      be the far side of a pull; pull starts it over ssh by itself
-  verify    compare two volumes by digests; repair where they differ
-  doctor    look whether this host, and another, can do a transfer
-  snapback  save the old bytes of what changed, without a look at any target
-  combine   make one archive of several snapbacks, or streams in files
-  archive   list, check and prune a folder of snapbacks
-  restore   take TARGET back to an earlier time, by a folder of snapbacks
-  view      show a volume as it was, beside it, by snapbacks
+  copy      make the first copy of a volume; after that, changes can be sent
+  pull      fetch changes from another host and write them to a TARGET here
+  recover   take TARGET back after an interrupted run
+  receive   run the receiving side of a transfer; the sender starts it over ssh
+  send      run the sending side of a pull; pull starts it over ssh
+  verify    compare two volumes by digests, and repair what differs
+  doctor    check whether this host and another can do a transfer
+  snapback  save the old bytes of what changed, without reading any target
+  combine   combine several snapbacks or stream files into one
+  archive   list, check and prune a directory of snapbacks
+  restore   take TARGET back to an earlier time, using snapbacks
+  view      show a volume as it was at an earlier time, using snapbacks
 
 Examples:
-  lvmsync vg/vm-snap backup:/dev/vg/vm           what changed since vm-snap
+  lvmsync vg/vm-snap backup:/dev/vg/vm           send changes since vm-snap
   lvmsync vg/vm-snap backup:/dev/vg/vm -b /var/lib/vm.undo
   lvmsync --apply /var/lib/vm.undo /dev/vg/vm    on backup: take it back`;
 
-/** The transfer: what lvmsync does unless its first word is a command, in the Ruby tool's words. */
+/** The transfer: what lvmsync does if its first argument is not a command. The options are those of the Ruby tool. */
 export function transferCommand(context: Context) {
   return new Command('lvmsync')
-    .description(
-      'Send what changed in a volume since a snapshot, and write it into the volume on the other side.',
-    )
+    .description('Send what changed in a volume since a snapshot, and write it to TARGET.')
     .usage(USAGE)
     .argument('[words...]')
     .option('-a, --apply <file>', 'apply a stream or snapback FILE (- for standard input) to TARGET')
@@ -120,7 +119,10 @@ export function transferCommand(context: Context) {
     .addOption(retryOption())
     .option('--cow <file>', 'the exception store of the snapshot, as a file or device (with --origin)')
     .option('--origin <file>', 'the volume, as a file or device (with --cow)')
-    .option('--scan <device>', 'send where DEVICE and TARGET differ: both sides read and hash all of it')
+    .option(
+      '--scan <device>',
+      'send what differs between DEVICE and TARGET: both sides read and hash everything',
+    )
     .addOption(
       new Option('--protocol <n>', 'stream format; 3 is the Ruby tool’s').choices(['3', '4']).default('4'),
     )
@@ -165,7 +167,10 @@ interface TransferOptions
 
 async function runApply(words: readonly string[], options: TransferOptions, context: Context): Promise<void> {
   const { dataSource, stdout, cow, origin, live, quiesced } = options;
-  refuseAudit(options, 'a stream in a file or pipe has only what changed: "lvmsync verify" compares volumes');
+  refuseAudit(
+    options,
+    'a stream in a file or pipe holds only what changed (use "lvmsync verify" to compare volumes)',
+  );
   refuseBeside('--apply', {
     '--data-source': dataSource,
     '--stdout': stdout,
@@ -201,8 +206,10 @@ async function runTransfer(
   const spec =
     isQuiesced(options) && source.kind === 'snapshot' ? { ...source, quiesced: true as const } : source;
   const protocol: Protocol = options.protocol === '3' ? 3 : 4;
-  if (options.stdout === true) refuseAudit(options, 'it asks the target, and a pipe cannot answer');
-  if (protocol === 3) refuseAudit(options, 'it asks the target, which a Ruby lvmsync cannot answer');
+  if (options.stdout === true)
+    refuseAudit(options, 'it needs answers from the target, and a pipe cannot give any');
+  if (protocol === 3)
+    refuseAudit(options, 'it needs answers from the target, and a Ruby lvmsync cannot give any');
   const destination = destinationOf(rest, options, context);
   if (protocol === 3) {
     refuseBeside('--protocol 3', { ...givenCompression(options), '--block-size': options.blockSize });
@@ -230,24 +237,24 @@ async function runScan(
   context: Context,
 ): Promise<void> {
   const { dataSource, cow, origin } = options;
-  refuseAudit(options, '--scan compares all of it');
+  refuseAudit(options, '--scan compares everything');
   if (options.stdout === true) {
     throw new UsageError(
-      '--scan asks the target for digests, and a pipe cannot answer: name a [HOST:]TARGET',
+      '--stdout cannot be used with --scan: a pipe cannot send the digests of the target; give a [HOST:]TARGET',
     );
   }
   if (options.protocol === '3') {
     throw new UsageError(
-      '--scan asks the target for digests, which a Ruby lvmsync does not know: no --protocol 3',
+      '--protocol 3 cannot be used with --scan: a Ruby lvmsync cannot send the digests of the target',
     );
   }
   refuseBeside('--scan', {
     ...{ '--data-source': dataSource, '--cow': cow, '--origin': origin },
-    // It uses no old bytes, and proves that the rest is still equal.
+    // A scan uses no old bytes, and proves that the rest is still equal.
     ...givenOldBytes(options),
   });
   const destination = destinationOf(words, options, context);
-  if (destination.kind !== 'target') throw new UsageError('name a [HOST:]TARGET');
+  if (destination.kind !== 'target') throw new UsageError('missing argument: [HOST:]TARGET');
   const { scan } = await import('../../jobs/scan.js');
   const summary = await scan(
     device,
@@ -262,7 +269,7 @@ async function runScan(
 
 function destinationOf(rest: readonly string[], options: TransferOptions, context: Context): Destination {
   if (options.stdout === true) {
-    // The Ruby tool takes a target here and ignores it; scripts rely on that.
+    // The Ruby tool accepts a target here and ignores it; scripts rely on that.
     refuseMore(rest.slice(1));
     refuseBeside('--stdout', {
       '--snapback': options.snapback,
@@ -270,26 +277,26 @@ function destinationOf(rest: readonly string[], options: TransferOptions, contex
       '--dry-run': options.dryRun,
     });
     if (context.stdout.isTTY === true)
-      throw new UsageError('--stdout: a stream is not for a terminal: redirect it');
+      throw new UsageError('--stdout: standard output is a terminal: redirect it to a file or a pipe');
     return { kind: 'pipe', sink: sinkFrom(context.stdout, 'standard output') };
   }
   const [target, ...more] = rest;
-  if (target === undefined) throw new UsageError('name a [HOST:]TARGET, or --stdout');
+  if (target === undefined) throw new UsageError('missing argument: [HOST:]TARGET or --stdout');
   refuseMore(more);
   const spec = parseTargetSpec(target);
   if (options.protocol === '3' && spec.kind === 'local') {
-    throw new UsageError('--protocol 3 is for --stdout, or for a Ruby lvmsync on another host');
+    throw new UsageError('--protocol 3 needs --stdout, or a TARGET on another host that has a Ruby lvmsync');
   }
   if (options.protocol === '3') refuseBeside('--protocol 3', { '--dry-run': options.dryRun });
   return { kind: 'target', spec, policy: policyOf(options) };
 }
 
-/** Throws UsageError where there is nothing to compare what did not change with, or no need to. */
+/** Throws UsageError if --audit was given; `why` is the reason that it cannot be used. */
 function refuseAudit({ audit }: TransferOptions, why: string): void {
   if (audit !== undefined) throw new UsageError(`--audit cannot be used here: ${why}`);
 }
 
-/** Throws UsageError for the first flag that was given and makes no sense beside `main`. */
+/** Throws UsageError for the first of these flags that was given: they cannot be used with `main`. */
 function refuseBeside(main: string, given: Readonly<Record<string, unknown>>): void {
   for (const [flag, value] of Object.entries(given)) {
     if (value !== undefined) throw new UsageError(`${flag} cannot be used with ${main}`);

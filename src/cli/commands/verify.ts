@@ -23,27 +23,32 @@ import {
 import { print } from '../standard-output.js';
 
 const HELP_AFTER = `
-Words:
-  A       a volume or image file of this host: vg/lv, /dev/vg/lv, FILE
-  B       what should equal it; HOST is [user@]host, or write
-          ssh://user@host:port/dev/… for all of it
+Arguments:
+  A       a volume or image file on this host: vg/lv, /dev/vg/lv, FILE
+  B       the volume or image file that should equal A
+  HOST    [user@]host; to give a port, write HOST and B together as
+          ssh://user@host:port/dev/…
 
-Each differing extent is a line on standard output: offset and length in bytes.
-The exit status is 0 where nothing differs at the end, 11 where something does.
+Each extent that differs is a line on standard output: offset and length in
+bytes. The exit status is 0 if nothing differs at the end, and 11 if something
+does.
 
 Examples:
   lvmsync verify vg/vm-snap backup:/dev/vg/vm
   lvmsync verify vg/vm-new backup:/dev/vg/vm --changed vg/vm-base --audit 1`;
 
-/** Compares two volumes by digests, and repairs where told to. */
+/** Compares two volumes by digests, and repairs the differences if asked to. */
 export function verifyCommand(context: Context) {
   return new Command('verify')
-    .description('Compare two volumes: both sides read and hash, only digests travel.')
+    .description('Compare two volumes: each side reads and hashes its own; only digests are sent.')
     .usage('[options] A [HOST:]B')
     .argument('<A>')
     .argument('<B>')
     .option('--changed <snapshot>', 'compare only what changed in A since SNAPSHOT was made')
-    .option('--audit <percent>', 'compare a random share: of all, or beside what --changed names')
+    .option(
+      '--audit <percent>',
+      'compare a random share of the volume (with --changed: in addition to the changes)',
+    )
     .option('--repair', 'send what differs from A to B, and compare it again')
     .addOption(rshOption())
     .addOption(remotePathOption())
@@ -58,8 +63,10 @@ export function verifyCommand(context: Context) {
       const names = { a, b, changed: spec.changed };
       await report(summary, names, options.json === true, context);
       if (isEmpty(summary.remaining)) return;
-      const advice = spec.repair ? 'after the repair, too' : '--repair sends it';
-      throw new VerifyDiffersError(`${b} is not ${a}: ${describeDifferences(summary.remaining)}; ${advice}`);
+      const advice = spec.repair ? 'also after the repair' : 'use --repair to send what differs';
+      throw new VerifyDiffersError(
+        `${b} does not equal ${a}: ${describeDifferences(summary.remaining)}; ${advice}`,
+      );
     });
 }
 
@@ -69,7 +76,7 @@ function specOf(
   options: { readonly changed?: string; readonly audit?: string; readonly repair?: true },
 ): VerifySpec {
   if (parseTargetSpec(a).kind === 'remote') {
-    throw new UsageError(`${a}: A must be on this host; a file with a colon in its name is written ./NAME`);
+    throw new UsageError(`${a}: A must be on this host (for a file with a colon in its name, write ./NAME)`);
   }
   return {
     a,

@@ -20,12 +20,12 @@ const USAGE = `open [options] NAME TARGET ARCHIVE...
        lvmsync view store [options] OUT ARCHIVE...`;
 
 const HELP_AFTER = `
-Words:
-  NAME      of the view: of a logical volume it shows as /dev/VG/NAME,
-            of anything else as /dev/mapper/NAME
-  TARGET    the volume or image file of this host that is looked at
-  ARCHIVE   snapback files, in the order in which they would be applied
-  OUT       a file for the store alone, as dm-snapshot reads it
+Arguments:
+  NAME      the name of the view: /dev/VG/NAME for a view of a logical volume,
+            /dev/mapper/NAME for any other
+  TARGET    the volume or image file on this host to look at
+  ARCHIVE   snapback files, in the order in which you would apply them
+  OUT       a new file for the store alone, in the format of dm-snapshot
 
 Examples:
   lvmsync view open tuesday /dev/vg/vm vm.undo.3 vm.undo.2
@@ -42,25 +42,28 @@ interface ViewWords {
   readonly json?: true | undefined;
 }
 
-/** Shows a volume as it was, beside what it is. */
+/** Shows a volume as it was at an earlier time, in a device of its own. */
 export function viewCommand(context: Context) {
   return new Command('view')
-    .description('Show a volume as it was, beside it, without changing it.')
+    .description('Show a volume as it was at an earlier time, without changing it.')
     .usage(USAGE)
-    .argument('<action>', 'open, close, list or store')
+    .argument('<action>')
     .argument('[words...]')
     .addOption(
-      new Option('--spare <size>', 'room in the store for what is written later, as 500M or 2G').argParser(
+      new Option('--spare <size>', 'space in the store for later writes, such as 500M or 2G').argParser(
         parseSize,
       ),
     )
-    .option('--dir <dir>', 'of an image file or plain device: where the store lies')
-    .option('--target <device>', 'with store: what has the rest of chunks that ARCHIVE has in part')
+    .option('--dir <dir>', 'directory for the store, if TARGET is an image file or a plain device')
+    .option(
+      '--target <device>',
+      'with store: the device to read the rest of a chunk from if ARCHIVE has only part of it',
+    )
     .addOption(
-      new Option('--proto3 <kind>', 'what an ARCHIVE in the Ruby tool’s format is').choices([
-        'changes',
-        'undo',
-      ] as const),
+      new Option(
+        '--proto3 <kind>',
+        'what an ARCHIVE in the Ruby tool’s format holds (the format does not say)',
+      ).choices(['changes', 'undo'] as const),
     )
     .addOption(forceOption())
     .addOption(stateDirOption())
@@ -73,7 +76,7 @@ export function viewCommand(context: Context) {
     });
 }
 
-/** Does what is asked for, and yields what goes to stdout. */
+/** Runs the action, and yields the text for stdout. */
 async function* act(
   action: string,
   words: readonly string[],
@@ -100,8 +103,11 @@ async function* act(
       const outcome = await viewClose(first, stateDir, about);
       if (outcome === 'closed') context.say(`${first}: closed`);
       else if (outcome === 'cleaned up')
-        context.say(`${first}: what a run that was cut short had left is removed`);
-      else context.say(`${first}: it is being merged into its volume: forgotten, LVM sees to the rest`);
+        context.say(`${first}: removed what an interrupted run had left behind`);
+      else
+        context.say(
+          `${first}: LVM is merging it into its volume and will finish on its own; its record is removed`,
+        );
       return;
     }
     case 'list': {
@@ -118,15 +124,17 @@ async function* act(
       return;
     }
     default:
-      throw new UsageError(`${action}: open, close, list or store (see lvmsync view --help)`);
+      throw new UsageError(
+        `${action}: unknown action: expected open, close, list or store (see lvmsync view --help)`,
+      );
   }
 }
 
 function missing(): UsageError {
-  return new UsageError('words are missing (see lvmsync view --help)');
+  return new UsageError('missing argument (see lvmsync view --help)');
 }
 
-/** Throws UsageError for an option that the action does not know: it would promise what is not done. */
+/** Throws UsageError for an option that the action would ignore. */
 function refuseMisplaced(
   action: string,
   { dir, target, spare, proto3, force, stateDir, json }: ViewWords,

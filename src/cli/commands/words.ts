@@ -1,7 +1,7 @@
 import { UsageError } from '../../errors.js';
 import type { SourceSpec } from '../../sources/open-source.js';
 
-/** Commands that exist. */
+/** The commands of this version. */
 export const COMMANDS = [
   'inspect',
   'copy',
@@ -19,25 +19,25 @@ export const COMMANDS = [
 ] as const;
 export type CommandName = (typeof COMMANDS)[number];
 
-/** Names that later versions use: a transfer must not take them for something else meanwhile. */
+/** Names of commands that later versions may have: until then, a transfer must not read them as a snapshot. */
 const RESERVED_NAMES = [...['replicate', 'status', 'promote', 'reverse', 'migrate', 'config', 'timer']];
 
-/** The command that the first word selects, or null for a transfer. Throws UsageError for one not built yet. */
+/** The command that the first argument selects, or null for a transfer. Throws UsageError for a reserved name. */
 export function commandNamed(word: string | undefined): CommandName | null {
   if (word !== undefined && RESERVED_NAMES.includes(word)) {
     throw new UsageError(
-      `${word}: this command is not part of this version yet; see lvmsync --help for those that are`,
+      `${word}: this version does not have that command yet (see lvmsync --help for the list)`,
     );
   }
   return COMMANDS.find((each) => each === word) ?? null;
 }
 
-/** Throws UsageError where a command's name stands where a device or file should: it was meant as the first word. */
+/** Throws UsageError for a command's name in place of a device or file: the user meant it as the first argument. */
 export function refuseCommandNames(positionals: readonly string[]): void {
   for (const word of positionals) {
     if ((COMMANDS as readonly string[]).includes(word) || RESERVED_NAMES.includes(word)) {
       throw new UsageError(
-        `${word}: a command must be the first word; for a file of this name write ./${word}`,
+        `${word}: a command must be the first argument (for a file with this name, write ./${word})`,
       );
     }
   }
@@ -50,7 +50,7 @@ export interface SourceOptions {
   readonly dataSource?: string | undefined;
 }
 
-/** Takes the source off the words: SNAPSHOT, unless `--cow` and `--origin` stand for it. Returns what is left. */
+/** Takes the source from the arguments: SNAPSHOT, unless `--cow` and `--origin` are given. Returns the rest too. */
 export function takeSource(
   words: readonly string[],
   options: SourceOptions,
@@ -61,15 +61,15 @@ export function takeSource(
     return { spec: { kind: 'files', cow, origin, ...more }, rest: [...words] };
   }
   if (cow !== undefined || origin !== undefined) {
-    throw new UsageError('--cow FILE and --origin FILE go together');
+    throw new UsageError('--cow FILE and --origin FILE must be used together');
   }
   const [name, ...rest] = words;
   if (name === undefined)
-    throw new UsageError('name a SNAPSHOT, or --cow FILE and --origin FILE (see lvmsync --help)');
+    throw new UsageError('missing argument: SNAPSHOT, or --cow FILE and --origin FILE (see lvmsync --help)');
   return { spec: { kind: 'snapshot', name, ...more }, rest };
 }
 
-/** Throws UsageError where words are left over. */
+/** Throws UsageError if arguments are left over. */
 export function refuseMore(words: readonly string[]): void {
-  if (words.length > 0) throw new UsageError(`too many words: ${words.join(' ')}`);
+  if (words.length > 0) throw new UsageError(`unexpected argument: ${words.join(' ')}`);
 }

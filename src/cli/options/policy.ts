@@ -2,7 +2,7 @@ import { InvalidArgumentError, Option } from '@commander-js/extra-typings';
 import { UsageError } from '../../errors.js';
 import type { ApplyPolicy, CreateWish } from '../../targets/apply-policy.js';
 
-/** The options of whoever writes a target, as parsed. */
+/** The parsed options of a command that writes a target. */
 export interface PolicyOptions {
   readonly snapback?: string | undefined;
   readonly journal: boolean;
@@ -16,12 +16,12 @@ export interface PolicyOptions {
   readonly createThin?: string | undefined;
 }
 
-/** Where the old bytes are kept for good. */
+/** Keeps the old bytes in a file, also after the run. */
 export const snapbackOption = () =>
   new Option('-b, --snapback <file>', 'keep the old bytes in FILE, on the host that writes TARGET');
 
 export const stateDirOption = () =>
-  new Option('--state-dir <dir>', 'where journals lie, on the host that writes TARGET');
+  new Option('--state-dir <dir>', 'directory for journals and records, on the host that writes TARGET');
 
 export const noJournalOption = () =>
   new Option(
@@ -29,7 +29,7 @@ export const noJournalOption = () =>
     'overwrite without saving the old bytes first: a crash leaves TARGET half-written',
   );
 
-/** Guards that may be overridden, by name. */
+/** Overrides guards by name; it can be repeated. */
 export const forceOption = () =>
   new Option(
     '--force <guard>',
@@ -39,18 +39,24 @@ export const forceOption = () =>
     .default([] as readonly string[], 'none');
 
 export const onBaseMismatchOption = () =>
-  new Option('--on-base-mismatch <action>', 'when old bytes are not those of the base')
+  new Option('--on-base-mismatch <action>', 'what to do if TARGET does not hold the old bytes of the base')
     .choices(['resend', 'stop'] as const)
     .default('resend' as const);
 
 export const dryRunOption = () =>
-  new Option('--dry-run', 'check everything that can be checked, write nothing');
+  new Option('--dry-run', 'check everything that can be checked, but write nothing');
 
 export const createOption = () =>
-  new Option('--create', 'make TARGET where there is none: /dev/VG/LV as a volume, else a sparse file');
+  new Option(
+    '--create',
+    'create TARGET if it does not exist: /dev/VG/LV as a volume, anything else as a sparse file',
+  );
 
 export const createThinOption = () =>
-  new Option('--create-thin <pool>', 'the same, as a thin volume of POOL, in the group of TARGET');
+  new Option(
+    '--create-thin <pool>',
+    'the same, but create a thin volume in POOL, which must be in the volume group of TARGET',
+  );
 
 /** The policy that the options ask for. */
 export function policyOf(options: PolicyOptions): ApplyPolicy {
@@ -67,33 +73,33 @@ export function policyOf(options: PolicyOptions): ApplyPolicy {
   };
 }
 
-/** What shall be made where there is no target. Throws UsageError. */
+/** What to create if the target does not exist; null for nothing. Throws UsageError. */
 export function createOf({ create, createThin, dryRun }: Partial<PolicyOptions>): CreateWish | null {
   if (create === undefined && createThin === undefined) return null;
-  if (dryRun === true) throw new UsageError('--dry-run makes nothing, so --create cannot be used with it');
+  if (dryRun === true) throw new UsageError('--create cannot be used with --dry-run, which creates nothing');
   return createThin === undefined ? { kind: 'plain' } : { kind: 'thin', pool: createThin };
 }
 
 function checkGuard(value: string): string {
   if (value === 'base') return value;
-  throw new InvalidArgumentError(`no guard of this name can be overridden (only "base" can).`);
+  throw new InvalidArgumentError(`The only guard that can be overridden is "base".`);
 }
 
 /*
- * The options of the commands that read and write archives: each defined once.
+ * The options of the commands that read and write archives. Each is defined once.
  */
 
 export const proto3Option = () =>
-  new Option('--proto3 <kind>', 'what files of the Ruby tool’s format are, as they do not say').choices([
-    'changes',
-    'undo',
-  ] as const);
+  new Option(
+    '--proto3 <kind>',
+    'what files in the Ruby tool’s format hold (the format does not say)',
+  ).choices(['changes', 'undo'] as const);
 
-/** One guard by its name, repeatable. */
+/** An option that overrides one guard, by name; it can be repeated. */
 export const forceOneOption = (guard: string, meaning: string) =>
   new Option('--force <guard>', `override a guard: ${guard} (${meaning})`)
     .argParser((value: string, before: readonly string[]) => {
       if (value === guard) return [...before, value];
-      throw new InvalidArgumentError(`no guard of this name can be overridden (only "${guard}" can).`);
+      throw new InvalidArgumentError(`The only guard that can be overridden is "${guard}".`);
     })
     .default([] as readonly string[], 'none');

@@ -6,10 +6,10 @@ import { splitWords } from '../../transport/shell-words.js';
 import type { Context } from '../context.js';
 
 /*
- * How other hosts are reached: each option defined once, for every command that starts a far side.
+ * How other hosts are reached. Each option is defined once, for every command that starts a far side.
  */
 
-/** The options of whoever starts a far side, as parsed. */
+/** The parsed options of a command that starts a far side. */
 export interface ReachOptions {
   readonly rsh?: string | undefined;
   readonly remotePath?: string | undefined;
@@ -24,23 +24,24 @@ export const rshOption = () =>
   new Option('-e, --rsh <command>', 'reach HOST with this command instead of the built-in ssh');
 
 export const remotePathOption = () =>
-  new Option('--remote-path <path>', 'where lvmsync lies on HOST, if not in its PATH');
+  new Option('--remote-path <path>', 'path of lvmsync on HOST, if it is not in the PATH there');
 
-export const sudoOption = () => new Option('--sudo', 'run lvmsync on HOST through sudo, without a password');
+export const sudoOption = () =>
+  new Option('--sudo', 'run lvmsync on HOST through sudo, which must not ask for a password');
 
 export const remotePrefixOption = () =>
-  new Option('--remote-prefix <words>', 'words before the command on HOST, such as "nice -n 10"');
+  new Option('--remote-prefix <words>', 'command to put before lvmsync on HOST, such as "nice -n 10"');
 
 export const batchOption = () =>
-  new Option('--batch', 'ask for nothing: no password, no passphrase, no unknown host key');
+  new Option('--batch', 'never prompt for a password, a passphrase or an unknown host key: fail instead');
 
 export const retryOption = () =>
   new Option(
     '--retry <n>',
-    `when the line breaks, connect again and go on, up to N times in a row (${DEFAULT_RETRIES})`,
+    `if the connection breaks, reconnect and continue, up to N times in a row (default: ${DEFAULT_RETRIES})`,
   ).argParser(parseRetries);
 
-/** What was given of these options, by their flags: none of it makes sense where nothing is started on another host. */
+/** These options by their flags, as given. A command that starts nothing on another host refuses all of them. */
 export function givenReach(options: ReachOptions): Record<string, unknown> {
   return {
     '--rsh': options.rsh,
@@ -52,7 +53,7 @@ export function givenReach(options: ReachOptions): Record<string, unknown> {
   };
 }
 
-/** How the options ask other hosts to be reached. Throws UsageError. */
+/** How to reach other hosts, according to the options. Throws UsageError. */
 export function reachOf(options: ReachOptions, context: Context): Reach {
   const { rsh, remotePrefix: prefix } = options;
   return {
@@ -67,17 +68,17 @@ export function reachOf(options: ReachOptions, context: Context): Reach {
   };
 }
 
-/** The far shell gets the path in quotes: nothing in it is expanded. */
+/** The path is quoted for the far shell, which therefore expands nothing in it. */
 function checkRemotePath(path: string): string {
   if (path === '' || path.startsWith('-'))
     throw new UsageError(`--remote-path ${path}: not the path of a program`);
   if (path.startsWith('~')) {
-    throw new UsageError(`--remote-path ${path}: ~ is not expanded there; write the path from / on`);
+    throw new UsageError(`--remote-path ${path}: ~ is not expanded on the other host: write the full path`);
   }
   return path;
 }
 
 function parseRetries(value: string): number {
   if (/^\d{1,4}$/.test(value)) return Number(value);
-  throw new InvalidArgumentError('it is how often to try again: 0 to 9999.');
+  throw new InvalidArgumentError('Expected a number from 0 to 9999.');
 }

@@ -2,37 +2,48 @@ import { InvalidArgumentError, Option } from '@commander-js/extra-typings';
 import { UsageError } from '../../errors.js';
 
 /*
- * What is read and how, at the sender: each option defined once, for every command that has one.
+ * What the sender reads, and how. Each option is defined once, for every command that has it.
  */
 
 export const dataSourceOption = () =>
-  new Option('-r, --data-source <device>', 'read new bytes there: a later snapshot of the same volume');
+  new Option(
+    '-r, --data-source <device>',
+    'read the new bytes from DEVICE: a later snapshot of the same volume',
+  );
 
 export const wholeChunksOption = () =>
-  new Option('--whole-chunks', 'use no old bytes: send all that is named as changed, and prove nothing');
+  new Option(
+    '--whole-chunks',
+    'send all changed chunks whole: do not read the old bytes, do not prove anything',
+  );
 
 export const blockSizeOption = () =>
   new Option(
     '--block-size <n>',
-    'compare old and new bytes in blocks of so many (4K; 512 to 1M), and send those that differ',
+    'compare old and new bytes in blocks of this size, and send those that differ (512 to 1M, default: 4K)',
   ).argParser(parseBlockSize);
 
 export const liveOption = () =>
-  new Option('--live', 'read a volume in use, knowing that TARGET will hold no single moment’s state');
+  new Option('--live', 'accept that a volume in use does not give a consistent point-in-time copy');
 
 export const quiescedOption = () =>
-  new Option('--quiesced', 'vouch that a volume in use is at rest: file system frozen, or machine paused');
+  new Option(
+    '--quiesced',
+    'declare that nothing writes to a volume in use: file system frozen, or virtual machine paused',
+  );
 
-/** What is said of a volume in use that is read, as parsed. */
+/** What the user declares about a volume in use, as parsed. */
 export interface InUseOptions {
   readonly live?: true | undefined;
   readonly quiesced?: true | undefined;
 }
 
-/** Whether the user vouches that nobody writes. Throws UsageError where it is also said that somebody may. */
+/** Whether the user declares that nothing writes. Throws UsageError if --live says the opposite. */
 export function isQuiesced({ live, quiesced }: InUseOptions): boolean {
   if (quiesced === true && live === true) {
-    throw new UsageError('--quiesced says that nobody writes, --live that somebody may: take one of them');
+    throw new UsageError(
+      '--quiesced cannot be used with --live: one says that nothing writes to the volume, the other that something may',
+    );
   }
   return quiesced === true;
 }
@@ -40,17 +51,17 @@ export function isQuiesced({ live, quiesced }: InUseOptions): boolean {
 export const auditOption = () =>
   new Option(
     '--audit <percent>',
-    'compare so much of what did not change, too; each run goes on where the last one ended',
+    'also compare this share of what did not change; each run continues where the last one stopped',
   ).argParser(parsePercent);
 
-/** How much of what did not change is compared, and what goes together with that, as parsed. */
+/** How much of what did not change is compared, and the options that exclude it, as parsed. */
 export interface AuditOptions {
   readonly audit?: number | undefined;
   readonly wholeChunks?: true | undefined;
   readonly dryRun?: true | undefined;
 }
 
-/** How much is to be audited. Throws UsageError beside what proves nothing. */
+/** How much to audit. Throws UsageError if another option proves nothing, or writes no record. */
 export function auditOf({ audit, wholeChunks, dryRun }: AuditOptions): { readonly audit?: number } {
   if (audit === undefined) return {};
   if (wholeChunks === true)
@@ -59,11 +70,11 @@ export function auditOf({ audit, wholeChunks, dryRun }: AuditOptions): { readonl
   return { audit };
 }
 
-/** A share. Throws UsageError. */
+/** Parses a share in percent. Throws UsageError. */
 export function parsePercent(word: string): number {
   const percent = /^\d+(\.\d+)?$/.test(word) ? Number(word) : 0;
   if (percent > 0 && percent <= 100) return percent;
-  throw new UsageError(`--audit ${word}: a share is more than 0 and at most 100 percent`);
+  throw new UsageError(`--audit ${word}: expected a percentage, more than 0 and at most 100`);
 }
 
 /** How old bytes are used, as parsed. */
@@ -72,12 +83,12 @@ export interface OldBytesOptions {
   readonly blockSize?: number | undefined;
 }
 
-/** What was given of these options, by their flags. */
+/** These options by their flags, as given. */
 export function givenOldBytes({ wholeChunks, blockSize }: OldBytesOptions): Record<string, unknown> {
   return { '--whole-chunks': wholeChunks, '--block-size': blockSize };
 }
 
-/** How the options ask old bytes to be used. Throws UsageError where they contradict each other. */
+/** How to use old bytes, according to the options. Throws UsageError if the options contradict each other. */
 export function oldBytesOf({ wholeChunks, blockSize }: OldBytesOptions) {
   if (wholeChunks === true && blockSize !== undefined) {
     throw new UsageError('--block-size cannot be used with --whole-chunks, which compares nothing');
@@ -93,5 +104,5 @@ function parseBlockSize(value: string): number {
   const size = Number(digits) * (letter === '' ? 1 : letter.toLowerCase() === 'k' ? 1024 : 1024 * 1024);
   const isPower = Number.isInteger(Math.log2(size));
   if (digits !== '' && isPower && size >= SMALLEST_BLOCK && size <= LARGEST_BLOCK) return size;
-  throw new InvalidArgumentError('a power of two from 512 to 1M bytes: 512, 4K, 64K.');
+  throw new InvalidArgumentError('Expected a power of two from 512 to 1M bytes, such as 512, 4K or 64K.');
 }

@@ -2,7 +2,7 @@ import { Option } from '@commander-js/extra-typings';
 import type { Verbosity } from '../terminal.js';
 
 /*
- * How much a run says, and in which form: each option defined once.
+ * How much a run prints, and in which form. Each option is defined once.
  */
 
 /** The options as parsed. */
@@ -14,9 +14,9 @@ export interface TalkOptions {
 
 export const jsonOption = () =>
   new Option('--json', 'print the summary as one JSON object on standard output');
-export const verboseOption = () => new Option('-v, --verbose', 'say more');
-export const debugOption = () => new Option('-d, --debug', 'say everything');
-export const quietOption = () => new Option('-q, --quiet', 'say nothing but errors');
+export const verboseOption = () => new Option('-v, --verbose', 'print more');
+export const debugOption = () => new Option('-d, --debug', 'print everything');
+export const quietOption = () => new Option('-q, --quiet', 'print errors only');
 
 export function verbosityOf({ verbose, debug, quiet }: TalkOptions): Verbosity {
   if (quiet === true) return 'quiet';

@@ -3,27 +3,28 @@ import { CODEC_LEVELS, CODECS_BY_SPEED } from '../../codec/codec.js';
 import { UsageError } from '../../errors.js';
 import { NO_COMPRESSION, type CompressionWish } from '../../send/choose-packer.js';
 
-/** What a letter stands for, with and without the `i`: what rsync and pv make of it, which agree on these. */
+/** The power for each letter, with and without the `i`. On these, rsync and pv agree. */
 const UNITS: Readonly<Record<string, number>> = { k: 1, m: 2, g: 3, t: 4 };
 
 /**
- * Bytes; 20M and 20MiB are binary, 20MB is decimal, as in rsync. A number without a unit is refused: it means KiB to
- * one program and bytes to another. So are `Mb` and `Mbit`, which may be bits. Throws InvalidArgumentError.
+ * Parses a size; returns bytes. 20M and 20MiB are binary, 20MB is decimal, as in rsync. A number without a unit is
+ * refused, because it means KiB to one program and bytes to another. `Mb` and `Mbit` are refused too, because they may
+ * mean bits. Throws InvalidArgumentError.
  */
 export function parseSize(value: string): number {
   const [, number = '', letter = '', bytes = ''] = /^(\d+(?:\.\d+)?)([kmgt]?)(iB|B|)$/i.exec(value) ?? [];
   const power = letter === '' && bytes === 'B' ? 0 : UNITS[letter.toLowerCase()];
   if (power === undefined || bytes.includes('b')) {
     throw new InvalidArgumentError(
-      'write the unit: 500K, 20M and 1.5G are powers of 1024, 20MB is 20,000,000 bytes.',
+      'Expected a number with a unit: 500K, 20M and 1.5G are powers of 1024; 20MB is 20,000,000 bytes.',
     );
   }
   const size = Math.floor(Number(number) * (bytes === 'B' ? 1000 : 1024) ** power);
-  if (!Number.isSafeInteger(size)) throw new InvalidArgumentError('impossibly large.');
+  if (!Number.isSafeInteger(size)) throw new InvalidArgumentError('It is too large.');
   return size;
 }
 
-/** How much goes over the line, and how fast, as parsed. */
+/** How data is compressed for the connection, and how fast it is sent, as parsed. */
 export interface TrafficOptions {
   readonly compress?: true | undefined;
   readonly codec?: CodecWish | undefined;
@@ -33,18 +34,18 @@ export interface TrafficOptions {
 type CodecWish = Exclude<CompressionWish, { kind: 'auto' }>;
 
 export const compressOption = () =>
-  new Option('--compress', 'compress what goes to HOST where that is faster (this is the default)');
+  new Option('--compress', 'compress what is sent to HOST if that is faster (the default)');
 
 export const codecOption = () =>
   new Option(
     '--codec <name>',
-    `compress with this, whatever the line: ${CODECS_BY_SPEED.join(', ')}, with a level as NAME:LEVEL; or none`,
+    `always compress with this codec: ${CODECS_BY_SPEED.join(', ')} (NAME:LEVEL sets the level), or none`,
   ).argParser(parseCodec);
 
 export const bwlimitOption = () =>
-  new Option('--bwlimit <rate>', 'send at most so much a second: 500K, 20M, 1.5G').argParser(parseRate);
+  new Option('--bwlimit <rate>', 'send at most this much per second: 500K, 20M, 1.5G').argParser(parseRate);
 
-/** What was given of these options, by their flags. */
+/** These options by their flags, as given. */
 export function givenTraffic({ compress, codec, bwlimit }: TrafficOptions): Record<string, unknown> {
   return { ...givenCompression({ compress, codec }), '--bwlimit': bwlimit };
 }
@@ -53,11 +54,11 @@ export function givenCompression({ compress, codec }: TrafficOptions): Record<st
   return { '--compress': compress, '--codec': codec };
 }
 
-/** How the options ask blocks to travel. Throws UsageError where a pipe shall find out by itself what to do. */
+/** How to send blocks, according to the options. Throws UsageError if the codec for a pipe is left open. */
 export function trafficOf({ compress, codec, bwlimit }: TrafficOptions, isPipe: boolean) {
   if (isPipe && compress === true && codec === undefined) {
     throw new UsageError(
-      '--compress cannot ask who reads a pipe: name a codec that the reader has (--codec zlib)',
+      '--compress cannot be used with --stdout: a pipe cannot tell which codecs its reader has; choose one (--codec zlib)',
     );
   }
   const compression: CompressionWish = codec ?? { kind: 'auto' };
@@ -69,22 +70,20 @@ function parseCodec(value: string): CodecWish {
   const [word, levelWord, ...more] = value.split(':');
   const name = CODECS_BY_SPEED.find((each) => each === word);
   if (name === undefined) {
-    throw new InvalidArgumentError(
-      `there is no such codec; there are ${CODECS_BY_SPEED.join(', ')}, and none.`,
-    );
+    throw new InvalidArgumentError(`Expected ${CODECS_BY_SPEED.join(', ')} or none.`);
   }
   if (levelWord === undefined) return { kind: 'codec', name, level: null };
   const { least, most } = CODEC_LEVELS[name];
   const level = /^\d{1,2}$/.test(levelWord) && more.length === 0 ? Number(levelWord) : NaN;
   if (level >= least && level <= most) return { kind: 'codec', name, level };
-  throw new InvalidArgumentError(`the levels of ${name} are ${least} to ${most}.`);
+  throw new InvalidArgumentError(`The level of ${name} must be from ${least} to ${most}.`);
 }
 
 const SLOWEST = 1024;
 
-/** Bytes a second, as `parseSize` takes them. */
+/** Parses a rate in the units of `parseSize`; returns bytes per second. */
 function parseRate(value: string): number {
   const rate = parseSize(value.replace(/\/s$/i, ''));
-  if (rate < SLOWEST) throw new InvalidArgumentError('at least 1K a second.');
+  if (rate < SLOWEST) throw new InvalidArgumentError('Expected at least 1K per second.');
   return rate;
 }

@@ -1,7 +1,7 @@
 import type { CheckedArchive, ListedArchive, PruneSummary } from '../../jobs/archive.js';
 import { formatBytes } from '../terminal.js';
 
-/** A folder's archives as a table: one line each, the latest first. */
+/** The archives of a directory as a table: one line each, the latest first. */
 export function describeArchives(archives: readonly ListedArchive[]): string[] {
   const rows = archives.map(({ header, protocol, bytes, size, name, problem }) => [
     header === null ? '-' : header.time.replace(/\.\d+/, ''),
@@ -48,11 +48,11 @@ export function describePrune(
     plans.reduce((sum, plan) => sum + of(plan).length, 0);
   for (const { combinations, removed, dropped } of plans) {
     for (const state of dropped) lines.push(`state ${state}: dropped`);
-    for (const { name, undos } of combinations) lines.push(`${name}: ${undos.length} archives as one`);
+    for (const { name, undos } of combinations) lines.push(`${name}: combines ${undos.length} archives`);
     for (const { archive } of removed) lines.push(`${archive.name}: removed`);
   }
   for (const { undos, reason } of unpruned) {
-    lines.push(`left as they are: ${undos.map(({ archive }) => archive.name).join(', ')}: ${reason}`);
+    lines.push(`not pruned: ${undos.map(({ archive }) => archive.name).join(', ')}: ${reason}`);
   }
   const verb = dryRun ? 'would be kept' : 'kept';
   const bytes = dryRun ? '' : `; ${formatBytes(freedBytes)} removed, ${formatBytes(madeBytes)} written`;

@@ -1,11 +1,11 @@
 import { type Extent, endOf } from '../../bytes/extent.js';
 
-/** From untouched to changed throughout. */
+/** From unchanged to entirely changed. */
 const SHADES = ['·', '░', '▒', '▓', '█'] as const;
 
 /**
- * Draws where in a volume changes lie: `columns` × `rows` cells, each shaded by the share of it that changed. A
- * cell with any change at all never looks untouched. Sizes in bytes; extents ascend.
+ * Draws where in a volume the changes are: `columns` × `rows` cells, each shaded by the share of it that changed. A
+ * cell with any change at all never looks unchanged. Sizes are in bytes; extents ascend.
  */
 export function drawChangeMap(
   extents: Iterable<Extent>,
@@ -49,7 +49,7 @@ export function* extentsJson(extents: Iterable<Extent>): Generator<string> {
   yield ']';
 }
 
-/** Extents for people and scripts: one a line, offset and length in bytes. */
+/** Extents for people and scripts: one per line, offset and length in bytes. */
 export function* extentLines(extents: Iterable<Extent>): Generator<string> {
   for (const texts of batch(extents, ({ offset, length }) => `${offset} ${length}\n`)) yield texts.join('');
 }

@@ -5,7 +5,7 @@ import { drawChangeMap, extentsJson } from './change-map.js';
 
 const MAP_ROWS = 8;
 
-/** A store for people; with a map where there is a terminal of `columns`. */
+/** A store for people; with a map if there is a terminal of `columns`. */
 export function* describeExceptionStore(report: StoreReport, columns: number | null): Generator<string> {
   const { name, store, problem } = report;
   if (store === null) {
@@ -27,14 +27,14 @@ export function* describeExceptionStore(report: StoreReport, columns: number | n
   yield* describeMap(changes, columns);
 }
 
-/** What cannot be trusted, for people. */
+/** An invalid store or snapshot, for people. */
 export function* describeInvalid(name: string, reason: string): Generator<string> {
-  // Most errors name what they are about.
+  // Most errors begin with the name.
   yield `${name}: NOT VALID\n`;
   yield `  reason      ${reason.startsWith(`${name}: `) ? reason.slice(name.length + 2) : reason}\n`;
 }
 
-/** Where in the volume the changes lie, as a map where there is a terminal of `columns` to draw it on. */
+/** A map of the changes in the volume, if there is a terminal of `columns` to draw it on. */
 export function* describeMap(changes: ChangeSet, columns: number | null): Generator<string> {
   const { volumeSize } = changes;
   if (columns === null || volumeSize === null) return;

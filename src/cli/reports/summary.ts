@@ -5,26 +5,26 @@ import type { Verified } from '../../targets/coverage.js';
 import type { Context } from '../context.js';
 import { formatBytes, formatDuration, formatShare } from '../terminal.js';
 
-/** A rate measured over less says more of the latency than of the line. */
+/** A rate measured over less depends more on the latency than on the bandwidth. */
 const LEAST_FOR_A_RATE = { seconds: 5, bytes: 64 * 1024 * 1024 };
 
-/** The options that decide how a summary is told. */
+/** The options that decide how a summary is printed. */
 export interface SummaryOptions {
   readonly json?: true | undefined;
   readonly quiet?: true | undefined;
   readonly dryRun?: true | undefined;
-  /** How much was to be audited. Percent. */
+  /** The share to audit. Percent. */
   readonly audit?: number | undefined;
-  /** That the origin is in use is meant. */
+  /** The user accepts that the origin is in use. */
   readonly live?: true | undefined;
-  /** That whoever has it open writes nothing is vouched for. */
+  /** The user declares that no process writes to it. */
   readonly quiesced?: true | undefined;
 }
 
-/** What found the blocks that went out: changes that were tracked, a comparison, or nothing, as all went. */
+/** How the blocks to send were found: by tracked changes, by a comparison, or not at all (all blocks were sent). */
 export type FoundBy = 'changes' | 'scan' | 'copy';
 
-/** Tells what a transfer did: as one JSON object on stdout, or in a line or two on stderr. */
+/** Prints what a transfer did: one JSON object on stdout, or a line or two on stderr. */
 export function sayTransferred(
   summary: TransferSummary,
   target: string,
@@ -51,7 +51,7 @@ export function sayTransferred(
   if (options.dryRun === true) {
     const share = `${formatShare(changedBytes, volumeSize)} of ${formatBytes(volumeSize)}`;
     context.say(
-      `dry run: ${formatBytes(changedBytes)} (${share}) would go to ${target}; nothing was written`,
+      `dry run: ${formatBytes(changedBytes)} (${share}) would be sent to ${target}; nothing was written`,
     );
     return;
   }
@@ -64,22 +64,22 @@ export function sayTransferred(
     context.say(`${target}: ${describeVerified(verified)}`);
   if (!consistent && options.quiesced === true) {
     context.say(
-      `warning: ${source}: what it is read from was written to meanwhile, although --quiesced vouches for the ` +
-        "contrary: the target holds no single moment's state; stop what writes to it, and run it again",
+      `warning: ${source}: the volume was written to while it was read, although --quiesced says that nothing ` +
+        'writes to it, so the target is not a consistent point-in-time copy; stop the writes and run it again',
     );
   } else if (!consistent && options.live !== true) {
-    const [inUse, advice] =
+    const [volume, advice] =
       foundBy === 'changes'
-        ? ['what it is read from was', 'a second snapshot as --data-source gives one, if nobody writes to it']
-        : ['it was', 'a snapshot of it has one'];
+        ? ['the volume', 'use a second, read-only snapshot as --data-source']
+        : ['it', 'use a snapshot of it'];
     context.say(
-      `warning: ${source}: ${inUse} in use, so the target holds no single moment's state; ${advice} ` +
-        '(--live says that this is meant, --quiesced that nobody writes to it)',
+      `warning: ${source}: ${volume} was in use while it was read, so the target is not a consistent point-in-time ` +
+        `copy; ${advice} (--live silences this warning, --quiesced declares that nothing writes to it)`,
     );
   }
 }
 
-/** How much of a target was compared with its source or written by lvmsync, and since when: the earliest of that. */
+/** How much of a target was compared with its source or written by lvmsync, and the earliest time at which that was. */
 export interface VerifiedShare extends Verified {
   /** From 0 to 1. */
   readonly share: number;
@@ -91,37 +91,37 @@ export function shareOf(verified: Verified | null, volumeSize: number | null): V
   return { bytes, share: volumeSize === null || volumeSize === 0 ? 0 : bytes / volumeSize, since };
 }
 
-/** The share in words that need a name before them. */
+/** The share in words, to follow a name. */
 export function describeVerified({ share, since }: VerifiedShare): string {
-  if (since === null) return 'nothing of it is proved yet';
+  if (since === null) return 'no part of it has been proved yet';
   const at = since.replace(/:\d\d(\.\d+)?Z$/, ' UTC').replace('T', ' ');
   return share === 1
-    ? `all of it was proved since ${at}`
-    : `${(share * 100).toFixed(1)} % of it was proved since ${at}`;
+    ? `all of it has been proved since ${at}`
+    : `${(share * 100).toFixed(1)} % of it has been proved since ${at}`;
 }
 
 const WHAT_WENT: Record<FoundBy, string> = { changes: 'changed', scan: 'differed', copy: 'copied' };
 
-/** Throws SuspectTargetError where the rest of a target is in doubt: to be called when all else is said. */
+/** Throws SuspectTargetError if the rest of a target is in doubt. Must be called after everything else is printed. */
 export function checkSuspect({ suspect }: Pick<TransferSummary, 'suspect'>, target: string): void {
   if (suspect !== null) throw new SuspectTargetError(target, suspect);
 }
 
-/** Says how many blocks were not what they should have been before they were written. */
+/** Prints how many blocks did not hold the expected bytes before they were written. */
 function sayMismatches(
   { mismatches, suspect }: Pick<TransferSummary, 'mismatches' | 'suspect'>,
   target: string,
   context: Context,
 ): void {
-  // Where the rest is in doubt because of them, the error says so.
+  // If the rest is in doubt because of them, the error says so.
   if (mismatches === null || mismatches === 0 || suspect !== null) return;
   context.say(
-    `warning: ${target}: ${mismatches} blocks did not hold what the base of the changes holds; they are right now, ` +
-      'but others that did not change may be wrong too: compare the two',
+    `warning: ${target}: ${mismatches} blocks did not hold the bytes of the base; they are correct now, but blocks ` +
+      'that did not change may be wrong too: compare the target with its source (lvmsync verify)',
   );
 }
 
-/** What a full copy would take: always its bytes; its time only where the run was long enough to tell the rate. */
+/** Compares with a full copy: always by bytes; by time only if the run was long enough to measure a rate. */
 function compareWithFullCopy(summary: TransferSummary): string {
   const { volumeSize, sentBytes, resumedBytes, seconds } = summary;
   if (resumedBytes > 0) return sayResumed(summary);
@@ -130,14 +130,14 @@ function compareWithFullCopy(summary: TransferSummary): string {
   if (seconds < LEAST_FOR_A_RATE.seconds || sentBytes < LEAST_FOR_A_RATE.bytes)
     return `; a full copy would send ${times} times as much`;
   const fullCopy = formatDuration((seconds * volumeSize) / sentBytes);
-  return `: ${times} times faster than a full copy, which at this rate takes ${fullCopy}`;
+  return `: ${times} times faster than a full copy, which would take ${fullCopy} at this rate`;
 }
 
 function sayResumed({ resumedBytes }: TransferSummary): string {
-  return resumedBytes > 0 ? `; ${formatBytes(resumedBytes)} were there already` : '';
+  return resumedBytes > 0 ? `; ${formatBytes(resumedBytes)} were already there` : '';
 }
 
-/** Tells what an apply did. */
+/** Prints what an apply did. */
 export function sayApplied(
   summary: ApplySummary,
   { source, target }: { source: string; target: string },
@@ -155,7 +155,7 @@ export function sayApplied(
   if (options.quiet === true) return;
   if (options.dryRun === true) {
     context.say(
-      `dry run: ${formatBytes(changedBytes)} in ${blocks} blocks would go to ${target}; nothing was written`,
+      `dry run: ${formatBytes(changedBytes)} in ${blocks} blocks would be written to ${target}; nothing was written`,
     );
     return;
   }
@@ -167,7 +167,7 @@ export function sayApplied(
   if (protocol === 3) {
     context.say(
       `warning: ${source}: PROTO[3] has neither an end mark nor a base: ` +
-        `nothing proves that the stream was whole, or meant for ${target}`,
+        `nothing proves that the stream was complete, or that it was meant for ${target}`,
     );
   }
 }

@@ -4,7 +4,7 @@ import { formatBytes, formatShare } from '../terminal.js';
 import { extentsJson } from './change-map.js';
 import { describeInvalid, describeMap } from './inspect-report.js';
 
-/** What changed since a thin snapshot, for people; with a map where there is a terminal of `columns`. */
+/** What changed since a thin snapshot, for people; with a map if there is a terminal of `columns`. */
 export function* describeThin(report: ThinReport, columns: number | null): Generator<string> {
   const { name, contents, problem } = report;
   if (contents === null) {

@@ -3,14 +3,14 @@ import type { VerifySummary } from '../../jobs/verify.js';
 import { formatBytes, formatDuration } from '../terminal.js';
 import { extentLines, extentsJson } from './change-map.js';
 
-/** The two sides in the user's words, and what the changes were taken from. */
+/** The two sides as the user named them, and the snapshot that the changes were read from. */
 export interface VerifyNames {
   readonly a: string;
   readonly b: string;
   readonly changed: string | null;
 }
 
-/** What a verify found, for stdout: each differing extent on a line. */
+/** What a verify found, for stdout: one line for each extent that differs. */
 export function verifyLines({ differing }: VerifySummary): Iterable<string> {
   return extentLines(differing.extents());
 }
@@ -29,26 +29,26 @@ export function* verifyJson(summary: VerifySummary, { a, b }: VerifyNames): Gene
   yield '}\n';
 }
 
-/** What a verify found, for stderr: all but that the two differ, which is an error's to say. */
+/** What a verify found, for stderr: everything except that the two differ, which the error says. */
 export function* describeVerify(summary: VerifySummary, names: VerifyNames): Generator<string> {
   const { comparedBytes, compareSeconds, differing, remaining, outsideBytes, consistent } = summary;
   const rate = formatBytes(Math.round(comparedBytes / Math.max(compareSeconds, 0.001)));
   const isRepaired = remaining.chunks.count < differing.chunks.count;
-  // What still differs is the error's to say.
+  // The error says what still differs.
   const found = isRepaired ? `: ${describeDifferences(differing)}` : '';
   const verdict = isEmpty(differing) ? ': equal' : found;
   yield `${formatBytes(comparedBytes)} compared in ${formatDuration(compareSeconds)} (${rate}/s)${verdict}`;
   if (outsideBytes !== null && outsideBytes > 0) {
     yield (
-      `warning: ${formatBytes(outsideBytes)} of it differ though ${names.changed ?? 'nothing'} does not name them ` +
-      `as changed: ${names.b} did not start from what it froze, or was written since`
+      `warning: ${formatBytes(outsideBytes)} of it differ although ${names.changed ?? 'nothing'} does not list them ` +
+      `as changed: ${names.b} did not start from the state of that snapshot, or was written to since`
     );
   }
   if (!isEmpty(differing) && isEmpty(remaining)) {
-    yield `${formatBytes(differing.changedBytes)} sent and compared again: ${names.b} equals ${names.a} there now`;
+    yield `${formatBytes(differing.changedBytes)} sent and compared again: ${names.b} now equals ${names.a} there`;
   }
   if (!consistent) {
-    yield `warning: ${names.a} was in use while it was compared: what differs may have been written meanwhile`;
+    yield `warning: ${names.a} was in use while it was compared: differences may come from writes in the meantime`;
   }
 }
 

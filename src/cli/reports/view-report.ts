@@ -7,9 +7,9 @@ import { formatBytes, formatDuration, formatShare } from '../terminal.js';
 export function* describeOpened({ record, path, plan, seconds }: ViewSummary): Generator<string> {
   const { exceptions, layout } = plan;
   const held = formatBytes(exceptions * layout.chunkSize);
-  yield `${record.target} as it was shows as ${path}: ${held} in chunks of ${formatBytes(layout.chunkSize)}, ${formatDuration(seconds)}`;
+  yield `${path} shows ${record.target} as it was: ${held} in chunks of ${formatBytes(layout.chunkSize)}, ${formatDuration(seconds)}`;
   if (record.parts.form === 'device') {
-    yield `${record.target} must not be written until lvmsync view close ${record.name}`;
+    yield `do not write to ${record.target} until the view is closed (lvmsync view close ${record.name})`;
   }
 }
 
@@ -25,7 +25,7 @@ export function openedJson({ record, path, plan, seconds }: ViewSummary): string
 
 export function describeStorePlan(path: string, plan: StorePlan): string {
   const { chunkSize, exceptions } = storeFacts(plan);
-  return `${path}: a store of ${exceptions} chunks of ${formatBytes(chunkSize)} (${chunkSize / 512} sectors)`;
+  return `${path}: a store with ${exceptions} chunks of ${formatBytes(chunkSize)} (${chunkSize / 512} sectors)`;
 }
 
 function storeFacts({ layout: { chunkSize }, exceptions, fillBytes, usedBytes }: StorePlan) {
