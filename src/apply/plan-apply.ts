@@ -1,6 +1,12 @@
 import { UnsafeTargetError, type LvmsyncError } from '../errors.js';
 import type { StreamHeader } from '../stream/stream-header.js';
-import { isOverwriting, keepsOldBytes, whyNotKept, type ApplyPolicy } from '../targets/apply-policy.js';
+import {
+  announcesWrites,
+  isOverwriting,
+  keepsOldBytes,
+  whyNotKept,
+  type ApplyPolicy,
+} from '../targets/apply-policy.js';
 import {
   describeGap,
   whyNotBase,
@@ -64,7 +70,7 @@ export interface ApplyPlan {
  */
 export function planApply({ header, policy, change }: ApplyRequest, facts: ApplyFacts): ApplyPlan {
   const { path, known } = facts;
-  const kept = whyNotKept(policy, header);
+  const kept = announcesWrites(header) ? whyNotKept(policy, header) : null;
   const keeps = policy.snapback === null ? 'journal' : 'snapback';
   return {
     steps: [

@@ -7,7 +7,7 @@ import { dropLost, isThere } from '../journal/journal.js';
 import { asBlock } from '../stream/block.js';
 import { openIncomingStream, type IncomingStream, IncomingItems } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
-import { checkKept, isOverwriting, type ApplyPolicy } from '../targets/apply-policy.js';
+import { announcesWrites, checkKept, isOverwriting, type ApplyPolicy } from '../targets/apply-policy.js';
 import { checkBase, NOTHING_SAMPLED } from '../targets/base-check.js';
 import { ContainerGuard } from '../targets/container-image.js';
 import { NOTHING_VERIFIED, verifiedBy } from '../targets/coverage.js';
@@ -89,9 +89,7 @@ export async function applyIncoming(
   options: ReceiveOptions,
   about: Surroundings,
 ): Promise<ReceiveSummary> {
-  // A stream of nothing keeps nothing: Apply holds it to that.
-  if (incoming.header?.expectedBytes !== 0 || isOverwriting(incoming.header))
-    checkKept(options.policy, incoming.header);
+  if (announcesWrites(incoming.header)) checkKept(options.policy, incoming.header);
   const { resumable, isTakenBack } = await seeToEarlierApply(incoming.header, options, about);
   const items = new IncomingItems(incoming.blocks);
   const receiving = new Receiving(incoming, items, options, resumable, isTakenBack, about);

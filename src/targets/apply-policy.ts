@@ -49,6 +49,11 @@ export function isOverwriting(header: StreamHeader | null): boolean {
   return header?.kind === 'full' && header.compared !== true;
 }
 
+/** Whether a stream says that it will write: one of nothing keeps nothing, and an apply holds it to that. */
+export function announcesWrites(header: StreamHeader | null): boolean {
+  return header?.expectedBytes !== 0 || isOverwriting(header);
+}
+
 /** Throws UsageError where a stream that is to write would not keep the old bytes that the policy insists on. */
 export function checkKept(policy: ApplyPolicy, header: StreamHeader | null): void {
   const refusal = whyNotKept(policy, header);

@@ -144,6 +144,13 @@ describe('the plan of an apply', () => {
     expect(codesOf(request, facts)).toEqual(['USAGE', 'BASE_MISMATCH', 'UNSAFE_TARGET', 'DEVICE']);
   });
 
+  it('of nothing keeps nothing, also where a snapback is required', () => {
+    expect(codesOf(requestOf({ expectedBytes: 0 }, { requireSnapback: true }))).toEqual([]);
+    expect(codesOf(requestOf({ expectedBytes: 0, kind: 'full' }, { requireSnapback: true }))).toEqual([
+      'USAGE',
+    ]);
+  });
+
   it.each([
     ['changes', 1],
     ['full', 0],

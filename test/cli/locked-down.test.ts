@@ -147,13 +147,11 @@ describe('a locked-down receiver', () => {
 
   it('that requires a snapback takes no changes without one, and says what to add', async () => {
     const insisting = ['--snapback-dir', at('undo'), '--require-snapback'];
-    for (const words of ['', '--dry-run ']) {
-      const { status, reply } = await serve(`'lvmsync' receive ${words}-- ${at('in/vm')}`, ...insisting);
-      expect(status).toBe(2);
-      expect(reply).toContain('this receiver requires a snapback: add --snapback NAME (copy and verify');
-      expect(reply).toContain('lvmsync --scan SOURCE HOST:TARGET --snapback NAME)"');
-      expect(readFileSync(at('in/vm'))).toEqual(base);
-    }
+    const { status, reply } = await serve(`'lvmsync' receive -- ${at('in/vm')}`, ...insisting);
+    expect(status).toBe(2);
+    expect(reply).toContain('this receiver requires a snapback: add --snapback NAME (copy and verify');
+    expect(reply).toContain('lvmsync --scan SOURCE HOST:TARGET --snapback NAME)"');
+    expect(readFileSync(at('in/vm'))).toEqual(base);
     const asked = await serve(`'lvmsync' receive --snapback insisted -- ${at('in/vm')}`, ...insisting);
     expect(asked).toMatchObject({ status: 0, said: [] });
     expect(readFileSync(at('in/vm'))).toEqual(changed);
@@ -161,6 +159,14 @@ describe('a locked-down receiver', () => {
     expect(
       (await serve(`'lvmsync' receive --read-only -- ${at('in/vm')}`, ...insisting)).reply,
     ).not.toContain('requires');
+  });
+
+  it('that is asked only takes no changes, whatever else it allows', async () => {
+    const command = `'lvmsync' receive --dry-run -- ${at('in/vm')}`;
+    const { status, reply } = await serve(command);
+    expect(status).toBe(2);
+    expect(reply).toContain('this receiver only says what it would do: add --dry-run');
+    expect(readFileSync(at('in/vm'))).toEqual(base);
   });
 
   it('that requires a snapback is not told that nothing comes, and sent something then', async () => {
@@ -221,15 +227,18 @@ describe('a locked-down receiver', () => {
 it.each([
   [['--restrict'], /--restrict needs --allow/],
   [['--restrict', '--allow', 'dev/*'], /a glob is a path from/],
-  [['--restrict', '--allow', '/x', '-b', 'y'], /--snapback-dir, not --snapback/],
-  [['/dev/x', '--restrict', '--allow', '/x'], /takes no TARGET/],
-  [['/dev/x', '--allow', '/x'], /--allow goes with --restrict/],
+  [['--restrict', '--allow', '/x', '-b', 'y'], /--snapback cannot be used with --restrict/],
+  [['/dev/x', '--restrict', '--allow', '/x'], /unexpected argument: with --restrict the client names/],
+  [['/dev/x', '--allow', '/x'], /--allow needs --restrict/],
   [['--restrict', '--allow', '/x', '--require-snapback'], /--require-snapback needs --snapback-dir/],
-  [['--restrict', '--allow', '/x', '--require-journal', '--no-journal'], /contradict each other/],
-  [['/dev/x', '--require-snapback'], /--require-snapback goes with --restrict/],
-  [['/dev/x', '--require-journal'], /--require-journal goes with --restrict/],
-  [['/dev/x', '--snapback-dir', '/x'], /--snapback-dir goes with --restrict/],
-  [[], /name a TARGET/],
+  [
+    ['--restrict', '--allow', '/x', '--require-journal', '--no-journal'],
+    /--require-journal cannot be used with --no-journal/,
+  ],
+  [['/dev/x', '--require-snapback'], /--require-snapback needs --restrict/],
+  [['/dev/x', '--require-journal'], /--require-journal needs --restrict/],
+  [['/dev/x', '--snapback-dir', '/x'], /--snapback-dir needs --restrict/],
+  [[], /missing argument: TARGET/],
 ])('receive %j makes no sense', async (words, message) => {
   const { status, said } = await runWords(['receive', ...words], stream, 'lvmsync --version');
   expect(status).toBe(2);
