@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { BufferPool } from '../../src/device/aligned-memory.js';
+import { BufferPool } from '../../src/memory/aligned-memory.js';
 
 const MIB = 1024 * 1024;
 

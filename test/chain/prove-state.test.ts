@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { archiveBytes, SECTOR, type Write } from '../snapback/archives.js';
+import { archiveBytes, SECTOR, type Write } from '../support/scenes/archives.js';
 import { runWords } from '../support/run-program.js';
 
 const SIZE = 64 * SECTOR;
