@@ -32,8 +32,9 @@ export class ExtentTable {
     this.count = count + 1;
   }
 
+  /** Infinity behind the last extent. */
   offsetAt(index: number): number {
-    return this.offsets[index] ?? Infinity;
+    return index < this.count ? (this.offsets[index] ?? Infinity) : Infinity;
   }
 
   endAt(index: number): number {

@@ -1,7 +1,7 @@
-import type { Extent } from '../bytes/extent.js';
-import type { ExtentTable } from './extent-table.js';
+import { endOf, type Extent } from '../bytes/extent.js';
+import { ExtentTable } from './extent-table.js';
 import { overlay } from './overlay.js';
-import { touches } from './proofs.js';
+import { firstEndingBehind, touches } from './proofs.js';
 
 /**
  * Layers that are laid on each other one after another, each of an ascending table: what is seen of them from above.
@@ -30,10 +30,34 @@ export class Layers {
     return this.tables.some((table) => touches(table, extent));
   }
 
+  /**
+   * What is seen within these extents, which ascend and do not overlap: each piece lies in one of them. Takes time by
+   * what they have of each table, not by all that the tables have.
+   */
+  seenIn(extents: Iterable<Extent>): ExtentTable {
+    return overlay(
+      this.tables.map((table) => whole(partIn(table, extents))),
+      sourceAsItIs,
+    );
+  }
+
   /** What is seen: ascending, without overlaps, of each byte the layer that was added last of those that have it. */
   seen(): ExtentTable {
     return overlay(this.tables.map(whole), sourceAsItIs);
   }
+}
+
+function partIn(table: ExtentTable, extents: Iterable<Extent>): ExtentTable {
+  const part = new ExtentTable();
+  for (const extent of extents) {
+    const end = endOf(extent);
+    for (let index = firstEndingBehind(table, extent.offset); table.offsetAt(index) < end; index++) {
+      const { position, blockOffset, source } = table.at(index);
+      const offset = Math.max(table.offsetAt(index), extent.offset);
+      part.add(offset, Math.min(table.endAt(index), end) - offset, position, blockOffset, source);
+    }
+  }
+  return part;
 }
 
 function whole(table: ExtentTable) {

@@ -22,7 +22,7 @@ export class ArchiveProofs {
   /**
    * Reads and checks a whole archive, and gathers its proofs. Throws TruncatedStreamError, FormatError, DeviceError.
    */
-  static async read({ path, volumeSize }: Archive): Promise<ArchiveProofs> {
+  static async read({ path, volumeSize }: Pick<Archive, 'path' | 'volumeSize'>): Promise<ArchiveProofs> {
     const said = new ExtentTable();
     const order = new ExtentOrder(volumeSize);
     const add = ({ offset, length, crc }: Proof) => {

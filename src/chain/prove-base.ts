@@ -1,13 +1,14 @@
 import { crc32 } from 'node:zlib';
-import type { Archive } from '../archive/archive.js';
+import type { Archive, ArchiveFacts } from '../archive/archive.js';
 import type { ExtentTable } from '../archive/extent-table.js';
+import { Layers } from '../archive/layers.js';
 import { ArchiveProofs } from '../archive/proofs.js';
 import { endOf, type Extent } from '../bytes/extent.js';
 import type { BlockDevice } from '../device/block-device.js';
 import { BufferPool } from '../memory/aligned-memory.js';
+import type { Block } from '../stream/block.js';
 import type { BaseProof } from '../targets/base-check.js';
-import { planCombination } from './combination.js';
-import { readCombination } from './read-combination.js';
+import { readCombination, type StoredBlocksOf } from './read-combination.js';
 
 /** What the blocks of earlier archives may take. Bytes. */
 const MEMORY = 8 * 1024 * 1024;
@@ -16,33 +17,45 @@ const PROVED: BaseProof = { is: 'proved' };
 
 /**
  * Holds all that undos would overwrite, in the order in which they are applied, against what each says of its base:
- * the target's bytes for the first, for each other one what those before it would make of them. Reads all of them, and
- * all those places of the target. Throws what reading either throws, the signal's reason.
+ * the target's bytes for the first, for each other one what those before it would make of them. Reads all of each, those
+ * places of the target, and of the archives before only the blocks that are seen there. Throws what reading either
+ * throws, the signal's reason.
  *
- * @param proofs those of each archive, where they were read already
+ * @param archives opened one after another, as all their indexes at once would take much memory
  */
 export async function proveBase(
   target: BlockDevice,
-  archives: readonly Archive[],
+  archives: AsyncIterable<Archive> | Iterable<Archive>,
   signal: AbortSignal,
-  proofs: readonly ArchiveProofs[] = [],
 ): Promise<BaseProof> {
-  for (const [index, archive] of archives.entries()) {
-    const said = proofs[index] ?? (await ArchiveProofs.read(archive));
-    const offset = findUnproved(archive.extents, said);
+  const before: ArchiveFacts[] = [];
+  const layers = new Layers();
+  for await (const { extents, ...archive } of archives) {
+    const said = await ArchiveProofs.read(archive);
+    const offset = findUnproved(extents, said);
     if (offset !== null) return { is: 'unproved', offset };
-    const before = new BytesAfter(target, archives.slice(0, index), signal);
+    const bytes = new BytesAfter(target, { archives: before, extents: layers.seenIn(said) }, signal);
     try {
       for (const proof of said) {
         signal.throwIfAborted();
-        const isHere = endOf(proof) <= target.size && crc32(await before.read(proof)) === proof.crc;
+        const isHere = endOf(proof) <= target.size && crc32(await bytes.read(proof)) === proof.crc;
         if (!isHere) return { is: 'differs', offset: proof.offset };
       }
     } finally {
-      await before.close();
+      await bytes.close();
     }
+    before.push(archive);
+    layers.add(extents);
   }
   return PROVED;
+}
+
+/** Archives that are opened when their turn comes. */
+export async function* openEach<T>(
+  each: Iterable<T>,
+  open: (one: T) => Promise<Archive>,
+): AsyncGenerator<Archive> {
+  for (const one of each) yield await open(one);
 }
 
 /** The first byte that is overwritten and of which nothing is said; null where there is none. */
@@ -60,51 +73,44 @@ function findUnproved(extents: ExtentTable, proofs: ArchiveProofs): number | nul
   return null;
 }
 
-/** What a target would hold once archives were applied to it, in ascending order. */
+/** What some extents of a target would hold once archives were applied to it. */
 class BytesAfter {
-  private readonly blocks: ReturnType<typeof readCombination> | null;
-  /** Blocks that reach into what was read last, or lie behind it. */
-  private held: { readonly extent: Extent; readonly bytes: Buffer | null }[] = [];
+  private readonly blocks: AsyncGenerator<Block>;
+  /** The one that was read last, and that no extent has taken; undefined before the first. */
+  private next: Block | null | undefined;
 
+  /** @param seen of the archives, within those extents */
   constructor(
     private readonly target: BlockDevice,
-    archives: readonly Archive[],
+    seen: StoredBlocksOf,
     signal: AbortSignal,
   ) {
-    const { lend } = new BufferPool(MEMORY);
-    const plan = archives.length === 0 ? null : planCombination(archives, { forceBase: true });
-    this.blocks = plan === null ? null : readCombination(plan, { lend, signal });
+    this.blocks = readCombination(seen, { lend: new BufferPool(MEMORY).lend, signal });
   }
 
-  /** Reads an extent that begins behind the last one. */
+  /** Reads the next of the extents. */
   async read(wanted: Extent): Promise<Buffer> {
     const bytes = Buffer.alloc(wanted.length);
     await this.target.readAt(bytes, wanted.offset);
-    this.held = this.held.filter(({ extent }) => endOf(extent) > wanted.offset);
-    while ((this.held.at(-1)?.extent.offset ?? -1) < endOf(wanted)) if (!(await this.holdNext())) break;
-    for (const { extent, bytes: from } of this.held) {
-      const start = Math.max(extent.offset, wanted.offset);
-      const end = Math.min(endOf(extent), endOf(wanted));
-      if (start >= end) continue;
-      const into = bytes.subarray(start - wanted.offset, end - wanted.offset);
-      if (from === null) into.fill(0);
-      else from.copy(into, 0, start - extent.offset, end - extent.offset);
+    if (this.next === undefined) await this.move();
+    for (let block = this.next; block && block.offset < endOf(wanted); block = await this.move()) {
+      const at = block.offset - wanted.offset;
+      if (block.kind === 'data') block.data.bytes.copy(bytes, at);
+      else bytes.fill(0, at, at + block.length);
     }
     return bytes;
   }
 
   async close(): Promise<void> {
-    await this.blocks?.return(undefined);
+    if (this.next?.kind === 'data') this.next.data.release();
+    await this.blocks.return(undefined);
   }
 
-  private async holdNext(): Promise<boolean> {
-    const next = (await this.blocks?.next()) ?? null;
-    if (next === null || next.done === true) return false;
-    const { value: block } = next;
-    const { offset, length } = block;
-    const bytes = block.kind === 'data' ? Buffer.from(block.data.bytes) : null;
-    if (block.kind === 'data') block.data.release();
-    this.held.push({ extent: { offset, length }, bytes });
-    return true;
+  private async move(): Promise<Block | null> {
+    if (this.next?.kind === 'data') this.next.data.release();
+    this.next = null;
+    const moved = await this.blocks.next();
+    this.next = moved.done === true ? null : moved.value;
+    return this.next;
   }
 }

@@ -19,6 +19,9 @@ const CUT_BLOCKS = MOST_OPEN * MAX_BLOCK_LENGTH;
 /** A block, or one that is still compressed as its archive keeps it. */
 export type CombinedItem = Block | Extract<PackedItem, { kind: 'packed' }>;
 
+/** Which blocks of which archives are read: ascending, without overlaps. */
+export type StoredBlocksOf = Pick<Combination, 'archives' | 'extents'>;
+
 export interface ReadOptions {
   /** Lends what data comes in; whoever takes a block releases it. A pool must have 8 MiB or more. */
   readonly lend: LendBuffer;
@@ -34,7 +37,7 @@ export interface ReadOptions {
  *
  * Throws FormatError, which names the file and the place in it, where a block is damaged; DeviceError.
  */
-export async function* readCombination(plan: Combination, options: ReadOptions): AsyncGenerator<Block> {
+export async function* readCombination(plan: StoredBlocksOf, options: ReadOptions): AsyncGenerator<Block> {
   const items = unpackBlocks(readCombinedItems(plan, options), options.lend, 'archive');
   for await (const item of items) {
     const block = asBlock(item);
@@ -44,7 +47,7 @@ export async function* readCombination(plan: Combination, options: ReadOptions):
 
 /** As `readCombination`, but whole blocks that are compressed come as they are: for whoever writes them down again. */
 export async function* readCombinedItems(
-  { archives, extents }: Combination,
+  { archives, extents }: StoredBlocksOf,
   { lend, signal }: ReadOptions,
 ): AsyncGenerator<CombinedItem> {
   const files = new OpenArchives(archives);

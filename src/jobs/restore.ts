@@ -4,7 +4,7 @@ import { describeRecovery, recoverTarget } from '../apply/recover.js';
 import { checkArchive } from '../archive/archive.js';
 import { listArchives, keepingArchives } from '../chain/archive-folder.js';
 import { CombinationPlanner, planUndos } from '../chain/combination.js';
-import { proveBase } from '../chain/prove-base.js';
+import { openEach, proveBase } from '../chain/prove-base.js';
 import { findProvedState } from '../chain/prove-state.js';
 import { streamOf } from '../chain/restore-stream.js';
 import { openUndo, States, undosOf, type Undo } from '../chain/states.js';
@@ -221,8 +221,7 @@ async function applyWay(
   const { lend } = new BufferPool(RECEIVE_MEMORY);
   const incoming = streamOf(plan, header, proofs, lend, about.signal);
   // Only where the target's state is not sure: then all archives are read once more.
-  const prove: ProveBase = async (device) =>
-    await proveBase(device, await Promise.all(way.map(openUndo)), about.signal);
+  const prove: ProveBase = async (device) => await proveBase(device, openEach(way, openUndo), about.signal);
   const options = { what: 'archives', target, policy, isSession: false, proveBase: prove, isTakenBack };
   return policy.dryRun
     ? await planned(incoming, options, about)

@@ -73,7 +73,9 @@ export class BufferPool {
   /** Lends `length` bytes, at most 1 MiB. */
   readonly lend: LendBuffer = async (length) => {
     const size = loanSize(length);
-    if (size > Math.min(LARGEST_LOAN, this.limit)) throw new RangeError(`a pool cannot lend ${length} bytes`);
+    // A length below zero has no size, and would make buffers that are lent later lie on each other.
+    const isLendable = length >= 0 && size <= Math.min(LARGEST_LOAN, this.limit);
+    if (!isLendable) throw new RangeError(`a pool cannot lend ${length} bytes`);
     if (this.queue.length > 0 || this.lentBytes + size > this.limit) {
       await new Promise<void>((start) => this.queue.push({ size, start }));
     } else {

@@ -1,7 +1,7 @@
 import { openArchive } from '../archive/archive.js';
 import type { LendBuffer } from '../bytes/byte-channel.js';
 import type { Combination } from '../chain/combination.js';
-import { proveBase } from '../chain/prove-base.js';
+import { openEach, proveBase } from '../chain/prove-base.js';
 import { readCombination } from '../chain/read-combination.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { BufferPool } from '../memory/aligned-memory.js';
@@ -15,7 +15,7 @@ export function oldStateOf(combination: Combination, { signal }: Pick<Surroundin
     ...{ volumeSize, base, result, ...(mark === undefined ? {} : { mark }) },
     proveBase: async (target) => {
       // Opened anew: a plan keeps no archive's index.
-      const opened = await Promise.all(archives.map(({ path }) => openArchive(path)));
+      const opened = openEach(archives, ({ path }) => openArchive(path));
       return await proveBase(target, opened, signal);
     },
     extents: () => extents,

@@ -57,7 +57,7 @@ const old = (archive: number) => Buffer.alloc(SECTOR, `old ${archive} `);
 const present = (archive: number) => Buffer.alloc(SECTOR, `new ${archive} `);
 
 /** Archives as receivers make them, each of other sectors, and a target from whose state they lead back; their bytes. */
-async function layOut(count: number): Promise<number> {
+async function layOut(count: number, believed?: string): Promise<number> {
   const size = (count + 1) * EXTENTS * SECTOR;
   const contents = Buffer.alloc(size);
   let bytes = 0;
@@ -88,7 +88,8 @@ async function layOut(count: number): Promise<number> {
   const { key } = await targetKeyOf(target);
   mkdirSync(join(state, 'targets', key), { recursive: true });
   const record = new StateRecord(join(state, 'targets', key), { path: target, number: null });
-  await record.write({ is: 'exactly', identity: `S${count}`, from: null });
+  const doubt = believed === undefined ? {} : { believed };
+  await record.write({ is: 'exactly', identity: `S${count}`, from: null, ...doubt });
   return bytes;
 }
 
@@ -110,6 +111,26 @@ it.each([20, 40, 80])(
     }
     expect(work.opens / count).toBeLessThan(10);
     expect(work.bytes / bytes).toBeLessThan(8);
+  },
+  SLOW,
+);
+
+it.each([20, 40, 80])(
+  'a restore by %i archives that must be proved first does so too',
+  async (count) => {
+    const bytes = await layOut(count, 'another boot');
+    const { status, said } = await restore();
+    expect([status, said.join()]).toEqual([0, expect.any(String)]);
+    for (let archive = 1; archive <= count; archive++) {
+      const at = archive * SECTOR;
+      expect(
+        readFileSync(target)
+          .subarray(at, at + SECTOR)
+          .equals(old(archive)),
+      ).toBe(true);
+    }
+    expect(work.opens / count).toBeLessThan(12);
+    expect(work.bytes / bytes).toBeLessThan(12);
   },
   SLOW,
 );
