@@ -144,6 +144,29 @@ describe('an apply that was cut short is not taken back', () => {
     expect(holds?.believed).toBeUndefined();
   });
 
+  it('and is said to be half-copied by a copy that gives it up and ends before its first block', async () => {
+    const { target, left, device } = await cutTarget();
+    utimesSync(stampOf(target), 1, 1);
+    const header = { kind: 'full', base: null, result: 'S4' } as const;
+    const writes: readonly Write[] = [{ at: 0, count: 1024, kind: 'data', fill: 4 }];
+    const tooLarge = await archiveBytes(2 * SECTORS * SECTOR, { passes: [writes], indexed: false, header });
+    expect(await apply(target, tooLarge)).toEqual({
+      code: 'UNSAFE_TARGET',
+      said: expect.stringMatching(
+        /overwrites all of it\n[^]*\/dev\/t: half-copied: run the copy again/,
+      ) as string,
+    });
+    const copy = await streamOf(header, writes);
+    expect(await apply(target, copy.subarray(0, copy.length - 100_000))).toEqual({
+      code: 'TRUNCATED',
+      said: expect.stringMatching(
+        /\/dev\/t: nothing was written to it, which is half-copied by an earlier run: run that copy again/,
+      ) as string,
+    });
+    expect(device.bytes.equals(left)).toBe(true);
+    expect((await target.record.read()).holds).toMatchObject({ is: 'copying', identity: 'S4' });
+  });
+
   it('onto another file that has its path now', async () => {
     const { device, target, left } = await cutTarget();
     withoutStamp(target);
