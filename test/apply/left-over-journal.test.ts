@@ -12,9 +12,10 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { receiveStream } from '../../src/apply/receive-stream.js';
 import { recoverTarget } from '../../src/apply/recover.js';
+import { Journal } from '../../src/journal/journal.js';
 import { DEFAULT_POLICY, type ApplyPolicy } from '../../src/targets/apply-policy.js';
 import type { OpenTarget } from '../../src/targets/open-target.js';
-import { patterned } from '../support/blocks.js';
+import { patterned, undoFor } from '../support/blocks.js';
 import { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
 import { archiveBytes, SECTOR, type Write } from '../support/scenes/archives.js';
@@ -202,4 +203,37 @@ it('what is said of a refusal after a take-back is true', async () => {
   expect(said).toMatch(/an undo that comes from a pipe .*; nothing else was written/);
   expect(said).toMatch(/taken back to what it held before \(\d+ bytes\)/);
   expect(isBase(device)).toBe(true);
+});
+
+/** An apply that was done when the process was killed, before anything else was noted. */
+async function doneTarget(snapback: string | null) {
+  const target = openInMemory(new MemoryDevice(patterned(SECTORS * SECTOR), '/dev/t'), folder);
+  await target.record.write({ is: 'applying from', identity: 'S1', from: 'S1', to: 'S2' });
+  const journal = await Journal.begin(target.folder, undoFor(SECTORS * SECTOR, 4096), snapback, EXACTLY_S1);
+  await journal.log.end();
+  await journal.log.close();
+  return { target, log: journal.log.path };
+}
+
+describe('an apply that was done, but not recorded,', () => {
+  it('leaves no record of an apply that is under way', async () => {
+    const { target } = await doneTarget(null);
+    expect(await recoverTarget(target, quietSurroundings())).toMatchObject({ kind: 'holds the result' });
+    expect((await target.record.read()).holds).toBeNull();
+  });
+
+  it('nor does one whose snapback has its name already', async () => {
+    const snapback = join(folder, 'undo');
+    const { target, log } = await doneTarget(snapback);
+    renameSync(log, snapback);
+    expect(await recoverTarget(target, quietSurroundings())).toMatchObject({ kind: 'holds the result' });
+    expect((await target.record.read()).holds).toBeNull();
+  });
+});
+
+it('a run without a journal that was killed leaves no more than a belief', async () => {
+  const target = openInMemory(new MemoryDevice(patterned(SECTORS * SECTOR), '/dev/t'), folder);
+  await target.record.write({ is: 'applying from', identity: 'S1', from: 'S1', to: 'S2' });
+  const believed = 'an apply to it was cut short';
+  expect((await target.record.read()).holds).toMatchObject({ identity: 'S1', believed });
 });

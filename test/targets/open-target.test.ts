@@ -115,6 +115,13 @@ describe('an image file that another lvmsync may be writing', () => {
     holder.kill();
   });
 
+  it('is waited for where the other one gives way at once', async () => {
+    const holder = spawn('flock', ['--no-fork', at('in/vm'), 'sh', '-c', 'echo held; exec sleep 0.2']);
+    await once(holder.stdout, 'data');
+    const target = await openTarget(at('in/vm'), options(null), quietSurroundings());
+    await target.close();
+  });
+
   it('is refused to whoever comes between the first look and our own opening', async () => {
     const writers: ChildProcess[] = [];
     let asked = 0;
