@@ -246,11 +246,11 @@ describe('a target in use is refused', () => {
     undo.push(['dmsetup', 'remove', 'upper']);
     await expectRefused('/dev/ubdb', /its partition ubdb2 is part of \/dev\/mapper\/upper/);
     await expectAllowed('/dev/ubdb1');
+    await run(['dmsetup', 'remove', 'upper']);
+    undo = undo.filter((words) => !words.includes('upper'));
     await mapDevice('whole', '0 8 linear /dev/ubdb 0');
     await expectRefused('/dev/ubdb1', /its disk ubdb is part of \/dev\/mapper\/whole/);
     await run(['dmsetup', 'remove', 'whole']);
-    await run(['dmsetup', 'remove', 'upper']);
-    undo = undo.filter((words) => !words.includes('upper'));
     await startSleeper('exec 3<"$1"; echo open; exec sleep 60', '/dev/ubdb1');
     await expectRefused('/dev/ubdb', /its partition ubdb1 is open in process \d+ \(sleep\)/);
     await startSleeper('exec 3<>"$1"; echo open; exec sleep 60', '/dev/ubdb');
