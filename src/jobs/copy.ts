@@ -43,7 +43,7 @@ export async function copy(
     );
     const summary = await send(source, destination, 4, reach, how, about);
     tellLarger(nameOfTarget(destination.spec), summary.targetSize, summary.volumeSize, about);
-    const verified = seed ? verifiedSince(began, summary, how) : summary.verified;
+    const verified = seed ? verifiedSince(began, summary) : summary.verified;
     return { ...summary, verified, seconds: (about.clock() - started) / 1000, source: name };
   } finally {
     await volume.close();

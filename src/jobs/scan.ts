@@ -34,7 +34,7 @@ export async function scan(
     const summary = await send(source, destination, 4, reach, how, about);
     tellLarger(nameOfTarget(destination.spec), summary.targetSize, summary.volumeSize, about);
     const seconds = (about.clock() - started) / 1000;
-    return { ...summary, verified: verifiedSince(began, summary, how), seconds, source: name };
+    return { ...summary, verified: verifiedSince(began, summary), seconds, source: name };
   } finally {
     await volume.close();
   }
@@ -44,9 +44,8 @@ export async function scan(
 export function verifiedSince(
   began: string,
   { verified, volumeSize }: Pick<TransferSummary, 'verified' | 'volumeSize'>,
-  { dryRun }: SendOptions,
 ): Verified | null {
-  return verified === null || dryRun ? verified : { bytes: volumeSize, since: began };
+  return verified === null ? null : { bytes: volumeSize, since: began };
 }
 
 /** Where a target differs from a volume, once it is known to be fit to be written. Throws as `scan`. */

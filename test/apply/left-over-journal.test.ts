@@ -10,11 +10,21 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+<<<<<<< HEAD:test/apply/left-over-journal.test.ts
 import { receiveStream } from '../../src/apply/receive-stream.js';
 import { recoverTarget } from '../../src/apply/recover.js';
 import { Journal } from '../../src/journal/journal.js';
 import { DEFAULT_POLICY, type ApplyPolicy } from '../../src/targets/apply-policy.js';
 import type { OpenTarget } from '../../src/targets/open-target.js';
+=======
+import { UnsafeTargetError } from '../../src/errors.js';
+import { receiveStream } from '../../src/session/receive-stream.js';
+import { DEFAULT_POLICY, type ApplyPolicy } from '../../src/target/apply-policy.js';
+import { Journal } from '../../src/target/journal.js';
+import type { OpenTarget } from '../../src/target/open-target.js';
+import { recoverTarget } from '../../src/target/recover.js';
+import { archiveBytes, SECTOR, type Write } from '../snapback/archives.js';
+>>>>>>> 725d2ee (scan: --json says that all of it was compared or written, and since when):test/session/left-over-journal.test.ts
 import { patterned, undoFor } from '../support/blocks.js';
 import { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
@@ -236,4 +246,21 @@ it('a run without a journal that was killed leaves no more than a belief', async
   await target.record.write({ is: 'applying from', identity: 'S1', from: 'S1', to: 'S2' });
   const believed = 'an apply to it was cut short';
   expect((await target.record.read()).holds).toMatchObject({ identity: 'S1', believed });
+});
+
+it('a run that was cut short looks who came to use the target, as its journal then proves less', async () => {
+  const target = openInMemory(new MemoryDevice(patterned(SECTORS * SECTOR), '/dev/t'), folder);
+  await target.record.write(EXACTLY_S1);
+  const inUse = {
+    ...target,
+    checkStillAlone: () => Promise.reject(new UnsafeTargetError('/dev/t', 'open in process 7')),
+  };
+  const stream = await streamOf({ kind: 'changes', base: 'S1', result: 'S2' });
+  expect(await apply(inUse, stream.subarray(0, stream.length - 1024))).toEqual({
+    code: 'TRUNCATED',
+    said: expect.stringMatching(/half-written; .* takes it back .*; what others wrote stays/) as string,
+  });
+  expect(await recoverTarget(target, quietSurroundings())).toMatchObject({ kind: 'taken back' });
+  const believed = expect.stringMatching(/nothing shows whether someone wrote to it since/) as string;
+  expect((await target.record.read()).holds).toEqual({ ...EXACTLY_S1, believed });
 });

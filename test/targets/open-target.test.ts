@@ -116,9 +116,18 @@ describe('an image file that another lvmsync may be writing', () => {
   });
 
   it('is waited for where the other one gives way at once', async () => {
-    const holder = spawn('flock', ['--no-fork', at('in/vm'), 'sh', '-c', 'echo held; exec sleep 0.2']);
-    await once(holder.stdout, 'data');
-    const target = await openTarget(at('in/vm'), options(null), quietSurroundings());
+    let asked = 0;
+    const allowed: TargetLimit = {
+      include: async () => {
+        asked += 1;
+        if (asked < 2) return true;
+        const holder = spawn('flock', ['--no-fork', at('in/vm'), 'sh', '-c', 'echo held; exec sleep 0.3']);
+        await once(holder.stdout, 'data');
+        return true;
+      },
+    };
+    const target = await openTarget(at('in/vm'), options(allowed), quietSurroundings());
+    expect(asked).toBe(2);
     await target.close();
   });
 
