@@ -10,21 +10,12 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-<<<<<<< HEAD:test/apply/left-over-journal.test.ts
 import { receiveStream } from '../../src/apply/receive-stream.js';
 import { recoverTarget } from '../../src/apply/recover.js';
+import { UnsafeTargetError } from '../../src/errors.js';
 import { Journal } from '../../src/journal/journal.js';
 import { DEFAULT_POLICY, type ApplyPolicy } from '../../src/targets/apply-policy.js';
 import type { OpenTarget } from '../../src/targets/open-target.js';
-=======
-import { UnsafeTargetError } from '../../src/errors.js';
-import { receiveStream } from '../../src/session/receive-stream.js';
-import { DEFAULT_POLICY, type ApplyPolicy } from '../../src/target/apply-policy.js';
-import { Journal } from '../../src/target/journal.js';
-import type { OpenTarget } from '../../src/target/open-target.js';
-import { recoverTarget } from '../../src/target/recover.js';
-import { archiveBytes, SECTOR, type Write } from '../snapback/archives.js';
->>>>>>> 725d2ee (scan: --json says that all of it was compared or written, and since when):test/session/left-over-journal.test.ts
 import { patterned, undoFor } from '../support/blocks.js';
 import { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
