@@ -222,6 +222,15 @@ test('the documents that source comments name exist', () => {
   expect(missing).toEqual([]);
 });
 
+test('the tests that guarantees.md names exist, one at least for each promise', () => {
+  const text = read('docs/guarantees.md');
+  const named = [...text.matchAll(/`(test\/[^`\s]+)`/g)].map(([, name = '']) => name);
+  expect(named.filter((name) => !existsSync(path.join(CHECKOUT, name)))).toEqual([]);
+  const promises = text.split('\n').filter((line) => line.startsWith('| **'));
+  expect(promises.length).toBeGreaterThan(20);
+  expect(promises.filter((line) => !/`test\/\S+\.test\.ts`/.test(line))).toEqual([]);
+});
+
 function read(name: string): string {
   return readFileSync(path.join(CHECKOUT, name), 'utf8');
 }

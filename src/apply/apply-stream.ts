@@ -18,6 +18,8 @@ import { undoHeader, makeApplier, wantsOf, type ApplierWish } from './make-appli
 import { ReceivedAudit, recordResult } from './record-result.js';
 import type { ResumableApply } from './unfinished-apply.js';
 
+export const HALF_COPIED = 'half-copied: run the copy again';
+const STILL_HALF_COPIED = 'which is half-copied by an earlier run: run that copy again';
 const IN_THE_WAY = 'see to what is in the way, and run it again';
 
 /** What a stream did to a target. Sizes in bytes. */
@@ -107,7 +109,12 @@ export class Apply {
           await record.identity(),
         )
       : null;
-    await record.write(stateDuring(header, holds));
+    try {
+      await record.write(stateDuring(header, holds));
+    } catch (error) {
+      await journal?.abandon(false, null, null);
+      throw error;
+    }
     const wants = wantsOf(header, options);
     const applier = makeApplier(options, header, journal, wants, holds);
     const began = begunAt(about);
@@ -236,14 +243,15 @@ export class Apply {
       (hasWritten || this.copied !== null)
     ) {
       await this.leaveHalfCopied(stamp);
-      return `${device.path}: half-copied: run the copy again`;
+      return `${device.path}: ${HALF_COPIED}`;
     }
     const run = this.incoming.header?.run ?? null;
     const isStarted = (await this.journal?.abandon(hasWritten, stamp, run)) ?? hasWritten;
     if (!isStarted) {
       // Else the next run would take what is there for what this one began with.
       await record.putBack().catch(() => undefined);
-      return `${device.path}: nothing was written to it`;
+      const isHalf = this.before?.is === 'copying';
+      return `${device.path}: nothing was written to it${isHalf ? `, ${STILL_HALF_COPIED}` : ''}`;
     }
     if (this.isShared) await record.forget().catch(() => undefined);
     if (this.journal === null)

@@ -16,6 +16,7 @@ import type { CopiedPlace, KnownState, TargetState } from '../targets/state-reco
 import { stateDuring } from './apply-states.js';
 import {
   Apply,
+  HALF_COPIED,
   summaryOf,
   unexpectedResume,
   type ApplyOptions,
@@ -265,7 +266,11 @@ class Receiving {
   /** Leaves things as they can be taken back, or gone on with; what there is to say of it. */
   async abandon(): Promise<string | null> {
     const apply = this.apply ?? (this.resumable === null ? null : this.goOn(this.resumable));
-    return apply === null ? null : await apply.abandon();
+    if (apply !== null) return await apply.abandon();
+    const { target, policy } = this.options;
+    if (policy.dryRun || !isOverwriting(this.incoming.header)) return null;
+    const known = await target.record.read().catch(() => null);
+    return known?.holds?.is === 'copying' ? `${target.device.path}: ${HALF_COPIED}` : null;
   }
 
   /** Tells the sender what is here already. */

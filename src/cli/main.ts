@@ -1,8 +1,13 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { InterruptedError } from '../errors.js';
+import { endAtOnce } from '../host/system-calls.js';
 import { processContext } from './context.js';
 import { exitCodeOf } from './exit-code.js';
 import { runProgram } from './program.js';
+
+const FILES_PATIENCE_MS = 500;
+const PAUSE_MS = 20;
 
 // V8 prints unknown flags on standard error, and nothing tells beforehand which it knows. So each flag is set only for
 // the versions of Node with which it was tested; newer versions run without it.
@@ -31,6 +36,11 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   });
 }
 
-process.exitCode = await runProgram(process.argv.slice(2), processContext(stop.signal, leave.signal));
+const status = await runProgram(process.argv.slice(2), processContext(stop.signal, leave.signal));
+process.exitCode = status;
+// Node waits at its end for each request to a file, and a disk or a file server that hangs never answers.
+const isFileAwaited = () => process.getActiveResourcesInfo().includes('FSReqPromise');
+for (let waited = 0; isFileAwaited() && waited < FILES_PATIENCE_MS; waited += PAUSE_MS) await sleep(PAUSE_MS);
+if (isFileAwaited()) await endAtOnce(status);
 // Handles of a far side or a pipe that are still open must not keep a finished run alive.
 process.exit();

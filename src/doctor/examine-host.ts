@@ -2,9 +2,8 @@ import { constants } from 'node:fs';
 import { access, readdir } from 'node:fs/promises';
 import { release } from 'node:os';
 import { CommandError } from '../errors.js';
-import type { CommandResult, Spawner } from '../host/spawner.js';
+import type { CommandResult } from '../host/spawner.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { within } from '../session/sender.js';
 import { ASK_THIN_DELTA, judgeThinDelta, WITHOUT_THIN_DELTA } from '../snapshots/thin-tools.js';
 import { sudoersLine } from '../transport/far-exit.js';
 import { examineDevices } from './examine-devices.js';
@@ -19,6 +18,7 @@ import { examineLeftOvers, examineOtherStateDirs, examineOurVolumes } from './ex
 import { examineVolumes } from './examine-lvm.js';
 import { examineStateDir } from './examine-state-dir.js';
 import { ok, problem, warning, type Finding } from './finding.js';
+import { impatient, orSlow } from './in-time.js';
 
 /** What a host is to a transfer: where changes are read, where they are written, or nobody said. */
 export type HostRole = 'source' | 'target' | 'any';
@@ -39,8 +39,6 @@ export interface HostSelf {
 /** All that can be said of a host; or nothing that names volumes and runs, for whoever is only let in to write some. */
 export type Scope = 'everything' | 'itself';
 
-/** So long each program, and each look at devices and folders, may take. Milliseconds. */
-const PATIENCE_MS = 5000;
 /** The oldest Node that this program runs on. */
 const LEAST_NODE = [20, 19] as const;
 
@@ -56,31 +54,19 @@ export async function examineHost(
 ): Promise<Finding[]> {
   const about = { ...surroundings, spawner: impatient(surroundings.spawner) };
   const lvm = await examineLvm(role, self, scope, about);
+  const alone = (slow: Finding) => [slow];
   return [
     examineVersions(self, about),
     await examineRights(role, self, about),
     ...lvm.findings,
     await examineDeviceMapper(role, about),
-    ...(scope === 'itself' ? [] : await orSlow('devices', examineDevices())),
+    ...(scope === 'itself' ? [] : await orSlow('devices', examineDevices(), alone)),
     await examineThinTools(role, about),
-    ...(await orSlow('state directory', examineStateDir(about.stateDir))),
-    ...(scope === 'itself' ? [] : await orSlow('left over', examineEarlierRuns(self, lvm.volumes, about))),
+    ...(await orSlow('state directory', examineStateDir(about.stateDir), alone)),
+    ...(scope === 'itself'
+      ? []
+      : await orSlow('left over', examineEarlierRuns(self, lvm.volumes, about), alone)),
   ];
-}
-
-/** Asks the same programs, and gives each of them up after some seconds. */
-function impatient(spawner: Spawner): Spawner {
-  return {
-    run: (argv, options) => spawner.run(argv, { watch: 'question', ...options, patienceMs: PATIENCE_MS }),
-    start: (argv) => spawner.start(argv),
-  };
-}
-
-/** What a look found, or that it did not end in time: a disk or a file server that does not answer. */
-async function orSlow(check: string, look: Promise<Finding[]>): Promise<Finding[]> {
-  const found = await within(PATIENCE_MS, look);
-  const text = `nothing answers within ${PATIENCE_MS / 1000} s: a disk or a file server hangs`;
-  return found ?? [problem(check, text, 'look at "dmesg"')];
 }
 
 function examineVersions({ node, program }: HostSelf, { version }: Surroundings): Finding {

@@ -20,8 +20,7 @@ const MEMORY_FILE_SYSTEMS = new Set([0x01021994, 0x858458f6]);
 export async function examineStateDir(path: string): Promise<Finding[]> {
   const found = await findNearest(path);
   const exists = found.path === path;
-  if (!found.stats.isDirectory())
-    return [problem(CHECK, `${found.path} is no folder`, 'name another: --state-dir')];
+  if (!found.stats.isDirectory()) return [noFolder(found.path)];
   try {
     await access(found.path, constants.W_OK | constants.X_OK);
   } catch (error) {
@@ -41,6 +40,11 @@ export async function examineStateDir(path: string): Promise<Finding[]> {
   const free = Math.floor((room.bavail * room.bsize) / MEBIBYTE);
   const text = `${path} ${exists ? 'is there' : 'can be made'}, ${free} MiB are free`;
   return findings.length === 0 ? [ok(CHECK, text)] : findings;
+}
+
+/** What stands where the state directory should. */
+export function noFolder(path: string): Finding {
+  return problem(CHECK, `${path} is no folder`, 'name another: --state-dir');
 }
 
 /** What statfs says of a file system. */

@@ -1,11 +1,15 @@
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Spawner } from '../host/spawner.js';
 import { stateDirOf, type Surroundings } from '../host/surroundings.js';
 import { readNote } from '../journal/journal.js';
 import { findVolumePath } from '../lvm/volume-path.js';
-import { verifiedBy, type Verified } from '../targets/coverage.js';
+import { NOTHING_VERIFIED, verifiedBy, type Verified } from '../targets/coverage.js';
 import { recordOf, type KnownState, type TargetState } from '../targets/state-record.js';
 import { targetKeyOf } from '../targets/target-key.js';
+import { noFolder } from './examine-state-dir.js';
 import { ok, problem, warning, type Finding } from './finding.js';
+import { impatient, orSlow } from './in-time.js';
 
 /** What a target's record says of it, and what is to be done about that. */
 export interface TargetReport {
@@ -28,16 +32,25 @@ const COMPARE = '"lvmsync verify" compares all of it with its source, "lvmsync -
 
 /**
  * Looks at what is recorded of a target of this host. Changes nothing, and takes no lock: a run that is under way shows as
- * one that has not ended. Throws DeviceError, UnsafeTargetError where there is no such target.
+ * one that has not ended. Waits for nothing: what does not answer within seconds is a finding. Throws DeviceError,
+ * UnsafeTargetError where there is no such target.
  */
 export async function examineTarget(
   name: string,
   stateDir: string | null,
-  about: Pick<Surroundings, 'stateDir' | 'spawner'>,
+  { spawner, ...rest }: Pick<Surroundings, 'stateDir' | 'spawner'>,
 ): Promise<TargetReport> {
+  const place = stateDirOf(stateDir, rest);
+  const looking = look(name, place, impatient(spawner));
+  return await orSlow('target, or its state directory', looking, (slow) => nothingKnown(name, slow));
+}
+
+async function look(name: string, stateDir: string, spawner: Spawner): Promise<TargetReport> {
   const { key, realPath, number } = await targetKeyOf(await findVolumePath(name));
-  const folder = join(stateDirOf(stateDir, about), 'targets', key);
-  const record = recordOf(folder, { realPath, number }, about.spawner);
+  if ((await stat(stateDir).catch(() => null))?.isDirectory() === false)
+    return nothingKnown(name, noFolder(stateDir));
+  const folder = join(stateDir, 'targets', key);
+  const record = recordOf(folder, { realPath, number }, spawner);
   const known = await record.look();
   const { holds, by = null } = known;
   const isUnfinished = (await readNote(folder)) !== null;
@@ -46,7 +59,7 @@ export async function examineTarget(
   return {
     target: name,
     findings: [
-      judgeState(known, recorded, stateDirOf(stateDir, about)),
+      judgeState(known, recorded, stateDir),
       ...(isUnfinished ? [UNFINISHED] : []),
       ...judgeEvidence(known),
       ...judgeSuspicion(await record.suspicion()),
@@ -55,6 +68,12 @@ export async function examineTarget(
     verified: verifiedBy(holds?.proved),
     volumeSize: holds?.proved?.size ?? null,
   };
+}
+
+/** What a report says where something keeps us from looking at the record. */
+function nothingKnown(target: string, why: Finding): TargetReport {
+  const unknown = { state: null, believed: null, recorded: null, by: null, volumeSize: null };
+  return { target, findings: [why], ...unknown, verified: NOTHING_VERIFIED };
 }
 
 const UNFINISHED = problem(

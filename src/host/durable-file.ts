@@ -1,12 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { link, lstat, mkdir, open, readFile, rename, unlink, type FileHandle } from 'node:fs/promises';
+import { link, lstat, mkdir, open, rename, unlink, type FileHandle } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { DeviceError, isErrno } from '../errors.js';
 
 /** Fails where the name is taken, also by a link: in a folder that others can write to, it might lead anywhere. */
 const EXCLUSIVELY = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+
+/** A FIFO that nobody writes to would be waited for, by a thread without which the process cannot even end. */
+const READ_AT_ONCE = constants.O_RDONLY | constants.O_NONBLOCK;
 
 /** Opens a new file that only its owner can read, for writing. Throws what `open` throws, EEXIST where the name is taken. */
 export async function openNew(path: string): Promise<FileHandle> {
@@ -51,11 +54,18 @@ export async function markDurably(path: string): Promise<void> {
 /** A file's text, or null where there is none. Throws DeviceError. */
 export async function readIfThere(path: string): Promise<string | null> {
   try {
-    return await readFile(path, 'utf8');
+    const file = await open(path, READ_AT_ONCE);
+    return await readRegular(file).finally(() => file.close());
   } catch (error) {
     if (isMissing(error)) return null;
     throw new DeviceError(path, 'read', null, error);
   }
+}
+
+async function readRegular(file: FileHandle): Promise<string> {
+  if (!(await file.stat()).isFile())
+    throw new Error('it is no regular file, so lvmsync did not make it: move it away');
+  return await file.readFile('utf8');
 }
 
 /**
@@ -64,14 +74,14 @@ export async function readIfThere(path: string): Promise<string | null> {
  */
 export async function readOwn(path: string): Promise<string | null> {
   try {
-    const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    const file = await open(path, READ_AT_ONCE | constants.O_NOFOLLOW);
     try {
       const { uid } = await file.stat();
       if (uid !== 0 && uid !== userInfo().uid)
         throw new Error(
           `it belongs to user ${uid}, neither to you nor to root: remove it if it is not yours`,
         );
-      return await file.readFile('utf8');
+      return await readRegular(file);
     } finally {
       await file.close();
     }

@@ -7,7 +7,7 @@ import type { SendOptions } from '../send/send-changes.js';
 import { openWhole, sourceOfWhole, type WholeVolume } from '../sources/open-whole.js';
 import { readUnmappedChunks } from '../sources/read-thin-delta.js';
 import { nameOfTarget, tellLarger } from '../transport/target-spec.js';
-import { findDifferences, type ScanDestination } from './scan.js';
+import { findDifferences, verifiedSince, type ScanDestination } from './scan.js';
 import { send, type TransferSummary } from './transfer.js';
 
 /** In what a volume without a map is counted: what is read at once. Bytes. */
@@ -32,6 +32,7 @@ export async function copy(
   isQuiesced = false,
 ): Promise<TransferSummary> {
   const started = about.clock();
+  const began = about.now().toISOString();
   const volume = await openWhole(name, about, isQuiesced);
   try {
     const changes = seed
@@ -42,7 +43,8 @@ export async function copy(
     );
     const summary = await send(source, destination, 4, reach, how, about);
     tellLarger(nameOfTarget(destination.spec), summary.targetSize, summary.volumeSize, about);
-    return { ...summary, seconds: (about.clock() - started) / 1000, source: name };
+    const verified = seed ? verifiedSince(began, summary) : summary.verified;
+    return { ...summary, verified, seconds: (about.clock() - started) / 1000, source: name };
   } finally {
     await volume.close();
   }

@@ -3,6 +3,7 @@ import type { Surroundings } from '../host/surroundings.js';
 import type { Reach } from '../reach/far-side.js';
 import type { SendOptions } from '../send/send-changes.js';
 import { openWhole, sourceOfWhole, type WholeVolume } from '../sources/open-whole.js';
+import type { Verified } from '../targets/coverage.js';
 import { nameOfTarget, tellLarger } from '../transport/target-spec.js';
 import { compare, COMPARE_UNIT, readyTarget } from './compare.js';
 import { send, type Destination, type TransferSummary } from './transfer.js';
@@ -23,6 +24,7 @@ export async function scan(
   isQuiesced = false,
 ): Promise<TransferSummary> {
   const started = about.clock();
+  const began = about.now().toISOString();
   const volume = await openWhole(name, about, isQuiesced);
   try {
     const differing = await findDifferences(volume, destination, reach, about);
@@ -31,10 +33,19 @@ export async function scan(
     const source = sourceOfWhole(volume, { scope: 'compared', result }, () => Promise.resolve(differing));
     const summary = await send(source, destination, 4, reach, how, about);
     tellLarger(nameOfTarget(destination.spec), summary.targetSize, summary.volumeSize, about);
-    return { ...summary, seconds: (about.clock() - started) / 1000, source: name };
+    const seconds = (about.clock() - started) / 1000;
+    return { ...summary, verified: verifiedSince(began, summary), seconds, source: name };
   } finally {
     await volume.close();
   }
+}
+
+/** What a run has proved that compared all of a volume, and sent what differed: the receiver only knows of the latter. */
+export function verifiedSince(
+  began: string,
+  { verified, volumeSize }: Pick<TransferSummary, 'verified' | 'volumeSize'>,
+): Verified | null {
+  return verified === null ? null : { bytes: volumeSize, since: began };
 }
 
 /** Where a target differs from a volume, once it is known to be fit to be written. Throws as `scan`. */

@@ -12,9 +12,11 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { receiveStream } from '../../src/apply/receive-stream.js';
 import { recoverTarget } from '../../src/apply/recover.js';
+import { UnsafeTargetError } from '../../src/errors.js';
+import { Journal } from '../../src/journal/journal.js';
 import { DEFAULT_POLICY, type ApplyPolicy } from '../../src/targets/apply-policy.js';
 import type { OpenTarget } from '../../src/targets/open-target.js';
-import { patterned } from '../support/blocks.js';
+import { patterned, undoFor } from '../support/blocks.js';
 import { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
 import { archiveBytes, SECTOR, type Write } from '../support/scenes/archives.js';
@@ -144,6 +146,29 @@ describe('an apply that was cut short is not taken back', () => {
     expect(holds?.believed).toBeUndefined();
   });
 
+  it('and is said to be half-copied by a copy that gives it up and ends before its first block', async () => {
+    const { target, left, device } = await cutTarget();
+    utimesSync(stampOf(target), 1, 1);
+    const header = { kind: 'full', base: null, result: 'S4' } as const;
+    const writes: readonly Write[] = [{ at: 0, count: 1024, kind: 'data', fill: 4 }];
+    const tooLarge = await archiveBytes(2 * SECTORS * SECTOR, { passes: [writes], indexed: false, header });
+    expect(await apply(target, tooLarge)).toEqual({
+      code: 'UNSAFE_TARGET',
+      said: expect.stringMatching(
+        /overwrites all of it\n[^]*\/dev\/t: half-copied: run the copy again/,
+      ) as string,
+    });
+    const copy = await streamOf(header, writes);
+    expect(await apply(target, copy.subarray(0, copy.length - 100_000))).toEqual({
+      code: 'TRUNCATED',
+      said: expect.stringMatching(
+        /\/dev\/t: nothing was written to it, which is half-copied by an earlier run: run that copy again/,
+      ) as string,
+    });
+    expect(device.bytes.equals(left)).toBe(true);
+    expect((await target.record.read()).holds).toMatchObject({ is: 'copying', identity: 'S4' });
+  });
+
   it('onto another file that has its path now', async () => {
     const { device, target, left } = await cutTarget();
     withoutStamp(target);
@@ -179,4 +204,54 @@ it('what is said of a refusal after a take-back is true', async () => {
   expect(said).toMatch(/an undo that comes from a pipe .*; nothing else was written/);
   expect(said).toMatch(/taken back to what it held before \(\d+ bytes\)/);
   expect(isBase(device)).toBe(true);
+});
+
+/** An apply that was done when the process was killed, before anything else was noted. */
+async function doneTarget(snapback: string | null) {
+  const target = openInMemory(new MemoryDevice(patterned(SECTORS * SECTOR), '/dev/t'), folder);
+  await target.record.write({ is: 'applying from', identity: 'S1', from: 'S1', to: 'S2' });
+  const journal = await Journal.begin(target.folder, undoFor(SECTORS * SECTOR, 4096), snapback, EXACTLY_S1);
+  await journal.log.end();
+  await journal.log.close();
+  return { target, log: journal.log.path };
+}
+
+describe('an apply that was done, but not recorded,', () => {
+  it('leaves no record of an apply that is under way', async () => {
+    const { target } = await doneTarget(null);
+    expect(await recoverTarget(target, quietSurroundings())).toMatchObject({ kind: 'holds the result' });
+    expect((await target.record.read()).holds).toBeNull();
+  });
+
+  it('nor does one whose snapback has its name already', async () => {
+    const snapback = join(folder, 'undo');
+    const { target, log } = await doneTarget(snapback);
+    renameSync(log, snapback);
+    expect(await recoverTarget(target, quietSurroundings())).toMatchObject({ kind: 'holds the result' });
+    expect((await target.record.read()).holds).toBeNull();
+  });
+});
+
+it('a run without a journal that was killed leaves no more than a belief', async () => {
+  const target = openInMemory(new MemoryDevice(patterned(SECTORS * SECTOR), '/dev/t'), folder);
+  await target.record.write({ is: 'applying from', identity: 'S1', from: 'S1', to: 'S2' });
+  const believed = 'an apply to it was cut short';
+  expect((await target.record.read()).holds).toMatchObject({ identity: 'S1', believed });
+});
+
+it('a run that was cut short looks who came to use the target, as its journal then proves less', async () => {
+  const target = openInMemory(new MemoryDevice(patterned(SECTORS * SECTOR), '/dev/t'), folder);
+  await target.record.write(EXACTLY_S1);
+  const inUse = {
+    ...target,
+    checkStillAlone: () => Promise.reject(new UnsafeTargetError('/dev/t', 'open in process 7')),
+  };
+  const stream = await streamOf({ kind: 'changes', base: 'S1', result: 'S2' });
+  expect(await apply(inUse, stream.subarray(0, stream.length - 1024))).toEqual({
+    code: 'TRUNCATED',
+    said: expect.stringMatching(/half-written; .* takes it back .*; what others wrote stays/) as string,
+  });
+  expect(await recoverTarget(target, quietSurroundings())).toMatchObject({ kind: 'taken back' });
+  const believed = expect.stringMatching(/nothing shows whether someone wrote to it since/) as string;
+  expect((await target.record.read()).holds).toEqual({ ...EXACTLY_S1, believed });
 });

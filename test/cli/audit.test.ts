@@ -1,4 +1,5 @@
-import { mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -86,11 +87,36 @@ describe('the doctor, of a target,', () => {
     }
   });
 
-  it('is that of its own host', async () => {
-    expect(await runWords(['doctor', 'host:/dev/vg/vm'])).toMatchObject({
+  it.each([
+    ['host:/dev/vg/vm', '/dev/vg/vm'],
+    ['host:vm', 'vm'],
+    ['ssh://host:22/dev/vg/vm', '/dev/vg/vm'],
+  ])('is that of its own host: %s', async (word, path) => {
+    expect(await runWords(['doctor', word])).toMatchObject({
       status: 2,
-      said: [expect.stringMatching(/run "lvmsync doctor \/dev\/vg\/vm" on host/)],
+      said: [expect.stringContaining(`run "lvmsync doctor ${path}" on host`) as string],
     });
+  });
+
+  it('waits for no FIFO, and says what is no folder', async () => {
+    execFileSync('mkfifo', [at('fifo')]);
+    const words = ['doctor', at('target'), '--state-dir', at('fifo')];
+    const { status, stdout } = await runWords(words);
+    expect([status, stdout.toString()]).toEqual([
+      12,
+      expect.stringContaining(`problem  state directory: ${at('fifo')} is no folder`),
+    ]);
+    const [key = ''] = readdirSync(at('state/targets'));
+    const record = at(`state/targets/${key}/state.json`);
+    rmSync(record);
+    execFileSync('mkfifo', [record]);
+    expect(await doctor()).toMatchObject({
+      status: 8,
+      said: [expect.stringMatching(/state\.json: read failed: it is no regular file/)],
+    });
+  });
+
+  it('takes a state directory for a TARGET alone', async () => {
     expect(await runWords(['doctor', '--state-dir', at('state')])).toMatchObject({ status: 2 });
   });
 });

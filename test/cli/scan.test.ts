@@ -65,6 +65,17 @@ describe('--scan', () => {
     expect(record).toMatchObject({ is: 'exactly', identity: expect.stringMatching(/^stopped-/) as string });
   });
 
+  it('tells that all of it was compared or written since it began', async () => {
+    flip(5000);
+    const verified = async (...words: readonly string[]) =>
+      (JSON.parse((await runWords(words)).stdout.toString()) as { verified: object }).verified;
+    const rest = [source, target, '--state-dir', stateDir, '--json'];
+    const all = { bytes: SIZE, share: 1, since: '2026-01-02T03:04:05.000Z' };
+    expect(await verified('--scan', ...rest)).toEqual(all);
+    flip(5000);
+    expect(await verified('copy', '--seed', ...rest)).toEqual(all);
+  });
+
   it('keeps the rest of a target that is larger', async () => {
     flip(0);
     const tail = Buffer.from('the rest');

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import {
   chownSync,
   lstatSync,
@@ -20,6 +21,7 @@ import {
   makePrivateFolder,
   markDurably,
   openNew,
+  readIfThere,
   readOwn,
   writeDurably,
 } from '../../src/host/durable-file.js';
@@ -125,5 +127,24 @@ describe('a file that is believed in a folder that others can write to', () => {
     await expect(reading).rejects.toThrow(
       /note: .* belongs to user 65534, neither to you nor to root: remove it/,
     );
+  });
+});
+
+describe('a small file that is read', () => {
+  it('is nothing where there is none', async () => {
+    expect(await readIfThere(at('note'))).toBeNull();
+    writeFileSync(at('note'), 'ours');
+    expect(await readIfThere(at('note'))).toBe('ours');
+  });
+
+  it.each([
+    ['a folder', 'mkdir'],
+    ['a FIFO that nobody writes to', 'mkfifo'],
+  ])('is refused where it is %s, at once', async (_what, command) => {
+    execFileSync(command, [at('note')]);
+    for (const reading of [readIfThere(at('note')), readOwn(at('note'))]) {
+      await expect(reading).rejects.toThrow(DeviceError);
+      await expect(reading).rejects.toThrow(/note: read failed: it is no regular file, .*: move it away/);
+    }
   });
 });

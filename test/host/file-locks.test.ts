@@ -1,5 +1,9 @@
-import { describe, expect, it } from 'vitest';
-import { parseLocks } from '../../src/host/file-locks.js';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, realpathSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { describe, expect, it, vi } from 'vitest';
+import { findLockWait, isFileLocked, parseLocks } from '../../src/host/file-locks.js';
 import { parseSemaphores } from '../../src/host/udev.js';
 
 describe('/proc/locks', () => {
@@ -29,6 +33,31 @@ describe('/proc/locks', () => {
   it('has nothing to say of what it does not know', () => {
     expect(parseLocks('1: something else\n\n')).toEqual([]);
   });
+});
+
+it('of those who wait for each other the one whom all wait for is named', async () => {
+  const folder = realpathSync(mkdtempSync(path.join(tmpdir(), 'lvmsync-locks-')));
+  const [first, second] = [path.join(folder, 'first'), path.join(folder, 'second')];
+  const started: ChildProcess[] = [];
+  /** Without a fork, each process has its own locks, and those that it waits for. */
+  const lock = (...words: readonly string[]): number => {
+    const child = spawn('flock', ['--no-fork', ...words]);
+    started.push(child);
+    return child.pid ?? 0;
+  };
+  try {
+    const holder = lock(first, 'sleep', '60');
+    await vi.waitUntil(() => isFileLocked(statSync(first, { throwIfNoEntry: false })?.ino ?? 0));
+    const between = lock(second, 'flock', '--no-fork', first, 'true');
+    await vi.waitUntil(() => findLockWait(between) !== null);
+    const last = lock(second, 'true');
+    await vi.waitUntil(() => findLockWait(last) !== null);
+    expect(findLockWait(last)).toEqual({ path: first, holders: [`process ${holder} (sleep 60)`] });
+    expect(findLockWait(holder)).toBeNull();
+  } finally {
+    for (const child of started) child.kill('SIGKILL');
+    rmSync(folder, { recursive: true });
+  }
 });
 
 it('udev’s semaphores are told from others', () => {

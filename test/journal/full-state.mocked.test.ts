@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,15 +7,18 @@ import { recoverTarget } from '../../src/apply/recover.js';
 import { Applier } from '../../src/engine/applier.js';
 import { DeviceError, LockedError } from '../../src/errors.js';
 import { lockFolder } from '../../src/host/run-lock.js';
+import { receiveStream } from '../../src/apply/receive-stream.js';
+import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
 import { Journal } from '../../src/journal/journal.js';
+import { archiveBytes, type Write } from '../support/scenes/archives.js';
 import { dataBlock, patterned, undoFor } from '../support/blocks.js';
 import { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
-import { pool } from '../support/streams.js';
+import { pool, sourceOf } from '../support/streams.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
 /** A file system that has no block left: what is there can be overwritten and removed, and empty files made. */
-const disk = vi.hoisted(() => ({ isFull: false }));
+const disk = vi.hoisted(() => ({ isFull: false, fullFor: null as RegExp | null }));
 vi.mock('node:fs/promises', async (importOriginal) => {
   const real = await importOriginal<typeof import('node:fs/promises')>();
   const refuse = () => {
@@ -33,7 +36,7 @@ vi.mock('node:fs/promises', async (importOriginal) => {
         return await write(...given);
       },
       writeFile: async (text: string) => {
-        if (disk.isFull) refuse();
+        if (disk.isFull || disk.fullFor?.test(String(words[0])) === true) refuse();
         await writeFile(text);
       },
     });
@@ -47,7 +50,7 @@ const SIZE = 16 * MIB;
 const BASE = patterned(SIZE);
 let parent = '';
 beforeEach(() => {
-  disk.isFull = false;
+  Object.assign(disk, { isFull: false, fullFor: null });
   parent = mkdtempSync(join(tmpdir(), 'lvmsync-full-'));
 });
 afterEach(() => {
@@ -126,3 +129,32 @@ it('a small file that cannot be written leaves the old one, and nothing else', a
   expect(readdirSync(target.folder).sort()).toEqual(['stamp', 'state.json']);
   expect((await target.record.read()).holds?.identity).toBe('A');
 });
+
+it('a journal is closed and gone whose apply could not be recorded', async () => {
+  const device = new MemoryDevice(BASE, '/dev/t');
+  const target = openInMemory(device, parent);
+  await target.record.write({ is: 'exactly', identity: 'A', from: null });
+  const header = { kind: 'changes', base: 'A', result: 'B' } as const;
+  const writes: readonly Write[] = [{ at: 0, count: 8, kind: 'data', fill: 2 }];
+  const stream = await archiveBytes(SIZE, { passes: [writes], indexed: false, header });
+  disk.fullFor = /state\.json/;
+  const options = { what: 'stream', target, isSession: false, policy: DEFAULT_POLICY };
+  const applying = receiveStream(sourceOf(stream), options, quietSurroundings(), pool());
+  await expect(applying).rejects.toThrow(/state\.json: write failed: ENOSPC/);
+  expect(openIn(target.folder)).toEqual([]);
+  expect(readdirSync(target.folder).sort()).toEqual(['stamp', 'state.json']);
+  expect(device.bytes.equals(BASE)).toBe(true);
+  expect((await target.record.read()).holds?.identity).toBe('A');
+});
+
+/** The files of a folder that this process has open. */
+function openIn(folder: string): string[] {
+  const names = readdirSync('/proc/self/fd').map((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`);
+    } catch {
+      return '';
+    }
+  });
+  return names.filter((name) => name.startsWith(folder));
+}

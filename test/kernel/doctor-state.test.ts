@@ -5,6 +5,7 @@ import { examine, expectFinding, PLACE, STATE } from './support/doctor-look.js';
 import {
   createVolume,
   createVolumeGroup,
+  lvmsync,
   lvmsyncCommand,
   removeVolumeGroup,
   run,
@@ -99,4 +100,32 @@ it('the doctor names a journal that is left over, in another state directory too
   expect((await examine({ target, ...home })).filter((each) => each.check === 'left over')).toHaveLength(1);
 
   await run(lvmsyncCommand('recover', '--state-dir', STATE, target));
+});
+
+it('the doctor of a target gives up a state directory on a disk that hangs, and ends', async () => {
+  const home = `${PLACE}/hanging`;
+  mkdirSync(home, { recursive: true });
+  const disk = await createVolume(GROUP, 'hanging', '32M');
+  await run(['mkfs.ext4', '-q', '-F', disk]);
+  const mount = ['mount', disk, home] as const;
+  await run(mount);
+  undo.push(['umount', home]);
+  await run(['truncate', '-s', '1M', `${PLACE}/source`, `${PLACE}/image`]);
+  const words = ['--state-dir', `${home}/state`] as const;
+  expect((await lvmsync(['copy', `${PLACE}/source`, `${PLACE}/image`, ...words])).status).toBe(0);
+  // Nothing is in the cache of a file system that was just mounted. What waits for a file's bytes can be killed, as on
+  // NFS; what waits for a folder's on a disk cannot.
+  await run(['umount', home]);
+  await run(mount);
+  await run(['ls', '-lR', home]);
+  await run(['dmsetup', 'suspend', '--nolockfs', '--noflush', disk]);
+  const looking = lvmsync(['doctor', `${PLACE}/image`, ...words]);
+  const limit = setTimeout(() => void run(['dmsetup', 'resume', disk]), 60_000);
+  const started = performance.now();
+  const { status, stdout } = await looking;
+  expect(performance.now() - started).toBeLessThan(30_000);
+  clearTimeout(limit);
+  await run(['dmsetup', 'resume', disk]);
+  expect(stdout).toMatch(/state directory: nothing answers within 5 s: a disk or a file server hangs/);
+  expect(status).toBe(12);
 });

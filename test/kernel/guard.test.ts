@@ -2,8 +2,8 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { link, mkdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { UnsafeTargetError } from '../../src/errors.js';
-import { ProcessSpawner } from '../../src/host/spawner.js';
+import { CommandError, UnsafeTargetError } from '../../src/errors.js';
+import { ProcessSpawner, type Spawner } from '../../src/host/spawner.js';
 import { guardRoom } from '../../src/targets/room.js';
 import { targetKeyOf } from '../../src/targets/target-key.js';
 import { guardTarget, stackOf } from '../../src/usage/guard.js';
@@ -129,6 +129,13 @@ describe('a target in use is refused', () => {
     await expectRefused(target, new RegExp(`mounted on /run/guard/a b, where process ${pid} sees it`));
   });
 
+  it('mounted by a file system that has a number of its own, as btrfs has', async () => {
+    // tmpfs shows whatever it is told as its source, as btrfs shows its device: with a number that begins with 0.
+    await mkdir('/run/guard/pool', { recursive: true });
+    await runAndUndo(['mount', '-t', 'tmpfs', target, '/run/guard/pool'], ['umount', '/run/guard/pool']);
+    await expectRefused(target, /target: it is mounted on \/run\/guard\/pool: unmount it first/);
+  });
+
   it('mounted out of everybody’s sight', async () => {
     await run(['mkfs.ext4', '-q', '-F', target]);
     await mkdir('/run/guard/lazy', { recursive: true });
@@ -192,6 +199,25 @@ describe('a target in use is refused', () => {
     await expectRefused(target, new RegExp(`open in processes ${writer} \\(sleep\\), ${reader} \\(sleep\\)`));
   });
 
+  it('but not by whoever only holds its name', async () => {
+    const holdName =
+      'require("fs").openSync(process.argv[1], 0o10000000); console.log("held"); setTimeout(() => 0, 60000)';
+    await startSleeper('exec "$1" -e "$2" "$3"', process.execPath, holdName, target);
+    await expectAllowed(target);
+  });
+
+  it('but not for want of a program, or of the right to ask', async () => {
+    const refusing: Spawner = {
+      run: (argv) => Promise.reject(new CommandError(argv, null, '', 'is not installed')),
+      start: (argv) => spawner.start(argv),
+    };
+    await guardTarget(target, { spawner: refusing, sources: [] });
+    await writeFile('/run/guard/shown', Buffer.alloc(MEBIBYTE));
+    await runAndUndo(['losetup', '/dev/loop0', '/run/guard/shown'], ['losetup', '-d', '/dev/loop0']);
+    await writeFile('/run/guard/beside', Buffer.alloc(MEBIBYTE));
+    await guardTarget('/run/guard/beside', { spawner: refusing, sources: [] });
+  });
+
   it('by a device on top', async () => {
     await mapDevice('upper', `0 8 linear ${target} 0`);
     undo.push(['dmsetup', 'remove', 'upper']);
@@ -220,6 +246,13 @@ describe('a target in use is refused', () => {
     undo.push(['dmsetup', 'remove', 'upper']);
     await expectRefused('/dev/ubdb', /its partition ubdb2 is part of \/dev\/mapper\/upper/);
     await expectAllowed('/dev/ubdb1');
+    await run(['dmsetup', 'remove', 'upper']);
+    undo = undo.filter((words) => !words.includes('upper'));
+    await mapDevice('whole', '0 8 linear /dev/ubdb 0');
+    await expectRefused('/dev/ubdb1', /its disk ubdb is part of \/dev\/mapper\/whole/);
+    await run(['dmsetup', 'remove', 'whole']);
+    await startSleeper('exec 3<"$1"; echo open; exec sleep 60', '/dev/ubdb1');
+    await expectRefused('/dev/ubdb', /its partition ubdb1 is open in process \d+ \(sleep\)/);
     await startSleeper('exec 3<>"$1"; echo open; exec sleep 60', '/dev/ubdb');
     await expectRefused('/dev/ubdb1', /its disk ubdb is open in process \d+ \((sleep|bash)\)/);
   });

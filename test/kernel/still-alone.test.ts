@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
+import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { UnsafeTargetError } from '../../src/errors.js';
 import { openTarget, type OpenTarget } from '../../src/targets/open-target.js';
@@ -141,5 +142,25 @@ describe('what others do meanwhile', () => {
     const showing = whileOpen(volume, () => run(['losetup', '/dev/loop0', volume]));
     await expectMet(showing, /it is shown by the loop device \/dev\/loop0/);
     await run(['losetup', '-d', '/dev/loop0']);
+  });
+
+  it('is met by the count of openers where they have it open, and do not show', async () => {
+    const mapping = `
+      const koffi = require('koffi');
+      const mmap = koffi.load(null).func('void *mmap(void *at, size_t length, int protection, int flags, int fd, int64_t offset)');
+      const fd = require('fs').openSync(process.argv[1], 'r+');
+      mmap(null, 4096, 3, 1, fd, 0);
+      require('fs').closeSync(fd);
+      console.log('mapped');
+      setTimeout(() => 0, 60000);`;
+    const opening = whileOpen(volume, async () => {
+      const writer = spawn(process.execPath, ['-e', mapping, volume], { cwd: path.resolve('.') });
+      sleepers.push(writer);
+      await once(writer.stdout, 'data');
+    });
+    await expectMet(
+      opening,
+      /not known: it is open once, as device-mapper counts, by what does not show here/,
+    );
   });
 });

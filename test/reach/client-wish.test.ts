@@ -25,10 +25,13 @@ describe('what our own senders ask for', () => {
   it('is understood', () => {
     expect(sessionOf(receiveWords(target, []))).toEqual({ target, ...REST });
     expect(sessionOf(answerWords(target))).toEqual({ target, ...REST, readOnly: true });
-    const asked = { ...DEFAULT_POLICY, snapback: 'vm.undo', stopOnMismatch: true, dryRun: true };
+    const asked = { ...DEFAULT_POLICY, snapback: 'vm.undo', stopOnMismatch: true };
     expect(
       sessionOf(receiveWords(target, policyWords(asked)), { prefix: [], sudo: true, path: '/x/lvmsync' }),
-    ).toEqual({ target, ...REST, snapback: 'vm.undo', stopOnMismatch: true, dryRun: true });
+    ).toEqual({ target, ...REST, snapback: 'vm.undo', stopOnMismatch: true });
+    // a dry run is a question in the session
+    expect(policyWords({ ...asked, dryRun: true })).toEqual(policyWords(asked));
+    expect(sessionOf(receiveWords(target, ['--dry-run']))).toEqual({ target, ...REST, dryRun: true });
     expect(sessionOf(['doctor', '--answer'])).toEqual({ kind: 'doctor' });
     expect(sessionOf(['--version'])).toEqual({ kind: 'version' });
   });

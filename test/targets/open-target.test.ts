@@ -115,6 +115,22 @@ describe('an image file that another lvmsync may be writing', () => {
     holder.kill();
   });
 
+  it('is waited for where the other one gives way at once', async () => {
+    let asked = 0;
+    const allowed: TargetLimit = {
+      include: async () => {
+        asked += 1;
+        if (asked < 2) return true;
+        const holder = spawn('flock', ['--no-fork', at('in/vm'), 'sh', '-c', 'echo held; exec sleep 0.3']);
+        await once(holder.stdout, 'data');
+        return true;
+      },
+    };
+    const target = await openTarget(at('in/vm'), options(allowed), quietSurroundings());
+    expect(asked).toBe(2);
+    await target.close();
+  });
+
   it('is refused to whoever comes between the first look and our own opening', async () => {
     const writers: ChildProcess[] = [];
     let asked = 0;

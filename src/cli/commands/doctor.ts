@@ -92,16 +92,22 @@ function isTarget(word: string): boolean {
   if (!word.includes('/') || word.startsWith('ssh://')) return false;
   const spec = parseTargetSpec(word);
   if (spec.kind === 'local') return true;
+  throw ofItsOwnHost(word, spec);
+}
+
+function ofItsOwnHost(word: string, { path, host }: { path: string; host: string }): UsageError {
   const why = 'doctor can only examine a TARGET on the host where it runs';
-  throw new UsageError(`${word}: ${why}: run "lvmsync doctor ${spec.path}" on ${spec.host}`);
+  return new UsageError(`${word}: ${why}: run "lvmsync doctor ${path}" on ${host}`);
 }
 
 /** Parses a host alone, as it is written before the colon of a target. Throws UsageError. */
 function parseHost(word: string): RemoteHost {
-  const spec = parseTargetSpec(
-    word.startsWith('ssh://') ? `${word.replace(/\/*$/, '')}/` : `${word.replace(/:$/, '')}:.`,
-  );
+  const end = word.startsWith('ssh://') ? '/' : ':.';
+  const host = word.replace(/:$|(?<!^ssh:)\/+$/, '');
+  const spec = parseTargetSpec(`${host}${end}`);
   if (spec.kind === 'local') throw new UsageError(`${word}: not a host`);
+  const path = spec.path.slice(0, -end.length);
+  if (spec.path !== end.replace(':', '')) throw ofItsOwnHost(word, { ...spec, path });
   return spec;
 }
 
