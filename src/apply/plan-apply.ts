@@ -98,6 +98,15 @@ export function wantsCloserLook(header: StreamHeader | null, { holds, isStale }:
   return !isOverwriting(header) && (isStale || isDoubtful(holds));
 }
 
+/** The error of a volume that does not fit into a target; null where it does. */
+export function whyTooSmall(
+  header: StreamHeader | null,
+  { path, size }: Pick<ApplyFacts, 'path' | 'size'>,
+): UnsafeTargetError | null {
+  if (header === null || header.volumeSize <= size) return null;
+  return new UnsafeTargetError(path, `too small: it has ${size} bytes, the volume ${header.volumeSize}`);
+}
+
 /** Why the target is not what the stream starts from, or too small for it. */
 function whyNotState(
   header: StreamHeader | null,
@@ -106,10 +115,8 @@ function whyNotState(
   { path, size, known: { holds }, sample, undo, isTakenBack }: ApplyFacts,
 ): LvmsyncError[] {
   const untouched = isTakenBack ? 'nothing else was written' : 'nothing was written';
-  if (header !== null && header.volumeSize > size) {
-    const problem = `too small: it has ${size} bytes, the volume ${header.volumeSize}`;
-    return [new UnsafeTargetError(path, problem)];
-  }
+  const tooSmall = whyTooSmall(header, { path, size });
+  if (tooSmall !== null) return [tooSmall];
   if (forceBase) return [];
   const refusal =
     change === null

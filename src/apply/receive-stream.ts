@@ -30,7 +30,7 @@ import {
   type StreamMeetsTarget,
   type TargetOfStream,
 } from './check-target.js';
-import type { ApplyPlan } from './plan-apply.js';
+import { whyTooSmall, type ApplyPlan } from './plan-apply.js';
 import { describeRecovery, recoverTarget } from './recover.js';
 import { settleEarlierApply, type EarlierApply, type ResumableApply } from './unfinished-apply.js';
 
@@ -91,6 +91,9 @@ export async function applyIncoming(
   about: Surroundings,
 ): Promise<ReceiveSummary> {
   if (announcesWrites(incoming.header)) checkKept(options.policy, incoming.header);
+  // An earlier apply stays as it is where nothing can follow it.
+  const tooSmall = whyTooSmall(incoming.header, options.target.device);
+  if (tooSmall !== null) throw tooSmall;
   const { resumable, isTakenBack } = await seeToEarlierApply(incoming.header, options, about);
   const items = new IncomingItems(incoming.blocks);
   const receiving = new Receiving(incoming, items, options, resumable, isTakenBack, about);

@@ -28,7 +28,7 @@ it(`${PROGRAMS} programs on logical volumes leave nothing but what was named, or
     model.count('programs');
     for (const [name, state] of lab.names) model.names.set(name, state);
     await lab.begin(model.held);
-    const first = { from: 0, later: 0, dir: 'one', snapback: false, fault: null } as const;
+    const first = { from: 0, later: 0, dir: 'one', snapback: false, audit: null, fault: null } as const;
     await new WholeSnapshot('copy', first).run(model, lab);
     await fc.asyncModelRun(() => ({ model, real: lab }), commands);
   };

@@ -1,4 +1,4 @@
-import { rmSync, statSync } from 'node:fs';
+import { readFileSync, rmSync, statSync } from 'node:fs';
 import fc from 'fast-check';
 import { expect } from 'vitest';
 import { openArchive } from '../../src/archive/archive.js';
@@ -6,8 +6,9 @@ import { planCombination } from '../../src/chain/combination.js';
 import type { KnownState } from '../../src/targets/state-record.js';
 import { landOn } from '../support/scenes/archives.js';
 import { fault, rarely, stateDir, type Step } from './commands-send.js';
-import { NOTHING, type Intent, type KnownUndo, type Model, type Place, type StateDir } from './model.js';
+import type { KnownUndo, Model, Place, StateDir } from './model.js';
 import type { Fault } from './mortal-files.js';
+import { NOTHING, type Intent } from './outcome.js';
 import { ALL_UNITS, nameOf } from './volume.js';
 
 /** A run of an undo that leads from one image to another: all that differs is in it, and perhaps more. */
@@ -17,7 +18,7 @@ function intentOfUndo({ from, to }: KnownUndo, held: Buffer): Intent {
 }
 
 /** Any archive with names leads from the one state to the other. */
-async function checkArchives(model: Model, world: Place): Promise<void> {
+export async function checkArchives(model: Model, world: Place): Promise<void> {
   for (const path of world.archives()) {
     const archive = await openArchive(path);
     const { base, result } = archive.header ?? { base: null, result: null };
@@ -38,6 +39,7 @@ export class ApplyUndo implements Step {
     private readonly isForced: boolean,
     private readonly snapback: boolean,
     private readonly fault: Fault | null,
+    private readonly isPiped = false,
   ) {}
 
   check = (model: Model) => model.undos.length > 0;
@@ -50,11 +52,12 @@ export class ApplyUndo implements Step {
     const before = model.held;
     const isPending = model.isPending(this.dir);
     const known = await world.record(this.dir);
-    const ran = await world.run(this.dir, [
-      ...['--apply', undo.path, world.target],
+    const words = [
+      ...['--apply', this.isPiped ? '-' : undo.path, world.target],
       ...(this.isForced ? ['--force', 'base'] : []),
       ...(redo === null ? [] : ['-b', redo]),
-    ]);
+    ];
+    const ran = await world.run(this.dir, words, this.isPiped ? readFileSync(undo.path) : undefined);
     const intent = isPending ? { units: ALL_UNITS, images: [undo.to, before] } : intentOfUndo(undo, before);
     const isRight = undo.from.equals(before);
     await model.judge(world, this.dir, ran, {
@@ -76,7 +79,7 @@ export class ApplyUndo implements Step {
   }
 
   toString = () =>
-    `undo ${this.which} in ${this.dir}${this.isForced ? ' forced' : ''}${this.snapback ? ' kept' : ''}${showFault(this.fault)}`;
+    `undo ${this.which} in ${this.dir}${this.isPiped ? ' from a pipe' : ''}${this.isForced ? ' forced' : ''}${this.snapback ? ' kept' : ''}${showFault(this.fault)}`;
 }
 
 /** Combines the latest undo with the one before it. */
@@ -188,7 +191,7 @@ const small = fc.nat(5);
 
 export const archiveSteps = {
   undo: fc
-    .tuple(fc.oneof(fc.constant(0), small), stateDir, rarely, fc.boolean(), fault)
+    .tuple(fc.oneof(fc.constant(0), small), stateDir, rarely, fc.boolean(), fault, rarely)
     .map((wish) => new ApplyUndo(...wish)),
   combine: fault.map((met) => new Combine(met)),
   restore: fc.tuple(small, stateDir, fault).map((wish) => new Restore(...wish)),

@@ -2,8 +2,9 @@ import fc from 'fast-check';
 import { expect } from 'vitest';
 import { DEFAULT_POLICY, type ApplyPolicy } from '../../src/targets/apply-policy.js';
 import type { KnownState } from '../../src/targets/state-record.js';
-import type { Intent, Model, Ran, StateDir } from './model.js';
+import { isDone, type Model, type Ran, type StateDir } from './model.js';
 import type { Fault } from './mortal-files.js';
+import type { Intent } from './outcome.js';
 import {
   nameOf,
   SIZE,
@@ -42,6 +43,11 @@ export const fault: fc.Arbitrary<Fault | null> = fc.oneof(
     ),
     step: fc.oneof(fc.integer({ min: 1, max: 12 }), fc.integer({ min: 8, max: 40 })),
   }),
+);
+/** Most transfers look only at what changed. */
+export const audit: fc.Arbitrary<number | null> = fc.oneof(
+  { weight: 3, arbitrary: fc.constant(null) },
+  fc.constantFrom(25, 50, 50, 100),
 );
 export const rarely = fc.nat(9).map((number) => number === 0);
 
@@ -98,6 +104,12 @@ export interface SendWish {
   readonly force: boolean;
   readonly blockSize: number | null;
   readonly isHasty: boolean;
+  /** Percent. */
+  readonly audit: number | null;
+  /** Whether the receiver begins. */
+  readonly isPulled: boolean;
+  /** Of a pull: after how many bytes the line breaks. */
+  readonly cutAfter: number | null;
   readonly fault: Fault | null;
 }
 
@@ -113,6 +125,9 @@ export const sendWish: fc.Arbitrary<SendWish> = fc.record({
   force: rarely,
   blockSize: fc.constantFrom(512, 4096, null),
   isHasty: fc.boolean(),
+  audit,
+  isPulled: fc.nat(3).map((number) => number === 0),
+  cutAfter: fc.oneof({ weight: 4, arbitrary: fc.constant(null) }, fc.nat(20_000)),
   fault,
 });
 
@@ -135,18 +150,27 @@ export class Send implements Step {
     };
     const isPending = model.isPending(wish.dir);
     const known = await world.record(wish.dir);
+    // A copy that is killed at its very end leaves what was suspected before: the next run says it once more.
+    const isSuspect = await world.isSuspect(wish.dir);
     const before = model.held;
     const source = snapshotSource(model.source, from, goal);
     const { latest } = model.source;
     world.fault = wish.fault;
     const sizes = wish.blockSize === null ? {} : { blockSize: wish.blockSize };
-    const ran = await world.send(wish.dir, source, policy, { proofs: true, ...sizes }, wish.isHasty);
+    const how = { proofs: true, audit: wish.audit, ...sizes };
+    const ran = wish.isPulled
+      ? await world.pull(wish.dir, source, policy, how, wish.isHasty, wish.cutAfter)
+      : await world.send(wish.dir, source, policy, how, wish.isHasty);
     model.nameStates();
     const intent = this.intentOf(model, from, goal, latest);
     await model.judge(world, wish.dir, ran, intent);
     if (!wish.force) expectKnown(model, known, ran, isPending, intent.images);
-    this.expectDone(model, ran, { isPending, known, from });
-    if (ran.status === 0 && undo !== null && !isPending)
+    if (!isSuspect) this.expectDone(model, ran, { isPending, known, from });
+    // What speaks against the target is said in each run, until all of it was seen.
+    if (ran.status === 0 && !wish.force)
+      expect(await world.isSuspect(wish.dir), `nothing speaks against it: ${ran.said}`).toBe(false);
+    if (ran.status === 0 && goal.kind !== 'live') await this.expectAudited(model, world, ran, intent);
+    if (isDone(ran) && undo !== null && !isPending)
       model.undos.push({ path: undo, from: model.held, to: before });
   }
 
@@ -174,7 +198,22 @@ export class Send implements Step {
       images,
       isForced: this.wish.force,
       isBold: !this.wish.journal,
+      audit: this.wish.audit,
     };
+  }
+
+  /** Where all of it was compared, or what was compared came around, all of it is there, and nothing speaks against it. */
+  private async expectAudited(model: Model, world: World, { said }: Ran, { images }: Intent): Promise<void> {
+    if (this.wish.audit === null || /goes on at byte|holds all of it already|nothing was audited/.test(said))
+      return;
+    const { holds } = await world.record(this.wish.dir);
+    const isRound = holds?.proved?.covered === 0 && holds.proved.all !== null;
+    if (this.wish.audit < 100 && !isRound) return;
+    model.count(this.wish.audit < 100 ? 'audited in a round' : 'audited at once');
+    const isThere = images[0]?.equals(model.held.subarray(0, SIZE));
+    expect(isThere, `all of it was compared: ${said}`).toBe(true);
+    expect(holds?.believed, `and all of it is sure: ${said}`).toBeUndefined();
+    expect(await world.isSuspect(this.wish.dir), 'nothing is suspected any more').toBe(false);
   }
 
   /** Where nothing is in the way, nothing is refused, and what it leads to is known. */

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { expect } from 'vitest';
 import { showFault } from './commands-archive.js';
 import { expectKnown, fault, stateDir, stateNamed, type Step } from './commands-send.js';
-import type { Model, StateDir } from './model.js';
+import { isDone, type Model, type StateDir } from './model.js';
 import type { Fault } from './mortal-files.js';
 import { snapshotSource } from './volume.js';
 import type { World } from './world.js';
@@ -63,7 +63,7 @@ export class ApplyStream implements Step {
     await model.judge(world, this.dir, ran, { units: stream.units, images, mayStop: true });
     expectKnown(model, known, ran, isPending, images);
     if (this.how === 'cut') expect(ran.status).not.toBe(0);
-    if (ran.status === 0 && undo !== null && !isPending)
+    if (isDone(ran) && undo !== null && !isPending)
       model.undos.push({ path: undo, from: model.held, to: before });
   }
 

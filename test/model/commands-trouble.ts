@@ -33,6 +33,8 @@ const cutSend = fc
 const cutCopy = fc
   .tuple(fc.nat(5), cut)
   .map(([state, fault]) => new CopySnapshot(state, false, 'one', fault, true));
+/** From where the target is, to the latest snapshot. */
+const FOLLOWING = { from: 0, goal: 'latest snapshot', dir: 'one', cutAfter: null, fault: null } as const;
 const change = unitWrites.map((writes) => new WriteVolume(writes));
 const disturbance = fc.oneof(...Object.values(disturbingSteps), wholeSteps.whole, wholeSteps.verify);
 const next = fc.oneof(send, archiveSteps.recover, archiveSteps.undo, archiveSteps.restore);
@@ -45,6 +47,18 @@ export const cutAndDisturbed = inARow(change, cutSend, disturbance, next);
 
 /** A copy is cut short, and changes come. */
 export const halfCopied = inARow(change, cutCopy, next);
+
+/**
+ * Transfers that audit, one after another, of a target that is in doubt: by the user's word, or as someone wrote.
+ */
+const auditing = fc
+  .tuple(sendWish, fc.constantFrom(25, 50, 50, 100))
+  .map(([wish, audit]) => new Send({ ...wish, ...FOLLOWING, force: false, audit }));
+const forced = sendWish.map((wish) => new Send({ ...wish, ...FOLLOWING, from: wish.to, force: true }));
+const doubt = fc.oneof(forced, disturbance, send);
+export const auditedRounds = fc
+  .tuple(doubt, fc.array(fc.tuple(change, auditing), { minLength: 2, maxLength: 5 }))
+  .map(([first, rounds]) => new InARow([first, ...rounds.flat()]));
 
 /** A stream in a file is applied when the target has more from its base already. */
 export const overtaken = fc.tuple(change, change, sendWish, fc.nat(5)).map(([first, second, wish, to]) => {

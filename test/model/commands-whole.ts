@@ -4,8 +4,8 @@ import { expect } from 'vitest';
 import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
 import { makeStore } from '../support/synthetic-store.js';
 import { showFault } from './commands-archive.js';
-import { fault, rarely, stateDir, type Step } from './commands-send.js';
-import type { Model, StateDir } from './model.js';
+import { audit, fault, rarely, stateDir, type Step } from './commands-send.js';
+import { isDone, type Model, type StateDir } from './model.js';
 import type { Fault } from './mortal-files.js';
 import { ALL_UNITS, chunkOf, nameOf, SECTOR, SIZE, wholeSource } from './volume.js';
 import type { World } from './world.js';
@@ -46,7 +46,7 @@ export class Whole implements Step {
       images,
       isCopy: how === 'copy' || how === 'seed',
     });
-    if (ran.status === 0 && undo !== null && !isPending && !before.equals(model.held))
+    if (isDone(ran) && undo !== null && !isPending && !before.equals(model.held))
       model.undos.push({ path: undo, from: model.held, to: before });
   }
 
@@ -116,6 +116,7 @@ export class SendFiles implements Step {
     private readonly from: number,
     private readonly dir: StateDir,
     private readonly snapback: boolean,
+    private readonly audit: number | null,
     private readonly fault: Fault | null,
   ) {}
 
@@ -132,17 +133,21 @@ export class SendFiles implements Step {
     const origin = fileOf(model, world, source.latest);
     world.fault = this.fault;
     const kept = undo === null ? [] : ['-b', undo];
+    const audited = this.audit === null ? [] : ['--audit', `${this.audit}`];
     const before = model.held;
     const isPending = model.isPending(this.dir);
-    const ran = await world.run(this.dir, ['--cow', cow, '--origin', origin, world.target, ...kept]);
+    const words = ['--cow', cow, '--origin', origin, world.target, ...kept, ...audited];
+    const ran = await world.run(this.dir, words);
     const images = [source.state(source.latest)];
-    await model.judge(world, this.dir, ran, { units: source.changedUnits(from), images });
-    if (ran.status === 0 && undo !== null && !isPending)
+    const units = source.changedUnits(from);
+    await model.judge(world, this.dir, ran, { units, images, audit: this.audit });
+    if (isDone(ran) && undo !== null && !isPending)
       model.undos.push({ path: undo, from: model.held, to: before });
   }
 
   toString = () =>
-    `send files from ${this.from} in ${this.dir}${this.snapback ? ' kept' : ''}${showFault(this.fault)}`;
+    `send files from ${this.from} in ${this.dir}${this.snapback ? ' kept' : ''}` +
+    `${this.audit === null ? '' : ` audit=${this.audit}`}${showFault(this.fault)}`;
 }
 
 const small = fc.nat(5);
@@ -166,5 +171,5 @@ export const wholeSteps = {
       fault,
     )
     .map((wish) => new Verify(...wish)),
-  files: fc.tuple(small, stateDir, fc.boolean(), fault).map((wish) => new SendFiles(...wish)),
+  files: fc.tuple(small, stateDir, fc.boolean(), audit, fault).map((wish) => new SendFiles(...wish)),
 };

@@ -1,7 +1,19 @@
 import { expect } from 'vitest';
-import type { KnownState } from '../../src/targets/state-record.js';
+import type { KnownState, TargetState } from '../../src/targets/state-record.js';
 import type { Fault } from './mortal-files.js';
-import { ALL_UNITS, nameOf, SECTOR, SourceVolume, stoppedName, UNIT, UNITS, type Units } from './volume.js';
+import {
+  choices,
+  expectSectors,
+  expectUnits,
+  fits,
+  imagesOf,
+  isSame,
+  landings,
+  NOTHING,
+  type Intent,
+  type Outcome,
+} from './outcome.js';
+import { nameOf, type SourceVolume, stoppedName, UNIT, type Units } from './volume.js';
 
 /** The state directories of two users, and that of whoever names none. */
 export const STATE_DIRS = ['one', 'two', 'usual'] as const;
@@ -17,6 +29,11 @@ export interface Ran {
   readonly isFaulty: boolean;
 }
 
+/** Whether a run did what it was to do: also of a target in doubt, what was sent is there. */
+export function isDone({ status, said }: Ran): boolean {
+  return status === 0 || said.includes('all that was sent is written and right');
+}
+
 /** What is looked at of a target: its bytes, and what state directories have of it. */
 export interface TargetView {
   held(): Buffer | Promise<Buffer>;
@@ -24,34 +41,8 @@ export interface TargetView {
   record(dir: StateDir): Promise<KnownState>;
 }
 
-/** What a run is to bring to a target. */
-export interface Intent {
-  /** Where it writes, and nowhere else. */
-  readonly units: Units;
-  /** What may be there then: one image, or where someone wrote to the source meanwhile, of each unit one of them. */
-  readonly images: readonly Buffer[];
-  /** Whether there may also be what was there before: nobody can say beforehand which of these units it writes. */
-  readonly mayKeep?: boolean;
-  /** Whether it overwrites all of the target, whatever that holds, without a way back. */
-  readonly isCopy?: boolean;
-  /** Whether the user wanted no way back. */
-  readonly isBold?: boolean;
-  /** Whether the user said that he knows better. */
-  readonly isForced?: boolean;
-  /** Whether it may find halfway only that the target is not what it should be. */
-  readonly mayStop?: boolean;
-}
-
 /** What stays unprovable: docs/guarantees.md. */
 const MIXED = 'exception: who wrote what a killed run would have written';
-
-export const NOTHING: Intent = { units: ALL_UNITS.map(() => false), images: [] };
-
-/** What a target may come to hold, as a whole: an image, in some units of which there may be another one's. */
-interface Outcome {
-  readonly image: Buffer;
-  readonly over: Intent;
-}
 
 /** Where programs run: a target, state directories and undos, and a fault that the next run meets. */
 export interface Place extends TargetView {
@@ -74,8 +65,10 @@ interface Pending {
   readonly file: number;
   /** Whether it ended by itself, and could note how it left the target. */
   readonly isOrderly: boolean;
-  /** Whether anybody else wrote to that file since. */
+  /** Whether anybody else wrote to that file since it began, or since a run that it goes on with did. */
   isDisturbed: boolean;
+  /** Whether somebody did since it ended. */
+  isDisturbedLate: boolean;
 }
 
 /** A file with undos in it: what the target held when it was made, and before. */
@@ -139,6 +132,7 @@ export class Model {
 
   replaced(held: Buffer): void {
     this.file = { id: this.files++, held };
+    this.disturbAll(null);
   }
 
   swapped(): void {
@@ -160,19 +154,20 @@ export class Model {
     const pending = this.pendingOf(dir);
     const starts = pending?.outcomes ?? [{ image: before, over: NOTHING }];
     this.count(ran.status === null ? 'killed' : ran.status === 0 ? 'done' : `exit ${ran.status}`);
-    // Of a target that others wrote to, what was sent is there all the same.
-    const isDone = ran.status === 0 || ran.said.includes('all that was sent is written and right');
-    if (isDone) {
+    if (isDone(ran)) {
       this.judgeSuccess(before, after, starts, pending, intent, about);
       expect(hasJournal, `nothing is pending: ${about}`).toBe(false);
       this.pending.delete(dir);
     } else {
       this.judgeFailure(before, after, starts, ran, intent, { hasJournal, pending, about });
-      const ends = starts.flatMap((start) => [start, landed(start, intent)]);
+      const ends = [...starts, ...landings(starts, intent)];
       if (hasJournal && (pending === null || !after.equals(before) || ran.status === null)) {
         const isOrderly = ran.status !== null && !ran.said.includes('ENOSPC') && !isSame(after, before);
         const isDisturbed = pending?.isDisturbed ?? false;
-        this.pending.set(dir, { outcomes: ends, file: this.file.id, isOrderly, isDisturbed });
+        this.pending.set(dir, {
+          ...{ outcomes: ends, file: this.file.id, isOrderly, isDisturbed },
+          isDisturbedLate: false,
+        });
       }
       if (!hasJournal) this.pending.delete(dir);
     }
@@ -191,7 +186,7 @@ export class Model {
   ): void {
     if (pending !== null && !(intent.isCopy ?? false) && !(intent.isForced ?? false)) {
       expect(pending.file, `a journal of another file is no way back: ${about}`).toBe(this.file.id);
-      expect(pending.isDisturbed && pending.isOrderly, `someone wrote since: ${about}`).toBe(false);
+      expect(pending.isDisturbedLate && pending.isOrderly, `someone wrote since: ${about}`).toBe(false);
     }
     if (pending?.isDisturbed === true && intent.mayKeep === true) {
       this.count(MIXED);
@@ -202,11 +197,13 @@ export class Model {
       // Where each block is old or new, nobody can know who wrote it.
       this.count(MIXED);
       const images = [before, ...starts.flatMap(imagesOf)];
-      const isRight = (unit: number) => (intent.units[unit] === true ? intent.images : images);
+      const mended = (intent.audit ?? null) === null ? [] : intent.images;
+      const isRight = (unit: number) =>
+        intent.units[unit] === true ? intent.images : [...images, ...mended];
       expectUnits(after, isRight, about);
       return;
     }
-    const ends = starts.map((start) => landed(start, intent));
+    const ends = landings(starts, intent);
     if (ends.some((end) => fits(after, end))) return;
     const [first = { image: before, over: NOTHING }] = ends;
     expectUnits(after, (unit) => choices(first, unit), `exit 0, and something else: ${about}`);
@@ -228,17 +225,22 @@ export class Model {
     // An earlier apply is taken back first, also by a copy that is then refused; a kill may come just after that.
     const isRefusedCopy = ran.status !== null && !ran.isFaulty;
     const isOver = !hasJournal && (intent.isCopy !== true || isRefusedCopy);
-    if (pending?.isDisturbed === true && !pending.isOrderly && isOver) {
-      // Taken back, and no more: what was taken back is of two runs.
+    const isMixed =
+      pending?.isDisturbed === true &&
+      (!(pending.isDisturbedLate && pending.isOrderly) || intent.isForced === true) &&
+      isOver;
+    if (isMixed) {
+      // Taken back, and no more, or all that followed was done as well: what was taken back is of two runs.
       this.count(MIXED);
       const images = [before, ...starts.flatMap(imagesOf)];
-      expectUnits(after, () => images, about);
+      const mayBe = (unit: number) => (intent.units[unit] === true ? [...images, ...intent.images] : images);
+      expectUnits(after, mayBe, about);
       return;
     }
     const isRefusal = ran.status !== null && !ran.isFaulty && intent.mayStop !== true;
     expect(isRefusal, `a refusal changes nothing: ${about}`).toBe(false);
     // Only the report that all of it is there was lost.
-    if (starts.some((start) => fits(after, landed(start, intent)))) return;
+    if (landings(starts, intent).some((end) => fits(after, end))) return;
     const isTold = /half-(written|copied)/.test(ran.said);
     if (ran.status !== null) expect(isTold, `what is left is said: ${about}`).toBe(true);
     expect(
@@ -256,7 +258,9 @@ export class Model {
   }
 
   private checkRecord({ holds }: KnownState, held: Buffer, about: string): void {
-    if (holds === null || holds.believed !== undefined) return;
+    if (holds === null) return;
+    this.checkProved(holds, held, about);
+    if (holds.believed !== undefined) return;
     const { is, identity } = holds;
     if (is === 'exactly') {
       const named = this.names.get(identity);
@@ -271,6 +275,17 @@ export class Model {
     }
   }
 
+  /** What was proved of a state that has a name is there, also where the rest is no more than believed. */
+  private checkProved({ is, identity, proved }: TargetState, held: Buffer, about: string): void {
+    const named = this.names.get(identity);
+    if (is !== 'exactly' || named === undefined || proved === undefined) return;
+    const { all, covered, position, size } = proved;
+    const length = all === null ? covered : size;
+    const isProved = (unit: number) => (unit * UNIT - position + covered + 2 * size) % size < length;
+    expectUnits(held, (unit) => [isProved(unit) ? named : held], `proved of ${identity}: ${about}`);
+    if (covered > 0) this.count('proved in part');
+  }
+
   private pendingOf(dir: StateDir): Pending | null {
     return this.pending.get(dir) ?? null;
   }
@@ -281,81 +296,7 @@ export class Model {
   }
 
   private disturbAll(but: StateDir | null): void {
-    for (const [dir, pending] of this.pending) if (dir !== but) pending.isDisturbed = true;
+    for (const [dir, pending] of this.pending)
+      if (dir !== but) pending.isDisturbed = pending.isDisturbedLate = true;
   }
-}
-
-const isSame = (one: Buffer, other: Buffer) => one.equals(other);
-
-const unitOf = (image: Buffer, unit: number) => image.subarray(unit * UNIT, (unit + 1) * UNIT);
-
-/** What comes of a run that meets an outcome of an earlier one. */
-function landed({ image, over }: Outcome, intent: Intent): Outcome {
-  const [first] = intent.images;
-  if (first === undefined) return { image, over };
-  const kept = Buffer.from(image);
-  const [under] = over.images;
-  for (let unit = 0; unit < UNITS; unit++)
-    if (under !== undefined && over.units[unit] === true) unitOf(under, unit).copy(kept, unit * UNIT);
-  const flat = Buffer.from(kept);
-  for (let unit = 0; unit < UNITS; unit++) {
-    if (intent.units[unit] === true) unitOf(first, unit).copy(flat, unit * UNIT);
-  }
-  const images = intent.mayKeep === true ? [...intent.images, kept, ...over.images] : intent.images;
-  return { image: flat, over: images.length > 1 ? { ...intent, images } : NOTHING };
-}
-
-function choices({ image, over }: Outcome, unit: number): readonly Buffer[] {
-  return over.units[unit] === true ? over.images : [image];
-}
-
-const imagesOf = ({ image, over }: Outcome) => [image, ...over.images];
-
-function fits(bytes: Buffer, outcome: Outcome): boolean {
-  if (bytes.length !== outcome.image.length && outcome.over === NOTHING) return false;
-  // Of units that it may leave as they were, it may also write no more than sectors.
-  if (outcome.over.mayKeep === true) return isMadeOf(bytes, imagesOf(outcome));
-  for (let unit = 0; unit < UNITS; unit++) {
-    const held = unitOf(bytes, unit);
-    if (!choices(outcome, unit).some((image) => unitOf(image, unit).equals(held))) return false;
-  }
-  return bytes.subarray(UNITS * UNIT).equals(outcome.image.subarray(UNITS * UNIT));
-}
-
-/** Each unit is one of those that it may be. */
-function expectUnits(bytes: Buffer, mayBe: (unit: number) => readonly Buffer[], about: string): void {
-  const wrong: string[] = [];
-  for (let unit = 0; unit < UNITS; unit++) {
-    const held = unitOf(bytes, unit);
-    if (mayBe(unit).some((image) => unitOf(image, unit).equals(held))) continue;
-    const should = mayBe(unit).map((image) => describeUnit(unitOf(image, unit)));
-    wrong.push(`${unit}: ${describeUnit(held)} instead of ${should.join(' or ')}`);
-  }
-  expect(wrong, about).toEqual([]);
-}
-
-/** Whether each sector comes from one of these. */
-function isMadeOf(bytes: Buffer, images: readonly Buffer[]): boolean {
-  for (let at = 0; at < bytes.length; at += SECTOR) {
-    const held = bytes.subarray(at, at + SECTOR);
-    if (!images.some((image) => image.subarray(at, at + SECTOR).equals(held))) return false;
-  }
-  return true;
-}
-
-/** Each sector comes from one of these. */
-function expectSectors(bytes: Buffer, images: readonly Buffer[], about: string): void {
-  for (let at = 0; at < bytes.length; at += SECTOR) {
-    const held = bytes.subarray(at, at + SECTOR);
-    const isKnown = images.some((image) => image.subarray(at, at + SECTOR).equals(held));
-    if (!isKnown) expect.fail(`byte ${at} holds what nobody wrote there: ${describeUnit(held)}; ${about}`);
-  }
-}
-
-/** Its first sectors' fills. */
-function describeUnit(bytes: Buffer): string {
-  const shown: string[] = [];
-  for (let at = 0; at < bytes.length; at += SECTOR)
-    shown.push(/^\d+/.exec(bytes.toString('latin1', at, at + 4))?.[0] ?? '0');
-  return [...new Set(shown)].join('/');
 }

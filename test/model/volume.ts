@@ -9,6 +9,8 @@ export const SECTOR = 512;
 export const UNIT = 4096;
 export const UNITS = 64;
 export const SIZE = UNIT * UNITS;
+/** In what stretches of an audit are counted; on volumes that are not as small it is 1 MiB. */
+export const STRETCH_UNITS = 4;
 
 /** What a unit holds: 0 is all zeroes; of 2 and 3, of 4 and 5, one sector differs. */
 export type Fill = number;

@@ -1,31 +1,20 @@
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  closeSync,
-  openSync,
-  statSync,
-  utimesSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { closeSync, openSync, statSync, utimesSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ChangeSource } from '../../src/changes/change-source.js';
-import { exitCodeOf } from '../../src/cli/exit-code.js';
 import { InterruptedError, LvmsyncError } from '../../src/errors.js';
-import { punchHole } from '../../src/host/system-calls.js';
+import { exitCodeOf } from '../../src/cli/exit-code.js';
+import { checkSuspect } from '../../src/cli/reports/summary.js';
 import { sendToLocalTarget } from '../../src/jobs/send-locally.js';
 import type { SendOptions } from '../../src/send/send-changes.js';
 import type { ApplyPolicy } from '../../src/targets/apply-policy.js';
+import { punchHole } from '../../src/host/system-calls.js';
 import { StateRecord, type KnownState } from '../../src/targets/state-record.js';
 import { targetKeyOf } from '../../src/targets/target-key.js';
 import { runWords } from '../support/run-program.js';
 import { quietSurroundings } from '../support/surroundings.js';
+import { farHosts } from './far-host.js';
 import type { Place, Ran, StateDir } from './model.js';
 import { mortality, type Fault } from './mortal-files.js';
 
@@ -133,20 +122,47 @@ export class World implements Place {
     return await this.mortal(async (signal) => {
       const about = { ...quietSurroundings(), signal, now: this.now, clock: this.clock(isHasty) };
       const placed = { ...policy, stateDir: this.at(dir) };
-      const error = await sendToLocalTarget(source, this.target, placed, how, about).then(
-        () => null,
-        (thrown: unknown) => {
+      const error = await sendToLocalTarget(source, this.target, placed, how, about)
+        .then((summary) => {
+          checkSuspect(summary, this.target);
+          return null;
+        })
+        .catch((thrown: unknown) => {
           if (!(thrown instanceof LvmsyncError)) throw thrown;
           return thrown;
-        },
-      );
+        });
       const said = [...about.notices, ...(error === null ? [] : [error.message])];
       return { status: error === null ? 0 : exitCodeOf(error), said, stdout: Buffer.alloc(0) };
     });
   }
 
+  /** The same, begun by the receiver. */
+  async pull(
+    dir: StateDir,
+    source: ChangeSource,
+    { snapback, journal, forceBase }: ApplyPolicy,
+    { blockSize, audit }: SendOptions,
+    isHasty: boolean,
+    cutAfter: number | null,
+  ): Promise<Ran> {
+    farHosts.prepare({ source, clock: this.clock(isHasty), cutAfter });
+    const ran = await this.run(dir, [
+      ...['pull', '--retry', '0', `far:${source.name}`, this.target],
+      ...(snapback === null ? [] : ['-b', snapback]),
+      ...(journal ? [] : ['--no-journal']),
+      ...(forceBase ? ['--force', 'base'] : []),
+      ...(blockSize === undefined ? [] : ['--block-size', `${blockSize}`]),
+      ...(audit == null ? [] : ['--audit', `${audit}`]),
+    ]);
+    return { ...ran, isFaulty: ran.isFaulty || farHosts.isCut };
+  }
+
   async record(dir: StateDir): Promise<KnownState> {
     return await new StateRecord(await this.stateFolder(dir), { path: this.target, number: null }).read();
+  }
+
+  async isSuspect(dir: StateDir): Promise<boolean> {
+    return existsSync(join(await this.stateFolder(dir), 'suspicion.json'));
   }
 
   async hasJournal(dir: StateDir): Promise<boolean> {

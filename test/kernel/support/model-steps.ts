@@ -24,6 +24,8 @@ interface Wish {
   readonly later: number;
   readonly dir: StateDir;
   readonly snapback: boolean;
+  /** Percent. */
+  readonly audit: number | null;
   readonly fault: Fault | null;
 }
 
@@ -32,11 +34,12 @@ const wish: fc.Arbitrary<Wish> = fc.record({
   later: fc.nat(SNAPSHOTS),
   dir: stateDir,
   snapback: fc.boolean(),
+  audit: fc.constantFrom(null, null, null, 50, 50, 100),
   fault,
 });
 
-const showWish = ({ from, later, dir, snapback, fault: met }: Wish) =>
-  `${from} ${later} in ${dir}${snapback ? ' kept' : ''}${showFault(met)}`;
+const showWish = ({ from, later, dir, snapback, audit, fault: met }: Wish) =>
+  `${from} ${later} in ${dir}${snapback ? ' kept' : ''}${audit === null ? '' : ` audit=${audit}`}${showFault(met)}`;
 
 /** Runs words that may keep an undo, and holds what they did against what they were to do. */
 async function runKept(
@@ -63,16 +66,19 @@ export class SendSnapshot implements Step {
   check = () => true;
 
   async run(model: Model, lab: ModelLab): Promise<void> {
-    const { from, later } = this.wish;
+    const { from, later, audit } = this.wish;
     const { source } = model;
     const isLater = later > from && later < SNAPSHOTS;
     const words = [
       `${GROUP}/${nameOf(from)}`,
       ...(isLater ? ['--data-source', `${GROUP}/${nameOf(later)}`] : []),
       lab.target,
+      ...(audit === null ? [] : ['--audit', `${audit}`]),
     ];
     const images = [source.state(isLater ? later : source.latest)];
-    await runKept(model, lab, this.wish, words, { units: source.changedUnits(from), images });
+    // What the model looks at is less than a stretch: it is audited as a whole, or not at all.
+    const looked = audit === null ? {} : { audit: 100 };
+    await runKept(model, lab, this.wish, words, { units: source.changedUnits(from), images, ...looked });
   }
 
   toString = () => `send ${showWish(this.wish)}`;
