@@ -151,9 +151,14 @@ describe('an apply that was cut short is not taken back', () => {
     utimesSync(stampOf(target), 1, 1);
     const header = { kind: 'full', base: null, result: 'S4' } as const;
     const writes: readonly Write[] = [{ at: 0, count: 1024, kind: 'data', fill: 4 }];
+    // one that is too large gives nothing up
     const tooLarge = await archiveBytes(2 * SECTORS * SECTOR, { passes: [writes], indexed: false, header });
-    expect(await apply(target, tooLarge)).toEqual({
-      code: 'UNSAFE_TARGET',
+    const refused = await apply(target, tooLarge);
+    expect(refused).toEqual({ code: 'UNSAFE_TARGET', said: expect.stringMatching(/too small/) as string });
+    expect(refused.said).not.toMatch(/overwrites all of it/);
+    const withoutProofs = await streamOf({ ...header, sample: { changed: 1, unchanged: 0 } }, writes);
+    expect(await apply(target, withoutProofs)).toEqual({
+      code: 'FORMAT',
       said: expect.stringMatching(
         /overwrites all of it\n[^]*\/dev\/t: half-copied: run the copy again/,
       ) as string,

@@ -111,9 +111,13 @@ describe('after an apply that was cut short', () => {
   it('a full copy that gives its journal up leaves it known as half-copied, whatever becomes of that', async () => {
     await cutShort();
     rmSync(await journal());
-    const source = join(folder, 'source');
-    writeFileSync(source, Buffer.alloc(2 * SIZE, 'too large'));
-    expect((await runWords(['copy', source, target, '--state-dir', state])).status).toBe(3);
+    // its header promises a proof, and none comes
+    const full = await cutStream({ kind: 'full', base: null, sample: { changed: 1, unchanged: 0 } });
+    const copied = await runWords(['--apply', '-', target, '--state-dir', state], full);
+    expect([copied.status, copied.said.join()]).toEqual([
+      6,
+      expect.stringMatching(/0 proofs where the header promises 1/),
+    ]);
     expect((await recover()).said).toEqual([expect.stringMatching(/part of a copy that was cut short/)]);
     const { status } = await runWords(['--apply', '-', target, '--state-dir', state], await cutStream());
     expect(status).toBe(7);

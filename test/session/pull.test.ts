@@ -59,12 +59,14 @@ const isChanged = (target: MemoryDevice) => {
 };
 
 /** A far sender in this process, behind two pipes; what it wrote is kept. */
-const send: TalkToReceiver = (far, from, limits) =>
-  runSender(far, from, how, quietSurroundings(), pool(), new SenderRun(), limits);
+const sendWith =
+  (about = quietSurroundings()): TalkToReceiver =>
+  (far, from, limits) =>
+    runSender(far, from, how, about, pool(), new SenderRun(), limits);
 const ask: TalkToReceiver = (far, from, limits) =>
   askPlan(far, from, how, quietSurroundings(), pool(), limits);
 
-function startSender(open: () => Promise<ChangeSource>, talk = send) {
+function startSender(open: () => Promise<ChangeSource>, talk = sendWith()) {
   const [stream, replies] = [new PassThrough(), new PassThrough()];
   const kept = collectingSink();
   const sink = sinkFrom(stream, 'the receiver');
@@ -215,9 +217,7 @@ describe('a pull', () => {
       stop.abort(new InterruptedError('SIGTERM'));
       return Promise.resolve(source());
     };
-    const talk: TalkToReceiver = (far, from, limits) =>
-      runSender(far, from, how, about, pool(), new SenderRun(), limits);
-    const { far, outcome } = startSender(open, talk);
+    const { far, outcome } = startSender(open, sendWith(about));
     await expect(pull(far)).rejects.toMatchObject({ code: 'TRANSPORT' });
     expect((await outcome).error).toBeInstanceOf(InterruptedError);
   });
@@ -255,14 +255,8 @@ describe('a sender that is cut', () => {
 });
 
 describe('a last word', () => {
-  const sent = {
-    tableBytes: 0,
-    changedBytes: 0,
-    resumedBytes: 0,
-    volumeSize: 0,
-    consistent: true,
-    codec: null,
-  };
+  const sizes = { tableBytes: 0, changedBytes: 0, resumedBytes: 0, volumeSize: 0 };
+  const sent = { ...sizes, consistent: true, codec: null };
   const streamOf = (bytes: Buffer) => bytes.subarray(0, bytes.lastIndexOf('{"ok":true') - 14);
 
   it.each([
