@@ -190,7 +190,7 @@ describe('a metadata snapshot that another program holds', () => {
       await expectFailure(
         [`${GROUP}/base`, target],
         13,
-        /thin pool vg--thin-pool-tpool is locked by a metadata snapshot .* not lvmsync's.*"dmsetup message .* release_/,
+        /thin pool vg--thin-pool-tpool is locked by a metadata snapshot .* lvmsync did not reserve: .*"dmsetup message .* release_/,
       );
       expect(await lab.heldRoot()).toBe(held);
     } finally {
