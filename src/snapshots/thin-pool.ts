@@ -23,7 +23,7 @@ export interface ThinPool {
 
 /** What the kernel says about a pool that is in order. Bytes. */
 export interface ThinPoolStatus {
-  /** The root of the held metadata snapshot, whoever holds it: a block of the metadata; null if no snapshot is held. */
+  /** The root of the held metadata snapshot, even if it is not ours: a block of the metadata; null if there is no snapshot. */
   readonly heldRoot: number | null;
   readonly used: number;
   readonly size: number;

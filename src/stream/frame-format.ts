@@ -155,7 +155,7 @@ export function parseProof(bytes: Buffer, what: string, position: number): Proof
 }
 
 /**
- * An extent of which only the differing parts follow. The checksums cover all of it, before and after: the result is
+ * An extent whose differing parts alone follow. The checksums cover all of it, before and after: the result is
  * right only if the parts that were not sent are what the sender assumes.
  */
 export interface Section {

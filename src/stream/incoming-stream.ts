@@ -121,7 +121,7 @@ export class IncomingItems {
     this.held.push(item);
   }
 
-  /** Gives back the memory of what nobody will take any more. */
+  /** Releases the memory of items that have no consumer any more. */
   drop(): void {
     for (const item of this.held.splice(0)) if (item.kind === 'data') item.data.release();
   }
