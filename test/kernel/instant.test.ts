@@ -229,7 +229,7 @@ it('is refused where no merge can do it, with the reason', async () => {
   await lv('lvremove', '-f', `${GROUP}/pool`);
   expect(thin).toEqual({
     status: 3,
-    said: expect.stringMatching(/no instant rollback: a thin volume/) as string,
+    said: expect.stringMatching(/no instant rollback: it is a thin volume/) as string,
   });
 
   writeFileSync(`${FOLDER}/image`, present);
