@@ -1,4 +1,4 @@
-/** The library: what the command line is made of, for programs that replicate volumes by themselves. */
+/** The library: the parts of the command line, for programs that replicate volumes themselves. */
 export * from './errors.js';
 export type { Extent } from './bytes/extent.js';
 export type { ByteSink, ByteSource, LendBuffer, LentBuffer } from './bytes/byte-channel.js';

@@ -1,4 +1,7 @@
-/** `finally` waits for a promise that its callback returns (ECMAScript 2018), which TypeScript's own declaration leaves out. */
+/**
+ * `finally` waits for a promise that its callback returns (ECMAScript 2018); TypeScript's own declaration does not
+ * allow one.
+ */
 interface Promise<T> {
   finally(onfinally: () => PromiseLike<unknown>): Promise<T>;
 }

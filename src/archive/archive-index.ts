@@ -17,7 +17,7 @@ import {
 import { canBeIndex, INDEX, lastIndexOf, parseIndex, type IndexFrame } from '../stream/index-format.js';
 import { ExtentTable } from './extent-table.js';
 
-/** A file that is read at random. */
+/** A file for random access. */
 export interface RandomFile {
   readonly path: string;
   readonly file: FileHandle;
@@ -25,7 +25,7 @@ export interface RandomFile {
   readonly size: number;
 }
 
-/** An end frame that was found right, as far as that can be told without what is before it. */
+/** An end frame, checked as far as possible without the frames before it. */
 export interface FoundEnd {
   readonly totals: StreamTotals;
   readonly lastIndex: number;
@@ -35,12 +35,12 @@ export interface FoundEnd {
 }
 
 /**
- * The blocks of a PROTO[4] file by its index, in the file's order: by its last frame, which has a fixed length, and
- * from there backwards. Null where it ends in no end frame, or has no index: it must be scanned.
+ * The blocks of a PROTO[4] file from its index, in the file's order: starts at its last frame, which has a fixed
+ * length, and follows the index backwards. Null if the file has no end frame or no index: it must be scanned.
  *
- * Throws FormatError where the index is damaged, or not that of the whole file; DeviceError.
+ * Throws FormatError if the index is damaged, or does not cover the whole file; DeviceError.
  *
- * @param volumeSize of the volume, by the file's header
+ * @param volumeSize the volume's size, from the file's header
  */
 export async function readIndex(random: RandomFile, volumeSize: number): Promise<ExtentTable | null> {
   const end = await readEnd(random);
@@ -59,19 +59,22 @@ export async function readIndex(random: RandomFile, volumeSize: number): Promise
   }
   const { dataBytes, zeroBytes, discardBytes } = end.totals;
   if (blocks.bytes !== dataBytes + zeroBytes + discardBytes) {
-    const problem = `it names ${blocks.bytes} bytes of blocks, the end frame another number`;
+    const problem = `it lists ${blocks.bytes} bytes of blocks, but the end frame gives another number`;
     throw new FormatError(random.path, end.lastIndex, 'index', problem);
   }
   return blocks;
 }
 
-/** Frames stand in the file's order, each before the index frame that names it. */
+/** The index lists frames in the file's order, each before the index frame that lists it. */
 function misplaced(position: number, indexPosition: number, before: ExtentTable): string | null {
   const last = before.count === 0 ? 0 : before.at(before.count - 1).position;
-  return position > last && position < indexPosition ? null : `a frame at ${position}, out of its turn`;
+  return position > last && position < indexPosition ? null : `a frame at ${position} is out of order`;
 }
 
-/** A file's end frame; null where it ends in none: it is cut short, or damaged. Throws FormatError, DeviceError. */
+/**
+ * A file's end frame; null if the file does not end in one: it is cut short, or damaged. Throws FormatError,
+ * DeviceError.
+ */
 export async function readEnd(random: RandomFile): Promise<FoundEnd | null> {
   const length = FRAME_HEADER_LENGTH + END_LENGTH + CHECKSUM_LENGTH;
   const position = random.size - length;
@@ -85,19 +88,19 @@ export async function readEnd(random: RandomFile): Promise<FoundEnd | null> {
   if ((flags & ~NAMELESS) !== 0) return null;
   const totals = parseEnd(payload, random.path, position);
   if (number !== totals.frames) {
-    throw new FormatError(random.path, position, 'end frame', 'its counts are not what came before it');
+    throw new FormatError(random.path, position, 'end frame', 'its counts do not match the frames before it');
   }
   const lastIndex = lastIndexOf(payload, random.path, position);
   return { totals, lastIndex, position, isNameless: flags === NAMELESS };
 }
 
-/** The last one first. */
+/** The last frame comes first. */
 async function readIndexFrames(random: RandomFile, end: FoundEnd) {
   const frames: { readonly frame: IndexFrame; readonly position: number }[] = [];
   let before = end.position;
   for (let position = end.lastIndex; position !== 0;) {
     if (position >= before) {
-      throw new FormatError(random.path, position, 'index', 'it does not lead backwards');
+      throw new FormatError(random.path, position, 'index', 'it does not point backwards');
     }
     const frame = await readIndexFrame(random, position);
     frames.push({ frame, position });
@@ -115,7 +118,7 @@ async function readIndexFrame(random: RandomFile, position: number): Promise<Ind
   const header: FrameHeader = parseFrameHeader(head, random.path, position);
   const { payloadLength } = header;
   if (header.type !== INDEX || header.flags !== OPTIONAL || !canBeIndex(payloadLength)) {
-    return fail('no index frame is here');
+    return fail('there is no index frame here');
   }
   const rest = await readAt(random, position + FRAME_HEADER_LENGTH, payloadLength + CHECKSUM_LENGTH);
   const payload = rest.subarray(0, payloadLength);
@@ -126,7 +129,8 @@ async function readIndexFrame(random: RandomFile, position: number): Promise<Ind
 }
 
 async function readAt({ path, file, size }: RandomFile, position: number, length: number): Promise<Buffer> {
-  if (position + length > size) throw new FormatError(path, position, 'index', 'it leads past the end');
+  if (position + length > size)
+    throw new FormatError(path, position, 'index', 'it points past the end of the file');
   const bytes = Buffer.allocUnsafe(length);
   for (let done = 0; done < length;) {
     const { bytesRead } = await file
@@ -134,7 +138,7 @@ async function readAt({ path, file, size }: RandomFile, position: number, length
       .catch((error: unknown) => {
         throw new DeviceError(path, 'read', position + done, error);
       });
-    if (bytesRead === 0) throw new DeviceError(path, 'read', position + done, 'it became shorter');
+    if (bytesRead === 0) throw new DeviceError(path, 'read', position + done, 'the file became shorter');
     done += bytesRead;
   }
   return bytes;

@@ -13,47 +13,47 @@ import type { ExtentTable } from './extent-table.js';
 import { overlay, type Layer } from './overlay.js';
 import { endOfAll, readStart, scanArchive } from './scan-archive.js';
 
-/** What an archive leads to: forth to what was applied, or back to what was there. */
+/** What an archive does: changes forward, or an undo back. */
 export type ArchiveKind = StreamHeader['kind'];
 
-/** What only the user knows of a file. */
+/** What only the user knows about a file. */
 export interface ArchiveWish {
   /**
-   * What a PROTO[3] file is, which does not say so itself: of changes the last record of a byte wins, of an undo the
-   * first. Null where nobody said.
+   * The kind of a PROTO[3] file, which does not say it itself: in changes the last record of a byte counts, in an undo
+   * the first. Null if the user did not say.
    */
   readonly proto3: 'changes' | 'undo' | null;
 }
 
-/** A stream in a file whose blocks can be read at random. It holds the file's index, and no open file. */
+/** A stream in a file whose blocks can be read at random. It keeps the file's index in memory, and no open file. */
 export interface Archive {
   readonly path: string;
   readonly protocol: 3 | 4;
-  /** Null of PROTO[3], which has none. */
+  /** Null in PROTO[3], which has no header. */
   readonly header: StreamHeader | null;
   readonly kind: ArchiveKind;
-  /** The identities of the states that it leads from and to; null where they have none, or are not known. */
+  /** The identities of the states that it starts from and leads to; null if a state has no name, or is not known. */
   readonly base: string | null;
   readonly result: string | null;
-  /** Bytes; of PROTO[3], where its last extent ends: the volume may be larger. */
+  /** Bytes; in PROTO[3], the end of its last extent: the volume may be larger. */
   readonly volumeSize: number;
-  /** The granularity of its extents; of PROTO[3], a sector. Bytes. */
+  /** The granularity of its extents; in PROTO[3], a sector. Bytes. */
   readonly blockSize: number;
-  /** Of the file. Bytes. */
+  /** The size of the file. Bytes. */
   readonly size: number;
-  /** What it brings, ascending and without overlaps: of each byte, the contents that count. */
+  /** What it changes, ascending and without overlaps: for each byte, the contents that count. */
   readonly extents: ExtentTable;
 }
 
-/** An archive without the places of its blocks, which take memory. */
+/** An archive without the positions of its blocks, which take memory. */
 export type ArchiveFacts = Omit<Archive, 'extents'>;
 
 /**
- * Opens a stream or snapback file to be read at random: by its index where it has one, else by one scan of all of it.
- * What is read of its blocks later is checked then; an index is checked now, and whether it is that of all blocks.
+ * Opens a stream or snapback file for random access: by its index if it has one, else by a scan of the whole file.
+ * Blocks are checked when they are read later; an index is checked now, also that it lists all blocks.
  *
- * Throws TruncatedStreamError (a file without its end), FormatError (a damaged one), UsageError (a PROTO[3] file of
- * which nobody said what it is), DeviceError.
+ * Throws TruncatedStreamError (the file has no end), FormatError (it is damaged), UsageError (the kind of a PROTO[3]
+ * file is not given), DeviceError.
  */
 export async function openArchive(
   path: string,
@@ -76,16 +76,18 @@ export async function openArchive(
   });
 }
 
-/** Opens a regular file for reading while some work is done. Throws DeviceError; UsageError of anything else. */
+/**
+ * Opens a regular file for reading while `work` runs. Throws DeviceError; UsageError for anything but a regular file.
+ */
 export async function withFile<T>(path: string, work: (random: RandomFile) => Promise<T>): Promise<T> {
-  // A pipe that nobody writes to would be waited for.
+  // Without O_NONBLOCK, opening a pipe without a writer would wait.
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: unknown) => {
     throw new DeviceError(path, 'open', null, error);
   });
   try {
     const stats = await file.stat();
     if (!stats.isFile()) {
-      throw new UsageError(`${path}: no regular file: an archive is read here and there; write it to a file`);
+      throw new UsageError(`${path}: not a regular file: an archive needs random access; write it to a file`);
     }
     return await work({ path, file, size: stats.size });
   } finally {
@@ -95,12 +97,12 @@ export async function withFile<T>(path: string, work: (random: RandomFile) => Pr
 
 function unknownKind(path: string): string {
   return (
-    `${path}: a PROTO[3] file does not say whether it leads forth or back: ` +
+    `${path}: a PROTO[3] file does not say whether it leads forward or back: ` +
     'say which by --proto3 changes or --proto3 undo'
   );
 }
 
-/** Of each byte the extent that counts: the last one that has it, or the first. */
+/** For each byte the extent that counts: the last one that has it, or the first. */
 export function withoutOverlaps(
   blocks: ExtentTable,
   firstWins: boolean,
@@ -124,8 +126,9 @@ function ascendingRuns(blocks: ExtentTable): Layer[] {
 }
 
 /**
- * Reads every byte of an archive: each frame's checksum, the digest over all of them, what the compressed blocks give,
- * and whether the index names just the blocks that there are. Throws TruncatedStreamError, FormatError, DeviceError.
+ * Reads every byte of an archive, and checks each frame's checksum, the digest over all of them, the contents of the
+ * compressed blocks, and that the index lists exactly the blocks of the file. Throws TruncatedStreamError,
+ * FormatError, DeviceError.
  */
 export async function checkArchive(path: string, signal: AbortSignal): Promise<void> {
   await withFile(path, async (random) => {
@@ -143,7 +146,7 @@ export async function checkArchive(path: string, signal: AbortSignal): Promise<v
     for (let at = 0; at < Math.max(found.count, index.count); at++) {
       const [is, said] = [found.at(at), index.at(at)];
       if (is.offset === said.offset && is.length === said.length && is.position === said.position) continue;
-      throw new FormatError(path, said.position, 'index', `its entry ${at} names no block`);
+      throw new FormatError(path, said.position, 'index', `its entry ${at} does not match a block`);
     }
   });
 }

@@ -2,17 +2,17 @@ import type { Extent } from '../bytes/extent.js';
 
 const FIRST_CAPACITY = 256;
 
-/** An extent, and the block of an archive that holds its bytes: the whole of that block, or a part of it. Bytes. */
+/** An extent, and the block of an archive that has its bytes: all of that block, or part of it. Bytes. */
 export interface StoredExtent extends Extent {
-  /** Where the block's frame (of PROTO[3]: its data) starts in the archive's file. */
+  /** Where the block's frame (in PROTO[3]: its data) starts in the archive's file. */
   readonly position: number;
   /** Where the block starts in the volume: at `offset`, or before it. */
   readonly blockOffset: number;
-  /** Which archive it is, by its place among those that were given. */
+  /** The index of its archive in the list that was given. */
   readonly source: number;
 }
 
-/** Extents of archives in typed arrays: 36 bytes for each, whatever their data takes. */
+/** Extents of archives in typed arrays: 36 bytes each, whatever the size of their data. */
 export class ExtentTable {
   count = 0;
   private offsets = new Float64Array(FIRST_CAPACITY);

@@ -8,12 +8,12 @@ import { isThere } from '../journal/journal.js';
 import { FrameWriter } from '../stream/frame-writer.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 
-/** What an archive is called until it is whole, after the name that it will have: nobody takes it for one. */
+/** The name of an archive until it is complete; the final name is part of it. No reader mistakes it for an archive. */
 export const UNFINISHED = /^\..*\.[0-9a-f]{16}\.new$/;
 
 /**
- * An archive that is being written. It has its name only from the moment on at which all of it is on stable storage;
- * a crash leaves at most a hidden file beside it, `.NAME.….new`. It never replaces a file.
+ * An archive that is being written. It gets its name only when all of it is on stable storage; a crash leaves at most
+ * a hidden file next to it, `.NAME.….new`. It never replaces a file.
  */
 export class NewArchive {
   /** Writes the stream, with an index. Its `finish` is called by `commit`. */
@@ -28,7 +28,7 @@ export class NewArchive {
     this.writer = new FrameWriter(gathered, { indexed: true });
   }
 
-  /** Begins it, readable by its owner only. Throws UsageError where the file exists, DeviceError. */
+  /** Creates it, readable by its owner only. Throws UsageError if the file exists, DeviceError. */
   static async create(path: string, header: StreamHeader): Promise<NewArchive> {
     if (await isThere(path)) throw alreadyThere(path);
     const name = `.${basename(path)}.${randomBytes(8).toString('hex')}.new`;
@@ -46,12 +46,12 @@ export class NewArchive {
     }
   }
 
-  /** Ends the stream, makes all of it durable and gives it its name; how many bytes it has. Throws as `create`. */
+  /** Ends the stream, makes all of it durable and gives it its name. Returns its size in bytes. Throws as `create`. */
   async commit(): Promise<number> {
     await this.writer.finish();
     await this.gathered.handOver();
     await this.gathered.sync();
-    // Unlike a rename, this cannot replace a file that came to be meanwhile.
+    // Unlike a rename, this cannot replace a file that was created meanwhile.
     await link(this.unfinished, this.path).catch((error: unknown) => {
       throw isErrno(error, 'EEXIST')
         ? alreadyThere(this.path)
@@ -63,14 +63,16 @@ export class NewArchive {
     return this.writer.bytesWritten;
   }
 
-  /** Removes what there is of it. */
+  /** Removes what was written. */
   async abandon(): Promise<void> {
     await this.file.close().catch(() => undefined);
     await unlink(this.unfinished).catch(() => undefined);
   }
 }
 
-/** Writes an archive from beginning to end, or leaves nothing; its bytes, and what the work returned. */
+/**
+ * Writes an archive from beginning to end, or leaves nothing. Returns its size in bytes, and what the work returned.
+ */
 export async function writeArchive<T>(
   path: string,
   header: StreamHeader,
@@ -87,5 +89,5 @@ export async function writeArchive<T>(
 }
 
 function alreadyThere(path: string): UsageError {
-  return new UsageError(`${path}: it exists already; an archive never overwrites a file`);
+  return new UsageError(`${path}: already exists; an archive never overwrites a file`);
 }

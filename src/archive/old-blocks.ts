@@ -7,12 +7,12 @@ import { readBlocks, type ReadBlock } from '../engine/block-reader.js';
 import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
 import type { ArchiveBlock } from './pack-archive.js';
 
-/** In what units two states are compared: what is equal is left out. Bytes, a power of two. */
+/** The unit in which two states are compared: equal units are left out. Bytes, a power of two. */
 export const COMPARED_UNIT = 4096;
 
 /**
- * The old bytes of what differs between two states of a volume, each block with a proof of the new ones: the blocks
- * of an undo. `extents`, ascending and within both, are all that may differ. Throws DeviceError.
+ * The old bytes of what differs between two states of a volume, each block with a proof of the new bytes: the blocks
+ * of an undo. Only `extents`, ascending and within both states, may differ. Throws DeviceError.
  */
 export async function* oldBlocks(
   old: ReadableVolume,
@@ -36,7 +36,7 @@ export async function* oldBlocks(
   }
 }
 
-/** Both are cut alike, as they are of the same extents. */
+/** Both are cut in the same way, because they come from the same extents. */
 async function takeNext(blocks: AsyncGenerator<ReadBlock>, offset: number): Promise<ReadBlock> {
   const next = await blocks.next();
   if (next.done === true) throw new Error(`no new bytes for the old ones at ${offset}`);
@@ -60,7 +60,7 @@ function differences({ offset, data }: ReadBlock, now: ReadBlock): ArchiveBlock[
   }
 }
 
-/** Gives memory back when each of those who share it has. */
+/** Releases the memory once each of its users has. */
 function sharedBy(data: LentBuffer, count: number): () => () => void {
   let held = count;
   return () => {

@@ -50,7 +50,7 @@ export class NumberHeap {
   }
 }
 
-/** A part of a table whose extents ascend and do not overlap: those from `from` to before `to`. */
+/** Part of a table whose extents ascend and do not overlap: the extents from `from` to before `to`. */
 export interface Layer {
   readonly table: ExtentTable;
   readonly from: number;
@@ -58,10 +58,10 @@ export interface Layer {
 }
 
 /**
- * What is seen from above when layers lie on each other, each one on those before it: ascending extents that do not
- * overlap, of each byte the one of the highest layer that has it.
+ * What is visible from above when layers are stacked, each one on top of those before it: ascending extents that do
+ * not overlap; for each byte the extent of the highest layer that has it.
  *
- * @param sourceOf what the extents of a layer are to say of their source
+ * @param sourceOf the source to give to the extents of a layer
  */
 export function overlay(
   layers: readonly Layer[],
@@ -79,7 +79,7 @@ export function overlay(
   }
 }
 
-/** A piece of what is seen: from `offset` to before `end`, of the extent `index` of a layer. */
+/** A visible piece: from `offset` to before `end`, of extent `index` of a layer. */
 interface Piece {
   readonly layer: number;
   readonly index: number;
@@ -89,12 +89,12 @@ interface Piece {
 
 /** Walks all layers at once, by offset. */
 class Stack {
-  /** Each layer's extent that was begun last, and whether the layer is among the open ones. */
+  /** Each layer's extent that began last, and whether the layer is among the open ones. */
   private readonly current: Int32Array;
   private readonly isOpen: Uint8Array;
   /** Layers whose extents have begun, the highest on top; some may have ended already. */
   private readonly open = new NumberHeap((left, right) => left > right);
-  /** Layers with extents to come, the one that comes next on top. */
+  /** Layers with extents to come, with the layer that comes next on top. */
   private readonly coming = new NumberHeap((left, right) => this.startOfNext(left) < this.startOfNext(right));
   private cursor = 0;
 
@@ -116,7 +116,7 @@ class Stack {
       top = this.topOpen();
     }
     const end = this.endOf(top);
-    // Up to where a higher layer begins.
+    // Up to the start of a higher layer.
     for (let layer = this.coming.top; layer !== undefined; layer = this.coming.top) {
       const start = this.startOfNext(layer);
       if (start >= end) break;

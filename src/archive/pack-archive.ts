@@ -10,17 +10,17 @@ import type { FrameWriter } from '../stream/frame-writer.js';
 
 /** Blocks that are compressed at once: as many as libuv has threads. */
 const BLOCKS_AHEAD = 4;
-/** A block is kept compressed where that saves at least a sixteenth of it. */
+/** A block is kept compressed if that saves at least a sixteenth of it. */
 const WORTHWHILE = 1 / 16;
 
-/** How the blocks of an archive are compressed: null is as they are. */
+/** How the blocks of an archive are compressed; null: not at all. */
 export interface Packing {
   readonly codec: Codec | null;
-  /** Null for the codec's usual one. */
+  /** Null for the codec's default. */
   readonly level: number | null;
 }
 
-/** A block for an archive, with what the target must hold in its place, where that is known. */
+/** A block for an archive, with what the target must hold in its place, if that is known. */
 export type ArchiveBlock = Block & { readonly proof?: Proof };
 
 /** A block that is ready to be written; `write` releases it. */
@@ -28,7 +28,7 @@ export interface PackedBlock extends Extent {
   write(writer: FrameWriter): Promise<void>;
 }
 
-/** Makes blocks ready for an archive: zeroes found, the rest compressed where that pays, some ahead, in order. */
+/** Prepares blocks for an archive: finds zeroes, compresses the rest if that pays, some ahead, in order. */
 export function packBlocks(
   blocks: AsyncIterable<ArchiveBlock>,
   packing: Packing,
@@ -77,7 +77,7 @@ async function pack(block: ArchiveBlock, packing: Packing): Promise<PackedBlock 
 }
 
 async function compress(bytes: Buffer, { codec, level }: Packing): Promise<KnownOfBytes> {
-  // Before a codec sees them: what goes wrong there shall show at the reader.
+  // Before a codec sees them: the reader must notice a codec's error.
   const crc = crc32(bytes);
   if (codec === null) return { crc };
   const room = Buffer.allocUnsafeSlow(Math.floor(bytes.length * (1 - WORTHWHILE)));

@@ -1,20 +1,20 @@
 import { open, type FileHandle } from 'node:fs/promises';
 import { DeviceError } from '../errors.js';
 
-/** What is read at once, and as much again ahead. Bytes. */
+/** How much is read at once, and read ahead. Bytes. */
 export const WINDOW = 256 * 1024;
 
 /** A part of a file in memory. */
 interface Window {
   readonly position: number;
   readonly bytes: Buffer;
-  /** How many of the bytes are the file's. */
+  /** How many of the bytes are from the file. */
   length: number;
 }
 
 /**
- * A file that is read in pieces whose places mostly ascend: small ones out of a window, the next window being read
- * meanwhile, large ones straight into their memory. Takes twice a window. One call at a time.
+ * A file that is read in pieces at mostly ascending positions: small pieces from a window, while the next window is
+ * read ahead; large pieces directly into their memory. Uses two windows of memory. One call at a time.
  */
 export class ReadAheadFile {
   private window: Window = { position: 0, bytes: Buffer.alloc(0), length: 0 };
@@ -24,19 +24,19 @@ export class ReadAheadFile {
   private constructor(
     readonly path: string,
     private readonly windowSize: number,
-    /** Null where it is opened for each window. */
+    /** Null if the file is opened for each window. */
     private readonly file: FileHandle | null,
   ) {}
 
   /**
-   * @param staysOpen whether it is open until it is closed, or only while a window is read: of very many files not all
-   * can be open. Throws DeviceError.
+   * @param staysOpen whether the file stays open until `close`, or is open only while a window is read: not all of
+   * very many files can be open at once. Throws DeviceError.
    */
   static async open(path: string, windowSize: number, staysOpen: boolean): Promise<ReadAheadFile> {
     return new ReadAheadFile(path, windowSize, staysOpen ? await openFile(path) : null);
   }
 
-  /** Fills `bytes` with what stands at `position`; how many there were, fewer at the file's end. Throws DeviceError. */
+  /** Fills `bytes` from `position`; returns how many there were, fewer at the file's end. Throws DeviceError. */
   async fill(bytes: Uint8Array, position: number): Promise<number> {
     let done = this.copy(bytes, 0, position);
     while (done < bytes.length) {
@@ -85,7 +85,7 @@ export class ReadAheadFile {
     }
     const next = this.window.position + this.windowSize;
     const read = this.readWindow(old.length === 0 ? Buffer.allocUnsafeSlow(this.windowSize) : old, next);
-    // Its failure is met where its bytes are needed, or never.
+    // The failure is reported when the bytes are needed, or never.
     read.catch(() => undefined);
     this.ahead = { position: next, read };
   }

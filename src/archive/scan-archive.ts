@@ -22,22 +22,22 @@ import { ExtentTable } from './extent-table.js';
 /** The beginning of an archive's file. */
 export interface ArchiveStart {
   readonly protocol: 3 | 4;
-  /** Null in PROTO[3], which has none. */
+  /** Null in PROTO[3], which has no header. */
   readonly header: StreamHeader | null;
-  /** Null in PROTO[3], and where the file ends in none. */
+  /** Null in PROTO[3], and if the file does not end in an end frame. */
   readonly end: FoundEnd | null;
 }
 
-/** What a scan looks at beside the blocks' places. */
+/** What a scan reports besides the blocks' positions. */
 export interface ScanWatcher {
-  /** Each item in its turn; data is valid until the call returns. */
+  /** Each item in turn; its data is valid until the call returns. */
   readonly item?: (item: PackedItem) => void;
   /** Each frame that a reader may skip. */
   readonly skipped?: (frame: SmallFrame) => void;
 }
 
 /**
- * Reads an archive's first line and header, with what its end says of the header. Throws TruncatedStreamError,
+ * Reads an archive's first line and header, including what its end says about the header. Throws TruncatedStreamError,
  * FormatError, DeviceError.
  */
 export async function readStart(random: RandomFile): Promise<ArchiveStart> {
@@ -48,10 +48,10 @@ export async function readStart(random: RandomFile): Promise<ArchiveStart> {
 }
 
 /**
- * Reads a whole archive once, checks all that its format lets one check (of compressed blocks, their stored bytes),
- * and tells where its blocks are, in the file's order.
+ * Reads a whole archive once, checks everything that its format allows (for compressed blocks, their stored bytes),
+ * and returns where its blocks are, in the file's order.
  *
- * Throws TruncatedStreamError where it has no end; FormatError, which says where, where it is damaged; DeviceError.
+ * Throws TruncatedStreamError if it has no end; FormatError, with the position, if it is damaged; DeviceError.
  */
 export async function scanArchive(random: RandomFile, watcher: ScanWatcher = {}): Promise<ExtentTable> {
   const { reader, protocol, header, frames } = await begin(random);
@@ -61,10 +61,10 @@ export async function scanArchive(random: RandomFile, watcher: ScanWatcher = {})
       ? readProto3Blocks(reader, oneBuffer(), random.path)
       : readProto4Blocks(reader, frames, header, oneBuffer(), random.path, watcher.skipped);
   for await (const item of items) {
-    // Nothing is read ahead here: the reader stands right behind the item.
+    // Nothing is read ahead here: the reader is right behind the item.
     const { offset: end } = reader;
     if (item.kind === 'resume') {
-      const problem = 'it is the rest of a session whose beginning is not here';
+      const problem = 'it is the rest of a resumed session, without its beginning';
       throw new FormatError(random.path, end, 'R frame', problem);
     }
     watcher.item?.(item);
@@ -84,10 +84,10 @@ async function begin(random: RandomFile) {
   if ('payload' in frame && frame.header.type === HEADER && frame.header.flags === 0) {
     return { reader, protocol, header: parseHeader(frame.payload, random.path, frame.position), frames };
   }
-  throw new FormatError(random.path, frame.position, 'first frame', 'it is no header');
+  throw new FormatError(random.path, frame.position, 'first frame', 'it is not a header');
 }
 
-/** How long a block's frame is in the file; null of what is no block. */
+/** The length of a block's frame in the file; null for anything but a block. */
 function frameSize(item: PackedItem): number | null {
   const around = FRAME_HEADER_LENGTH + CHECKSUM_LENGTH;
   if (item.kind === 'zero' || item.kind === 'discard') return around + RANGE_LENGTH;
@@ -100,7 +100,7 @@ function proto3Size(item: PackedItem): number | null {
   return item.kind === 'data' ? item.length : null;
 }
 
-/** Each block is looked at and dropped before the next is read: one buffer does for all. */
+/** Each block is examined and dropped before the next is read: one buffer is enough. */
 function oneBuffer(): LendBuffer {
   let buffer = Buffer.alloc(0);
   return (length) => {
@@ -109,7 +109,7 @@ function oneBuffer(): LendBuffer {
   };
 }
 
-/** The format promises nothing of its extents; what is made of them must lie in whole sectors. */
+/** The format promises nothing about its extents; archives made from them need whole sectors. */
 function checkSectors(blocks: ExtentTable, path: string): void {
   const order = new ExtentOrder(endOfAll(blocks));
   for (const { offset, length, position } of blocks) {
@@ -118,7 +118,7 @@ function checkSectors(blocks: ExtentTable, path: string): void {
   }
 }
 
-/** Where the last extent of a table ends, in whatever order they are. */
+/** The end of the table's last extent, in whatever order they are. */
 export function endOfAll(blocks: ExtentTable): number {
   let end = 0;
   for (let index = 0; index < blocks.count; index++) end = Math.max(end, blocks.endAt(index));

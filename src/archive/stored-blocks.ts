@@ -23,17 +23,17 @@ import type { ArchiveFacts } from './archive.js';
 import type { StoredExtent } from './extent-table.js';
 import { ReadAheadFile } from './read-ahead-file.js';
 
-/** Of whole frames: the longest head of one that carries a block. */
+/** The longest header and prefix of a frame with a block. */
 const HEAD_LENGTH = FRAME_HEADER_LENGTH + RANGE_LENGTH;
 
-/** A block as its archive keeps it, checked. Whoever takes data releases it. */
+/** A block as its archive stores it, checked. The consumer releases its data. */
 export type StoredBlock =
   | { readonly kind: 'zero' | 'discard'; readonly offset: number; readonly length: number }
   | {
       readonly kind: 'data';
       readonly offset: number;
       readonly length: number;
-      /** The bytes as they are, or the checksum of the block's own and those of a codec. */
+      /** Null: the bytes are not compressed. Otherwise the block's own checksum, then a codec's output. */
       readonly codec: CodecName | null;
       readonly data: LentBuffer;
       readonly crc: number;
@@ -49,24 +49,24 @@ export class StoredBlocks {
     private readonly file: ReadAheadFile,
   ) {}
 
-  /** Throws DeviceError. The last two as `ReadAheadFile.open` has them. */
+  /** Throws DeviceError. For the last two parameters see `ReadAheadFile.open`. */
   static async open(archive: ArchiveFacts, windowSize: number, staysOpen: boolean): Promise<StoredBlocks> {
     return new StoredBlocks(archive, await ReadAheadFile.open(archive.path, windowSize, staysOpen));
   }
 
   /**
-   * Reads the block that holds an extent: of PROTO[3], which has no frames, just that extent. Throws FormatError
-   * where it is damaged or not what the index says, DeviceError.
+   * Reads the block that contains an extent; in PROTO[3], which has no frames, only that extent. Throws FormatError if
+   * the block is damaged or does not match the index, DeviceError.
    */
   async read(extent: StoredExtent, lend: LendBuffer): Promise<StoredBlock> {
     if (this.archive.protocol === 3) return await this.readRecord(extent, lend);
     const { position } = extent;
     await this.fill(this.head, position);
     const { payloadLength, type, flags } = parseFrameHeader(this.head, this.archive.path, position);
-    if (flags !== 0) this.fail(position, 'flags are set that are not known');
+    if (flags !== 0) this.fail(position, 'unknown flags are set');
     if (type === DATA) return await this.readData(extent, payloadLength, lend);
     const kind = type === ZERO ? 'zero' : type === DISCARD ? 'discard' : null;
-    if (kind === null || payloadLength !== RANGE_LENGTH) this.fail(position, 'no block is here');
+    if (kind === null || payloadLength !== RANGE_LENGTH) this.fail(position, 'there is no block here');
     await this.fill(this.checksum, position + HEAD_LENGTH);
     this.checkChecksum(position, checksumOf(this.head));
     const range = parseRange(this.head.subarray(FRAME_HEADER_LENGTH), this.archive.path, position);
@@ -110,13 +110,13 @@ export class StoredBlocks {
 
   private codecOf(position: number, id: number, rawLength: number, stored: number): CodecName | null {
     if (id === RAW) {
-      if (rawLength !== stored) this.fail(position, 'its length is not that of its data');
+      if (rawLength !== stored) this.fail(position, 'its length does not match its data');
       return null;
     }
     const codec = codecNumbered(id);
-    if (codec === null) this.fail(position, `codec ${id} is not known; a newer lvmsync wrote it`);
+    if (codec === null) this.fail(position, `unknown codec ${id}; a newer lvmsync wrote it`);
     if (rawLength > MAX_BLOCK_LENGTH || rawLength <= stored || stored < RAW_CRC_LENGTH) {
-      this.fail(position, `${stored} bytes of ${codec} stand for ${rawLength}`);
+      this.fail(position, `${stored} bytes of ${codec} cannot be ${rawLength} bytes of data`);
     }
     return codec;
   }
@@ -139,7 +139,7 @@ export class StoredBlocks {
 
   private checkRange({ position, ...extent }: StoredExtent, offset: number, length: number): void {
     const isAll = offset === extent.blockOffset && extent.offset + extent.length <= offset + length;
-    if (!isAll) this.fail(position, 'it is not the block that the index names');
+    if (!isAll) this.fail(position, 'it is not the block that the index lists');
   }
 
   private async fill(bytes: Uint8Array, position: number): Promise<void> {

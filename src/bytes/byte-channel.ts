@@ -1,8 +1,8 @@
 import type { FileHandle } from 'node:fs/promises';
 import { DeviceError } from '../errors.js';
 /**
- * How bytes move between the rooms of the house, without saying by what. Both directions are pulled or awaited
- * piece by piece, so the slowest part sets the pace.
+ * How bytes move between the rooms, independent of the transport. Both directions are pulled or awaited piece by
+ * piece, so the slowest part sets the pace.
  */
 
 /** Bytes coming in. A piece is valid only until the next one is asked for. */
@@ -10,13 +10,13 @@ export type ByteSource = AsyncIterable<Uint8Array>;
 
 /** Bytes going out. */
 export interface ByteSink {
-  /** Resolves when the sink takes more, and no longer needs the piece's memory. */
+  /** Resolves when the sink can accept more, and no longer needs the piece's memory. */
   write(piece: Uint8Array): Promise<void>;
-  /** Says that nothing follows (half-close); resolves when the last byte has left. */
+  /** Ends the data (half-close); resolves when the last byte has been sent. */
   end(): Promise<void>;
 }
 
-/** Memory that is lent and must be given back, once, by `release`. */
+/** Lent memory, which must be returned once, by `release`. */
 export interface LentBuffer {
   readonly bytes: Buffer;
   release(): void;

@@ -1,16 +1,16 @@
 /** CRC-32's polynomial without its highest term, bits reversed: bit 31 stands for 1. */
 const POLYNOMIAL = 0xedb8_8320;
 const ONE = 0x8000_0000;
-/** x to the 8: what one more byte multiplies a checksum by. */
+/** x to the 8: one more byte multiplies a checksum by this. */
 const BYTE = 0x0080_0000;
-/** Lengths come in few sizes: those of blocks. */
+/** Only few different lengths occur: those of blocks. */
 const REMEMBERED = 4096;
 
 const factors = new Map<number, number>();
 
 /**
- * The CRC-32 of two pieces of which each one's own is known, without looking at their bytes again. `length` is
- * that of the second piece. (A CRC is the remainder of a division: bytes that follow multiply it by a power of x.)
+ * The CRC-32 of two pieces together, from their own CRCs, without reading their bytes again. `length` is the length of
+ * the second piece. (A CRC is the remainder of a division: bytes that follow multiply it by a power of x.)
  */
 export function joinChecksums(first: number, second: number, length: number): number {
   return (multiply(factorOf(length), first) ^ second) >>> 0;

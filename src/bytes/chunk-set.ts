@@ -1,6 +1,6 @@
 import type { Extent } from './extent.js';
 
-/** Chunks that one page of the bitmap stands for: 4 KiB of bits. */
+/** Chunks in one page of the bitmap: 4 KiB of bits. */
 const PAGE_CHUNKS = 32_768;
 const WORDS_PER_PAGE = PAGE_CHUNKS / 32;
 const FULL_WORD = 0xffff_ffff;
@@ -16,7 +16,7 @@ export class ChunkSet {
   private lastIndex = -1;
   private lastPage: Uint32Array = new Uint32Array(0);
 
-  /** Puts a chunk in; false when it was in already. */
+  /** Adds a chunk; false if it was already in the set. */
   add(chunk: number): boolean {
     const pageIndex = Math.floor(chunk / PAGE_CHUNKS);
     const page = pageIndex === this.lastIndex ? this.lastPage : this.openPage(pageIndex);
@@ -29,7 +29,7 @@ export class ChunkSet {
     return true;
   }
 
-  /** Puts in the chunks from `from` to before `to`; none where `to` is not behind `from`. */
+  /** Adds the chunks from `from` to before `to`; does nothing if `to` is not greater than `from`. */
   addRange(from: number, to: number): void {
     for (let chunk = from; chunk < to;) {
       const pageIndex = Math.floor(chunk / PAGE_CHUNKS);
@@ -51,7 +51,7 @@ export class ChunkSet {
     return (word & (1 << (bit & 31))) !== 0;
   }
 
-  /** How many chunks of the set lie below this one, within its page, and the page's number; null where it is not in. */
+  /** How many chunks of the set precede this one in its page, and the page's number; null if it is not in the set. */
   rankInPage(chunk: number): { readonly page: number; readonly rank: number } | null {
     if (!this.has(chunk)) return null;
     const page = Math.floor(chunk / PAGE_CHUNKS);
@@ -62,7 +62,7 @@ export class ChunkSet {
     return { page, rank };
   }
 
-  /** The chunks of this set that `other` lacks. */
+  /** The chunks of this set that are not in `other`. */
   without(other: ChunkSet): ChunkSet {
     const rest = new ChunkSet();
     for (const run of this.runs()) {

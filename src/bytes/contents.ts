@@ -11,15 +11,15 @@ export function isZero(bytes: Uint8Array): boolean {
 }
 
 /**
- * Where two states of the same bytes differ, in whole units counted from their first byte: ascending, neighbours as
- * one. `start` is added to the offsets.
+ * The runs in which two states of the same bytes differ, in whole units from their first byte: ascending, with
+ * neighbours joined. `start` is added to the offsets.
  */
 export function findDifferingRuns(old: Buffer, now: Buffer, unit: number, start = 0): Extent[] {
   const found: { offset: number; length: number }[] = [];
   const search = (from: number, to: number): void => {
     if (now.compare(old, from, to, from, to) === 0) return;
     if (to - from > unit) {
-      // By halves: what is equal is mostly so in long stretches, and is then looked at in few calls.
+      // By halves: equal bytes mostly come in long stretches, which then need few comparisons.
       const middle = from + Math.ceil((to - from) / unit / 2) * unit;
       search(from, middle);
       search(middle, to);

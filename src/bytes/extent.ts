@@ -12,13 +12,13 @@ export function endOf(extent: Extent): number {
   return extent.offset + extent.length;
 }
 
-/** The part of `extent` below `size` bytes, or null when nothing of it is. */
+/** The part of `extent` below `size` bytes, or null if there is no such part. */
 export function clipExtent(extent: Extent, size: number): Extent | null {
   if (extent.offset >= size) return null;
   return { offset: extent.offset, length: Math.min(extent.length, size - extent.offset) };
 }
 
-/** Joins neighbours of an ascending sequence: what touches or overlaps becomes one extent. */
+/** Joins neighbours of an ascending sequence: extents that touch or overlap become one. */
 export function* coalesceExtents(ascending: Iterable<Extent>): Generator<Extent> {
   let open: Extent | null = null;
   for (const next of ascending) {
@@ -32,7 +32,9 @@ export function* coalesceExtents(ascending: Iterable<Extent>): Generator<Extent>
   if (open !== null) yield open;
 }
 
-/** Cuts extents into pieces of at most `limit` bytes. Pieces end on multiples of `limit` of the volume. */
+/**
+ * Cuts extents into pieces of at most `limit` bytes. Pieces end at multiples of `limit` from the start of the volume.
+ */
 export function* splitExtents(extents: Iterable<Extent>, limit: number): Generator<Extent> {
   for (const extent of extents) {
     let offset = extent.offset;
@@ -52,7 +54,7 @@ export function sumLengths(extents: Iterable<Extent>): number {
   return sum;
 }
 
-/** What two ascending sequences, each without overlaps, have in common: ascending. */
+/** The intersection of two ascending sequences without overlaps: ascending. */
 export function* intersectExtents(left: Iterable<Extent>, right: Iterable<Extent>): Generator<Extent> {
   const [lefts, rights] = [left[Symbol.iterator](), right[Symbol.iterator]()];
   let [a, b] = [lefts.next(), rights.next()];
@@ -65,7 +67,7 @@ export function* intersectExtents(left: Iterable<Extent>, right: Iterable<Extent
   }
 }
 
-/** What the first of two ascending sequences, each without overlaps, has and the second has not: ascending. */
+/** What is in the first of two ascending sequences without overlaps, but not in the second: ascending. */
 export function* subtractExtents(from: Iterable<Extent>, what: Iterable<Extent>): Generator<Extent> {
   const removals = what[Symbol.iterator]();
   let removal = removals.next();
@@ -82,7 +84,7 @@ export function* subtractExtents(from: Iterable<Extent>, what: Iterable<Extent>)
   }
 }
 
-/** What is in either of two ascending sequences: ascending, coalesced. */
+/** The union of two ascending sequences: ascending, coalesced. */
 export function* uniteExtents(left: Iterable<Extent>, right: Iterable<Extent>): Generator<Extent> {
   yield* coalesceExtents(mergeByOffset(left, right));
 }

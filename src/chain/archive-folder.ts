@@ -11,28 +11,28 @@ import type { StreamHeader } from '../stream/stream-header.js';
 
 const MAGIC = 'lvmsync PROTO[';
 
-/** A stream's file in a folder, as far as a short look tells. Sizes in bytes. */
+/** An archive in a folder, as far as a short look shows. Sizes in bytes. */
 export interface ListedArchive {
   readonly path: string;
   readonly name: string;
   /** Whether the name is a symbolic link to the file. */
   readonly isLink: boolean;
-  /** Of the file. */
+  /** The size of the file. */
   readonly size: number;
-  /** When the file was written last. */
+  /** When the file was last written. */
   readonly modified: Date;
   readonly protocol: 3 | 4 | null;
-  /** Null in PROTO[3], and where it cannot be read. */
+  /** Null in PROTO[3], and if it cannot be read. */
   readonly header: StreamHeader | null;
-  /** What its blocks cover; null where that takes reading all of it. */
+  /** The bytes that its blocks cover; null if only a full read could tell. */
   readonly bytes: number | null;
   /** Why it cannot be used, or null. */
   readonly problem: LvmsyncError | null;
 }
 
 /**
- * The archives in a folder, the latest first: every file that begins as one, but for those that are not finished; and
- * those of which that cannot be read. Only beginnings and ends are looked at. Throws DeviceError where the folder cannot be read.
+ * The archives in a folder, the latest first: every file that begins as one, except unfinished ones, and files that
+ * cannot be read. Only the beginnings and ends of files are read. Throws DeviceError if the folder cannot be read.
  */
 export async function listArchives(folder: string): Promise<ListedArchive[]> {
   const names = await readdir(folder).catch((error: unknown) => {
@@ -47,7 +47,10 @@ export async function listArchives(folder: string): Promise<ListedArchive[]> {
   return listed.sort((a, b) => timeOf(b) - timeOf(a) || (a.name < b.name ? -1 : 1));
 }
 
-/** When an archive was made, by its header; where that names no time that there is, when it was written. Milliseconds. */
+/**
+ * When an archive was made, according to its header; if that has no valid time, when the file was written.
+ * Milliseconds.
+ */
 export function timeOf({ header, modified }: Pick<ListedArchive, 'header' | 'modified'>): number {
   return Date.parse(header?.time ?? '') || modified.getTime();
 }
@@ -84,7 +87,7 @@ async function describe(random: RandomFile): Promise<Partial<ListedArchive>> {
   const { protocol, header, end } = await readStart(random);
   if (header === null) return { protocol };
   if (end === null) {
-    const problem = new TruncatedStreamError(random.path, random.size, 'its end frame expected');
+    const problem = new TruncatedStreamError(random.path, random.size, 'its end frame is missing');
     return { protocol, header, problem };
   }
   const { dataBytes, zeroBytes, discardBytes } = end.totals;
@@ -94,8 +97,8 @@ async function describe(random: RandomFile): Promise<Partial<ListedArchive>> {
 const NAME = '.lvmsync-prune.lock';
 
 /**
- * Makes a folder of archives ours alone: nobody else combines and removes what is in it, nor goes back by it. The
- * folder must be there. Throws LockedError, DeviceError.
+ * Locks a folder of archives for us: no other run combines or removes what is in it, or restores from it. The folder
+ * must exist. Throws LockedError, DeviceError.
  */
 export async function lockArchives(folder: string, what: string, about: Surroundings): Promise<RunLock> {
   const holder = { what, pid: process.pid, startedAt: about.now() };
@@ -104,8 +107,9 @@ export async function lockArchives(folder: string, what: string, about: Surround
 }
 
 /**
- * Does some work that reads a folder's archives, which stay meanwhile; beside others who do the same. A folder
- * that takes no lock keeps nobody from it. Throws LockedError where it is being pruned; what the work throws.
+ * Runs work that reads a folder's archives, which stay meanwhile; several runs can do this at once. If the folder
+ * cannot be locked, the work runs without a lock. Throws LockedError if the folder is being pruned; what the work
+ * throws.
  */
 export async function keepingArchives<T>(folder: string, work: () => Promise<T>): Promise<T> {
   const lock = await shareLockFile(join(folder, NAME), subjectOf(folder));

@@ -6,35 +6,38 @@ import type { Extent } from '../bytes/extent.js';
 import { BaseMismatchError, UsageError } from '../errors.js';
 import { openUndo, type Undo } from './states.js';
 
-/** Several archives as one: what has the effect of applying them one after another, each byte once. */
+/** Several archives as one: the same effect as applying them one after another, but each byte is written once. */
 export interface Combination {
-  /** In the order in which they would be applied. An extent's `source` is an index into these. */
+  /** In the order in which they would be applied. An extent's `source` is an index into this list. */
   readonly archives: readonly ArchiveFacts[];
   readonly kind: ArchiveKind;
-  /** Of the volume: the largest that any of them knows. Bytes. */
+  /** The volume's size: the largest that any of them knows. Bytes. */
   readonly volumeSize: number;
-  /** A granularity in which all their extents lie. Bytes. */
+  /** A granularity that all their extents are multiples of. Bytes. */
   readonly blockSize: number;
-  /** The identities of the first one's base and of the last one's result, or null: that of what is believed is none. */
+  /**
+   * The identities of the first one's base and of the last one's result; null if unknown. If anything was assumed, the
+   * result has no identity.
+   */
   readonly base: string | null;
   readonly result: string | null;
-  /** Of a base without a name, where the first one has it. */
+  /** The mark of a base without a name, if the first one has it. */
   readonly mark?: string;
-  /** Ascending, without overlaps: of each byte, where the last archive that has it keeps its contents. */
+  /** Ascending, without overlaps: for each byte, where the last archive that has it keeps its contents. */
   readonly extents: ExtentTable;
   /** Bytes of all extents. */
   readonly bytes: number;
-  /** What nobody could check, a sentence for each: where the order that was given had to be believed. */
+  /** What could not be checked, one sentence each: the given order was assumed to be right. */
   readonly believed: readonly string[];
 }
 
 /** What a user knows better. */
 export interface CombinationWish {
-  /** Believe the order that was given also where identities contradict it. */
+  /** Accept the given order even if identities contradict it. */
   readonly forceBase?: boolean;
 }
 
-/** Plans the combination of archives that are given at once: see `CombinationPlanner`. */
+/** Plans the combination of archives that are all given at once: see `CombinationPlanner`. */
 export function planCombination(archives: readonly Archive[], wish: CombinationWish = {}): Combination {
   const planner = new CombinationPlanner(wish);
   for (const archive of archives) planner.add(archive);
@@ -42,9 +45,9 @@ export function planCombination(archives: readonly Archive[], wish: CombinationW
 }
 
 /**
- * Plans the combination of archives that are given one by one, in the order in which they would be applied: of undos,
- * that of the last apply comes first. Each one's result must be the next one's base; where one of the two is not known,
- * the order is believed, and `believed` says so. Reads no data; memory goes by what is seen of all the archives.
+ * Plans the combination of archives that are given one by one, in the order in which they would be applied: the undo
+ * of the last apply comes first. Each one's result must be the next one's base; if one of the two is not known, the
+ * order is assumed to be right, and `believed` says so. Reads no data; memory depends on the visible extents only.
  */
 export class CombinationPlanner {
   private readonly archives: ArchiveFacts[] = [];
@@ -54,8 +57,8 @@ export class CombinationPlanner {
   constructor(private readonly wish: CombinationWish = {}) {}
 
   /**
-   * Throws BaseMismatchError, which names both files, where it does not meet the one before; UsageError where it does not
-   * go the same way.
+   * Throws BaseMismatchError, which names both files, if the archive does not follow the one before; UsageError if it
+   * does not go in the same direction.
    */
   add({ extents, ...archive }: Archive): void {
     refuseParts(archive);
@@ -69,16 +72,16 @@ export class CombinationPlanner {
     this.layers.add(extents);
   }
 
-  /** Whether any of the archives so far changes some of an extent. */
+  /** Whether any of the archives so far changes part of an extent. */
   changes(extent: Extent): boolean {
     return this.layers.touch(extent);
   }
 
-  /** Throws UsageError where there is no archive. */
+  /** Throws UsageError if there is no archive. */
   plan(): Combination {
     const { archives, believed } = this;
     const [first] = archives;
-    if (first === undefined) throw new UsageError('name at least one archive');
+    if (first === undefined) throw new UsageError('missing argument: at least one archive');
     const extents = this.layers.seen();
     return {
       archives,
@@ -86,9 +89,9 @@ export class CombinationPlanner {
       volumeSize: archives.reduce((most, { volumeSize }) => Math.max(most, volumeSize), 0),
       blockSize: archives.map(({ blockSize }) => blockSize).reduce(commonDivisor),
       base: first.base,
-      // Where one may be missing in between, what it starts from is not enough to let it in.
+      // If an archive may be missing in between, the base alone must not let the combination be applied.
       ...(first.header?.mark === undefined || believed.length > 0 ? {} : { mark: first.header.mark }),
-      // A name would be taken for known by whoever applies it.
+      // A result's name would count as known when the combination is applied.
       result: believed.length === 0 ? (archives.at(-1)?.result ?? null) : null,
       extents,
       bytes: extents.bytes,
@@ -97,11 +100,11 @@ export class CombinationPlanner {
   }
 }
 
-/** Parts of chunks are right only behind the checksums of what they are parts of, which no combination has. */
+/** Parts of chunks can be trusted only with the checksums of their sections, which a combination does not have. */
 function refuseParts({ path, header }: ArchiveFacts): void {
   if (header?.unit === undefined) return;
   throw new UsageError(
-    `${path}: it holds only the parts that changed of what its source tracks: write it with --whole-chunks to combine it`,
+    `${path}: it contains only the changed parts of chunks: to combine archives, write them with --whole-chunks`,
   );
 }
 
@@ -109,28 +112,32 @@ function checkWay(first: ArchiveFacts, archive: ArchiveFacts): void {
   const isSame = archive.kind === first.kind && archive.kind !== 'full';
   if (isSame || (first.kind === 'full' && archive.kind === 'changes')) return;
   throw new UsageError(
-    `${archive.path} (${archive.kind}) cannot follow ${first.path} (${first.kind}): archives that are combined go the same way`,
+    `${archive.path} (${archive.kind}) cannot follow ${first.path} (${first.kind}): archives can be combined only if they go in the same direction`,
   );
 }
 
-/** What had to be believed of two archives that follow each other. */
+/** What had to be assumed about two archives that follow each other. */
 function checkMeeting(before: ArchiveFacts, after: ArchiveFacts, isForced: boolean): string[] {
   const { result } = before;
   const { base } = after;
   if (result !== null && base !== null && result === base) return [];
   if (result !== null && base !== null && !isForced) {
-    const problem = `it starts from ${base}, while ${before.path} leads to ${result}: the two do not meet`;
-    throw new BaseMismatchError(after.path, null, `${problem}; if you know better: --force=base`);
+    const problem = `it starts from ${base}, but ${before.path} leads to ${result}: it does not continue that archive`;
+    throw new BaseMismatchError(
+      after.path,
+      null,
+      `${problem}; if you are sure that it does, use --force=base`,
+    );
   }
   const why = result !== null && base !== null ? 'their identities differ' : whyUnknown(before, after);
   return [
-    `${before.path} and ${after.path}: nothing proves that they meet (${why}): the order given is believed`,
+    `${before.path} and ${after.path}: nothing proves that the second continues the first (${why}): the given order is assumed to be right`,
   ];
 }
 
 function whyUnknown(before: ArchiveFacts, after: ArchiveFacts): string {
   const proto3 = [before, after].find(({ protocol }) => protocol === 3);
-  if (proto3 !== undefined) return `${proto3.path} is PROTO[3], which names no states`;
+  if (proto3 !== undefined) return `${proto3.path} is PROTO[3], which does not record states`;
   return before.result === null
     ? `${before.path} leads to a state without a name`
     : `${after.path} starts from a state without a name`;
@@ -140,7 +147,7 @@ function commonDivisor(left: number, right: number): number {
   return right === 0 ? left : commonDivisor(right, left % right);
 }
 
-/** Undos as one, with what they say of its base. */
+/** Undos as one, with what they say about its base. */
 export interface PlannedUndos {
   readonly plan: Combination;
   readonly proofs: ArchiveProofs;

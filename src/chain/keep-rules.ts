@@ -1,4 +1,4 @@
-/** How many states to keep: the last ones, and of each of the last hours, days, weeks and months the last one. */
+/** How many states to keep: the last ones, and for each of the last hours, days, weeks and months the last one. */
 export interface KeepRules {
   readonly last: number;
   readonly hourly: number;
@@ -7,14 +7,14 @@ export interface KeepRules {
   readonly monthly: number;
 }
 
-/** A state and when it came to be. */
+/** A state, and the time since which the volume was in it. */
 export interface TimedState {
   readonly name: string;
-  /** Null of the oldest one, of which that is not known. */
+  /** Null for the oldest one, whose time is not known. */
   readonly begin: Date | null;
 }
 
-/** The names of the states to keep, of states that are given with the latest first. */
+/** The names of the states to keep; `states` has the latest first. */
 export function keptStates(states: readonly TimedState[], rules: KeepRules): Set<string> {
   const kept = new Set(states.slice(0, rules.last).map(({ name }) => name));
   for (const [count, periodOf] of [
@@ -25,7 +25,8 @@ export function keptStates(states: readonly TimedState[], rules: KeepRules): Set
   ] as const) {
     const periods = new Set<string>();
     for (const { name, begin } of states) {
-      // Taken for one of its own: else each prune would take the oldest state for one of the next one's time.
+      // It counts as a period of its own: otherwise each prune would put the oldest state into the period of the next
+      // one.
       const period = begin === null ? 'before' : periodOf(begin);
       if (periods.has(period)) continue;
       if (periods.size === count) break;
@@ -36,7 +37,7 @@ export function keptStates(states: readonly TimedState[], rules: KeepRules): Set
   return kept;
 }
 
-// In this host's time, as its users count their days.
+// In this host's time zone, because its users count their days in it.
 function monthOf(time: Date): string {
   return `${time.getFullYear()}-${time.getMonth()}`;
 }
@@ -46,11 +47,11 @@ function dayOf(time: Date): string {
 }
 
 function hourOf(time: Date): string {
-  // The hour that is there twice when summer ends is two.
+  // The hour that comes twice when summer time ends counts as two.
   return `${dayOf(time)}-${time.getHours()} ${time.getTimezoneOffset()}`;
 }
 
-/** By the Monday that it begins with. */
+/** By the Monday that the week begins with. */
 function weekOf(time: Date): string {
   const monday = new Date(time.getFullYear(), time.getMonth(), time.getDate() - ((time.getDay() + 6) % 7));
   return dayOf(monday);

@@ -6,15 +6,15 @@ import type { Undo } from './states.js';
 const NAME = '.lvmsync-prune.json';
 
 const intentSchema = v.object({
-  /** Undos that were to go when all that replaces them was in its place. */
+  /** Undos that were to be removed once their replacements were in place. */
   removing: v.array(v.object({ name: v.string(), base: v.string(), result: v.string() })),
 });
 
 type Removing = v.InferOutput<typeof intentSchema>['removing'];
 
 /**
- * What a prune of a folder had begun to remove when it was cut short, of the undos that are there: what is left of them
- * no longer shows by itself that it is of no use. Throws DeviceError.
+ * The existing undos that an interrupted prune of a folder had begun to remove: what is left of them no longer shows
+ * by itself that it is useless. Throws DeviceError.
  */
 export async function readPruneIntent(folder: string, undos: readonly Undo[]): Promise<Undo[]> {
   const intent = v.safeParse(intentSchema, parseJson((await readOwn(join(folder, NAME))) ?? ''));
@@ -25,13 +25,13 @@ export async function readPruneIntent(folder: string, undos: readonly Undo[]): P
   );
 }
 
-/** Notes, for good, which undos go from now on. Throws DeviceError. */
+/** Notes durably which undos are about to be removed. Throws DeviceError. */
 export async function writePruneIntent(folder: string, undos: readonly Undo[]): Promise<void> {
   const removing: Removing = undos.map(({ archive, base, result }) => ({ name: archive.name, base, result }));
   await writeDurably(join(folder, NAME), `${JSON.stringify({ removing })}\n`);
 }
 
-/** All of them are gone. Throws DeviceError. */
+/** Removes the note: all of them are gone. Throws DeviceError. */
 export async function forgetPruneIntent(folder: string): Promise<void> {
   await removeDurably(join(folder, NAME));
 }

@@ -2,16 +2,19 @@ import { createHash } from 'node:crypto';
 import { keptStates, type KeepRules } from './keep-rules.js';
 import { States, type Undo } from './states.js';
 
-/** What pruning one volume's undos comes to. */
+/** How to prune one volume's undos. */
 export interface PrunePlan {
-  /** Its states that can still be reached afterwards, the latest first; not the one that all lead back from. */
+  /**
+   * Its states that can still be reached afterwards, the latest first; without the head, which all undos lead back
+   * from.
+   */
   readonly kept: readonly string[];
   readonly dropped: readonly string[];
-  /** Undos that become one, in the order of their effect. */
+  /** Groups of undos that are combined into one, in the order in which they are applied. */
   readonly combinations: readonly { readonly name: string; readonly undos: readonly Undo[] }[];
-  /** Undos that stay and stand for others that go, which they must be whole for. */
+  /** Undos that stay and replace others that are removed; they must be complete for that. */
   readonly substitutes: readonly Undo[];
-  /** Undos that nothing needs any more, once the combinations are there. */
+  /** Undos that are no longer needed once the combinations exist. */
   readonly removed: readonly Undo[];
 }
 
@@ -22,8 +25,8 @@ export interface UnprunedUndos {
 }
 
 /**
- * Plans what is to be done with a folder's undos so that just the states that the rules keep, and the latest of each
- * volume, can be reached. What a prune that was cut short left, an undo beside those that it combines, is no obstacle.
+ * Plans how to reduce a folder's undos to those that lead to the states that the rules keep, and to the latest state
+ * of each volume. The left-overs of an interrupted prune, an undo next to those that it combines, do no harm.
  */
 export function planPruning(
   undos: readonly Undo[],
@@ -34,7 +37,8 @@ export function planPruning(
   for (const volume of connected(undos)) {
     const chain = longestChain(new States(volume));
     if (chain === null) {
-      const reason = 'their states do not form one line, so which of them leads on is not for us to say';
+      const reason =
+        'their states do not form a single chain, so lvmsync cannot tell which undo continues it';
       unpruned.push({ undos: volume, reason });
     } else plans.push(planOne(chain, volume, rules));
   }
@@ -42,7 +46,7 @@ export function planPruning(
 }
 
 function planOne(chain: readonly Undo[], undos: readonly Undo[], rules: KeepRules): PrunePlan {
-  // A state came to be when the undo that leads on from it was made.
+  // A state began when the undo that leads back from it was made.
   const states = chain.map(({ result }, index) => {
     const next = chain[index + 1];
     return { name: result, begin: next === undefined ? null : new Date(next.time) };
@@ -56,7 +60,7 @@ function planOne(chain: readonly Undo[], undos: readonly Undo[], rules: KeepRule
     open.push(undo);
     if (!kept.has(undo.result)) continue;
     const whole = undos.filter(({ base, result }) => base === open[0]?.base && result === undo.result);
-    // A link may lead to one of the others: then the file must not go for it.
+    // A link may point to one of the others: then that file must not be removed for it.
     const staying = whole.find(({ archive }) => !archive.isLink) ?? whole[0];
     if (staying === undefined) combinations.push({ name: nameOfCombination(open), undos: open });
     else {
@@ -75,10 +79,10 @@ function planOne(chain: readonly Undo[], undos: readonly Undo[], rules: KeepRule
   };
 }
 
-/** In the name of what a prune makes. */
+/** Part of the name of what a prune makes. */
 export const COMBINATION = /-combined-[0-9a-f]{12}\.undo/;
 
-/** The same in each run, so that one that was cut short is found again. */
+/** The same in each run, so that the file of an interrupted run is found again. */
 function nameOfCombination(undos: readonly Undo[]): string {
   const [first] = undos;
   const digest = createHash('sha256').update(`${first?.base ?? ''}\n${undos.at(-1)?.result ?? ''}`);
@@ -86,7 +90,7 @@ function nameOfCombination(undos: readonly Undo[]): string {
   return `${time}-combined-${digest.digest('hex').slice(0, 12)}.undo`;
 }
 
-/** Undos that share states, directly or through others: of one volume. */
+/** Undos that share states, directly or through others: they are of one volume. */
 function connected(undos: readonly Undo[]): Undo[][] {
   const groupOf = new Map<string, { undos: Undo[]; states: Set<string> }>();
   for (const undo of undos) {
@@ -102,7 +106,7 @@ function connected(undos: readonly Undo[]): Undo[][] {
   return [...new Set(groupOf.values())].map((group) => group.undos);
 }
 
-/** The chain that passes every state; null where there is none. */
+/** The chain through every state; null if there is no such chain. */
 function longestChain(states: States): Undo[] | null {
   const [head, ...others] = states.heads;
   if (head === undefined || others.length > 0) return null;
@@ -119,7 +123,7 @@ function longestChain(states: States): Undo[] | null {
   return chain;
 }
 
-/** Of the undos that lead on from a state, the one whose result all others can be reached through. */
+/** Of the undos from a state, the one through whose result all others can be reached. */
 function nearest(states: States, state: string): Undo | null {
   const undos = states.undosFrom(state);
   return (

@@ -10,32 +10,32 @@ import type { Combination } from './combination.js';
 
 /** Files that are open at once. */
 const MOST_OPEN = 32;
-/** What the windows of all files take, unless that leaves less than the least to each. Bytes. */
+/** Memory for the windows of all files, unless that leaves each file less than the minimum. Bytes. */
 const WINDOWS = MOST_OPEN * 2 * WINDOW;
 const LEAST_WINDOW = 4096;
-/** What blocks that were cut take, of all files. Bytes. */
+/** Memory for blocks that are used in parts, of all files. Bytes. */
 const CUT_BLOCKS = MOST_OPEN * MAX_BLOCK_LENGTH;
 
-/** A block, or one that is still compressed as its archive keeps it. */
+/** A block, or a block that is still compressed as its archive has it. */
 export type CombinedItem = Block | Extract<PackedItem, { kind: 'packed' }>;
 
 /** Which blocks of which archives are read: ascending, without overlaps. */
 export type StoredBlocksOf = Pick<Combination, 'archives' | 'extents'>;
 
 export interface ReadOptions {
-  /** Lends what data comes in; whoever takes a block releases it. A pool must have 8 MiB or more. */
+  /** Lends memory for the data; the consumer of a block releases it. A pool must have 8 MiB or more. */
   readonly lend: LendBuffer;
   /** Aborted to stop: its reason is then thrown. */
   readonly signal?: AbortSignal;
 }
 
 /**
- * The blocks of a combination (data, zero or discard), ascending and without overlaps, each at most 1 MiB of data;
- * some are decompressed ahead of whoever takes them. What was checked of each: its frame's checksum, and a compressed
- * one's own. More than 32 files are open only while something is read; all are closed when the iterator ends, or is left
+ * The blocks of a combination (data, zero or discard), ascending and without overlaps, each with at most 1 MiB of
+ * data; some are decompressed ahead. Checked for each: the frame's checksum, and that of the contents if compressed.
+ * Files beyond the first 32 are open only while they are read; all are closed when the iterator ends, or is left
  * early.
  *
- * Throws FormatError, which names the file and the place in it, where a block is damaged; DeviceError.
+ * Throws FormatError, which names the file and the position in it, if a block is damaged; DeviceError.
  */
 export async function* readCombination(plan: StoredBlocksOf, options: ReadOptions): AsyncGenerator<Block> {
   const items = unpackBlocks(readCombinedItems(plan, options), options.lend, 'archive');
@@ -45,7 +45,7 @@ export async function* readCombination(plan: StoredBlocksOf, options: ReadOption
   }
 }
 
-/** As `readCombination`, but whole blocks that are compressed come as they are: for whoever writes them down again. */
+/** As `readCombination`, but whole compressed blocks stay compressed, for a caller that writes them to another file. */
 export async function* readCombinedItems(
   { archives, extents }: StoredBlocksOf,
   { lend, signal }: ReadOptions,
@@ -92,7 +92,7 @@ class ArchiveBlocks {
     return { kind: 'packed', offset, length, data, codec, position, what: this.path };
   }
 
-  /** The block in memory of its own, as what is lent must come back before more is asked for. */
+  /** Copies the block into memory of its own: lent memory must come back before more is asked for. */
   private async keep(block: StoredBlock, position: number): Promise<StoredBlock> {
     if (block.kind !== 'data') return block;
     const { offset, length, codec } = block;
@@ -118,9 +118,9 @@ async function partOf(block: StoredBlock, { offset, length }: Extent, lend: Lend
   return { kind: 'data', offset, length, data };
 }
 
-/** Of each archive the last block of which a part was asked for, decompressed: the next part is likely to be of it. */
+/** For each archive the last block that was used in part, decompressed: the next part is probably from it. */
 class CutBlocks {
-  /** The one that was used longest ago first. */
+  /** Least recently used first. */
   private readonly blocks = new Map<
     ArchiveBlocks,
     { readonly position: number; readonly block: StoredBlock }
@@ -159,8 +159,8 @@ function sizeOf(block: StoredBlock): number {
 }
 
 /**
- * The archives of a combination, opened as they are needed. Each keeps its windows to the end: what is read of a file is
- * read once, however many take turns.
+ * The archives of a combination, opened when they are needed. Each keeps its windows to the end: what is read from a
+ * file is read once, even if many files take turns.
  */
 class OpenArchives {
   private readonly open = new Map<number, ArchiveBlocks>();

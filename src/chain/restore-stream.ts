@@ -7,12 +7,12 @@ import type { StreamHeader } from '../stream/stream-header.js';
 import type { Combination } from './combination.js';
 import { readCombination } from './read-combination.js';
 
-/** How many proofs are held against the target before the first write. */
+/** How many proofs are compared with the target before the first write. */
 const SAMPLE = 32;
 
 /**
- * A combination as a stream that is applied: with what is known of the bytes that it replaces, a sample of it first,
- * and each block's right before the block.
+ * A combination as a stream to apply. It begins with a sample of what is known about the bytes that it replaces; each
+ * block comes right after its own proof.
  *
  * @param proofs of the plan's base
  */
@@ -47,7 +47,7 @@ async function* items(
   }
 }
 
-/** Proofs from all over the plan. */
+/** Proofs spread over the whole plan. */
 function takeSample({ extents }: Combination, proofs: ArchiveProofs): Proof[] {
   const step = Math.max(1, Math.floor(extents.count / SAMPLE));
   const sample: Proof[] = [];

@@ -2,39 +2,40 @@ import { openArchive, type Archive } from '../archive/archive.js';
 import { BaseMismatchError } from '../errors.js';
 import { timeOf, type ListedArchive } from './archive-folder.js';
 
-/** An undo that leads from one state that has a name to another. */
+/** An undo from one state with a name to another. */
 export interface Undo {
   readonly archive: ListedArchive;
   readonly base: string;
   readonly result: string;
-  /** When its base came to be, as its maker's clock had it. Milliseconds. */
+  /** When the volume came into its base state, by the clock of the undo's maker. Milliseconds. */
   readonly time: number;
 }
 
-/** The undos among archives: whole, and with the identities of two states. */
+/** The undos among archives: complete, and with the identities of two states. */
 export function undosOf(archives: readonly ListedArchive[]): Undo[] {
   return archives.flatMap((archive) => {
     const { header, problem } = archive;
     if (problem !== null || header?.kind !== 'undo') return [];
     const { base, result } = header;
-    // That of a transfer that was done already leads nowhere.
+    // The undo of a transfer that had nothing to do leads nowhere.
     if (base === null || result === null || base === result) return [];
     return [{ archive, base, result, time: timeOf(archive) }];
   });
 }
 
-/**
- * Opens an undo that a plan was made with. Throws BaseMismatchError where another file has its name by now; as
- * `openArchive`.
- */
+/** Opens an undo of a plan. Throws BaseMismatchError if another file has its name by now; as `openArchive`. */
 export async function openUndo({ archive: { path }, base, result }: Undo): Promise<Archive> {
   const archive = await openArchive(path);
   if (archive.base === base && archive.result === result) return archive;
   const now = `it leads from ${archive.base ?? '?'} to ${archive.result ?? '?'}`;
-  throw new BaseMismatchError(path, null, `${now}, and led from ${base} to ${result} just before: try again`);
+  throw new BaseMismatchError(
+    path,
+    null,
+    `${now}, but a moment ago it led from ${base} to ${result}: try again`,
+  );
 }
 
-/** The states of a volume that undos lead from and to. Several undos may lead the same way. */
+/** The states of a volume that undos connect. Several undos may connect the same states. */
 export class States {
   private readonly from = new Map<string, Undo[]>();
   private readonly results = new Set<string>();
@@ -52,12 +53,12 @@ export class States {
     return this.from.has(state) || this.results.has(state);
   }
 
-  /** All of them. */
+  /** All states. */
   get names(): string[] {
     return [...new Set([...this.from.keys(), ...this.results])];
   }
 
-  /** Those that nothing leads to: the latest of each volume. */
+  /** The states that no undo leads to: the latest of each volume. */
   get heads(): string[] {
     return [...this.from.keys()].filter((state) => !this.results.has(state));
   }
@@ -66,16 +67,19 @@ export class States {
     return this.from.get(state) ?? [];
   }
 
-  /** When a state came to be; null where no undo leads back from it: that was before all that is known. Milliseconds. */
+  /**
+   * When the volume came into a state; null if no undo leads back from it: that was before all that is known.
+   * Milliseconds.
+   */
   beginOf(state: string): number | null {
     const undos = this.undosFrom(state);
     return undos.length === 0 ? null : Math.min(...undos.map(({ time }) => time));
   }
 
-  /** The fewest undos that lead from a state to each that can be reached, in the order in which they are applied. */
+  /** The fewest undos from a state to each state that can be reached, in the order in which they are applied. */
   waysFrom(state: string): Map<string, readonly Undo[]> {
     const ways = new Map<string, readonly Undo[]>([[state, []]]);
-    // A map's keys come in the order of their setting, those that are set meanwhile too.
+    // A map is iterated in insertion order, including keys that are added meanwhile.
     for (const [reached, way] of ways) {
       for (const undo of this.undosFrom(reached)) {
         if (!ways.has(undo.result)) ways.set(undo.result, [...way, undo]);
@@ -84,7 +88,7 @@ export class States {
     return ways;
   }
 
-  /** The state that a volume that is now in `state` was in at a time: the last one that had come to be by then. */
+  /** The state that a volume, now in `state`, was in at a time: the last one that had begun by then. */
   stateAt(time: number, state: string): string {
     let found: { readonly name: string; readonly begin: number } | null = null;
     let oldest = state;

@@ -14,8 +14,8 @@ import type { Combination } from './combination.js';
 import { readCombination, readCombinedItems, type CombinedItem } from './read-combination.js';
 
 /**
- * The header of a combination as an archive. An undo's time is the one at which its base came to be, as that of the
- * first archive is; that of changes, the one of the last.
+ * The header of a combination as an archive. The time of an undo is when the volume came into its base state, as in
+ * the first archive; the time of changes is that of the last archive.
  */
 export function headerOfCombination(plan: Combination, maker: Maker): StreamHeader {
   const { archives, kind, volumeSize, blockSize, base, result, mark, bytes } = plan;
@@ -30,8 +30,8 @@ export function headerOfCombination(plan: Combination, maker: Maker): StreamHead
 }
 
 /**
- * A stream is of whole sectors up to the volume's very end: where an image file once ended within a sector, and is larger
- * in another archive, no stream can tell of it. Throws UsageError, which names the archive.
+ * A stream consists of whole sectors up to the volume's very end. If an image file once ended within a sector, and is
+ * larger in another archive, no stream can express that. Throws UsageError, which names the archive.
  */
 export function refuseTornSectors({ archives, extents, volumeSize }: Combination): void {
   for (const extent of extents) {
@@ -39,14 +39,15 @@ export function refuseTornSectors({ archives, extents, volumeSize }: Combination
     if (end % SECTOR === 0 || end === volumeSize) continue;
     const torn = archives.find((archive) => archive.volumeSize === end);
     throw new UsageError(
-      `${torn?.path ?? 'an archive'}: its volume of ${end} bytes ends within a sector, while another archive's has ` +
-        `${volumeSize}: such archives cannot be combined; apply them one by one`,
+      `${torn?.path ?? 'an archive'}: its volume of ${end} bytes ends within a sector, but another archive's has ` +
+        `${volumeSize}: these archives cannot be combined; apply them one by one`,
     );
   }
 }
 
 /**
- * Writes the blocks of a combination, compressed ones as they are unless a packing is given: all are then packed anew.
+ * Writes the blocks of a combination. Compressed blocks stay as they are, unless a packing is given: then all are
+ * compressed again.
  *
  * @param proofs of the plan's base, to be kept; null leaves them out
  */
@@ -92,7 +93,7 @@ async function writeItem(item: CombinedItem, writer: FrameWriter): Promise<void>
   }
 }
 
-/** Proofs, ascending, among the blocks: that of a block stands right before it. */
+/** Proofs, ascending, between the blocks: that of a block comes right before it. */
 class KeptProofs {
   private readonly proofs: Iterator<Proof, undefined> | null;
   private next: Proof | undefined;
@@ -105,7 +106,7 @@ class KeptProofs {
     this.next = this.proofs?.next().value;
   }
 
-  /** Those of all extents that begin before the block's end. */
+  /** Writes the proofs of all extents that begin before the block's end. */
   async writeUpTo(block: Extent): Promise<void> {
     for (
       ;
@@ -114,7 +115,7 @@ class KeptProofs {
     ) {
       await this.writer.prove(this.next);
     }
-    // Of a block that several proofs cover one more is made, which whoever applies it looks at.
+    // A block that several proofs cover gets one more for the whole block, which the apply checks.
     const own = this.all?.of(block);
     if (own !== null && own !== undefined) await this.writer.prove(own);
   }

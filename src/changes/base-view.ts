@@ -2,14 +2,16 @@ import type { ChunkSet } from '../bytes/chunk-set.js';
 import type { BlockDevice } from '../device/block-device.js';
 import { readBatches, readExceptionStore } from './exception-store.js';
 
-/** A number for each chunk of a set: eight bytes a chunk, where a Map would take forty and end at 16 million. */
+/**
+ * A number for each chunk of a set: eight bytes a chunk; a Map would use forty, and is limited to 16 million entries.
+ */
 export class ChunkMap {
   private readonly pages = new Map<number, Float64Array>();
 
-  /** @param chunks all that will ever be set; it must not grow any more */
+  /** @param chunks all chunks that will ever be set; this set must not grow any more */
   constructor(private readonly chunks: ChunkSet) {}
 
-  /** Chunks that are not in the set are passed over. */
+  /** Ignores chunks that are not in the set. */
   set(chunk: number, value: number): void {
     const place = this.chunks.rankInPage(chunk);
     if (place === null) return;
@@ -39,8 +41,8 @@ export class ChunkMap {
 export type ReadableVolume = Pick<BlockDevice, 'path' | 'size' | 'readAt'>;
 
 /**
- * A volume as it was when its snapshot was made, put together from its store in a file and the volume as it is
- * now: what the kernel's snapshot device shows, without the kernel. Its map is read when it is first needed.
+ * A volume as it was when its snapshot was made, assembled from its store in a file and the present volume: what the
+ * kernel's snapshot device shows, without the kernel. The store's table is read when it is first needed.
  */
 export class BaseView implements ReadableVolume {
   readonly path: string;
@@ -77,8 +79,8 @@ class StoreMap {
   ) {}
 
   /**
-   * Where the store keeps the bytes from `offset` on, null where it has none of them, and how many up to `limit`
-   * lie there in one piece: what was first written in order lies in order.
+   * Where the store keeps the bytes from `offset` on, or null if it does not have them, and how many bytes up to
+   * `limit` are there in one piece: chunks that were first written in order are stored in order.
    */
   find(offset: number, limit: number): { readonly place: number | null; readonly length: number } {
     const { chunkSize, newChunks } = this;
@@ -98,7 +100,7 @@ class StoreMap {
   static async read(cow: BlockDevice, volumeSize: number): Promise<StoreMap> {
     const { changes } = await readExceptionStore(cow, { trackedSize: volumeSize, volumeSize });
     const newChunks = new ChunkMap(changes.chunks);
-    // Once more: only now is it known how many chunks lie before each.
+    // A second pass: only now is it known how many chunks precede each one.
     const { layout, batches } = await readBatches(cow, volumeSize);
     for await (const batch of batches) {
       for (let i = 0; i < batch.count; i++) newChunks.set(batch.oldChunks[i] ?? 0, batch.newChunks[i] ?? 0);

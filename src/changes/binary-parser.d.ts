@@ -1,4 +1,4 @@
-/** What we use of binary-parser: its package's own declarations are not found under node's module resolution. */
+/** The part of binary-parser that we use: node's module resolution does not find the package's own declarations. */
 declare module 'binary-parser' {
   export class Parser<T = object> {
     endianness(order: 'little' | 'big'): this;

@@ -12,9 +12,9 @@ import {
 export class ChangeSet {
   /**
    * @param granularity the unit in which the change source tracks: the snapshot's chunk
-   * @param trackedSize how far it tracks: the volume's size when the snapshot was made, or null when unknown
-   * @param volumeSize the volume's size now, or null when unknown; what lies past `trackedSize` counts as changed
-   * @param unmapped chunks without any data behind them: of what changed, those read as zeroes
+   * @param trackedSize how far it tracks: the volume's size when the snapshot was made, or null if unknown
+   * @param volumeSize the volume's size now, or null if unknown; everything past `trackedSize` counts as changed
+   * @param unmapped chunks without data; if they changed, they read as zeroes
    */
   constructor(
     readonly granularity: number,
@@ -24,7 +24,7 @@ export class ChangeSet {
     private readonly unmapped = new ChunkSet(),
   ) {}
 
-  /** What the change source names, clipped at the end of what it tracks. */
+  /** The extents that the change source lists, clipped at the end of what it tracks. */
   *trackedExtents(): Generator<Extent> {
     for (const extent of this.inBytes(this.chunks)) {
       const clipped = this.trackedSize === null ? extent : clipExtent(extent, this.trackedSize);
@@ -32,28 +32,28 @@ export class ChangeSet {
     }
   }
 
-  /** Everything that must be sent, ascending: what is tracked, coalesced, then the tail that never was. */
+  /** Everything that must be sent, ascending: the tracked extents, coalesced, then the tail that was never tracked. */
   *extents(): Generator<Extent> {
     yield* this.trackedExtents();
     if (this.tailLength > 0) yield { offset: this.trackedSize ?? 0, length: this.tailLength };
   }
 
-  /** Of `extents()`, what has data behind it: only that need be read. */
+  /** The part of `extents()` that has data: only this part has to be read. */
   dataExtents(): Generator<Extent> {
     return subtractExtents(this.extents(), this.inBytes(this.unmapped));
   }
 
-  /** Of `trackedExtents()`, what has data behind it. */
+  /** The part of `trackedExtents()` that has data. */
   trackedDataExtents(): Generator<Extent> {
     return subtractExtents(this.trackedExtents(), this.inBytes(this.unmapped));
   }
 
-  /** Of `extents()`, what was discarded, or never written: it reads as zeroes. */
+  /** The part of `extents()` that was discarded, or never written: it reads as zeroes. */
   discardedExtents(): Generator<Extent> {
     return intersectExtents(this.extents(), this.inBytes(this.unmapped));
   }
 
-  /** Bytes that the change source names. */
+  /** Bytes that the change source lists. */
   get trackedBytes(): number {
     return sumLengths(this.trackedExtents());
   }
@@ -63,9 +63,9 @@ export class ChangeSet {
     return this.trackedBytes + this.tailLength;
   }
 
-  /** What this set has and an earlier one of the same source had not. */
+  /** What this set has and an earlier set of the same source did not have. */
   since(earlier: ChangeSet): ChangeSet {
-    // The tail past what is tracked went out with the earlier set.
+    // The tail past the tracked part was sent with the earlier set.
     return new ChangeSet(
       this.granularity,
       this.trackedSize,
@@ -75,7 +75,7 @@ export class ChangeSet {
     );
   }
 
-  /** Tracked chunks that this set lacks and that have bytes of the given extents. */
+  /** Tracked chunks that are not in this set and that overlap the given extents. */
   lacking(extents: Iterable<Extent>): ChunkSet {
     const touched = new ChunkSet();
     const end = Math.ceil((this.trackedSize ?? Infinity) / this.granularity);
@@ -86,7 +86,7 @@ export class ChangeSet {
     return touched.without(this.chunks);
   }
 
-  /** This set, with more chunks: of its own size, within what it tracks. */
+  /** This set plus more chunks, of the same size and within what it tracks. */
   including(more: ChunkSet): ChangeSet {
     const { granularity, trackedSize, volumeSize } = this;
     return new ChangeSet(granularity, trackedSize, volumeSize, this.chunks.with(more), this.unmapped);

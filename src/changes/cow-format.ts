@@ -3,8 +3,8 @@ import { SECTOR } from '../bytes/extent.js';
 import { FormatError, SnapshotError } from '../errors.js';
 
 /**
- * The on-disk format of dm-snapshot's persistent exception store, as docs/cow-format.md describes it: a header
- * chunk, then areas of one table chunk and as many data chunks as the table has entries.
+ * The on-disk format of dm-snapshot's persistent exception store, as docs/cow-format.md describes it: a header chunk,
+ * then areas of one table chunk and as many data chunks as the table has entries.
  */
 
 /** "SnAp", little-endian. */
@@ -19,7 +19,7 @@ const TWO_TO_32 = 0x1_0000_0000;
 /** The store's header. */
 export interface CowHeader {
   readonly magic: number;
-  /** Any non-zero value is valid; 0 is what the kernel writes when the store overflowed. */
+  /** Any non-zero value is valid; the kernel writes 0 when the store overflowed. */
   readonly valid: number;
   readonly version: number;
   readonly chunkSectors: number;
@@ -32,7 +32,7 @@ const headerParser = new Parser()
   .uint32('version')
   .uint32('chunkSectors');
 
-/** Reads the header's four numbers, whatever they are. Throws FormatError where there are fewer than 16 bytes. */
+/** Reads the header's four numbers, whatever they are. Throws FormatError if there are fewer than 16 bytes. */
 export function parseCowHeader(bytes: Uint8Array, what: string): CowHeader {
   if (bytes.length < HEADER_LENGTH) {
     throw new FormatError(what, 0, 'header', `only ${bytes.length} bytes of ${HEADER_LENGTH}`);
@@ -52,7 +52,7 @@ export function encodeCowHeader(header: CowHeader): Buffer {
 /** Throws SnapshotError, with the reason, unless the kernel would read a store with this header. */
 export function checkCowHeader(header: CowHeader, what: string): void {
   if (header.magic === 0)
-    throw new SnapshotError(what, 'the exception store was never begun (its header is zero)');
+    throw new SnapshotError(what, 'the exception store was never initialized (its header is zero)');
   if (header.magic !== COW_MAGIC) {
     throw new SnapshotError(
       what,
@@ -62,14 +62,14 @@ export function checkCowHeader(header: CowHeader, what: string): void {
   if (header.version !== COW_VERSION) {
     throw new SnapshotError(
       what,
-      `exception store of version ${header.version}; only ${COW_VERSION} is known`,
+      `unknown version ${header.version} of the exception store; only ${COW_VERSION} is known`,
     );
   }
   if (header.valid === 0) {
     throw new SnapshotError(
       what,
-      'the snapshot is invalid: its store filled up and no longer knows every change; ' +
-        'make a new snapshot, and "lvmsync --scan" of that sends what differs, which is less than a full copy',
+      'the snapshot is invalid: its store filled up and no longer has every change; ' +
+        'make a new snapshot; "lvmsync --scan" of that one sends only what differs, which is less than a full copy',
     );
   }
   const { chunkSectors } = header;
@@ -81,10 +81,10 @@ export function checkCowHeader(header: CowHeader, what: string): void {
   }
 }
 
-/** The arithmetic of a store with chunks of one size. All counts in chunks but where bytes are named. */
+/** The arithmetic of a store with chunks of one size. All counts are in chunks unless bytes are mentioned. */
 export class StoreLayout {
   readonly chunkSize: number;
-  /** Entries of an area's table, and so its data chunks. */
+  /** Entries in an area's table, which is also the number of its data chunks. */
   readonly areaEntries: number;
 
   constructor(chunkSectors: number) {
@@ -97,12 +97,12 @@ export class StoreLayout {
     return (1 + area * (this.areaEntries + 1)) * this.chunkSize;
   }
 
-  /** Whether chunk `newChunk` of the store can hold an exception's data. */
+  /** Whether chunk `newChunk` of the store can contain an exception's data. */
   isDataChunk(newChunk: number): boolean {
     return newChunk >= 2 && (newChunk - 1) % (this.areaEntries + 1) !== 0;
   }
 
-  /** Bytes of the store in use with so many exceptions: header, tables and data, as the kernel's status counts. */
+  /** Bytes of the store in use with this many exceptions: header, tables and data, as in the kernel's status. */
   bytesUsed(exceptions: number): number {
     const tables = Math.floor(exceptions / this.areaEntries) + 1;
     return (1 + tables + exceptions) * this.chunkSize;
@@ -123,11 +123,11 @@ export class ExceptionBatch {
 }
 
 /**
- * Adds a piece of a table to `batch`; false when the table ends in it (the first entry whose new chunk is 0,
- * whatever its old chunk and whatever follows). `table` starts at a multiple of 4 bytes of its memory.
+ * Adds a piece of a table to `batch`; false if the table ends in it (at the first entry whose new chunk is 0, whatever
+ * its old chunk and whatever follows). `table` starts at a multiple of 4 bytes of its memory.
  */
 export function parseExceptions(table: Uint8Array, batch: ExceptionBatch): boolean {
-  // Typed arrays: a hundred times faster than a field parser. Little-endian hosts only, as dm-snapshot's are.
+  // Typed arrays: a hundred times faster than a field parser. Only for little-endian hosts, like dm-snapshot itself.
   const words = new Uint32Array(table.buffer, table.byteOffset, table.length / 4);
   const { oldChunks, newChunks } = batch;
   let at = batch.count;

@@ -18,7 +18,7 @@ const PIECE_LIMIT = 256 * 1024;
 const READ_AHEAD_BYTES = 1024 * 1024;
 const READ_AHEAD_PIECES = 64;
 
-/** What a whole exception store says. Sizes in bytes. */
+/** The contents of a whole exception store. Sizes in bytes. */
 export interface StoreContents {
   readonly chunkSize: number;
   /** Entries in the tables. */
@@ -29,21 +29,21 @@ export interface StoreContents {
   readonly storeUsed: number;
 }
 
-/** What is known of the volume beside its store; null where a store stands alone. Bytes. */
+/** What is known about the volume besides its store; null if there is only a store. Bytes. */
 export interface VolumeSizes {
-  /** The volume's size when the snapshot was made: no exception may lie past it. */
+  /** The volume's size when the snapshot was made: no exception may be past it. */
   readonly trackedSize: number | null;
   /** The volume's size now. */
   readonly volumeSize: number | null;
 }
 
 /**
- * Reads a persistent exception store as it is on the device at this moment.
+ * Reads a persistent exception store as it is on the device now.
  *
- * @param most how many exceptions to take: a table only grows at its end, so its first ones are what it was earlier
+ * @param most how many exceptions to read: a table only grows at its end, so its first ones are what it was earlier
  *
- * Throws SnapshotError where the store is invalid or of another kind, FormatError where its tables are damaged
- * or cut short: never a short list.
+ * Throws SnapshotError if the store is invalid or of another kind, FormatError if its tables are damaged or cut short:
+ * never returns a short list.
  */
 export async function readExceptionStore(
   cow: BlockDevice,
@@ -68,8 +68,8 @@ export async function readExceptionStore(
 }
 
 /**
- * Reads the header, then, as they are asked for, the exceptions in table order, each checked against the ends of
- * the store and of the volume. A batch is reused: it is valid until the next one. Throws as `readExceptionStore`.
+ * Reads the header, then, on demand, the exceptions in table order, each checked against the ends of the store and of
+ * the volume. A batch is reused: it is valid until the next one. Throws as `readExceptionStore`.
  */
 export async function readBatches(
   cow: BlockDevice,
@@ -90,13 +90,13 @@ async function* checkBatches(cow: BlockDevice, layout: StoreLayout, trackedSize:
   }
 }
 
-/** Reads the store's header again. Throws SnapshotError where the store is not, or no longer, valid. */
+/** Reads the store's header again. Throws SnapshotError if the store is not, or no longer, valid. */
 export async function checkExceptionStore(cow: BlockDevice): Promise<void> {
   await cow.refresh();
   await readLayout(cow);
 }
 
-/** Reads and checks the header; the chunk size in it overrides whatever a device-mapper table says. */
+/** Reads and checks the header; its chunk size overrides that of a device-mapper table. */
 async function readLayout(cow: BlockDevice): Promise<StoreLayout> {
   const bytes = Buffer.alloc(Math.min(HEADER_LENGTH, cow.size));
   await cow.readAt(bytes, 0);
@@ -106,8 +106,8 @@ async function readLayout(cow: BlockDevice): Promise<StoreLayout> {
 }
 
 /**
- * Yields the store's exceptions in table order. The batch is reused: it is valid until the next one.
- * Reads ahead more the longer the store turns out to be, as what follows the last area is not a table.
+ * Yields the store's exceptions in table order. The batch is reused: it is valid until the next one. The read-ahead
+ * grows with the store, because the bytes after the last area are not a table.
  */
 async function* readExceptions(cow: BlockDevice, layout: StoreLayout): AsyncGenerator<ExceptionBatch> {
   const pieceLength = Math.min(layout.chunkSize, PIECE_LIMIT);
@@ -136,7 +136,7 @@ interface PieceRange {
   readonly pieceLength: number;
 }
 
-/** Reads the next pieces of the tables into `window`, as many as lie within the device; tells how many. */
+/** Reads the next pieces of the tables into `window`, as many as are within the device; returns how many. */
 async function readPieces(
   cow: BlockDevice,
   layout: StoreLayout,
@@ -149,7 +149,7 @@ async function readPieces(
     if (offset + pieceLength > cow.size) break;
     reads.push(cow.readAt(window.subarray(i * pieceLength, (i + 1) * pieceLength), offset));
   }
-  // All settle before the window may be given back: a failed read must not leave others writing into it.
+  // Wait for all before the window may be released: after a failure no other read may still write into it.
   const results = await Promise.allSettled(reads);
   for (const result of results) {
     if (result.status === 'rejected') throw result.reason;
@@ -170,7 +170,7 @@ function runsOffItsEnd(
   pieceLength: number,
 ): FormatError {
   const offset = pieceOffset(layout, piece, pieceLength);
-  const problem = `the store is cut short: no end of the table before the end of the device (${cow.size} bytes)`;
+  const problem = `the store is cut short: the table does not end before the end of the device (${cow.size} bytes)`;
   return new FormatError(cow.path, offset, 'metadata area', problem);
 }
 
@@ -196,18 +196,20 @@ class ExceptionBounds {
       if (newChunk >= this.storeChunks) {
         this.fail(
           firstIndex + i,
-          `new chunk ${newChunk} lies past the store's ${this.storeChunks}: it is cut short`,
+          `new chunk ${newChunk} is past the store's ${this.storeChunks}: the store is cut short`,
         );
       }
       if (!this.layout.isDataChunk(newChunk))
-        this.fail(firstIndex + i, `new chunk ${newChunk} holds metadata`);
+        this.fail(firstIndex + i, `new chunk ${newChunk} is a metadata chunk`);
     }
   }
 
   private pastVolume(oldChunk: number): string {
     const end =
-      this.trackedSize === null ? 'what can be addressed' : `the volume's end (${this.trackedSize} bytes)`;
-    return `old chunk ${oldChunk} lies past ${end}`;
+      this.trackedSize === null
+        ? 'the largest possible volume'
+        : `the volume's end (${this.trackedSize} bytes)`;
+    return `old chunk ${oldChunk} is past ${end}`;
   }
 
   private fail(index: number, problem: string): never {

@@ -2,28 +2,28 @@ import { ChunkSet } from '../bytes/chunk-set.js';
 import { ChangeSet } from './change-set.js';
 import type { ThinRangeKind } from './thin-delta.js';
 
-/** Two thin devices of a pool whose difference is read: sizes in bytes. */
+/** The sizes of two thin devices of a pool that are compared, in bytes. */
 export interface ThinSizes {
   readonly chunkSize: number;
-  /** The size of the device that the changes start from, and of the one that they lead to. */
+  /** The sizes of the devices that the changes start from and lead to. */
   readonly oldSize: number;
   readonly newSize: number;
-  /** Whether chunks that the new device does not map show the bytes of an external origin, and not zeroes. */
+  /** Whether chunks that the new device does not map show the bytes of an external origin instead of zeroes. */
   readonly hasExternalOrigin: boolean;
 }
 
 /**
- * Gathers the ranges of a delta into a change set. A device that grew counts as changed from its old end on, whatever
- * the delta says there: the target never had those bytes.
+ * Collects the ranges of a delta in a change set. If the device grew, everything past its old end counts as changed,
+ * whatever the delta says there: the target never had those bytes.
  */
 export class ThinChanges {
   private readonly changed = new ChunkSet();
   private readonly unmapped = new ChunkSet();
-  /** Chunks that begin below are tracked; those that end above may lie in what grew. */
+  /** Chunks that begin below this are tracked; chunks that end above it may be in the grown part. */
   private readonly trackedChunks: number;
   private readonly grownFrom: number;
   private readonly newChunks: number;
-  /** Up to here it is known what the new device maps of what grew. In chunks. */
+  /** Up to here it is known which chunks of the grown part the new device maps. In chunks. */
   private cursor: number;
 
   constructor(private readonly sizes: ThinSizes) {
@@ -34,7 +34,7 @@ export class ThinChanges {
     this.cursor = this.grownFrom;
   }
 
-  /** Takes the next range: of a whole delta, in its order. */
+  /** Adds the next range; call it for every range of a delta, in order. */
   readonly take = (kind: ThinRangeKind, begin: number, length: number): void => {
     const end = begin + length;
     if (kind !== 'same') this.changed.addRange(begin, Math.min(end, this.trackedChunks));
@@ -42,7 +42,7 @@ export class ThinChanges {
     else this.takeMapped(begin, end);
   };
 
-  /** What changed, once every range was taken. */
+  /** The changes, after every range was added. */
   finish(): ChangeSet {
     const { chunkSize, newSize, hasExternalOrigin } = this.sizes;
     this.takeMapped(this.newChunks, this.newChunks);
@@ -54,7 +54,7 @@ export class ThinChanges {
     return Math.min(this.sizes.oldSize, this.sizes.newSize);
   }
 
-  /** What lies between two mapped ranges is not mapped. */
+  /** The chunks between two mapped ranges are not mapped. */
   private takeMapped(begin: number, end: number): void {
     if (end < this.cursor) return;
     this.unmapped.addRange(this.cursor, Math.min(begin, this.newChunks));

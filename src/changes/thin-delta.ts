@@ -2,15 +2,15 @@ import { SECTOR } from '../bytes/extent.js';
 import { FormatError } from '../errors.js';
 
 /**
- * What a range of chunks is: mapped to the same data in both devices, to different data, only in the first, or only
- * in the second. What is mapped in neither is not named.
+ * The kind of a range of chunks: mapped to the same data in both devices, to different data, only in the first, or
+ * only in the second. Chunks that neither device maps are not listed.
  */
 export type ThinRangeKind = 'same' | 'different' | 'left_only' | 'right_only';
 
-/** Takes a range of the delta: chunks. Ranges ascend and never overlap. */
+/** Receives a range of the delta, in chunks. Ranges ascend and never overlap. */
 export type TakeThinRange = (kind: ThinRangeKind, begin: number, length: number) => void;
 
-/** What the delta must be of. */
+/** What the delta must be about. */
 export interface ExpectedDelta {
   readonly left: number;
   readonly right: number;
@@ -18,16 +18,16 @@ export interface ExpectedDelta {
   readonly chunkSize: number;
 }
 
-/** No line of the format comes near it: what has no line end is something else. Characters. */
+/** No valid line is nearly as long: output without line ends is something else. Characters. */
 const LONGEST_LINE = 4096;
 const RANGE = /^<(same|different|left_only|right_only) begin="(\d{1,15})" length="(\d{1,15})"\/>$/;
 const SUPERBLOCK = /^<superblock [^<>]*\bdata_block_size="(\d{1,10})"[^<>]*>$/;
 const DIFF = /^<diff left="(\d+)" right="(\d+)">$/;
 /**
- * Reads what `thin_delta` of the thin-provisioning-tools prints, 0.9 and 1.1 alike: one element a line, `superblock`
- * around `diff` around the ranges. Samples of both are in test/changes.
+ * Parses the output of `thin_delta` from the thin-provisioning-tools, 0.9 and 1.1 alike: one element a line,
+ * `superblock` around `diff` around the ranges. Samples of both are in test/changes.
  *
- * Throws FormatError for anything else, also for an output that is cut short: never a short list.
+ * Throws FormatError for anything else, also for output that is cut short: never returns a short list.
  */
 export async function readThinDelta(
   output: AsyncIterable<Uint8Array>,
@@ -42,9 +42,9 @@ export async function readThinDelta(
     const lines = (rest + decoder.decode(piece, { stream: true })).split('\n');
     rest = lines.pop() ?? '';
     for (const line of lines) parser.takeLine(line);
-    if (rest.length > LONGEST_LINE) parser.fail(`a line of more than ${LONGEST_LINE} characters`);
+    if (rest.length > LONGEST_LINE) parser.fail(`a line is longer than ${LONGEST_LINE} characters`);
   }
-  // 1.1 ends its last line without a line end.
+  // 1.1 does not end its last line with a newline.
   if (rest !== '') parser.takeLine(rest);
   parser.finish();
 }
@@ -54,7 +54,7 @@ type Place = 'superblock' | 'diff' | 'ranges' | 'end of superblock' | 'end of fi
 
 class DeltaParser {
   private place: Place = 'superblock';
-  /** Where the line under way begins, in bytes. */
+  /** Where the current line begins, in bytes. */
   private offset = 0;
   /** Where the last range ended, in chunks. */
   private end = 0;
@@ -105,12 +105,12 @@ class DeltaParser {
   private checkChunkSize([, sectors]: RegExpExecArray): void {
     const chunkSize = Number(sectors) * SECTOR;
     if (chunkSize === this.expected.chunkSize) return;
-    this.fail(`chunks of ${chunkSize} bytes, while the pool has chunks of ${this.expected.chunkSize}`);
+    this.fail(`chunks of ${chunkSize} bytes, but the pool has chunks of ${this.expected.chunkSize}`);
   }
 
   private checkDevices([, left, right]: RegExpExecArray): void {
     if (Number(left) === this.expected.left && Number(right) === this.expected.right) return;
-    this.fail(`devices ${left ?? ''} and ${right ?? ''} instead of those that were asked for`);
+    this.fail(`devices ${left ?? ''} and ${right ?? ''} instead of the requested ones`);
   }
 
   private takeRange([, kind, first, count]: RegExpExecArray): void {
@@ -124,29 +124,29 @@ class DeltaParser {
   }
 
   private refuse(text: string): never {
-    this.fail(`"${text.slice(0, 60)}" where ${this.place} should be`);
+    this.fail(`"${text.slice(0, 60)}" instead of ${this.place}`);
   }
 }
 
-/** What thin_delta says where it fails, as far as it tells what to do about it. */
+/** What thin_delta printed when it failed, as far as it shows what to do. */
 export interface ThinDeltaFailure {
-  /** Its own words, in one line that is not too long. */
+  /** Its own message, in one line of limited length. */
   readonly said: string;
-  /** Which of the two devices the metadata do not have. */
+  /** Which of the two devices is missing from the metadata. */
   readonly missing: 'left' | 'right' | null;
-  /** Whether the metadata are damaged. */
+  /** Whether the metadata is damaged. */
   readonly isDamage: boolean;
 }
 
-/** 1.1 prints all of a superblock in numbers. Characters. */
+/** 1.1 prints all numbers of a superblock. Characters. */
 const MOST_WORDS = 200;
 const MISSING = /Unable to find mapping tree for snap([12]) /;
 const DAMAGE =
   /bad checksum|checksum error|damage in mapping tree|inconsistent device ids|block out of bounds/;
 
 /**
- * Reads what thin_delta printed on stderr where it failed: 0.9 with status 1, and its usage behind whatever it says;
- * 1.1 with status 64, or 2 where it does not know a word. Samples of both are in test/changes.
+ * Reads what thin_delta printed on stderr when it failed. 0.9 exits with status 1, and prints its usage after the
+ * message; 1.1 exits with status 64, or 2 if it does not know an argument. Samples of both are in test/changes.
  */
 export function readThinDeltaFailure(stderr: string): ThinDeltaFailure {
   const lines = stderr.split('\n').map((line) => line.trim());

@@ -2,9 +2,9 @@ import { promisify } from 'node:util';
 import * as zlib from 'node:zlib';
 import { checkLength, type Codec, type CodecName } from './codec.js';
 
-/** A stream's window may be this large: as RFC 8878 asks of every decoder. A frame's own data is smaller. */
+/** The largest window of a stream: RFC 8878 requires every decoder to support it. A frame's own data is smaller. */
 const ZSTD_WINDOW_LOG = 23;
-/** Room beyond what is expected, so that the end is found without another piece; it must not be less in Node. */
+/** Room beyond the expected size, so that the end is found without another piece; Node does not accept less. */
 const SPARE = 64;
 
 interface ZlibOptions {
@@ -22,14 +22,14 @@ type ZlibFunction = (
   done: (error: Error | null, result: unknown) => void,
 ) => void;
 
-/** What zlib's functions give with `info`. */
+/** What zlib's functions return with `info`. */
 interface InflatedInfo {
   readonly buffer: Buffer;
-  /** `bytesWritten` counts what was taken of the input. */
+  /** `bytesWritten` counts the input bytes that were consumed. */
   readonly engine: { readonly bytesWritten: number };
 }
 
-/** What a codec of Node's zlib module is made of. */
+/** The parts of a codec from Node's zlib module. */
 interface Parts {
   readonly name: CodecName;
   readonly pack: ZlibFunction;
@@ -58,12 +58,13 @@ function builtIn({ name, pack, unpack, packOptions, unpackOptions = {} }: Parts)
       const options = { chunkSize: raw.length + SPARE, maxOutputLength: raw.length, info: true };
       const { buffer, engine } = (await unpacking(packed, { ...unpackOptions, ...options }).catch(
         (error: unknown) => {
-          if (isTooLong(error)) throw new Error(`it gives more than ${raw.length} bytes`, { cause: error });
+          if (isTooLong(error))
+            throw new Error(`it decompresses to more than ${raw.length} bytes`, { cause: error });
           throw error;
         },
       )) as InflatedInfo;
       checkLength(buffer.length, raw.length);
-      if (engine.bytesWritten !== packed.length) throw new Error('something follows its end');
+      if (engine.bytesWritten !== packed.length) throw new Error('there is data after its end');
       raw.set(buffer);
     },
   };
@@ -94,14 +95,14 @@ export const brotliCodec = builtIn({
   }),
 });
 
-/** What Node's zlib module has from 22.15 on, which its types for 20 do not know. */
+/** Node's zlib module has these from 22.15 on; its types for Node 20 do not. */
 interface ZstdOfNode {
   readonly zstdCompress: ZlibFunction;
   readonly zstdDecompress: ZlibFunction;
   readonly constants: { readonly ZSTD_c_compressionLevel: number; readonly ZSTD_d_windowLogMax: number };
 }
 
-/** RFC 8878, where this Node has it. */
+/** RFC 8878, if this Node has it. */
 export function nodeZstdCodec(): Codec | null {
   if (!('zstdCompress' in zlib)) return null;
   const { zstdCompress, zstdDecompress, constants } = zlib as unknown as ZstdOfNode;

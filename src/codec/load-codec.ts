@@ -5,16 +5,16 @@ import { checkLength, type Codec, CODECS_BY_SPEED, type CodecName } from './code
 type ForeignFunction = ReturnType<LibraryHandle['func']>;
 
 const LIBRARY = 'libzstd.so.1';
-/** -ZSTD_error_dstSize_tooSmall, fixed since libzstd 1.3.1. */
+/** -ZSTD_error_dstSize_tooSmall, unchanged since libzstd 1.3.1. */
 const NO_ROOM = -70;
 
 /** The system's libzstd as a codec, or null where it is not installed. */
 export async function zstdLibraryCodec(): Promise<Codec | null> {
-  // Only when one is needed: koffi is native code.
+  // Loaded only when needed: koffi is native code.
   const koffi = await import('koffi');
   try {
     const library = koffi.load(LIBRARY);
-    // Sizes as signed numbers: an error is a small negative one.
+    // Sizes as signed numbers: an error is a small negative number.
     const functions = {
       createContext: library.func('void *ZSTD_createCCtx()'),
       compress: library.func(
@@ -38,7 +38,7 @@ type Functions = Readonly<
 
 class ZstdLibrary implements Codec {
   readonly name = 'zstd';
-  /** To make one takes longer than to compress a small block. As many as were ever in use at once. */
+  /** Making a context takes longer than compressing a small block. There are as many as were ever in use at once. */
   private readonly idleContexts: unknown[] = [];
 
   constructor(private readonly functions: Functions) {}
@@ -55,9 +55,9 @@ class ZstdLibrary implements Codec {
   async decompress(packed: Uint8Array, raw: Buffer): Promise<void> {
     const { decompress, findFrameLength } = this.functions;
     const first = this.check(Number(findFrameLength(packed, packed.length)));
-    if (first !== packed.length) throw new Error('something follows its end');
+    if (first !== packed.length) throw new Error('there is data after its end');
     const length = await call(decompress, raw, raw.length, packed, packed.length);
-    if (length === NO_ROOM) throw new Error(`it gives more than ${raw.length} bytes`);
+    if (length === NO_ROOM) throw new Error(`it decompresses to more than ${raw.length} bytes`);
     checkLength(this.check(length), raw.length);
   }
 
@@ -79,7 +79,7 @@ function call(foreign: ForeignFunction, ...words: readonly unknown[]): Promise<n
 
 let zstd: Promise<Codec | null> | undefined;
 
-/** The codec, or null where this host lacks it. Only zstd can be lacking: it needs Node 22.15 or libzstd. */
+/** The codec, or null if this host does not have it. Only zstd can be missing: it needs Node 22.15 or libzstd. */
 export async function loadCodec(name: CodecName): Promise<Codec | null> {
   switch (name) {
     case 'zlib':

@@ -1,9 +1,9 @@
 /**
- * Starts work on what a source gives, on at most `limit` things at once, and gives the results in the source's
- * order, each as soon as it is there: none waits for the source to give more. An error, of the source or of the
- * work, comes in its turn.
+ * Starts work on the things from a source, on at most `limit` at once, and yields the results in the source's order,
+ * each as soon as it is ready, without waiting for the source to produce more. An error, of the source or of the work,
+ * comes in its turn.
  *
- * @param drop is given what nobody takes any more, after an error or when the consumer leaves
+ * @param drop receives results that are no longer wanted, after an error or when the consumer leaves
  */
 export async function* workAhead<Thing, Result>(
   source: AsyncIterable<Thing>,
@@ -13,7 +13,7 @@ export async function* workAhead<Thing, Result>(
 ): AsyncGenerator<Result> {
   const queue = new Queue<Result>(limit);
   const feeding = feed(source, queue, work);
-  // Met below, behind what the source gave before.
+  // Reported below, after the results that came before it.
   const fed = feeding.catch(() => undefined);
   try {
     while (await queue.hasNext()) yield await queue.next();
@@ -42,10 +42,10 @@ async function feed<Thing, Result>(
   }
 }
 
-/** Work under way, oldest first, with one who puts in and one who takes out. */
+/** Work under way, oldest first, with one producer and one consumer. */
 class Queue<Result> {
   readonly waiting: Promise<Result>[] = [];
-  /** The one that was taken last counts until the next is asked for: it may still be under way. */
+  /** The result taken last counts until the next one is asked for: it may still be under way. */
   private taken = 0;
   private isEnded = false;
   private isClosed = false;
@@ -55,13 +55,13 @@ class Queue<Result> {
   constructor(private readonly limit: number) {}
 
   put(result: Promise<Result>): void {
-    // Its failure is met in its turn, or not at all when an earlier one failed.
+    // The failure is reported in its turn, or not at all if an earlier one failed.
     result.catch(() => undefined);
     this.waiting.push(result);
     this.wakeTaker();
   }
 
-  /** False once nobody takes any more. */
+  /** False once the consumer has left. */
   async waitForRoom(): Promise<boolean> {
     while (!this.isClosed && this.waiting.length + this.taken >= this.limit) {
       await new Promise<void>((wake) => (this.wakeFeeder = wake));
@@ -69,7 +69,7 @@ class Queue<Result> {
     return !this.isClosed;
   }
 
-  /** Waits for something to take, or the end. The one taken before is done with. */
+  /** Waits for a result, or the end. The result taken before is done with. */
   async hasNext(): Promise<boolean> {
     this.taken = 0;
     this.wakeFeeder();

@@ -2,21 +2,24 @@ import type { LendBuffer, LentBuffer } from '../bytes/byte-channel.js';
 import { endOf, splitExtents, type Extent } from '../bytes/extent.js';
 import type { ReadableVolume } from '../changes/base-view.js';
 
-/** Reads under way at once: enough to keep a disk busy, and libuv has no more than four threads anyway. */
+/** Reads under way at once: enough to keep a disk busy; libuv has only four threads anyway. */
 const READS_AHEAD = 8;
 
-/** Bytes read from a volume. Whoever takes it releases the data. */
+/** Bytes read from a volume. The consumer releases the data. */
 export interface ReadBlock {
   readonly offset: number;
   readonly data: LentBuffer;
 }
 
-/** Bytes between two blocks are read with them where they are fewer, or fewer than the next block's: cheaper than another read. */
+/**
+ * A gap between two blocks is read with them if it is at most this large, or as large as the next block: that is
+ * cheaper than another read.
+ */
 const SMALL_GAP = 16 * 1024;
 
 /**
- * Reads ascending extents of a volume as ascending blocks of at most `blockLimit` bytes, some ahead of whoever
- * takes them; neighbours in one go. Throws DeviceError.
+ * Reads ascending extents of a volume as ascending blocks of at most `blockLimit` bytes, some of them ahead;
+ * neighbours are read together. Throws DeviceError.
  */
 export async function* readBlocks(
   device: ReadableVolume,
@@ -31,7 +34,7 @@ export async function* readBlocks(
     for (;;) {
       for (let next = spans.next(); next.done !== true; next = spans.next()) {
         const read = readSpan(device, next.value, lend);
-        // Its failure is met when its turn comes, or not at all when an earlier one failed.
+        // The failure is reported in its turn, or not at all if an earlier one failed.
         read.catch(() => undefined);
         ahead.push(read);
         if (ahead.length === READS_AHEAD) break;
@@ -49,7 +52,7 @@ export async function* readBlocks(
   }
 }
 
-/** Blocks that are read in one go, with what lies between them. */
+/** Blocks that are read together, with the gaps between them. */
 interface Span extends Extent {
   readonly blocks: readonly Extent[];
 }
@@ -80,7 +83,7 @@ async function readSpan(
   const bytesOf = (block: Extent) => loan.bytes.subarray(block.offset - offset, endOf(block) - offset);
   try {
     await device.readAt(loan.bytes, offset).catch(async () => {
-      // What is bad may lie between the blocks, where nothing is needed; else the block that is meant is named.
+      // The bad part may be in a gap, whose bytes are not needed; otherwise this names the right block in the error.
       for (const block of blocks) await device.readAt(bytesOf(block), block.offset);
     });
   } catch (error) {

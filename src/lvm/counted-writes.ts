@@ -4,7 +4,7 @@ import { readReadSectors, type DeviceNumber } from '../device/device-facts.js';
 import { allocateAligned, freeAligned } from '../memory/aligned-memory.js';
 import { nodeOf } from './device-node.js';
 
-/** The largest sector that there is. Bytes. */
+/** The largest sector size. Bytes. */
 const SECTOR = 4096;
 
 /** Whether the kernel counts what is written to a device. */
@@ -16,13 +16,13 @@ export async function countsWrites(number: DeviceNumber): Promise<boolean> {
 }
 
 /**
- * Whether the kernel counts what a device does although its `queue/iostats` is 0. Linux 6.1 counts for a logical volume
- * whatever that says, and says 0 by default; Linux 7.2 says 1, and with 0 it does not count. So the kernel is tried: it
- * counts reads and writes in the same place, and a read past the page cache shows whether it does. False where that
- * cannot be tried.
+ * Whether the kernel counts a device's I/O although its `queue/iostats` is 0. Linux 6.1 counts for a logical volume
+ * whatever that file says, and it says 0 by default; Linux 7.2 says 1, and with 0 it does not count. So this tries the
+ * kernel: reads and writes are counted in the same place, and a read that bypasses the page cache shows whether it is
+ * counted. False if that cannot be tried.
  */
 async function countsAnyway(number: DeviceNumber): Promise<boolean> {
-  // Of a disk's own queue the kernel means what it says.
+  // For a disk's own queue the file is right.
   if ((await readFile(`/sys/dev/block/${number}/dm/name`).catch(() => null)) === null) return false;
   try {
     const before = await readReadSectors(number);

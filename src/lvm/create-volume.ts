@@ -6,36 +6,36 @@ import { UDEV_ADVICE } from '../host/udev.js';
 import { findVolume, type VolumeName } from './lvs.js';
 import { runLvm } from './run-lvm.js';
 /**
- * Of a volume that LVM made and did not activate: why, as far as that can be known, and what to do.
+ * Why LVM made a volume but did not activate it, as far as that can be known, and what to do.
  *
- * @param entries what volume_list must name, such as `vg/lv` or `@tag`
+ * @param entries what volume_list must contain, such as `vg/lv` or `@tag`
  */
 export function describeNotActivated(entries: readonly string[]): string {
   const added = entries.map((entry) => `"${entry}"`).join(' and ');
   return (
-    'LVM made it but did not activate it, most likely because volume_list in the activation section of lvm.conf ' +
-    `leaves it out: add ${added} to that list`
+    'LVM created it but did not activate it, most likely because volume_list in the activation section of lvm.conf ' +
+    `does not include it: add ${added} to that list`
   );
 }
 
-/** What marks a volume as one that lvmsync makes, until all of it is there. */
+/** Marks a volume as made by lvmsync, until it is complete. */
 export const PARTIAL_TAG = 'lvmsync.partial';
 /** A volume that is being made, under a name that says so. */
 export interface PartialVolume {
   readonly path: string;
-  /** Whether it was made just now; else it is left of an earlier run. */
+  /** Whether it was made just now; otherwise an earlier run left it. */
   readonly isNew: boolean;
-  /** Gives it the name that it was made for. Throws CommandError. */
+  /** Renames it to the name that it was made for. Throws CommandError. */
   finish(): Promise<void>;
-  /** Removes it, once nobody has it open. Throws CommandError. */
+  /** Removes it, once nothing has it open. Throws CommandError. */
   remove(): Promise<void>;
 }
 
 /**
  * Makes a volume of at least `size` bytes, thick, or thin in `pool`; or finds the one that an earlier run left. Until
- * `finish` it is called `NAME.partial` and has a tag, so that nobody takes it for whole.
+ * `finish` it is called `NAME.partial` and has a tag, so that no one mistakes it for a complete one.
  *
- * Throws CommandError where LVM refuses (no such group, no room); UnsafeTargetError where something is in the way.
+ * Throws CommandError if LVM refuses (no such group, not enough space); UnsafeTargetError if something is in the way.
  */
 export async function makePartialVolume(
   wanted: VolumeName,
@@ -57,7 +57,7 @@ export async function makePartialVolume(
     const problem =
       made?.lv_active === ''
         ? describeNotActivated(entriesFor(wanted))
-        : `LVM made this volume and activated it, but it has no node ${path}: ${UDEV_ADVICE}`;
+        : `LVM created and activated this volume, but it has no node ${path}: ${UDEV_ADVICE}`;
     throw new CommandError(['lvcreate', `${group}/${name}`], 0, '', problem);
   }
   return {
@@ -71,14 +71,14 @@ export async function makePartialVolume(
   };
 }
 
-/** One without a node: its name would be in the way at the very end. */
+/** A volume of that name without a node: the rename at the very end would fail. */
 async function refuseWithoutNode({ group, name }: VolumeName, about: Surroundings): Promise<void> {
   const found = await findLeft({ group, name }, about);
   if (found === null) return;
   const advice =
     found.lv_active === ''
-      ? `there is such a volume, but not active: lvchange -ay -K ${group}/${name}`
-      : `there is such a volume, and it is active, but it has no node under /dev: ${UDEV_ADVICE}`;
+      ? `this volume exists, but is not active: activate it (lvchange -ay -K ${group}/${name})`
+      : `this volume exists and is active, but it has no node under /dev: ${UDEV_ADVICE}`;
   throw new UnsafeTargetError(`/dev/${group}/${name}`, advice);
 }
 
@@ -94,9 +94,9 @@ function checkLeft(
   size: number,
 ): void {
   const problem = !tags.split(',').includes(PARTIAL_TAG)
-    ? 'it is in the way, and lvmsync did not make it'
+    ? 'it is in the way, and lvmsync did not create it: rename or remove it'
     : active === ''
-      ? 'an earlier copy left it, inactive: activate it to go on (lvchange -ay), or remove it'
+      ? 'an earlier copy left it, and it is inactive: activate it to continue (lvchange -ay), or remove it'
       : Number(bytes) < size
         ? `an earlier copy left it, and it is too small for this one (${bytes} bytes): remove it first`
         : null;
@@ -115,7 +115,7 @@ async function isThere(path: string): Promise<boolean> {
   );
 }
 
-/** What volume_list must name for a volume that is being made, and for the one that it becomes. */
+/** What volume_list must contain for a volume that is being made, and for its final name. */
 function entriesFor({ group, name }: VolumeName): string[] {
   return [`@${PARTIAL_TAG}`, `${group}/${name}`];
 }
@@ -127,12 +127,12 @@ async function create(
   wanted: string,
   about: Surroundings,
 ): Promise<void> {
-  // LVM takes whole sectors, and rounds up to what it gives out by itself.
+  // LVM accepts whole sectors only, and rounds up to its extent size.
   const bytes = `${Math.ceil(size / SECTOR) * SECTOR}b`;
   const kind = pool === null ? ['-L', bytes] : ['--type', 'thin', '-V', bytes, '--thinpool', pool];
   const how = ['-qq', '-y', ...kind, '--addtag', PARTIAL_TAG, '--name', name];
   await runLvm(about.spawner, ['lvcreate', ...how, '--', group]).catch((error: unknown) => {
-    // LVM 2.03.16 and 2.03.31 say so where they cannot clear the beginning of what they made.
+    // LVM 2.03.16 and 2.03.31 say so if they cannot clear the beginning of the new volume.
     if (!(error instanceof CommandError) || !/volume_list activation filter/i.test(error.stderr)) throw error;
     const problem = describeNotActivated(entriesFor({ group, name: wanted }));
     throw new CommandError(['lvcreate', `${group}/${wanted}`], error.status, '', problem);

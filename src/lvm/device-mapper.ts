@@ -3,7 +3,7 @@ import type { DeviceNumber } from '../device/device-facts.js';
 import type { CommandResult, RunOptions, Spawner } from '../host/spawner.js';
 import { LVM_ENVIRONMENT } from './lvm-settings.js';
 
-/** One target of a device-mapper table or status. Sectors are of 512 bytes. */
+/** One target of a device-mapper table or status. Sectors have 512 bytes. */
 export interface DmTarget {
   readonly startSector: number;
   readonly sectors: number;
@@ -11,18 +11,18 @@ export interface DmTarget {
   readonly words: readonly string[];
 }
 
-/** What device-mapper knows of a device besides its table. */
+/** What device-mapper knows about a device besides its table. */
 export interface DmInfo {
   readonly name: string;
-  /** Empty where its maker gave none. */
+  /** Empty if its creator gave none. */
   readonly uuid: string;
-  /** How often it is open right now: mounts, programs and tables above it, us included. */
+  /** How many times it is open now: by mounts, programs and tables above it, including us. */
   readonly openCount: number;
 }
 
 type Watch = RunOptions['watch'] & string;
 
-/** Asks device-mapper about devices by their number, as names can be odd. Throws CommandError. */
+/** Asks device-mapper about devices by number, because names can be odd. Throws CommandError. */
 export class DeviceMapper {
   constructor(private readonly spawner: Spawner) {}
 
@@ -35,15 +35,15 @@ export class DeviceMapper {
   }
 
   async info(number: DeviceNumber): Promise<DmInfo> {
-    // The name last: it may hold the separator.
+    // The name comes last: it may contain the separator.
     const columns = ['-c', '--noheadings', '--separator', ' ', '-o', 'open,uuid,name'];
     const [open = '', uuid = '', ...name] = (await this.ask('info', number, columns)).trim().split(' ');
     return { openCount: Number(open), uuid, name: name.join(' ') };
   }
 
-  /** Tells a device's target something that changes it. */
+  /** Sends a device's target a message that changes it. */
   async message(number: DeviceNumber, text: string): Promise<void> {
-    // The 0 is a sector of the target that is meant.
+    // The 0 is the sector that selects the target.
     const { argv, status, stderr, gaveUp } = await this.run('message', number, 'change', ['0', text]);
     if (status !== 0) throw new CommandError(argv, status, stderr, gaveUp ?? 'device-mapper refused');
   }
@@ -58,9 +58,9 @@ export class DeviceMapper {
     const [major = '', minor = ''] = number.split(':');
     const argv = ['dmsetup', command, '-j', major, '-m', minor, ...words] as const;
     const result = await runDmsetup(this.spawner, argv, watch);
-    // dmsetup 1.02.185 and 1.02.205 (of LVM 2.03.16 and 2.03.31) say the first of these.
+    // dmsetup 1.02.185 and 1.02.205 (of LVM 2.03.16 and 2.03.31) print the first of these.
     if (/permission denied|must be run as root|Operation not permitted/i.test(result.stderr)) {
-      throw new CommandError(argv, result.status, '', 'no right to ask device-mapper: run lvmsync as root', {
+      throw new CommandError(argv, result.status, '', 'permission denied: run lvmsync as root', {
         mayNotAsk: true,
       });
     }
@@ -69,8 +69,8 @@ export class DeviceMapper {
 }
 
 /**
- * Runs dmsetup, which asks, or changes something. Names are the kernel's own, as the nodes have them: mangled, dmsetup
- * refuses what others named without.
+ * Runs dmsetup to ask or to change something. Names are the kernel's own, as the nodes have them: with mangling,
+ * dmsetup refuses names that others made without it.
  */
 export async function runDmsetup(
   spawner: Spawner,

@@ -5,7 +5,7 @@ import type { Spawner } from '../host/spawner.js';
 import { UDEV_ADVICE } from '../host/udev.js';
 import { findLogicalVolume } from './lvs.js';
 
-/** The path of a device's node under /dev, by its number: no link, and right for names that need escaping. */
+/** The path of a device's node under /dev, by its number: not a link, and right for names that need escaping. */
 export async function nodeOf(number: DeviceNumber): Promise<string> {
   const path = `/dev/${(await readDeviceFacts(number)).kernelName}`;
   let found: DeviceNumber;
@@ -20,8 +20,8 @@ export async function nodeOf(number: DeviceNumber): Promise<string> {
 }
 
 /**
- * The number of the block device that a user named, where there is a node of that name; `vg/lv` means `/dev/vg/lv`.
- * Null where there is none; throws NoSnapshotError where it is something else than a device.
+ * The number of the block device that a user named, if there is a node of that name; `vg/lv` means `/dev/vg/lv`. Null
+ * if there is no node; throws NoSnapshotError if it is not a block device.
  */
 export async function findNode(name: string): Promise<DeviceNumber | null> {
   const paths =
@@ -38,7 +38,7 @@ export async function findNode(name: string): Promise<DeviceNumber | null> {
   return null;
 }
 
-/** As `findNode`; where there is none, throws NoSnapshotError or SnapshotError that says what LVM knows of it. */
+/** As `findNode`; if there is no node, throws NoSnapshotError or SnapshotError with what LVM knows about the name. */
 export async function findDeviceNumber(spawner: Spawner, name: string): Promise<DeviceNumber> {
   const number = await findNode(name);
   if (number !== null) return number;
@@ -51,11 +51,13 @@ export async function findDeviceNumber(spawner: Spawner, name: string): Promise<
 export interface NoNode {
   readonly problem: string;
   readonly isActive: boolean;
-  /** Whether it is a snapshot that goes back into its origin: LVM takes its node away as soon as it merges. */
+  /** Whether it is a snapshot that merges into its origin: LVM removes its node when the merge begins. */
   readonly isMerging: boolean;
 }
 
-/** What LVM knows of a name that has no node; null where it is no volume's. Throws CommandError as `findVolume`. */
+/**
+ * What LVM knows about a name that has no node; null if there is no such volume. Throws CommandError as `findVolume`.
+ */
 export async function whyNoNode(spawner: Spawner, name: string): Promise<NoNode | null> {
   const volume = await findLogicalVolume(spawner, name);
   if (volume === null) return null;
@@ -69,7 +71,7 @@ export async function whyNoNode(spawner: Spawner, name: string): Promise<NoNode 
   return { problem, isActive: true, isMerging: volume.merging };
 }
 
-/** The device-mapper devices that sit on a device. */
+/** The device-mapper devices that use a device. */
 export async function holdersOf(number: DeviceNumber): Promise<DeviceNumber[]> {
   const folder = `/sys/dev/block/${number}/holders`;
   try {
@@ -81,7 +83,7 @@ export async function holdersOf(number: DeviceNumber): Promise<DeviceNumber[]> {
   }
 }
 
-/** Whether a word of a device-mapper table names a device. */
+/** Whether a word of a device-mapper table is a device number. */
 export function isDeviceNumber(text: string | undefined): text is DeviceNumber {
   return text !== undefined && /^\d+:\d+$/.test(text);
 }

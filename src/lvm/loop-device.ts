@@ -4,25 +4,27 @@ import { CommandError, DeviceError } from '../errors.js';
 import type { Spawner } from '../host/spawner.js';
 import { whileBusy } from './run-lvm.js';
 
-/** How often another program may take the loop device that we were about to take. */
+/** How many times another program may take the loop device that we were about to use. */
 const TRIES = 10;
 
-/** A file as a loop device shall show it. */
+/** A file, and how the loop device shows it. */
 export interface LoopWish {
   readonly file: string;
   readonly isReadOnly: boolean;
 }
 
-/** A loop device of ours. Its path may be another's later on: what it shows tells. */
+/** A loop device of ours. Its path may belong to someone else later: what it shows tells. */
 export interface LoopDevice {
   readonly path: string;
-  /** The file's inode and file system, whatever its name is by then, and 1 where it is read-only: as losetup says it. */
+  /**
+   * The file's inode and file system, whatever its name is by then, and 1 if it is read-only: as losetup prints them.
+   */
   readonly shows: string;
 }
 
 /**
- * Shows a file as a loop device, and returns the device's path. `announce` hears of it before it is taken, so that a
- * run that is killed in between leaves nothing unknown. Throws CommandError, DeviceError.
+ * Shows a file as a loop device, and returns the device's path. `announce` is called before the device is taken, so
+ * that a run that is killed in between leaves nothing unknown. Throws CommandError, DeviceError.
  */
 export async function attachLoop(
   spawner: Spawner,
@@ -43,7 +45,7 @@ export async function attachLoop(
   }
 }
 
-/** Detaches a loop device, if it still shows what it was made for. Throws CommandError. */
+/** Detaches a loop device, if it still shows the file that it was made for. Throws CommandError. */
 export async function detachLoop(spawner: Spawner, { path, shows }: LoopDevice): Promise<void> {
   const columns = 'NAME,BACK-INO,BACK-MAJ:MIN,RO';
   const listed = await run(spawner, ['losetup', '--list', '--noheadings', '--output', columns]);

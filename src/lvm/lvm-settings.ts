@@ -1,12 +1,12 @@
 import { CommandError } from '../errors.js';
 import type { Spawner } from '../host/spawner.js';
-/** What each line begins with that LVM says while it has these settings: by it our command's own words are told. */
+/** With these settings LVM begins each of its lines with this: it marks the command's own messages. */
 export const MESSAGE_PREFIX = '\t';
 
 /**
- * What LVM says, and how, when we ask: never as lvm.conf, lvmlocal.conf or a profile has it, over all of which
- * `--config` goes. Only of what is said: which devices LVM looks at, and how it makes volumes, is its administrator's
- * to say. LVM 2.03.16 and 2.03.31 know each of these; an unknown one would be a warning at each call.
+ * What LVM prints, and how: our own settings override lvm.conf, lvmlocal.conf and profiles (through `--config`). They
+ * affect output only: which devices LVM uses, and how it makes volumes, is its administrator's choice. LVM 2.03.16 and
+ * 2.03.31 know each of these; an unknown one would cause a warning on each call.
  */
 const LOG_SETTINGS = [
   'log {',
@@ -23,10 +23,13 @@ const LOG_SETTINGS = [
   '}',
 ].join(' ');
 
-/** The same, for programs that change something: LVM 2.03.16 refuses those, too, for a form of reports that it does not know. */
+/**
+ * The same, for programs that change something: LVM 2.03.16 fails even for these if it does not know the report
+ * format.
+ */
 export const CHANGE_SETTINGS = `${LOG_SETTINGS} report/output_format="basic"`;
 
-/** The same, for programs that report: JSON, of all rows and columns asked for, sizes in bytes, times since 1970. */
+/** The same, for programs that report: JSON, with all rows and columns asked for, sizes in bytes, times since 1970. */
 export const REPORT_SETTINGS = [
   LOG_SETTINGS,
   'report {',
@@ -47,8 +50,8 @@ export const REPORT_SETTINGS = [
 ].join(' ');
 
 /**
- * What LVM's and device-mapper's programs shall not take from whoever started us: other file descriptors for their
- * output, another group for names without one, a semaphore of somebody else's to leave the waiting to.
+ * Keeps variables of our caller away from the LVM and device-mapper programs: other file descriptors for their output,
+ * another group for names without one, somebody else's semaphore to wait for.
  */
 export const LVM_ENVIRONMENT: NodeJS.ProcessEnv = {
   LVM_SUPPRESS_FD_WARNINGS: '1',
@@ -60,23 +63,23 @@ export const LVM_ENVIRONMENT: NodeJS.ProcessEnv = {
   DM_DEFAULT_NAME_MANGLING_MODE: undefined,
 };
 
-/** What lvm.conf says other than LVM would by itself: `section/name` to the value, as LVM writes it. */
+/** The settings that differ from LVM's defaults: `section/name` to the value, as LVM writes it. */
 export type ChangedSettings = ReadonlyMap<string, string>;
 
 /**
- * Asks which settings of LVM are not its own defaults. Without our `--config`, which would be among them. Throws
- * CommandError where LVM does not say.
+ * Asks which settings of LVM are not its defaults. Without our `--config`, which would be among them. Throws
+ * CommandError if LVM does not answer.
  */
 export async function readChangedSettings(spawner: Spawner): Promise<ChangedSettings> {
   const words = ['lvmconfig', '--type', 'diff'] as const;
   const result = await spawner.run(words, { environment: LVM_ENVIRONMENT, watch: 'question' });
   if (result.status !== 0) {
-    throw new CommandError(words, result.status, result.stderr, result.gaveUp ?? 'LVM does not answer');
+    throw new CommandError(words, result.status, result.stderr, result.gaveUp ?? 'LVM did not answer');
   }
   return parseSettings(result.stdout);
 }
 
-/** Takes LVM's way of writing settings apart: sections in braces, one setting a line. */
+/** Parses LVM's format for settings: sections in braces, one setting a line. */
 function parseSettings(text: string): ChangedSettings {
   const settings = new Map<string, string>();
   let section = '';

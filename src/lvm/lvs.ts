@@ -8,12 +8,12 @@ export interface VolumeName {
   readonly name: string;
 }
 
-/** What LVM lets a name begin with, and consist of; neither of a folder's own two. */
+/** The characters that LVM allows at the beginning of a name, and in it; `.` and `..` are excluded. */
 const NAME = /^(?!\.{1,2}$)[A-Za-z0-9_+.][A-Za-z0-9_+.-]*$/;
 
 /**
- * Which volume `vg/lv`, `/dev/vg/lv` or `/dev/mapper/vg-lv` means; null where LVM can have none of that name. By this
- * LVM is never asked for a name that it might take for something else, such as a group's.
+ * The volume that `vg/lv`, `/dev/vg/lv` or `/dev/mapper/vg-lv` means; null if LVM can have no volume of that name. So
+ * LVM is never asked for a name that it could take for something else, such as a group's.
  */
 export function parseVolumeName(text: string): VolumeName | null {
   const mapped = /^\/dev\/mapper\/([^/]+)$/.exec(text)?.[1];
@@ -23,7 +23,10 @@ export function parseVolumeName(text: string): VolumeName | null {
   return NAME.test(group) && NAME.test(name) ? { group, name } : null;
 }
 
-/** Device-mapper joins group, volume and, of LVM's inner devices, a layer by dashes, and doubles those within them. */
+/**
+ * Device-mapper joins group, volume and, for LVM's internal devices, a layer with dashes, and doubles the dashes in
+ * them.
+ */
 function splitMapperName(name: string): string[] {
   return name
     .replaceAll('--', '/')
@@ -31,22 +34,21 @@ function splitMapperName(name: string): string[] {
     .map((part) => part.replaceAll('/', '-'));
 }
 
-/** What LVM says of a logical volume, by the names of its columns; sizes in bytes, times in seconds since 1970. */
+/** What LVM says about a logical volume, by column name; sizes in bytes, times in seconds since 1970. */
 export type LvsRow<Column extends string> = Readonly<Record<Column, string>>;
 
 type Rows = readonly Readonly<Record<string, string>>[];
 
 const rowsSchema = v.array(v.record(v.string(), v.string()));
-/** Where LVM 2.03.31 is told to, or decides to, log into its reports, what went wrong is in there, and not on stderr. */
+/** If LVM 2.03.31 is configured to log into its reports, or decides to, its errors are in there and not on stderr. */
 const reportSchema = v.object({
   report: v.array(v.object({ lv: v.optional(rowsSchema), vg: v.optional(rowsSchema) })),
   log: v.optional(v.array(v.object({ log_type: v.string(), log_message: v.string() }))),
 });
 
 /**
- * Asks LVM for columns of a group's volumes, hidden ones too, in which a field has, or holds, a value; of all where no
- * field is given. Null where LVM sees no such group. Throws CommandError where it is missing, may not be asked, or
- * answers otherwise.
+ * Asks LVM for columns of a group's volumes, including hidden ones, whose field equals or contains a value. Null if
+ * LVM does not see the group. Throws CommandError if LVM is missing, may not be asked, or fails.
  */
 export async function listVolumes<Column extends string>(
   spawner: Spawner,
@@ -60,7 +62,7 @@ export async function listVolumes<Column extends string>(
   if (result.status === 0) return readRows(words, result).map((row) => pick(words, row, columns));
   const failure = failureOf(words, result);
   if (result.gaveUp !== undefined) throw failure;
-  // No words tell: a list without the group is an answer.
+  // The messages cannot be relied on: a list without the group is an answer.
   const groups = await listGroups(spawner, group).catch((error: unknown) => {
     if (error instanceof CommandError) return null;
     throw error;
@@ -72,8 +74,8 @@ export async function listVolumes<Column extends string>(
 }
 
 /**
- * The name and the UUID of each group, or each of a name, that LVM sees, also of another system or guarded by locks,
- * which it does not let us look into. Throws CommandError where it does not answer.
+ * The name and the UUID of each group that LVM sees, or of each group with a name. Includes groups of another system
+ * and groups guarded by locks, whose volumes LVM does not show us. Throws CommandError if LVM does not answer.
  */
 export async function listGroups(spawner: Spawner, name: string | null = null): Promise<GroupRow[]> {
   const which = name === null ? [] : ['--select', `vg_name="${name}"`];
@@ -84,23 +86,23 @@ export async function listGroups(spawner: Spawner, name: string | null = null): 
 }
 
 const GROUP_COLUMNS = ['vg_name', 'vg_uuid'] as const;
-/** What LVM says of a volume group. */
+/** What LVM says about a volume group. */
 export type GroupRow = LvsRow<(typeof GROUP_COLUMNS)[number]>;
 
-/** Of groups that have one name: LVM shows no volume by that name, and changes none. */
+/** For groups that share a name: LVM shows no volume by that name, and changes none. */
 export function describeSameName(groups: readonly GroupRow[]): string {
-  return `${groups.length} volume groups are called ${groups[0]?.vg_name ?? ''}, so LVM finds no volume by that name`;
+  return `${groups.length} volume groups are called ${groups[0]?.vg_name ?? ''}, so LVM cannot find a volume by that name`;
 }
 
-/** What to do about groups that have one name. */
+/** What to do about groups that share a name. */
 export function adviseRename(groups: readonly GroupRow[]): string {
   const uuids = groups.map((each) => each.vg_uuid).join(' and ');
   return `rename one of them by its UUID (vgrename UUID NEWNAME; the UUIDs are ${uuids}), or hide its disks from LVM`;
 }
 
 /**
- * Asks for columns of one volume, by any name that LVM has for it; null where it has none of that name, or sees no such
- * group. Throws CommandError as `listVolumes`.
+ * Asks for columns of one volume, by any name that LVM has for it; null if LVM has no volume of that name, or does not
+ * see the group. Throws CommandError as `listVolumes`.
  */
 export async function findVolume<Column extends string>(
   spawner: Spawner,
@@ -112,8 +114,9 @@ export async function findVolume<Column extends string>(
 }
 
 /**
- * The same of `vg/lv`, where it matters that it is gone. Null only where its group has none of that name: with its
- * disks away, a group's volumes are not gone. Throws CommandError as `listVolumes`, and where LVM sees no such group.
+ * The same for `vg/lv`, if it matters whether the volume is gone. Null only if its group has no volume of that name:
+ * when disks are missing, a group's volumes are not gone. Throws CommandError as `listVolumes`, and if LVM does not
+ * see the group.
  */
 export async function lookUpVolume<Column extends string>(
   spawner: Spawner,
@@ -123,13 +126,13 @@ export async function lookUpVolume<Column extends string>(
   const [group = '', name = ''] = fullName.split('/');
   const rows = await rowsOf(spawner, columns, { group, name });
   if (rows !== null) return rows[0] ?? null;
-  const problem = `LVM sees no volume group ${group} now, so nothing tells what has become of ${fullName}: bring its disks back, and try again`;
+  const problem = `LVM does not see the volume group ${group}, so it is unknown whether ${fullName} still exists: bring its disks back, and try again`;
   throw new CommandError(['lvs', group], null, '', problem);
 }
 
 /**
- * Asks for columns of a device that is LVM's, as its device-mapper UUID says. Throws CommandError as `listVolumes`, and
- * where LVM does not show it: that is no answer to what it is.
+ * Asks for columns of a device that belongs to LVM according to its device-mapper UUID. Throws CommandError as
+ * `listVolumes`, and if LVM does not list the device: that leaves its nature unknown.
  */
 export async function findDevice<Column extends string>(
   spawner: Spawner,
@@ -139,11 +142,11 @@ export async function findDevice<Column extends string>(
   const path = `/dev/mapper/${dmName}`;
   const row = await findVolume(spawner, columns, path);
   if (row !== null) return row;
-  const problem = `LVM made this device, but does not show it now: look at its filters and its devices file ("lvs -a ${dmName}")`;
+  const problem = `LVM made this device, but does not list it now: check LVM's filters and its devices file ("lvs -a ${dmName}")`;
   throw new CommandError(['lvs', path], null, '', problem);
 }
 
-/** How many volumes LVM shows. Throws CommandError where it does not answer. */
+/** All volumes that LVM lists. Throws CommandError if LVM does not answer. */
 export async function listAllVolumes<Column extends string>(
   spawner: Spawner,
   columns: readonly Column[],
@@ -155,8 +158,8 @@ export async function listAllVolumes<Column extends string>(
 }
 
 /**
- * What LVM shows of all groups, also of another system's and of those that locks guard. Throws CommandError where it
- * does not answer.
+ * What LVM shows of all groups, including those of another system and those guarded by locks. Throws CommandError if
+ * LVM does not answer.
  */
 export async function listAllGroups<Column extends string>(
   spawner: Spawner,
@@ -164,7 +167,7 @@ export async function listAllGroups<Column extends string>(
 ): Promise<LvsRow<Column>[]> {
   const words = ['vgs', '--foreign', '--shared', '-o', columns.join(',')] as const;
   const result = await askLvm(spawner, words);
-  // With a group that it cannot look into LVM 2.03.16 and 2.03.31 say 5, and show it all the same.
+  // If there is a group that it cannot look into, LVM 2.03.16 and 2.03.31 exit with 5, and list it all the same.
   const rows = result.gaveUp === undefined ? rowsIn(result) : null;
   if (rows === null) throw failureOf(words, result);
   return rows.map((row) => pick(words, row, columns));
@@ -197,7 +200,7 @@ function readRows(words: LvmWords, result: CommandResult): Rows {
       words,
       result.status,
       wordsOf(result.stderr),
-      'its report is not what LVM promises',
+      'its report is not in the format that LVM documents',
       {
         cause: error,
       },
@@ -205,17 +208,17 @@ function readRows(words: LvmWords, result: CommandResult): Rows {
   }
 }
 
-/** What went wrong, wherever LVM says it. */
+/** The error, wherever LVM reports it. */
 function failureOf(words: LvmWords, { status, stdout, stderr, gaveUp }: CommandResult): CommandError {
   const said = [wordsOf(stderr).trim(), ...loggedErrors(stdout)].filter((each) => each !== '').join('\n');
   if (gaveUp !== undefined) return new CommandError(words, status, '', gaveUp);
-  // LVM 2.03.16 and 2.03.31 say both of these.
+  // LVM 2.03.16 and 2.03.31 print both of these.
   if (/permission denied|running as a non-root/i.test(said)) {
-    return new CommandError(words, status, '', 'no right to ask LVM: run lvmsync as root', {
+    return new CommandError(words, status, '', 'permission denied: run lvmsync as root', {
       mayNotAsk: true,
     });
   }
-  return new CommandError(words, status, said, 'LVM does not answer');
+  return new CommandError(words, status, said, 'LVM did not answer');
 }
 
 function loggedErrors(stdout: string): string[] {
@@ -235,35 +238,40 @@ function pick<Column extends string>(
   const picked = columns.map((column) => {
     const value = row[column];
     if (value === undefined)
-      throw new CommandError(words, 0, '', `its report is not what LVM promises: no ${column}`);
+      throw new CommandError(
+        words,
+        0,
+        '',
+        `its report is not in the format that LVM documents: no ${column}`,
+      );
     return [column, value] as const;
   });
   return Object.fromEntries(picked) as LvsRow<Column>;
 }
 
-/** What LVM says of a logical volume. */
+/** What LVM says about a logical volume. */
 export interface LogicalVolume {
   /** `vg/lv`. */
   readonly fullName: string;
   readonly active: boolean;
-  /** Whether it is a snapshot that goes, or an origin that a snapshot goes, back into the origin. */
+  /** Whether it takes part in a merge: a snapshot that merges into its origin, or that origin. */
   readonly merging: boolean;
 }
 
-/** The columns that tell of a merge. */
+/** The columns that show a merge. */
 export const MERGE_COLUMNS = ['lv_merging', 'lv_attr'] as const;
 
 /**
- * Whether a volume is a snapshot that goes, or an origin that a snapshot goes, back into the origin. Of a thin origin
- * LVM 2.03.16 and 2.03.31 leave lv_merging empty: only the capital letter of its kind tells.
+ * Whether a volume takes part in a merge: a snapshot that merges into its origin, or that origin. For a thin origin
+ * LVM 2.03.16 and 2.03.31 leave lv_merging empty: only the capital letter of its type shows it.
  */
 export function isMerging({ lv_merging, lv_attr }: LvsRow<(typeof MERGE_COLUMNS)[number]>): boolean {
   return lv_merging !== '' || lv_attr.startsWith('O');
 }
 
 /**
- * Asks LVM about a volume in any form that it takes (`vg/lv`, `/dev/vg/lv`, `/dev/mapper/vg-lv`); null where it has
- * none of that name. Throws CommandError as `findVolume` does.
+ * Asks LVM about a volume in any form that it accepts (`vg/lv`, `/dev/vg/lv`, `/dev/mapper/vg-lv`); null if LVM has no
+ * volume of that name. Throws CommandError as `findVolume` does.
  */
 export async function findLogicalVolume(spawner: Spawner, name: string): Promise<LogicalVolume | null> {
   const columns = ['lv_full_name', 'lv_active', ...MERGE_COLUMNS] as const;

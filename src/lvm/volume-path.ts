@@ -5,8 +5,8 @@ import { findDeviceNumber, nodeOf, whyNoNode } from './device-node.js';
 import { parseVolumeName } from './lvs.js';
 
 /**
- * The path of a volume or image file that a user named. What exists by that path is meant; else `VG/LV` is `/dev/VG/LV`,
- * if that exists. Any other name stays as it is. LVM is not asked.
+ * The path of a volume or image file that a user named. If that path exists, it is meant; else `VG/LV` is
+ * `/dev/VG/LV`, if that exists. Any other name stays as it is. LVM is not asked.
  */
 export async function findVolumePath(name: string): Promise<string> {
   if (name.startsWith('/') || parseVolumeName(name) === null || (await exists(name))) return name;
@@ -14,15 +14,15 @@ export async function findVolumePath(name: string): Promise<string> {
   return (await exists(path)) ? path : name;
 }
 
-/** The same of what is only read: what has no path is LVM's to find. Throws as `findDeviceNumber`. */
+/** The same for a volume that is only read: LVM looks for a name that has no path. Throws as `findDeviceNumber`. */
 export async function findSourcePath(spawner: Spawner, name: string): Promise<string> {
   if ((await exists(name)) || (/^[./]/.test(name) && !name.startsWith('/dev/'))) return name;
   return await nodeOf(await findDeviceNumber(spawner, name));
 }
 
 /**
- * What there is to say of a target that does not exist, as an `error` told: a volume that LVM knows by this name is
- * there, but cannot be written. Anything else is returned as it is.
+ * Explains the `error` of a target that does not exist: a volume that LVM knows by this name exists, but cannot be
+ * written. Any other error is returned as it is.
  */
 export async function explainNoTarget(spawner: Spawner, name: string, error: unknown): Promise<unknown> {
   if (!(error instanceof DeviceError) || !isErrno(error.cause, 'ENOENT')) return error;
@@ -31,9 +31,9 @@ export async function explainNoTarget(spawner: Spawner, name: string, error: unk
     return why === null ? error : new UnsafeTargetError(name, why.problem, { cause: error });
   } catch (failure) {
     if (!(failure instanceof CommandError && failure.mayNotAsk)) return failure;
-    // Where there is no LVM there are no volumes.
+    // Without LVM there are no volumes.
     if (isErrno(failure.cause, 'ENOENT')) return error;
-    const problem = `not there, or an inactive volume, which this user may not ask LVM (${failure.message})`;
+    const problem = `it does not exist, or is an inactive volume, and this user may not ask LVM (${failure.message})`;
     return new DeviceError(error.path, 'stat', null, problem);
   }
 }

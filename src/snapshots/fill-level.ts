@@ -4,19 +4,19 @@ import { DeviceMapper } from '../lvm/device-mapper.js';
 import { readBirth, type DmSnapshot } from './snapshot.js';
 import { readPoolStatus, type ThinPool } from './thin-pool.js';
 
-/** How full something is that must not become full. Bytes. */
+/** How full something is that must not fill up. Bytes. */
 export interface FillLevel {
   /** Such as "vg/snap: its store". */
   readonly what: string;
   readonly used: number;
   readonly size: number;
-  /** What to do about it, and before what. */
+  /** What to do about it, and why. */
   readonly advice: string;
-  /** When it was empty, in milliseconds since 1970; null where nobody knows. */
+  /** When it was empty, in milliseconds since 1970; null if unknown. */
   emptyAt(): Promise<number | null>;
 }
 
-/** How full a classic snapshot's store is, now; null where it is so full that the kernel gives no figures. */
+/** How full a classic snapshot's store is now; null if it is so full that the kernel gives no figures. */
 export async function readStoreLevel(spawner: Spawner, snapshot: DmSnapshot): Promise<FillLevel | null> {
   const [target] = await new DeviceMapper(spawner).status(snapshot.number);
   const [, used, size] = /^(\d+)\/(\d+) \d+$/.exec(target?.words.join(' ') ?? '') ?? [];
@@ -30,7 +30,7 @@ export async function readStoreLevel(spawner: Spawner, snapshot: DmSnapshot): Pr
   };
 }
 
-/** How full a thin pool is, now: its data, and its metadata. Throws SnapshotError where it is not in order. */
+/** How full a thin pool is now: its data, and its metadata. Throws SnapshotError if the pool is not in order. */
 export async function readPoolLevels(spawner: Spawner, pool: ThinPool): Promise<FillLevel[]> {
   const { used, size, metadata } = await readPoolStatus(spawner, pool);
   const emptyAt = () => Promise.resolve(null);

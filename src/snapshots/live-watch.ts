@@ -15,37 +15,37 @@ export class LiveWatch {
   private constructor(
     private readonly spawner: Spawner,
     private readonly number: DeviceNumber,
-    /** Whether someone had it open (mounted, or by a program) when the watch began. */
+    /** Whether something had it open (a mount, a program) when the watch began. */
     readonly wasOpen: boolean,
-    /** Null where the kernel does not count them: then nothing shows who writes. */
+    /** Null if the kernel does not count them: then nothing shows who writes. */
     private readonly writtenSectors: number | null,
   ) {}
 
-  /** Begins, before we open the device ourselves. */
+  /** Begins the watch. Call it before opening the device. */
   static async begin(spawner: Spawner, number: DeviceNumber): Promise<LiveWatch> {
     const openCount = await countOpens(spawner, number);
     return new LiveWatch(spawner, number, openCount > 0, await readCountedSectors(number));
   }
 
-  /** While we have it open once: whether nobody else had, then or now, and nothing was written in between. */
+  /** While we have it open once: whether nothing else has, or had at the start, and nothing was written in between. */
   async sawNoWriter(): Promise<boolean> {
     if (this.wasOpen || (await countOpens(this.spawner, this.number)) > 1) return false;
     return await this.sawNoWrite();
   }
 
-  /** Whether nothing was written, whoever has it open: a write that is under way is not counted yet. */
+  /** Whether nothing was written, even if something has it open: a write that is under way is not counted yet. */
   async sawNoWrite(): Promise<boolean> {
     const written = await readCountedSectors(this.number);
     return written !== null && written === this.writtenSectors;
   }
 }
 
-/** How many sectors were written to a device; null where the kernel does not count them. */
+/** How many sectors were written to a device; null if the kernel does not count them. */
 export async function readCountedSectors(number: DeviceNumber): Promise<number | null> {
   return (await countsWrites(number)) ? await readWrittenSectors(number) : null;
 }
 
-/** How often device-mapper says that a device is open; a device that is none of its own may always be. */
+/** How many times a device is open according to device-mapper; other devices count as always open. */
 async function countOpens(spawner: Spawner, number: DeviceNumber): Promise<number> {
   try {
     return (await new DeviceMapper(spawner).info(number)).openCount;
@@ -55,12 +55,13 @@ async function countOpens(spawner: Spawner, number: DeviceNumber): Promise<numbe
   }
 }
 
-/** Watches a volume that is read: says whether nobody wrote to it meanwhile. */
+/** Watches a volume while it is read, and says whether anything wrote to it. */
 export type VolumeWatch = Pick<LiveWatch, 'sawNoWriter'>;
 
 /**
- * Begins to watch whatever a path names, before we open it ourselves. Who has a device open only device-mapper
- * tells; of another device its writes are counted, and an image file's last change is looked at. Throws DeviceError.
+ * Begins to watch the volume or file at a path, before we open it ourselves. Only device-mapper tells who has a device
+ * open; for other devices the writes are counted, and for an image file the time of its last change is compared.
+ * Throws DeviceError.
  */
 export async function watchVolume(spawner: Spawner, path: string): Promise<VolumeWatch> {
   const stats = await statOf(path);
@@ -71,7 +72,7 @@ export async function watchVolume(spawner: Spawner, path: string): Promise<Volum
   return await watchFigure(() => readCountedSectors(number));
 }
 
-/** @param read null where there is none to be had */
+/** @param read returns null if there is no figure */
 async function watchFigure(read: () => Promise<number | null>): Promise<VolumeWatch> {
   const before = await read();
   return { sawNoWriter: async () => before !== null && (await read()) === before };

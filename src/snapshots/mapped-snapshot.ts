@@ -7,15 +7,15 @@ import { UDEV_ADVICE } from '../host/udev.js';
 import { DeviceMapper, runDmsetup } from '../lvm/device-mapper.js';
 import { whileBusy } from '../lvm/run-lvm.js';
 
-/** How the UUID of each view that we made begins: by it anyone can tell what it is. */
+/** The UUID of each view that we made begins with this, so that anyone can see what it is. */
 export const VIEW_UUID_PREFIX = 'LVMSYNC-VIEW-';
 
-/** How full a snapshot's store is, as the kernel says. */
+/** How full a snapshot's store is, according to the kernel. */
 export type SnapshotFill =
   | { readonly is: 'valid'; readonly usedBytes: number; readonly totalBytes: number }
   | { readonly is: 'invalid' | 'merging' | 'other' };
 
-/** What a snapshot device shall be made of. */
+/** What to make a snapshot device of. */
 export interface MappedSnapshotWish {
   readonly name: string;
   readonly uuid: string;
@@ -25,7 +25,7 @@ export interface MappedSnapshotWish {
   readonly chunkSize: number;
 }
 
-/** Makes a writable snapshot device of a store over an origin that nobody may write. Throws CommandError. */
+/** Makes a writable snapshot device from a store over an origin that nothing may write to. Throws CommandError. */
 export async function mapSnapshot(spawner: Spawner, wish: MappedSnapshotWish): Promise<void> {
   const { name, uuid, origin, store, chunkSize } = wish;
   const sectors = (await readDeviceFacts(origin)).size / SECTOR;
@@ -33,7 +33,7 @@ export async function mapSnapshot(spawner: Spawner, wish: MappedSnapshotWish): P
   await change(spawner, ['dmsetup', 'create', name, '--uuid', uuid, '--table', table]);
   if (await isMappedName(name)) return;
   await change(spawner, ['dmsetup', 'remove', name]);
-  const problem = `device-mapper made this device, but it has no node /dev/mapper/${name}: ${UDEV_ADVICE}`;
+  const problem = `device-mapper created this device, but it has no node /dev/mapper/${name}: ${UDEV_ADVICE}`;
   throw new CommandError(['dmsetup', 'create', name], 0, '', problem);
 }
 
@@ -41,23 +41,23 @@ export async function mapSnapshot(spawner: Spawner, wish: MappedSnapshotWish): P
 export async function unmapSnapshot(spawner: Spawner, uuid: string): Promise<void> {
   const number = await findMapped(spawner, uuid);
   if (number === null) return;
-  // By its name, as without udev nobody else removes its node.
+  // By its name: without udev nothing else removes its node.
   const { name } = await new DeviceMapper(spawner).info(number);
   await whileBusy(() => change(spawner, ['dmsetup', 'remove', name]));
 }
 
-/** The number of the device-mapper device with a UUID; null where there is none. Throws CommandError. */
+/** The number of the device-mapper device with a UUID; null if there is no such device. Throws CommandError. */
 export async function findMapped(spawner: Spawner, uuid: string): Promise<DeviceNumber | null> {
-  // A list without it is an answer; of a device that is not there, only words would say so.
+  // A list without it is a clear answer; asking for a missing device would give only an error message.
   const columns = ['-c', '--noheadings', '--separator', ':', '-o', 'major,minor'];
   const argv = ['dmsetup', 'info', ...columns, '--select', `uuid="${uuid}"`] as const;
   const { status, stdout, stderr, gaveUp } = await runDmsetup(spawner, argv, 'question');
-  if (status !== 0) throw new CommandError(argv, status, stderr, gaveUp ?? 'device-mapper does not say');
+  if (status !== 0) throw new CommandError(argv, status, stderr, gaveUp ?? 'device-mapper did not answer');
   const [, major, minor] = /^(\d+):(\d+)$/m.exec(stdout.trim()) ?? [];
   return major === undefined ? null : `${Number(major)}:${Number(minor)}`;
 }
 
-/** Whether a name is taken in device-mapper. */
+/** Whether device-mapper already has a device of this name. */
 export async function isMappedName(name: string): Promise<boolean> {
   return await stat(`/dev/mapper/${name}`).then(
     () => true,
@@ -75,12 +75,12 @@ export async function readFill(spawner: Spawner, number: DeviceNumber): Promise<
   return { is: 'valid', usedBytes: Number(used) * SECTOR, totalBytes: Number(total) * SECTOR };
 }
 
-/** Allows or refuses writes to a device, whoever has not opened it yet. Throws CommandError. */
+/** Allows or forbids writes to a device, for programs that open it from now on. Throws CommandError. */
 export async function setReadOnly(spawner: Spawner, path: string, isReadOnly: boolean): Promise<void> {
   await run(spawner, ['blockdev', isReadOnly ? '--setro' : '--setrw', path]);
 }
 
-/** The device number of a node. Throws where there is none. */
+/** The device number of a node. Throws if it does not exist. */
 export async function numberOf(path: string): Promise<DeviceNumber> {
   return deviceNumberOf(await stat(path));
 }

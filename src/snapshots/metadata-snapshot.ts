@@ -8,21 +8,21 @@ import type { Surroundings } from '../host/surroundings.js';
 import { DeviceMapper } from '../lvm/device-mapper.js';
 import { readHeldRoot, readPoolStatus, type ThinPool, type ThinPoolStatus } from './thin-pool.js';
 
-/** How long another run that reads the same pool is waited for: it only takes as long as thin_delta does. */
+/** How long to wait for another run that reads the same pool: it takes only as long as thin_delta does. */
 const PATIENCE_MS = 60_000;
 const PAUSE_MS = 200;
 
-/** What our note says of the metadata snapshot that is held: its root, or null while it is being reserved. */
+/** What our note says about the metadata snapshot: its root, or null while it is being reserved. */
 const noteSchema = v.object({ root: v.nullable(v.number()) });
 type Note = v.InferOutput<typeof noteSchema>;
 
 /**
- * Does some work while the pool's metadata snapshot is held for it, taken fresh at the beginning and given back at
- * the end, whatever happens. What a run before this one left, killed in the middle, is given back first: a note in
- * the state directory tells it from a stranger's.
+ * Runs `work` while it holds the pool's metadata snapshot: reserved at the beginning and released at the end, whatever
+ * happens. A snapshot that an earlier, killed run left is released first: a note in the state directory tells it from
+ * a stranger's.
  *
- * Throws LockedError where another lvmsync holds it for a minute, or anyone else does; SnapshotError where the pool
- * is not in order, or lost the snapshot meanwhile; CommandError, DeviceError.
+ * Throws LockedError if another lvmsync holds it for a minute, or another program does; SnapshotError if the pool is
+ * not in order, or lost the snapshot meanwhile; CommandError, DeviceError.
  */
 export async function withMetadataSnapshot<T>(
   pool: ThinPool,
@@ -61,14 +61,14 @@ class MetadataSnapshot {
 
   constructor(
     private readonly pool: ThinPool,
-    /** Where the note lies. */
+    /** The path of the note. */
     private readonly path: string,
     private readonly about: Surroundings,
   ) {
     this.mapper = new DeviceMapper(about.spawner);
   }
 
-  /** Gives back what a killed run of ours held. Throws LockedError where what is held is not ours. */
+  /** Releases what a killed run of ours held. Throws LockedError if the held snapshot is not ours. */
   async settleLeftOver(): Promise<void> {
     const heldRoot = await this.heldRoot();
     const text = await readIfThere(this.path);
@@ -77,14 +77,14 @@ class MetadataSnapshot {
       if (note === null || !isNoted(note, heldRoot)) throw this.heldByOthers(heldRoot);
       await this.giveBack();
       this.about.detail(
-        `${this.pool.dmName}: gave back the metadata snapshot that a run before this one left`,
+        `${this.pool.dmName}: released the metadata snapshot that an earlier run left behind`,
       );
     }
     if (text !== null) await removeDurably(this.path);
   }
 
   async hold<T>(work: () => Promise<T>): Promise<T> {
-    // One that is not in order says so before anything is taken of it.
+    // A pool that is not in order is refused before anything is reserved.
     await this.checkInOrder();
     await this.reserve();
     let note: Note = { root: null };
@@ -94,9 +94,9 @@ class MetadataSnapshot {
       outcome = await work();
       await this.checkHeld(note);
     } catch (error) {
-      // What is given back is written over while it is read: whatever that led to, this is the reason.
+      // A released snapshot is overwritten while it is read: whatever error that caused, this is the reason.
       const isLost = !(error instanceof InterruptedError) && (await this.isLost(note));
-      // What went wrong first says more; where this fails too, the note is still there for the next run.
+      // The first error says more; if this fails too, the note is still there for the next run.
       await this.release(note).catch(() => undefined);
       throw isLost ? this.givenBack(error) : error;
     }
@@ -105,12 +105,12 @@ class MetadataSnapshot {
   }
 
   private async reserve(): Promise<void> {
-    // Before: whoever is killed behind the message, and before it could note the root, leaves a sign of it.
+    // Written first: a run killed after the message, before it could note the root, leaves a trace.
     await this.write({ root: null });
     try {
       await this.mapper.message(this.pool.number, 'reserve_metadata_snap');
     } catch (error) {
-      // The kernel did not: what is held now, if anything is, is another's.
+      // The kernel did not reserve it: a held snapshot, if any, is another program's.
       if (error instanceof CommandError) await removeDurably(this.path);
       throw error;
     }
@@ -119,30 +119,29 @@ class MetadataSnapshot {
   private async noteHeld(): Promise<Note> {
     const root = await this.heldRoot();
     if (root === null)
-      throw new SnapshotError(this.pool.dmName, 'someone else gave back our metadata snapshot');
+      throw new SnapshotError(this.pool.dmName, 'another program released our metadata snapshot');
     await this.write({ root });
     return { root };
   }
 
-  /** Someone who gives it back while it is read lets the kernel write over what is read. */
+  /** If another program releases it while it is read, the kernel may overwrite what is being read. */
   private async checkHeld(note: Note): Promise<void> {
     const { heldRoot } = await this.checkInOrder();
     if (heldRoot !== note.root) throw this.givenBack();
   }
 
-  /** Whether the one that we noted is surely not held any more. */
+  /** Whether the noted snapshot is certainly no longer held. */
   private async isLost({ root }: Note): Promise<boolean> {
     return root !== null && (await this.heldRoot().catch(() => root)) !== root;
   }
 
   private givenBack(cause?: unknown): SnapshotError {
-    const problem =
-      'the metadata snapshot was given back by someone else while it was read: run lvmsync again';
+    const problem = 'another program released the metadata snapshot while it was read: run lvmsync again';
     return new SnapshotError(this.pool.dmName, problem, { cause });
   }
 
   private async release(note: Note): Promise<void> {
-    // Another's may be held by now, where someone gave ours back.
+    // Another program's snapshot may be held by now, if something released ours.
     const heldRoot = await this.heldRoot();
     if (heldRoot !== null && isNoted(note, heldRoot)) await this.giveBack();
     await removeDurably(this.path);
@@ -166,15 +165,15 @@ class MetadataSnapshot {
 
   private heldByOthers(root: number): LockedError {
     const { dmName } = this.pool;
-    const holder = `a metadata snapshot (root block ${root}) that is not lvmsync's`;
+    const holder = `a metadata snapshot (root block ${root}) that lvmsync did not reserve`;
     const wayOut =
-      'another program reads it, or left it behind; once none does, ' +
-      `"dmsetup message ${dmName} 0 release_metadata_snap" gives it back`;
+      'another program is reading it, or left it behind; once no program reads it, ' +
+      `"dmsetup message ${dmName} 0 release_metadata_snap" releases it`;
     return new LockedError(`the thin pool ${dmName}`, holder, wayOut);
   }
 }
 
-/** Whether what is held is what a note tells of, as far as that knows. */
+/** Whether a held snapshot is the noted one, as far as the note says. */
 function isNoted(note: Note, heldRoot: number): boolean {
   return note.root === null || note.root === heldRoot;
 }

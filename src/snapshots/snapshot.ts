@@ -7,13 +7,13 @@ import { findDeviceNumber, holdersOf, isDeviceNumber } from '../lvm/device-node.
 import { findLogicalVolume, findVolume } from '../lvm/lvs.js';
 
 const WAY_OUT =
-  'make a new snapshot, and "lvmsync --scan" of that sends what differs, which is less than a full copy';
+  'make a new snapshot; "lvmsync --scan" of that one sends only what differs, which is less than a full copy';
 
 /** A classic (dm-snapshot) snapshot and the devices behind it. Sizes in bytes. */
 export interface DmSnapshot {
-  /** As its user named it. */
+  /** As the user named it. */
   readonly name: string;
-  /** Its device-mapper UUID: the identity of the state that it froze; null where its maker gave none. */
+  /** Its device-mapper UUID, which identifies the state that it froze; null if its creator gave none. */
   readonly uuid: string | null;
   readonly number: DeviceNumber;
   /** The volume's size when the snapshot was made. */
@@ -21,15 +21,15 @@ export interface DmSnapshot {
   /** The device that users write to, whose changes the snapshot tracks. */
   readonly origin: DeviceNumber;
   readonly originName: string;
-  /** The device that holds the exception store. */
+  /** The device with the exception store. */
   readonly cow: DeviceNumber;
 }
 
 /**
  * Finds the snapshot that a user named: `/dev/vg/lv`, `/dev/mapper/…`, any other node or link to it, or `vg/lv`.
  *
- * Throws, each case in its own words, NoSnapshotError where it is no snapshot or inactive; SnapshotError where it
- * is merging, keeps no table, or hides changes; CommandError where device-mapper or LVM cannot be asked.
+ * Throws, each case with its own message, NoSnapshotError if it is not a snapshot or is inactive; SnapshotError if it
+ * is merging, has no table on disk, or hides changes; CommandError if device-mapper or LVM cannot be asked.
  */
 export async function findSnapshot(spawner: Spawner, name: string): Promise<DmSnapshot> {
   const mapper = new DeviceMapper(spawner);
@@ -61,29 +61,29 @@ export async function findSnapshot(spawner: Spawner, name: string): Promise<DmSn
   };
 }
 
-/** Throws SnapshotError unless the kernel says, now, that the snapshot's store knows every change. */
+/** Throws SnapshotError unless the kernel says, now, that the snapshot's store has every change. */
 export async function checkSnapshotStatus(spawner: Spawner, snapshot: DmSnapshot): Promise<void> {
   const [target] = await new DeviceMapper(spawner).status(snapshot.number);
   const words = target?.words.join(' ') ?? '';
   if (target?.type === 'snapshot' && /^\d+\/\d+ \d+$/.test(words)) return;
   const reasons: Record<string, string> = {
-    Invalid: 'the snapshot is invalid: its store filled up and no longer knows every change',
+    Invalid: 'the snapshot is invalid: its store filled up and no longer has every change',
     Overflow: 'the snapshot has overflowed: its store is full, the next change will be lost',
     'Merge failed': 'merging the snapshot into its origin failed',
   };
-  const reason = reasons[words] ?? `the kernel says "${target?.type ?? 'nothing'} ${words}" of it`;
+  const reason = reasons[words] ?? `the kernel reports its status as "${target?.type ?? 'nothing'} ${words}"`;
   throw new SnapshotError(snapshot.name, `${reason}; ${WAY_OUT}`);
 }
 
 async function tableOf(mapper: DeviceMapper, name: string, number: DeviceNumber): Promise<DmTarget[]> {
   const { kernelName } = await readDeviceFacts(number);
   if (!kernelName.startsWith('dm-')) {
-    throw new NoSnapshotError(name, `not a snapshot: ${kernelName} is no device-mapper device`);
+    throw new NoSnapshotError(name, `not a snapshot: ${kernelName} is not a device-mapper device`);
   }
   return await mapper.table(number);
 }
 
-/** The error for a device-mapper device that is no plain snapshot. */
+/** The error for a device-mapper device that is not a plain snapshot. */
 async function whyNoSnapshot(
   spawner: Spawner,
   name: string,
@@ -93,7 +93,7 @@ async function whyNoSnapshot(
     case undefined:
       return new NoSnapshotError(name, 'not a snapshot: its device-mapper table is empty');
     case 'snapshot-merge': {
-      const problem = 'a snapshot is being merged into it: its table shrinks meanwhile';
+      const problem = 'a snapshot is being merged into it, and its table shrinks meanwhile';
       return new SnapshotError(name, `${problem}; wait until the merge is done`);
     }
     case 'error': {
@@ -105,15 +105,15 @@ async function whyNoSnapshot(
       return new NoSnapshotError(name, 'not a snapshot: its device-mapper table only gives errors');
     }
     case 'snapshot-origin':
-      return new NoSnapshotError(name, 'an origin, not a snapshot: name the snapshot of it');
+      return new NoSnapshotError(name, 'an origin, not a snapshot: give the name of its snapshot');
     default:
       return new NoSnapshotError(name, `not a snapshot: its device-mapper target is "${target?.type}"`);
   }
 }
 
 /**
- * Finds the device that writes pass through on their way to `real`: the one whose table says snapshot-origin.
- * Without it, writes to the volume would leave no trace in the store.
+ * Finds the device that writes pass through on their way to `real`: its table says snapshot-origin. Without it, writes
+ * to the volume would leave no trace in the store.
  */
 async function findOrigin(mapper: DeviceMapper, name: string, real: DeviceNumber): Promise<DeviceNumber> {
   let origin: DeviceNumber | null = null;
@@ -145,8 +145,8 @@ async function findOrigin(mapper: DeviceMapper, name: string, real: DeviceNumber
 }
 
 /**
- * When LVM made a snapshot, classic or thin: to the second, in milliseconds since 1970. Null where another made it, or
- * LVM does not say.
+ * When LVM made a snapshot, classic or thin: to the second, in milliseconds since 1970. Null if LVM did not make it,
+ * or does not say.
  */
 export async function readBirth(
   spawner: Spawner,

@@ -5,24 +5,24 @@ import { DeviceMapper } from '../lvm/device-mapper.js';
 import { isMerging, MERGE_COLUMNS, findDevice, listVolumes, lookUpVolume } from '../lvm/lvs.js';
 import { removeVolume, runLvm, whileBusy } from '../lvm/run-lvm.js';
 
-/** What marks a volume that holds a store of ours, or is the snapshot made of it. */
+/** Marks a volume that holds a store of ours, or the snapshot made from it. */
 export const STORE_TAG = 'lvmsync.view';
 
-/** What LVM says of a volume that shall get a snapshot. */
+/** What LVM says about a volume that is to get a snapshot. */
 export interface OriginVolume {
   /** `vg/lv`. */
   readonly fullName: string;
   readonly group: string;
   readonly isThin: boolean;
-  /** Whether it is a classic snapshot itself. */
+  /** Whether it is itself a classic snapshot. */
   readonly isSnapshot: boolean;
-  /** Whether a snapshot is being merged into it, or shall be when it is next activated. */
+  /** Whether a snapshot is being merged into it, or will be when it is next activated. */
   readonly isMerging: boolean;
-  /** Its snapshots, `vg/lv`, those that we made too. */
+  /** Its snapshots, `vg/lv`, including those that we made. */
   readonly snapshots: readonly string[];
 }
 
-/** Finds the logical volume that a device is; null where it is none of LVM's. Throws CommandError. */
+/** Finds the logical volume that a device is; null if it does not belong to LVM. Throws CommandError. */
 export async function findOriginVolume(spawner: Spawner, number: DeviceNumber): Promise<OriginVolume | null> {
   if (!(await readDeviceFacts(number)).kernelName.startsWith('dm-')) return null;
   const { uuid, name } = await new DeviceMapper(spawner).info(number);
@@ -41,14 +41,14 @@ export async function findOriginVolume(spawner: Spawner, number: DeviceNumber): 
   };
 }
 
-/** What has become of a volume that we made for a store. */
+/** The present form of a volume that we made for a store. */
 export interface StoreVolume {
-  /** The store alone; the snapshot that it became; or that, on its way back into its origin. */
+  /** The store alone; the snapshot that it became; or that snapshot, merging into its origin. */
   readonly is: 'store' | 'snapshot' | 'merging';
   readonly tags: readonly string[];
 }
 
-/** Looks for a volume `vg/lv`; null where its group has none of that name. Throws as `lookUpVolume`. */
+/** Looks for a volume `vg/lv`; null if its group has no volume of that name. Throws as `lookUpVolume`. */
 export async function findStoreVolume(spawner: Spawner, fullName: string): Promise<StoreVolume | null> {
   const columns = ['lv_role', 'lv_merging', 'lv_tags'] as const;
   const row = await lookUpVolume(spawner, columns, fullName);
@@ -60,7 +60,7 @@ export async function findStoreVolume(spawner: Spawner, fullName: string): Promi
   };
 }
 
-/** Makes a volume for a store, with whatever lay on its extents before. Throws CommandError where LVM refuses. */
+/** Makes a volume for a store; it contains what was on its extents before. Throws CommandError if LVM refuses. */
 export async function createStoreVolume(
   spawner: Spawner,
   wish: { readonly group: string; readonly name: string; readonly tag: string; readonly bytes: number },
@@ -71,7 +71,10 @@ export async function createStoreVolume(
   await runLvm(spawner, ['lvcreate', '-qq', '-y', ...how, group]);
 }
 
-/** Makes a finished store a snapshot of a volume: from then on, the volume's writes are copied into it first. */
+/**
+ * Makes a finished store a snapshot of a volume: from then on the volume's old chunks are copied into it before a
+ * write.
+ */
 export async function attachStore(
   spawner: Spawner,
   origin: string,
@@ -79,17 +82,20 @@ export async function attachStore(
   chunkSize: number,
 ): Promise<void> {
   const how = ['--type', 'snapshot', '-Zn', '-c', `${chunkSize / 1024}k`];
-  // udev may still look into the volume that was just written and closed.
+  // udev may still be reading the volume that was just written and closed.
   await whileBusy(() => runLvm(spawner, ['lvconvert', '-qq', '-y', ...how, origin, store]));
 }
 
-/** Begins to merge a snapshot into its origin, and returns at once; false where LVM put it off. Throws CommandError. */
+/**
+ * Begins to merge a snapshot into its origin, and returns at once; false if LVM postponed the merge. Throws
+ * CommandError.
+ */
 export async function beginMerge(spawner: Spawner, origin: DeviceNumber, snapshot: string): Promise<boolean> {
   await whileBusy(() => runLvm(spawner, ['lvconvert', '-qq', '-y', '--background', '--merge', snapshot]));
   return await hasBegunToMerge(spawner, origin);
 }
 
-/** Has a merge that was put off begin, if nobody has the origin open by now; false where someone has. */
+/** Starts a postponed merge, if nothing has the origin open by now; false if something has. */
 export async function retryMerge(
   spawner: Spawner,
   origin: DeviceNumber,
@@ -99,18 +105,20 @@ export async function retryMerge(
   return await hasBegunToMerge(spawner, origin);
 }
 
-/** Whether the kernel merges into a volume, or has done so and LVM tidied up. */
+/** Whether the kernel is merging into a volume, or has finished and LVM has cleaned up. */
 async function hasBegunToMerge(spawner: Spawner, origin: DeviceNumber): Promise<boolean> {
   const [target] = await new DeviceMapper(spawner).table(origin);
   return target?.type !== 'snapshot-origin';
 }
 
-/** Removes the volume that we gave a tag, whatever it has become. Throws CommandError, also where another has its name. */
+/**
+ * Removes the volume that we tagged, whatever it has become. Throws CommandError, also if another volume has its name.
+ */
 export async function removeStoreVolume(spawner: Spawner, fullName: string, tag: string): Promise<void> {
   const found = await findStoreVolume(spawner, fullName);
   if (found === null) return;
   if (!found.tags.includes(tag)) {
-    const problem = `this volume is not the one that lvmsync made (it lacks the tag ${tag}): it stays`;
+    const problem = `lvmsync did not create this volume (it lacks the tag ${tag}), and does not remove it`;
     throw new CommandError(['lvremove', fullName], null, '', problem);
   }
   await removeVolume(spawner, fullName);

@@ -12,25 +12,25 @@ import { listVolumes, lookUpVolume } from '../lvm/lvs.js';
 import { removeVolume, runLvm } from '../lvm/run-lvm.js';
 import type { ThinLvmFacts } from './thin-volume.js';
 
-/** What marks a snapshot as one of ours. */
+/** Marks a snapshot as one of ours. */
 export const TEMPORARY_TAG = 'lvmsync.temporary';
 const PREFIX = 'lvmsync-tmp-';
 
-/** A read-only thin snapshot that lives as long as a run needs it. */
+/** A read-only thin snapshot that exists as long as a run needs it. */
 export interface TemporarySnapshot {
   /** `vg/lv`. */
   readonly name: string;
   readonly number: DeviceNumber;
-  /** Removes it; whoever had it open has closed it by then. Throws CommandError. */
+  /** Removes it; it must be closed by then. Throws CommandError. */
   remove(): Promise<void>;
 }
 
 /**
- * Makes a snapshot of a thin volume that is in use, active and read-only. LVM freezes what is mounted on the volume
- * for the moment that it takes. A lock in the state directory, taken before, tells other runs that it is needed.
+ * Makes a snapshot of a thin volume that is in use, active and read-only. LVM freezes a file system mounted on the
+ * volume for a moment. A lock in the state directory, taken before, shows other runs that the snapshot is needed.
  *
- * Throws CommandError where LVM refuses, LockedError, DeviceError; SnapshotError where LVM does not activate it, in the
- * volume's own name, as the snapshot is gone by then.
+ * Throws CommandError if LVM refuses, LockedError, DeviceError; SnapshotError if LVM does not activate the snapshot:
+ * it is about the volume, because the snapshot is gone by then.
  */
 export async function makeTemporarySnapshot(
   { fullName, group }: ThinLvmFacts,
@@ -50,28 +50,28 @@ export async function makeTemporarySnapshot(
     if (number === null) throw await whyNotThere(fullName, name, about);
     return { name, number, remove };
   } catch (error) {
-    // LVM takes back what it could not finish; where it did not, this does. What went wrong first says more.
+    // LVM removes what it could not finish; if it did not, this does. The first error says more.
     await remove().catch(() => undefined);
     throw error;
   }
 }
 
 /** Why a run needs a snapshot that its user did not make. */
-const NEEDED = 'in use, so this run reads it from a snapshot that it makes';
-const OWN_SNAPSHOT = 'or make a snapshot of it yourself, and name that';
+const NEEDED = 'in use, so lvmsync reads it from a temporary snapshot';
+const OWN_SNAPSHOT = 'or make a snapshot of it yourself, and give its name';
 
 async function whyNotThere(fullName: string, name: string, about: Surroundings): Promise<SnapshotError> {
   const why = await whyNoNode(about.spawner, name);
   const isInactive = why !== null && !why.isActive;
   const problem = isInactive
     ? describeNotActivated([`@${TEMPORARY_TAG}`])
-    : (why?.problem ?? 'it has vanished');
+    : (why?.problem ?? 'it has disappeared');
   return new SnapshotError(fullName, `${NEEDED}; ${problem}, ${OWN_SNAPSHOT}`);
 }
 
 /**
- * Removes the snapshots of a volume group that runs before this one left because they were killed. One whose run is
- * still there stays; so does one that another host, or another state directory, knows of: a notice names it.
+ * Removes the snapshots of a volume group that earlier runs left because they were killed. A snapshot whose run is
+ * still alive stays; so does one that belongs to another host or another state directory: a notice gives its name.
  */
 export async function removeLeftOvers(group: string, about: Surroundings): Promise<void> {
   const rows = await listVolumes(about.spawner, ['lv_name'], group, { field: 'tags', value: TEMPORARY_TAG });
@@ -79,20 +79,20 @@ export async function removeLeftOvers(group: string, about: Surroundings): Promi
     const name = `${group}/${lvName}`;
     const claim = await Claim.takeOver(group, lvName, about);
     if (claim === 'unknown') {
-      // Its run may have been there when LVM was asked, and have ended by now.
+      // Its run may have existed when LVM was asked, and have ended by now.
       if ((await lookUpVolume(about.spawner, ['lv_name'], name)) === null) continue;
       about.notice(
-        `${name}: a temporary snapshot that this host's state directory does not know: remove it if no lvmsync runs (lvremove ${name})`,
+        `${name}: this temporary snapshot is not recorded in this host's state directory: remove it if no lvmsync is running (lvremove ${name})`,
       );
     } else if (claim !== 'in use' && (await removeClaimed(name, claim, about))) {
-      about.notice(`${name}: removed; a run that was killed had left it`);
+      about.notice(`${name}: removed; a killed run had left it behind`);
     }
   }
 }
 
 /**
- * Removes a snapshot, and says whether it was still there. Its claim ends only when it is gone: by that a later run
- * knows what this one had to leave.
+ * Removes a snapshot, and returns whether it still existed. Its claim ends only when the snapshot is gone, so that a
+ * later run knows what this one could not remove.
  */
 async function removeClaimed(name: string, claim: Claim, about: Surroundings): Promise<boolean> {
   const wasThere = await removeVolume(about.spawner, name).then(
@@ -102,7 +102,7 @@ async function removeClaimed(name: string, claim: Claim, about: Surroundings): P
       if (found === null) return false;
       await claim.leave();
       about.notice(
-        `${name}: this temporary snapshot stays, and takes room in its pool: the next run in its volume group removes it`,
+        `${name}: this temporary snapshot could not be removed, and takes up space in its pool: the next run in its volume group removes it`,
       );
       throw error;
     },
@@ -111,7 +111,9 @@ async function removeClaimed(name: string, claim: Claim, about: Surroundings): P
   return wasThere;
 }
 
-/** The sign, in the state directory, that a run of this host made a snapshot and needs it: locked while it lives. */
+/**
+ * Shows, in the state directory, that a run of this host made a snapshot and needs it: locked while the run is alive.
+ */
 class Claim {
   private constructor(
     private readonly folder: string,
@@ -125,7 +127,7 @@ class Claim {
     return new Claim(folder, await lockFolder(folder, `the snapshot ${group}/${lvName}`, holder));
   }
 
-  /** Takes the claim of a run that is no more. */
+  /** Takes the claim of a run that has ended. */
   static async takeOver(
     group: string,
     lvName: string,

@@ -8,22 +8,22 @@ import { isDeviceNumber } from '../lvm/device-node.js';
 const METADATA_BLOCK = 4096;
 const ROOT = /^(-|\d+)$/;
 
-/** A thin pool: where its volumes' mappings are kept. */
+/** A thin pool, which holds the mappings of its volumes. */
 export interface ThinPool {
-  /** What device-mapper calls it, such as `vg-pool-tpool`. */
+  /** Its device-mapper name, such as `vg-pool-tpool`. */
   readonly dmName: string;
-  /** What names it from one run to the next: its UUID, or else its name. */
+  /** Identifies it across runs: its UUID, or else its name. */
   readonly key: string;
   readonly number: DeviceNumber;
-  /** The device that holds its metadata. */
+  /** The device with its metadata. */
   readonly metadata: DeviceNumber;
   /** Bytes. */
   readonly chunkSize: number;
 }
 
-/** What the kernel says of a pool that is in order. Bytes. */
+/** What the kernel says about a pool that is in order. Bytes. */
 export interface ThinPoolStatus {
-  /** The root of the metadata snapshot that is held, whoever holds it: a block of the metadata; null: none is. */
+  /** The root of the held metadata snapshot, even if it is not ours: a block of the metadata; null if there is no snapshot. */
   readonly heldRoot: number | null;
   readonly used: number;
   readonly size: number;
@@ -43,10 +43,12 @@ export async function findThinPool(spawner: Spawner, number: DeviceNumber): Prom
   return { dmName, key, number, metadata, chunkSize: Number(chunkSectors) * SECTOR };
 }
 
-/** Asks the kernel how a pool is, now. Throws SnapshotError where its metadata cannot be relied on, or changed. */
+/**
+ * Asks the kernel for a pool's status, now. Throws SnapshotError if its metadata is unreliable, or the device changed.
+ */
 export async function readPoolStatus(spawner: Spawner, pool: ThinPool): Promise<ThinPoolStatus> {
   const words = await readStatusWords(spawner, pool);
-  if (words === null) throw notInOrder(pool, 'it is no thin pool any more');
+  if (words === null) throw notInOrder(pool, 'it is no longer a thin pool');
   const problem = findProblem(words);
   if (problem !== null) throw notInOrder(pool, problem);
   const [, metadata = '', data = '', root = ''] = words;
@@ -58,17 +60,18 @@ export async function readPoolStatus(spawner: Spawner, pool: ThinPool): Promise<
 }
 
 /**
- * The root of the metadata snapshot that is held, also while the pool is full, read-only or in need of a check. Throws
- * SnapshotError where the kernel does not tell.
+ * The root of the held metadata snapshot, also while the pool is full, read-only or in need of a check. Throws
+ * SnapshotError if the kernel does not report it.
  */
 export async function readHeldRoot(spawner: Spawner, pool: ThinPool): Promise<number | null> {
   const words = await readStatusWords(spawner, pool);
   const root = words?.[3] ?? '';
-  if (!ROOT.test(root)) throw notInOrder(pool, `the kernel says "${words?.join(' ') ?? ''}" of it`);
+  if (!ROOT.test(root))
+    throw notInOrder(pool, `the kernel reports its status as "${words?.join(' ') ?? ''}"`);
   return parseRoot(root);
 }
 
-/** Null where it is no thin pool any more. */
+/** Null if it is no longer a thin pool. */
 async function readStatusWords(spawner: Spawner, pool: ThinPool): Promise<readonly string[] | null> {
   const [target] = await new DeviceMapper(spawner).status(pool.number);
   return target?.type === 'thin-pool' ? target.words : null;
@@ -92,20 +95,20 @@ function readUsage(text: string, unit: number): { readonly used: number; readonl
 function findProblem(words: readonly string[]): string | null {
   const text = words.join(' ');
   if (words[0] === 'Fail') return 'its metadata failed; see lvmthin(7) on how to repair it';
-  if (words[0] === 'Error') return 'the kernel cannot tell its status';
+  if (words[0] === 'Error') return 'the kernel cannot report its status';
   if (words.includes('needs_check')) return 'its metadata needs a check; see lvmthin(7) on how to repair it';
   const [, , data, root, mode] = words;
   if (mode === 'out_of_data_space') return 'it is out of data space: extend it first (lvextend)';
   if (mode === 'ro') return 'it is read-only: see lvmthin(7) on why and on how to repair it';
   const isKnown = mode === 'rw' && /^\d+\/\d+$/.test(data ?? '') && ROOT.test(root ?? '');
-  return isKnown ? null : `the kernel says "${text}" of it`;
+  return isKnown ? null : `the kernel reports its status as "${text}"`;
 }
 
 /**
- * In which unit a device can be discarded so that it reads as zeroes afterwards: a thin volume's chunk, in bytes.
- * Null of any other device; of a volume with an external origin, whose bytes would show; and of a pool that does not
- * zero what it provisions: there the next write into a discarded chunk would bring up what others left. Null too
- * where device-mapper cannot be asked.
+ * The unit in which a device can be discarded so that it reads as zeroes afterwards: a thin volume's chunk, in bytes.
+ * Null for any other device; for a volume with an external origin, whose bytes would show; and for a pool that does
+ * not zero what it provisions: there the next write into a discarded chunk would bring back old data of other volumes.
+ * Also null if device-mapper cannot be asked.
  */
 export async function findDiscardUnit(spawner: Spawner, number: DeviceNumber): Promise<number | null> {
   if (!(await readDeviceFacts(number)).kernelName.startsWith('dm-')) return null;

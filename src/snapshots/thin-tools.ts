@@ -12,7 +12,7 @@ const MOST_SAID = 256;
 
 type Version = readonly [major: number, minor: number, patch: number];
 
-/** The versions of thin_delta whose answers do not count, each range with the reason. All others are trusted. */
+/** The versions of thin_delta whose output is not trusted, each range with the reason. All others are trusted. */
 const WRONG_VERSIONS: readonly {
   readonly from: Version;
   readonly before: Version;
@@ -21,39 +21,38 @@ const WRONG_VERSIONS: readonly {
   {
     from: [0, 0, 0],
     before: [0, 9, 0],
-    reason:
-      'lvmsync was not tested with any version before 0.9.0, and upstream corrected thin_delta up to 0.7.0',
+    reason: 'lvmsync was not tested with any version before 0.9.0, and thin_delta had bugs before 0.7.0',
   },
   {
     from: [1, 0, 0],
     before: [1, 0, 6],
     reason:
-      'it reports changed blocks as unchanged where neighbours in the volume are not neighbours in the pool',
+      'it reports changed blocks as unchanged if blocks next to each other in the volume are apart in the pool',
   },
 ];
 
-/** What to do where thin_delta cannot be trusted. */
+/** What to do if thin_delta cannot be trusted. */
 export const WITHOUT_THIN_DELTA =
   'install version 1.0.6 or newer of the thin-provisioning-tools (Debian 13 has 1.1.0), or 0.9.0 (Debian 12), or ' +
-  'compare all of both volumes without it: "lvmsync --scan", or "lvmsync copy --seed"';
+  'compare the whole volumes without it: "lvmsync --scan", or "lvmsync copy --seed"';
 
-/** A thin_delta whose version was asked, and whose answers count. */
+/** A thin_delta whose version is known and trusted. */
 export interface ThinDelta {
   /** Such as `1.1.0`. */
   readonly version: string;
 }
 
-/** What thin_delta said of its version, and why its answers do not count; null where they do. */
+/** What thin_delta said about its version, and why its output is not trusted; null if it is. */
 export type ThinDeltaVerdict =
   | { readonly version: string; readonly problem: null }
   | { readonly version: string | null; readonly problem: string };
 
-/** Judges what `thin_delta -V` printed. What tells no version is not trusted. */
+/** Judges what `thin_delta -V` printed. Output without a version is not trusted. */
 export function judgeThinDelta(said: string): ThinDeltaVerdict {
   const version = VERSION.exec(said)?.[1];
   if (version === undefined) {
     const line = said.trim().split('\n')[0]?.slice(0, 60) ?? '';
-    return { version: null, problem: `it does not tell its version (it says "${line}")` };
+    return { version: null, problem: `it does not report its version (it prints "${line}")` };
   }
   const [major = 0, minor = 0, patch = 0] = version.split('.').map(Number);
   const wrong = WRONG_VERSIONS.find(
@@ -64,15 +63,15 @@ export function judgeThinDelta(said: string): ThinDeltaVerdict {
 }
 
 /**
- * Asks thin_delta for its version: once a run, before anything is written. Throws CommandError where it is missing or
- * fails, tells no version, or one that is known to be wrong.
+ * Asks thin_delta for its version: once a run, before anything is written. Throws CommandError if it is missing or
+ * fails, reports no version, or reports one that is known to be wrong.
  */
 export async function findThinDelta(about: Surroundings): Promise<ThinDelta> {
   let said = '';
   await readOutput(ASK_THIN_DELTA, THIN_TOOLS, about, async (output) => {
     for await (const piece of output) {
       said += Buffer.from(piece).toString('latin1');
-      if (said.length > MOST_SAID) throw refusal('it says more than its version');
+      if (said.length > MOST_SAID) throw refusal('it prints more than its version');
     }
   });
   const { version, problem } = judgeThinDelta(said);

@@ -6,39 +6,41 @@ import { DeviceMapper, type DmTarget } from '../lvm/device-mapper.js';
 import { findNode, isDeviceNumber } from '../lvm/device-node.js';
 import { findDevice, findVolume, type LvsRow } from '../lvm/lvs.js';
 
-/** What LVM knows of a thin volume. */
+/** What LVM knows about a thin volume. */
 export interface ThinLvmFacts {
   /** `vg/lv`. */
   readonly fullName: string;
   readonly group: string;
   /** `vg/pool`. */
   readonly poolName: string;
-  /** `vg/lv` of what it is a snapshot of, or null. */
+  /** `vg/lv` of the volume that it is a snapshot of, or null. */
   readonly origin: string | null;
 }
 
 /** A thin volume or a snapshot of one: a device of a thin pool. Sizes in bytes. */
 export interface ThinVolume {
-  /** As its user named it. */
+  /** As the user named it. */
   readonly name: string;
-  /** The device-mapper UUID that it has, or has when it is active; null where its maker gave none. */
+  /** The device-mapper UUID that it has, or has when it is active; null if its creator gave none. */
   readonly uuid: string | null;
   /** Its number within the pool. */
   readonly deviceId: number;
   readonly size: number;
-  /** The device and the pool's, null while it is inactive. */
+  /** The device and the pool's; null while it is inactive. */
   readonly active: { readonly number: DeviceNumber; readonly pool: DeviceNumber } | null;
-  /** The device whose bytes show where it maps nothing; null where zeroes do; 'some': one that is not active. */
+  /**
+   * The device whose bytes show where the volume maps nothing; null if zeroes do; 'some': a device that is not active.
+   */
   readonly externalOrigin: DeviceNumber | 'some' | null;
-  /** Null where LVM did not make it. */
+  /** Null if LVM did not make it. */
   readonly lvm: ThinLvmFacts | null;
 }
 
 /**
- * Finds the thin volume that a user named, as `findSnapshot` finds classic ones; an inactive one too, where LVM
- * knows it: what it maps is in the pool's metadata. Null where it is something else, or nothing.
+ * Finds the thin volume that a user named, as `findSnapshot` finds classic ones; also an inactive one, if LVM knows
+ * it: its mappings are in the pool's metadata. Null if it is something else, or does not exist.
  *
- * Throws SnapshotError where it is being merged, CommandError where device-mapper or LVM cannot be asked.
+ * Throws SnapshotError if it is being merged, CommandError if device-mapper or LVM cannot be asked.
  */
 export async function findThinVolume(spawner: Spawner, name: string): Promise<ThinVolume | null> {
   const number = await findNode(name);
@@ -99,7 +101,7 @@ function lvmFactsOf(name: string, row: ThinRow): ThinLvmFacts {
   };
 }
 
-/** The oldest of its ancestors is an external origin where it is no volume of the same pool. */
+/** Its oldest ancestor is an external origin if it is not a volume of the same pool. */
 async function hasExternalOrigin(spawner: Spawner, row: ThinRow): Promise<boolean> {
   const oldest = row.lv_ancestors.split(',').at(-1) ?? '';
   if (oldest === '') return false;

@@ -1,23 +1,23 @@
 import type { Proof, Section, StreamTotals } from './frame-format.js';
 import type { StreamHeader } from './stream-header.js';
 
-/** What is known of a block's bytes beforehand. */
+/** What is already known about a block's bytes. */
 export interface KnownOfBytes {
   /** Their CRC-32. */
   readonly crc?: number | undefined;
-  /** The same bytes made fewer, for a format that can carry them so. */
+  /** The same bytes compressed, for a format that supports it. */
   readonly packed?: PackedBytes | undefined;
 }
 
 export interface PackedBytes {
-  /** By its number in the format. */
+  /** The codec's number in the format. */
   readonly codec: number;
   readonly bytes: Uint8Array;
 }
 
 /** Writes blocks as a stream of one of the two protocols. Offsets and lengths in bytes. */
 export interface BlockWriter {
-  /** Whether the format has a place for proofs and sections; where it has none, blocks must be whole. */
+  /** Whether the format can carry proofs and sections; if not, blocks must be whole. */
   readonly carriesProofs: boolean;
   /** Bytes handed to the sink so far. */
   readonly bytesWritten: number;
@@ -28,12 +28,12 @@ export interface BlockWriter {
   discard(offset: number, length: number): Promise<void>;
   /** Says what the target must hold in an extent before it is changed. */
   prove(proof: Proof): Promise<void>;
-  /** Says that of an extent only the parts that differ follow. */
+  /** Begins a section: only the parts of it that differ follow. */
   openSection(section: Section): Promise<void>;
-  /** From here on offsets may start again from 0. */
+  /** From here on offsets may start again at 0. */
   nextPass(): Promise<void>;
   /**
-   * Writes the end and closes the sink. A writer that never gets here leaves a truncated stream.
+   * Writes the end and closes the sink. If this is never called, the stream is truncated.
    *
    * @param isNameless whether the stream does not, after all, lead to the state that its header names
    */

@@ -1,37 +1,37 @@
 import type { LentBuffer } from '../bytes/byte-channel.js';
 import type { Proof, Section } from './frame-format.js';
 
-/** New contents for a range of the volume. Whoever takes a data block releases it. Offsets, lengths in bytes. */
+/** New contents for a range of the volume. The consumer of a data block releases it. Offsets, lengths in bytes. */
 export type Block =
   | {
       readonly kind: 'data';
       readonly offset: number;
       readonly length: number;
       readonly data: LentBuffer;
-      /** The CRC-32 of the data, where it is known already. */
+      /** The CRC-32 of the data, if it is already known. */
       readonly crc?: number;
     }
   | { readonly kind: 'zero'; readonly offset: number; readonly length: number }
   | { readonly kind: 'discard'; readonly offset: number; readonly length: number };
 
-/** Words of a session: all before it shall be durable; or, before the first block, go on where an earlier one was. */
+/** Marks of a session: make everything before this durable; or, before the first block, continue an earlier session. */
 export type SessionMark =
   | { readonly kind: 'checkpoint'; readonly frame: number; readonly token: Buffer }
   | { readonly kind: 'resume'; readonly token: Buffer };
 
-/** The stream's last word, where it has one: it does not lead to the state that its header names. */
+/** The last item of some streams: the stream does not lead to the state that its header names. */
 export interface NamelessMark {
   readonly kind: 'nameless';
 }
 
-/** The pass that begins here proves, and changes nothing: it has a section for each byte of the extent that did not change. */
+/** A pass begins that proves, and changes nothing: it has a section for each byte of the extent that did not change. */
 export interface AuditMark {
   readonly kind: 'audit';
   readonly offset: number;
   readonly length: number;
 }
 
-/** What a stream carries: blocks, what the target must hold before them, and marks between them. */
+/** The items of a stream: blocks, proofs and sections before them, and marks between them. */
 export type StreamItem =
   | Block
   | ({ readonly kind: 'proof' } & Proof)

@@ -1,15 +1,15 @@
 import type { ByteSource } from '../bytes/byte-channel.js';
 import { TruncatedStreamError } from '../errors.js';
 
-/** Pulls exact numbers of bytes out of a source that gives pieces of any length. */
+/** Reads exact numbers of bytes from a source whose pieces have any length. */
 export class ByteReader {
-  /** Bytes taken so far. */
+  /** Bytes read so far. */
   offset = 0;
   private readonly pieces: AsyncIterator<Uint8Array>;
   private piece: Uint8Array = new Uint8Array(0);
   private used = 0;
 
-  /** @param what names the source in errors */
+  /** @param what the name of the source in errors */
   constructor(
     source: ByteSource,
     private readonly what: string,
@@ -17,7 +17,7 @@ export class ByteReader {
     this.pieces = source[Symbol.asyncIterator]();
   }
 
-  /** Whether the source has ended, all of it taken. */
+  /** Whether the source has ended, and everything was read. */
   async atEnd(): Promise<boolean> {
     while (this.used === this.piece.length) {
       const next = await this.pieces.next();
@@ -28,14 +28,14 @@ export class ByteReader {
     return false;
   }
 
-  /** The next `length` bytes, as a copy. Throws TruncatedStreamError where there are fewer. */
+  /** The next `length` bytes, as a copy. Throws TruncatedStreamError if there are fewer. */
   async readExactly(length: number, expected: string): Promise<Buffer> {
     const bytes = Buffer.allocUnsafe(length);
     await this.readInto(bytes, expected);
     return bytes;
   }
 
-  /** What is at hand, at most `limit` bytes of it, valid until the next call; empty where the source has ended. */
+  /** The bytes at hand, at most `limit`, valid until the next call; empty if the source has ended. */
   async readSome(limit: number): Promise<Uint8Array> {
     if (await this.atEnd()) return new Uint8Array(0);
     const some = this.piece.subarray(this.used, this.used + limit);
@@ -44,7 +44,7 @@ export class ByteReader {
     return some;
   }
 
-  /** Fills `bytes`. Throws TruncatedStreamError, naming what was `expected`, where the source ends before. */
+  /** Fills `bytes`. Throws TruncatedStreamError, which says what was `expected`, if the source ends before that. */
   async readInto(bytes: Uint8Array, expected: string): Promise<void> {
     for (let done = 0; done < bytes.length;) {
       if (this.used === this.piece.length && (await this.atEnd())) {

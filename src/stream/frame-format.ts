@@ -18,13 +18,13 @@ export const PROTOCOL_LINE = 'lvmsync PROTO[4]\n';
 export const FRAME_HEADER_LENGTH = 14;
 export const CHECKSUM_LENGTH = 4;
 export const DATA_PREFIX_LENGTH = 13;
-/** Before the bytes of a codec: the checksum of the block's own. */
+/** Before a codec's output: the checksum of the block's own bytes. */
 export const RAW_CRC_LENGTH = 4;
 export const RANGE_LENGTH = 16;
 export const END_LENGTH = 72;
-/** A block's data is at most this long, so that a reader knows what it may have to hold. Bytes. */
+/** The longest data of a block, so that a reader knows how much memory it may need. Bytes. */
 export const MAX_BLOCK_LENGTH = 1024 * 1024;
-/** The longest payload of any frame, also of one that is skipped. Bytes. */
+/** The longest payload of any frame, also of a skipped one. Bytes. */
 export const MAX_PAYLOAD_LENGTH = MAX_BLOCK_LENGTH + 65_536;
 
 export const HEADER = 'H';
@@ -38,15 +38,15 @@ export const AUDIT = 'A';
 export const PROOF = 'P';
 export const SECTION = 'S';
 export const END = 'E';
-/** A journal's own marks, optional: of writes that are about to be done, and of how many of them are durable. */
+/** A journal's own marks, optional: writes that are about to be made, and how many of them are durable. */
 export const ANNOUNCEMENT = 'W';
 export const FLUSHED = 'F';
 
 /** Flags, bit 0: a reader that does not know the type skips the frame. */
 export const OPTIONAL = 1;
-/** A flag of the end frame: what the stream leads to is not what its header names, but a state without a name. */
+/** A flag of the end frame: the stream leads to a state without a name, not to the one that its header names. */
 export const NAMELESS = 2;
-/** The codec of bytes as they are. */
+/** The codec number of uncompressed bytes. */
 export const RAW = 0;
 
 /** A frame's first 14 bytes. */
@@ -76,15 +76,15 @@ export function parseFrameHeader(bytes: Buffer, what: string, position: number):
   };
 }
 
-/** A whole frame as one piece of memory; for payloads that are small. */
+/** A whole frame in one piece of memory; for small payloads. */
 export function encodeFrame(type: string, flags: number, number: number, payload: Uint8Array): Buffer {
   const header = encodeFrameHeader({ payloadLength: payload.length, type, flags, number });
   return Buffer.concat([header, payload, encodeChecksum(checksumOf(header, payload))]);
 }
 
-/** The checksum of a frame whose payload lies in several pieces. */
+/** The checksum of a frame whose payload is in several pieces. */
 export function checksumOf(...pieces: readonly Uint8Array[]): number {
-  // Of some empty pieces, which have no memory at all, Node's crc32 would give 0.
+  // For an empty piece without memory, Node's crc32 would return 0.
   return pieces.reduce((crc, piece) => (piece.length === 0 ? crc : crc32(piece, crc)), 0);
 }
 
@@ -102,7 +102,7 @@ export function encodeDataPrefix(offset: number, rawLength: number, codec = RAW)
   return bytes;
 }
 
-/** What precedes the bytes of a codec. */
+/** What precedes a codec's output. */
 export function encodePackedPrefix(offset: number, rawLength: number, codec: number, rawCrc: number): Buffer {
   return Buffer.concat([encodeDataPrefix(offset, rawLength, codec), encodeChecksum(rawCrc)]);
 }
@@ -129,7 +129,7 @@ export function parseRange(bytes: Buffer, what: string, position: number) {
   };
 }
 
-/** Says what the target must hold in an extent before it is changed: the checksum of the old bytes. */
+/** What the target must hold in an extent before it is changed: the checksum of the old bytes. */
 export interface Proof {
   readonly offset: number;
   readonly length: number;
@@ -155,8 +155,8 @@ export function parseProof(bytes: Buffer, what: string, position: number): Proof
 }
 
 /**
- * An extent of which only the parts that differ follow. The checksums are those of all of it, before and after: what
- * came of the parts alone is right only where the rest is what the sender thinks it is.
+ * An extent whose differing parts alone follow. The checksums cover all of it, before and after: the result is
+ * right only if the parts that were not sent are what the sender assumes.
  */
 export interface Section {
   readonly offset: number;
@@ -185,12 +185,12 @@ export function parseSection(bytes: Buffer, what: string, position: number): Sec
   };
 }
 
-/** A write that a journal says is about to be done: of zeroes, or of bytes with this checksum. */
+/** A write that a journal says is about to be made: of zeroes, or of bytes with this checksum. */
 export interface Announcement {
   readonly offset: number;
   readonly length: number;
   readonly zeroes: boolean;
-  /** 0 where zeroes are written. */
+  /** 0 if zeroes are written. */
   readonly crc: number;
 }
 
@@ -224,7 +224,7 @@ export function* parseAnnouncements(bytes: Buffer, what: string, position: numbe
 
 const FLUSHED_LENGTH = 8;
 
-/** Says how many of the writes that a journal announced are on the target's stable storage. */
+/** How many of the writes that a journal announced are on the target's stable storage. */
 export function encodeFlushed(writes: number): Buffer {
   const bytes = Buffer.allocUnsafe(FLUSHED_LENGTH);
   bytes.writeBigUInt64BE(BigInt(writes));
@@ -244,7 +244,7 @@ export function encodePass(pass: number): Buffer {
   return bytes;
 }
 
-/** Counts of what a stream carries. Bytes but for `frames`. */
+/** Totals of a stream. Bytes, except for `frames`. */
 export interface StreamTotals {
   readonly frames: number;
   readonly dataBytes: number;
@@ -252,7 +252,7 @@ export interface StreamTotals {
   readonly discardBytes: number;
 }
 
-/** @param lastIndex where the last index frame starts, 0 for none */
+/** @param lastIndex where the last index frame starts, 0 if there is no index */
 export function encodeEnd(totals: StreamTotals, chain: Uint8Array, lastIndex = 0): Buffer {
   const bytes = Buffer.alloc(END_LENGTH);
   const counts = [totals.frames, totals.dataBytes, totals.zeroBytes, totals.discardBytes, lastIndex];
@@ -277,8 +277,8 @@ export function parseEnd(
 }
 
 /**
- * The digest of a stream: a chain over its frames' headers and checksums, which cost next to nothing a byte and
- * can be taken up again after a restart.
+ * The digest of a stream: a chain over the headers and checksums of its frames, which costs almost nothing a byte and
+ * can be continued after a restart.
  */
 export class FrameChain {
   value: Buffer = Buffer.alloc(32);
@@ -299,7 +299,7 @@ interface Field {
   readonly field: string;
 }
 
-/** A u64 as a number. Throws FormatError past what a number holds exactly. */
+/** A u64 as a number. Throws FormatError if a number cannot hold it exactly. */
 export function readNumber(bytes: Buffer, at: number, { what, position, field }: Field): number {
   const value = Number(bytes.readBigUInt64BE(at));
   if (!Number.isSafeInteger(value)) throw new FormatError(what, position, field, 'impossibly large');

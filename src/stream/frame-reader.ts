@@ -23,19 +23,19 @@ import {
 } from './frame-format.js';
 import { MAX_HEADER_LENGTH } from './stream-header.js';
 
-/** A frame whose checksum and number are right. */
+/** A frame with the right checksum and number. */
 export type Frame = SmallFrame | DataFrame;
 
 export interface SmallFrame extends FramePlace {
   readonly payload: Buffer;
 }
 
-/** A data frame without flags; whoever takes it releases the data. */
+/** A data frame without flags; its consumer releases the data. */
 export interface DataFrame extends FramePlace {
   readonly offset: number;
-  /** How long the block is: that of the data, unless a codec made them fewer. */
+  /** The length of the block: that of the data, unless it is compressed. */
   readonly rawLength: number;
-  /** Null for bytes as they are; else `data` is the checksum of the block's own bytes, and the codec's. */
+  /** Null if not compressed; otherwise `data` is the checksum of the block's own bytes, then the codec's output. */
   readonly codec: CodecName | null;
   readonly data: LentBuffer;
   /** The CRC-32 of the data alone. */
@@ -48,14 +48,14 @@ interface FramePlace {
   readonly position: number;
 }
 
-/** Takes frames off one direction of a line, one after another. */
+/** Reads the frames of one direction of a connection, one after another. */
 export class FrameReader {
   /** The chain over all frames before the one being read. */
   chainBefore: Buffer = Buffer.alloc(32);
   private number = 0;
   private readonly chain = new FrameChain();
 
-  /** @param what names the stream in errors */
+  /** @param what the name of the stream in errors */
   constructor(
     private readonly reader: ByteReader,
     private readonly what: string,
@@ -66,18 +66,18 @@ export class FrameReader {
     return this.chain.value;
   }
 
-  /** Throws TruncatedStreamError, or FormatError for a frame that is damaged, too long or out of turn. */
+  /** Throws TruncatedStreamError, or FormatError for a frame that is damaged, too long or out of order. */
   async next(lend: LendBuffer): Promise<Frame> {
     const position = this.reader.offset;
     const head = await this.reader.readExactly(FRAME_HEADER_LENGTH, 'a frame');
     const header = parseFrameHeader(head, this.what, position);
     if (header.number !== this.number) {
-      const problem = `number ${header.number} where ${this.number} should follow`;
+      const problem = `number ${header.number} instead of ${this.number}`;
       throw new FormatError(this.what, position, 'frame', problem);
     }
     this.number += 1;
     const place = { header, position };
-    // Flags may change a payload's layout: data is only taken apart without any.
+    // Flags may change a payload's layout: data is parsed only without flags.
     if (header.type === DATA && header.flags === 0) return await this.readData(head, place, lend);
     return await this.readSmall(head, place);
   }
@@ -105,7 +105,7 @@ export class FrameReader {
       await this.reader.readInto(data.bytes, 'data');
       const crc = crc32(data.bytes);
       await this.verify(place, head, joinChecksums(checksumOf(head, prefix), crc, data.bytes.length));
-      // After the checksum: what is damaged shall not read as what is unknown.
+      // After the checksum: damage must not look like an unknown codec.
       const sent = this.checkCodec(place, codec, rawLength, data.bytes.length);
       return { ...place, offset, data, crc, ...sent };
     } catch (error) {
@@ -116,13 +116,13 @@ export class FrameReader {
 
   private checkCodec(place: FramePlace, id: number, rawLength: number, length: number) {
     if (id === RAW) {
-      if (rawLength !== length) this.fail(place, 'raw length', 'it is not that of the data');
+      if (rawLength !== length) this.fail(place, 'raw length', 'it does not match the data');
       return { rawLength, codec: null };
     }
     const codec = codecNumbered(id);
-    if (codec === null) this.fail(place, 'codec', `${id} is not known; a newer lvmsync wrote this stream`);
+    if (codec === null) this.fail(place, 'codec', `${id} is unknown; a newer lvmsync wrote this stream`);
     if (rawLength > MAX_BLOCK_LENGTH || rawLength <= length || length < RAW_CRC_LENGTH) {
-      this.fail(place, 'raw length', `${length} bytes of ${codec} stand for ${rawLength}`);
+      this.fail(place, 'raw length', `${length} bytes of ${codec} cannot be ${rawLength} bytes of data`);
     }
     return { rawLength, codec };
   }

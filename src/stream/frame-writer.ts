@@ -51,40 +51,43 @@ import {
 } from './mark-format.js';
 import { encodeHeader, type StreamHeader } from './stream-header.js';
 
-/** What follows a payload's fixed part, and its CRC-32. */
+/** The variable part of a payload, and its CRC-32. */
 interface Body {
   readonly bytes: Uint8Array;
   readonly crc: number;
 }
 
-/** Payloads below this go out in one piece with their frame: a copy costs less than two more writes. */
+/** Smaller payloads are sent in one piece with their frame: a copy costs less than two more writes. */
 const JOIN_BELOW = 16 * 1024;
 const NOTHING: Body = { bytes: new Uint8Array(0), crc: 0 };
 
 /** What was written of a stream so far. */
 export interface WrittenStream {
   readonly totals: StreamTotals;
-  /** The pass that is under way, from 1, and where its last extent ends. */
+  /** The current pass, from 1, and where its last extent ends. */
   readonly pass: number;
   readonly cursor: number;
   /** Over all frames so far. */
   readonly chain: Buffer;
-  /** How long it is. Bytes. */
+  /** The length so far. Bytes. */
   readonly length: number;
-  /** Of a stream with an index: where its last index frame starts, 0 for none, and the blocks since. */
+  /**
+   * For a stream with an index: where its last index frame starts, 0 if there is no index frame, and the blocks since
+   * then.
+   */
   readonly index: { readonly last: number; readonly entries: readonly IndexEntry[] } | null;
 }
 
 export interface FrameWriterOptions {
-  /** Whether the stream gets an index, so that whoever has it as a file can open it at random. */
+  /** Whether the stream gets an index, which allows random access to it as a file. */
   readonly indexed?: boolean;
 }
 
-/** Writes a PROTO[4] stream. A block out of order is our own bug: it throws a plain Error. */
+/** Writes a PROTO[4] stream. A block out of order is a bug of ours: it throws a plain Error. */
 export class FrameWriter implements BlockWriter {
   readonly carriesProofs = true;
   bytesWritten = 0;
-  /** Whether the end frame is on its way. */
+  /** Whether the end frame is being sent. */
   isEnding = false;
   private frames = 0;
   private dataBytes = 0;
@@ -102,7 +105,7 @@ export class FrameWriter implements BlockWriter {
     this.index = indexed ? new IndexWriter() : null;
   }
 
-  /** Goes on where a stream ends that lacks its end frame. */
+  /** Continues a stream that has no end frame yet. */
   static async continue(sink: ByteSink, volumeSize: number, written: WrittenStream): Promise<FrameWriter> {
     const writer = new FrameWriter(sink);
     const { totals, pass, cursor, chain, length, index } = written;
@@ -120,7 +123,7 @@ export class FrameWriter implements BlockWriter {
     return writer;
   }
 
-  /** How many frames there are: the number of the next one. */
+  /** The number of frames so far, which is the number of the next one. */
   get frameCount(): number {
     return this.frames;
   }
@@ -155,7 +158,7 @@ export class FrameWriter implements BlockWriter {
     await this.enter(entry);
   }
 
-  /** A block as a data frame of another stream had it: `stored` is its own checksum, then the bytes of a codec. */
+  /** Writes a block as another stream's data frame has it: `stored` is its own checksum, then a codec's output. */
   async stored(offset: number, length: number, codec: number, stored: Uint8Array): Promise<void> {
     this.take(offset, length);
     this.dataBytes += length;
@@ -194,33 +197,38 @@ export class FrameWriter implements BlockWriter {
     await this.frame(SECTION, encodeSection(section));
   }
 
-  /** For a journal: says that these writes are about to be done. At least one. */
+  /** For a journal: announces writes that are about to be made. At least one. */
   async announce(writes: readonly Announcement[]): Promise<void> {
     await this.frame(ANNOUNCEMENT, encodeAnnouncements(writes), NOTHING, OPTIONAL);
   }
 
-  /** For a journal: says that the first so many writes that it announced are on the target's stable storage. */
+  /** For a journal: says that the first `writes` announced writes are on the target's stable storage. */
   async markFlushed(writes: number): Promise<void> {
     await this.frame(FLUSHED, encodeFlushed(writes), NOTHING, OPTIONAL);
   }
 
-  /** For a journal: says up to where the applied stream is on the target's stable storage, as are all writes announced so far. */
+  /**
+   * For a journal: says up to where the applied stream is on the target's stable storage, as are all writes announced
+   * so far.
+   */
   async markResumePoint(point: ResumePoint): Promise<void> {
     await this.frame(RESUME_POINT, encodeResumePoint(point), NOTHING, OPTIONAL);
   }
 
-  /** For a session: asks for all before it to be made durable; the token will name this place. */
+  /** For a session: asks for everything before it to be made durable; the token identifies this place. */
   async checkpoint(token: Uint8Array): Promise<void> {
     this.order.closeSection();
     await this.frame(CHECKPOINT, encodeCheckpoint(this.chain.value, token));
   }
 
-  /** For a session: says that only what lies behind the place that the receiver offered will follow. */
+  /** For a session: says that only what comes after the place that the receiver offered will follow. */
   async resume(token: Uint8Array): Promise<void> {
     await this.frame(RESUME, token);
   }
 
-  /** For a session: a sign of life between header and end, unless a frame is just being written, which is one. */
+  /**
+   * For a session: a keepalive between header and end; left out while a frame is being written, which serves as one.
+   */
   async heartbeat(): Promise<void> {
     if (this.frames > 0 && this.framesUnderWay === 0 && !this.isEnding)
       await this.frame(HEARTBEAT, NOTHING.bytes, NOTHING, OPTIONAL);
@@ -231,7 +239,7 @@ export class FrameWriter implements BlockWriter {
     await this.frame(NEXT_PASS, encodePass(this.order.pass));
   }
 
-  /** For a session, as a pass begins: of all that did not change in an extent, sections follow, and nothing else. */
+  /** For a session, at the start of a pass: only sections follow, for everything in an extent that did not change. */
   async audit({ offset, length }: Extent): Promise<void> {
     await this.frame(AUDIT, encodeRange(offset, length));
   }
@@ -247,7 +255,7 @@ export class FrameWriter implements BlockWriter {
     return totals;
   }
 
-  /** Notes where a block's frame starts; every so many blocks an index frame goes out. */
+  /** Records where a block's frame starts; writes an index frame when enough blocks have come together. */
   private async enter(entry: IndexEntry): Promise<void> {
     this.index?.add(entry);
     if (this.index?.isFull === true) await this.writeIndex(this.index);

@@ -9,15 +9,15 @@ import { readProto4Blocks } from './proto4-blocks.js';
 import { parseHeader, type StreamHeader } from './stream-header.js';
 import { unpackBlocks } from './unpack-blocks.js';
 
-/** The longest line that can still be ours; a login script's chatter is cut here. */
+/** The longest line that can still be ours; the output of a login script is cut here. */
 const MAX_LINE_LENGTH = 64;
 
-/** What came begins with a line that is none of lvmsync's. */
+/** The stream begins with a line that is not from lvmsync. */
 export class ForeignLineError extends FormatError {
-  /** Cut where it is long. */
+  /** Cut if it is long. */
   readonly line: string;
 
-  /** @param bytes one character for each */
+  /** @param bytes one character for each byte */
   constructor(what: string, bytes: string) {
     const seen = JSON.stringify(bytes.replace(/[^\x20-\x7e]/g, '.'));
     super(what, 0, 'first line', `${seen} is not lvmsync's; over ssh, a login script may have printed it`);
@@ -28,19 +28,19 @@ export class ForeignLineError extends FormatError {
 /** A stream whose line and header have been read. */
 export interface IncomingStream {
   readonly protocol: 3 | 4;
-  /** Null in PROTO[3], which has none. */
+  /** Null in PROTO[3], which has no header. */
   readonly header: StreamHeader | null;
   /** Whether its writer only asks what applying it would do: then no block comes. */
   readonly asks: boolean;
-  /** To be read once. Ends only where the stream is whole, else throws TruncatedStreamError or FormatError. */
+  /** Can be read once. Ends only if the stream is complete, else throws TruncatedStreamError or FormatError. */
   readonly blocks: AsyncIterable<StreamItem>;
 }
 
 /**
- * Opens a stream of either protocol. Data comes in buffers of `lend`, which whoever takes a block releases.
- * Throws TruncatedStreamError, or FormatError, naming `what`.
+ * Opens a stream of either protocol. Data comes in buffers from `lend`, which the consumer of a block releases. Throws
+ * TruncatedStreamError or FormatError, with `what` in the message.
  *
- * @param target what it is applied to, null where that is not known
+ * @param target what it is applied to, null if that is not known
  */
 export async function openIncomingStream(
   source: ByteSource,
@@ -59,7 +59,10 @@ export async function openIncomingStream(
   return { protocol, header, asks, blocks };
 }
 
-/** Reads the first line of a stream or of a receiver's replies. Throws FormatError unless it is one of ours, TruncatedStreamError where that is cut. */
+/**
+ * Reads the first line of a stream or of a receiver's replies. Throws FormatError unless it is one of ours,
+ * TruncatedStreamError if that line is cut.
+ */
 export async function readProtocolLine(reader: ByteReader, what: string): Promise<3 | 4> {
   let line = '';
   while (!line.endsWith('\n') && line.length < MAX_LINE_LENGTH && !(line !== '' && (await reader.atEnd()))) {
@@ -92,7 +95,7 @@ async function readHeader(
     return { header: parseHeader(frame.payload, what, frame.position), asks };
   }
   if ('data' in frame) frame.data.release();
-  throw new FormatError(what, frame.position, 'first frame', 'it is no header');
+  throw new FormatError(what, frame.position, 'first frame', 'it is not a header');
 }
 
 /** What a stream carries, one item after another, where the next can be looked at before its turn. */
@@ -118,7 +121,7 @@ export class IncomingItems {
     this.held.push(item);
   }
 
-  /** Gives back the memory of what nobody will take any more. */
+  /** Releases the memory of items that have no consumer any more. */
   drop(): void {
     for (const item of this.held.splice(0)) if (item.kind === 'data') item.data.release();
   }

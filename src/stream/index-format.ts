@@ -10,13 +10,13 @@ import { MAX_PAYLOAD_LENGTH, RANGE_LENGTH } from './frame-format.js';
  * before it starts, 0 for none, and the end frame where the last one does.
  */
 export const INDEX = 'X';
-/** How many blocks an index frame is for, at most: what a writer holds of its index. */
+/** The most blocks in an index frame: a writer keeps this much of its index. */
 export const MAX_INDEX_ENTRIES = 4096;
 
 const PREVIOUS_LENGTH = 8;
 const ENTRY_LENGTH = 24;
 const FIELDS = 3;
-/** Of the end frame's payload: where the last index frame starts. */
+/** In the end frame's payload: where the last index frame starts. */
 const LAST_INDEX_AT = 32;
 const HIGH = 2 ** 32;
 
@@ -28,20 +28,20 @@ export interface IndexEntry {
   readonly position: number;
 }
 
-/** The entries of an index frame, to be looked at one by one. */
+/** The entries of an index frame. */
 export interface IndexFrame {
-  /** Where the index frame before this one starts; 0 where this is the first. */
+  /** Where the index frame before this one starts; 0 for the first. */
   readonly previous: number;
   readonly count: number;
   entry(index: number): IndexEntry;
 }
 
-/** What a stream's writer has of its index: the blocks since the last index frame. */
+/** What the writer of a stream keeps of its index: the blocks since the last index frame. */
 export class IndexWriter {
   private readonly fields = new Float64Array(MAX_INDEX_ENTRIES * FIELDS);
   private count = 0;
 
-  /** @param last where the last index frame starts, 0 for none */
+  /** @param last where the last index frame starts, 0 if there is no index frame */
   constructor(public last = 0) {}
 
   get isEmpty(): boolean {
@@ -57,7 +57,7 @@ export class IndexWriter {
     this.count += 1;
   }
 
-  /** The payload of the index frame that now starts at `position`. */
+  /** The payload of the index frame that starts at `position`. */
   takeFrame(position: number): Buffer {
     const payload = Buffer.allocUnsafe(PREVIOUS_LENGTH + this.count * ENTRY_LENGTH);
     writeNumber(payload, this.last, 0);
@@ -70,7 +70,7 @@ export class IndexWriter {
   }
 }
 
-/** Throws FormatError where a payload is not an index's, or has a number that cannot be. */
+/** Throws FormatError if a payload is not an index, or contains an impossible number. */
 export function parseIndex(payload: Buffer, what: string, position: number): IndexFrame {
   const count = (payload.length - PREVIOUS_LENGTH) / ENTRY_LENGTH;
   const isWhole = Number.isInteger(count) && count >= 1 && count <= MAX_INDEX_ENTRIES;
@@ -90,7 +90,10 @@ export function parseIndex(payload: Buffer, what: string, position: number): Ind
   };
 }
 
-/** Where an end frame says that the last index frame starts; 0 for none. Throws FormatError where that cannot be. */
+/**
+ * Where the last index frame starts according to an end frame; 0 if there is no index. Throws FormatError if
+ * impossible.
+ */
 export function lastIndexOf(end: Buffer, what: string, position: number): number {
   const last = readNumber(end, LAST_INDEX_AT);
   if (Number.isSafeInteger(last)) return last;
@@ -107,7 +110,7 @@ function writeNumber(bytes: Buffer, value: number, at: number): void {
   bytes.writeUInt32BE(value % HIGH, at + 4);
 }
 
-/** Without a bigint each: an index has many. Past 2^53 it is not exact, and no safe integer. */
+/** Without a bigint for each: an index has many. Past 2^53 it is not exact, and not a safe integer. */
 function readNumber(bytes: Buffer, at: number): number {
   return bytes.readUInt32BE(at) * HIGH + bytes.readUInt32BE(at + 4);
 }

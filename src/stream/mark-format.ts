@@ -9,9 +9,9 @@ import { readNumber } from './frame-format.js';
  *
  * A token is a place in a stream, in words that only its sender understands.
  */
-/** All before it shall be made durable. */
+/** Everything before it must be made durable. */
 export const CHECKPOINT = 'C';
-/** What an earlier session brought is not sent again. */
+/** What an earlier session sent is not sent again. */
 export const RESUME = 'R';
 /** The sender is still there; optional. */
 export const HEARTBEAT = 'K';
@@ -21,10 +21,10 @@ export const RESUME_POINT = 'T';
 export const MAX_TOKEN_LENGTH = 1024;
 const CHAIN_LENGTH = 32;
 const COUNT_LENGTH = 8;
-/** Of a resume point, what is before its token. Bytes. */
+/** The length of a resume point before its token. Bytes. */
 const COUNTS_LENGTH = 3 * COUNT_LENGTH;
 
-/** @param chain that over all frames before this one */
+/** @param chain the chain over all frames before this one */
 export function encodeCheckpoint(chain: Uint8Array, token: Uint8Array): Buffer {
   return Buffer.concat([chain, token]);
 }
@@ -38,9 +38,9 @@ export function parseCheckpoint(payload: Buffer, what: string, position: number)
 /** A place in an applied stream up to which all of it is on stable storage. Bytes. */
 export interface ResumePoint {
   readonly token: Buffer;
-  /** What came as data, zeroes or discards up to here. */
+  /** The sum of data, zeroes and discards up to here. */
   readonly changedBytes: number;
-  /** Blocks up to here that the target held neither old nor new. */
+  /** Blocks up to here for which the target held neither the old nor the new bytes. */
   readonly mismatches: number;
   /** Blocks and sections up to here that did not bear out what the target is taken to have held. */
   readonly doubts: number;
@@ -67,10 +67,10 @@ export function parseResumePoint(payload: Buffer, what: string, position: number
   };
 }
 
-/** What follows so many bytes of a payload. Throws FormatError where that is no token. */
+/** The token after a prefix of a payload. Throws FormatError if it is not a token. */
 export function takeToken(payload: Buffer, prefixLength: number, what: string, position: number): Buffer {
   const token = payload.subarray(prefixLength);
   if (payload.length >= prefixLength && token.length <= MAX_TOKEN_LENGTH) return token;
-  const problem = `${payload.length} bytes hold no token of at most ${MAX_TOKEN_LENGTH}`;
+  const problem = `${payload.length} bytes do not contain a token of at most ${MAX_TOKEN_LENGTH}`;
   throw new FormatError(what, position, 'token', problem);
 }

@@ -16,7 +16,7 @@ export const PROTO3_LINE = 'lvmsync PROTO[3]\n';
 const RECORD_HEADER_LENGTH = 12;
 const ZEROES = Buffer.alloc(MAX_BLOCK_LENGTH);
 
-/** Writes a PROTO[3] stream: what the header says is lost, zeroes travel as data. */
+/** Writes a PROTO[3] stream: the header's information is lost, and zeroes are sent as data. */
 export class Proto3Writer implements BlockWriter {
   readonly carriesProofs = false;
   bytesWritten = 0;
@@ -50,7 +50,7 @@ export class Proto3Writer implements BlockWriter {
   }
 
   prove(): Promise<void> {
-    // It has no place for proofs.
+    // The format cannot carry proofs.
     return Promise.resolve();
   }
 
@@ -59,7 +59,7 @@ export class Proto3Writer implements BlockWriter {
   }
 
   nextPass(): Promise<void> {
-    // Its records may come in any order.
+    // Records may come in any order.
     return Promise.resolve();
   }
 
@@ -74,7 +74,7 @@ export class Proto3Writer implements BlockWriter {
   }
 }
 
-/** The target that records are meant for. */
+/** The target of the records. */
 export interface TargetEnd {
   readonly path: string;
   /** Bytes. */
@@ -83,14 +83,14 @@ export interface TargetEnd {
 }
 
 /**
- * Reads the records after the line, long ones in blocks of at most 1 MiB. The end of file between two records is
- * the end; anywhere else it throws TruncatedStreamError.
+ * Reads the records after the line, long ones in blocks of at most 1 MiB. The end of file between two records is the
+ * end; anywhere else it throws TruncatedStreamError.
  *
- * But for one place: a volume may end within its last chunk, of which the Ruby tool announces all in a snapback, and has
- * no more than there is. So a record that reaches past the target's end, and stops just there with the stream, is whole;
- * a notice says so.
+ * There is one exception: a volume may end within its last chunk. In a snapback the Ruby tool announces the whole
+ * chunk, but writes only the bytes that exist. So a record that reaches past the target's end, and stops exactly there
+ * with the stream, is complete; a notice says so.
  *
- * @param target null where it is not known
+ * @param target null if it is not known
  */
 export async function* readProto3Blocks(
   reader: ByteReader,
@@ -122,11 +122,11 @@ export async function* readProto3Blocks(
 function describeCut(what: string, { path, size }: TargetEnd, start: number, end: number): string {
   return (
     `${what}: its last record announces ${end - start} bytes at byte ${start} and has ${size - start}, ` +
-    `which reach to the end of ${path}: the Ruby tool writes that of a volume that ends within a chunk; taken as whole`
+    `which reach to the end of ${path}: the Ruby tool writes this if a volume ends within a chunk; accepted as complete`
   );
 }
 
-/** The next bytes; fewer where the stream may end, and does. */
+/** The next bytes; fewer if the stream may end there, and does. */
 async function readData(
   reader: ByteReader,
   lend: LendBuffer,

@@ -33,9 +33,10 @@ import type { StreamHeader } from './stream-header.js';
 import type { PackedItem } from './unpack-blocks.js';
 
 /**
- * Reads what follows the header, up to the end frame and the end of file after it, checking all that was promised.
+ * Reads what follows the header, up to the end frame and the end of file after it, and checks all the rules of the
+ * format.
  *
- * @param skipped is shown each frame that may be skipped, and is
+ * @param skipped receives each frame that may be skipped, and is
  */
 export async function* readProto4Blocks(
   reader: ByteReader,
@@ -54,7 +55,7 @@ export async function* readProto4Blocks(
       rules.checkFlags(frame, NAMELESS);
       rules.checkEnd(frame, frames.chainBefore);
       if (!(await reader.atEnd()))
-        throw new FormatError(what, reader.offset, 'end', 'something follows the end frame');
+        throw new FormatError(what, reader.offset, 'end', 'there is data after the end frame');
       if (frame.header.flags === NAMELESS) yield { kind: 'nameless' };
       return;
     } else {
@@ -104,7 +105,7 @@ function takeSmall(frame: SmallFrame, rules: StreamRules, chainBefore: Buffer): 
   }
 }
 
-/** Never optional, and in this version without flags, but for one of the end frame's. */
+/** Types that are never optional, and in this version have no flags, except one in the end frame. */
 const KNOWN_TYPES = new Set([
   HEADER,
   DATA,
@@ -119,11 +120,11 @@ const KNOWN_TYPES = new Set([
   END,
 ]);
 
-/** What a stream promised, against what it brings. */
+/** Checks a stream against its header and the format. */
 class StreamRules {
   private readonly bytes = { data: 0, zero: 0, discard: 0 };
   private readonly order: ExtentOrder;
-  /** Whether anything came that is neither header nor proof. */
+  /** Whether anything came except the header and proofs. */
   private hasBegun = false;
   /** Whether a pass has just begun. */
   private isPassNew = false;
@@ -138,7 +139,7 @@ class StreamRules {
 
   checkFlags({ header, position }: SmallFrame, allowed = 0): void {
     if ((header.flags & ~allowed) === 0) return;
-    this.fail(position, `${header.type} frame`, `flags 0x${header.flags.toString(16)} are not known`);
+    this.fail(position, `${header.type} frame`, `unknown flags 0x${header.flags.toString(16)}`);
   }
 
   takeRange(kind: 'zero' | 'discard', frame: SmallFrame) {
@@ -173,7 +174,7 @@ class StreamRules {
     return section;
   }
 
-  /** Within the volume, in whole sectors, behind what came before. */
+  /** Checks that an extent is within the volume, in whole sectors, after the one before. */
   checkRange(kind: 'data' | 'zero' | 'discard', position: number, offset: number, length: number): void {
     const problem = this.order.take(offset, length);
     if (problem !== null) this.fail(position, 'extent', problem);
@@ -191,7 +192,7 @@ class StreamRules {
     if (this.audit === 'under way') this.audit = 'over';
     const pass = frame.payload.readUInt32BE(0);
     if (pass !== this.order.pass) {
-      this.fail(frame.position, 'pass', `${pass} where ${this.order.pass} should follow`);
+      this.fail(frame.position, 'pass', `${pass} instead of ${this.order.pass}`);
     }
   }
 
@@ -201,7 +202,7 @@ class StreamRules {
     const problem = this.order.findMisfit(offset, length);
     if (problem !== null) this.fail(frame.position, 'audit', problem);
     if (!this.isPassNew || this.audit !== 'none')
-      this.fail(frame.position, 'audit', 'a second one, or in the middle of a pass');
+      this.fail(frame.position, 'audit', 'it is a second one, or in the middle of a pass');
     this.audit = 'under way';
     return { offset, length };
   }
@@ -209,7 +210,7 @@ class StreamRules {
   takeCheckpoint(frame: SmallFrame, chainBefore: Buffer) {
     const { chain, token } = parseCheckpoint(frame.payload, this.what, frame.position);
     if (!chain.equals(chainBefore)) {
-      this.fail(frame.position, 'checkpoint', 'its digest is not that of the frames before it');
+      this.fail(frame.position, 'checkpoint', 'its digest does not match the frames before it');
     }
     this.order.closeSection();
     this.hasBegun = true;
@@ -217,7 +218,7 @@ class StreamRules {
   }
 
   takeResume(frame: SmallFrame): Buffer {
-    if (this.hasBegun) this.fail(frame.position, 'R frame', 'behind the first block');
+    if (this.hasBegun) this.fail(frame.position, 'R frame', 'it comes after the first block');
     this.hasBegun = true;
     return takeToken(frame.payload, 0, this.what, frame.position);
   }
@@ -226,7 +227,7 @@ class StreamRules {
     if (header.type === HEADER) this.fail(position, 'H frame', 'a second header');
     if ((header.flags & OPTIONAL) !== 0) return;
     const type = /[!-~]/.test(header.type) ? header.type : `0x${header.type.charCodeAt(0).toString(16)}`;
-    this.fail(position, 'frame type', `${type} is not known; a newer lvmsync wrote this stream`);
+    this.fail(position, 'frame type', `${type} is unknown; a newer lvmsync wrote this stream`);
   }
 
   checkEnd(frame: SmallFrame, chain: Buffer): void {
@@ -238,9 +239,9 @@ class StreamRules {
       end.dataBytes === data &&
       end.zeroBytes === zero &&
       end.discardBytes === discard;
-    if (!right) this.fail(frame.position, 'end frame', 'its counts are not what came before it');
+    if (!right) this.fail(frame.position, 'end frame', 'its counts do not match the frames before it');
     if (!end.chain.equals(chain))
-      this.fail(frame.position, 'end frame', 'its digest is not that of the frames before it');
+      this.fail(frame.position, 'end frame', 'its digest does not match the frames before it');
   }
 
   private checkLength({ payload, position, header }: SmallFrame, length: number): void {

@@ -13,15 +13,15 @@ export const QUERY = 'Q';
 export const BY_BLAKE3 = 2;
 export const DIGESTS = 'd';
 export const DIGEST_LENGTH = 32;
-/** Extents of a query, and blocks that it makes. */
+/** The most extents in a query, and the most blocks that they give. */
 export const MAX_QUERY_EXTENTS = 4096;
 export const MAX_QUERY_BLOCKS = 4096;
 const MIN_BLOCK_LENGTH = 512;
 const MAX_BLOCK_LENGTH = 1024 * 1024;
 
 /**
- * Asks for the digests of extents, each cut at multiples of `blockLength` bytes of the volume. A power of two from
- * 512 to 1 MiB.
+ * Asks for the digests of extents, each cut at multiples of `blockLength` bytes of the volume. `blockLength` is a
+ * power of two from 512 to 1 MiB.
  */
 export interface Query {
   readonly blockLength: number;
@@ -34,14 +34,14 @@ export function encodeQuery({ blockLength, extents }: Query): Buffer {
   return Buffer.concat([head, ...extents.map(({ offset, length }) => encodeRange(offset, length))]);
 }
 
-/** Throws FormatError on one that breaks a limit, or that reaches past `size` bytes. */
+/** Throws FormatError for a query that breaks a limit, or reaches past `size` bytes. */
 export function parseQuery(payload: Buffer, size: number, what: string, position: number): Query {
   const fail = (problem: string): never => {
     throw new FormatError(what, position, 'query', problem);
   };
   const count = (payload.length - 4) / RANGE_LENGTH;
   if (!Number.isInteger(count) || count < 1 || count > MAX_QUERY_EXTENTS)
-    fail(`${payload.length} bytes are no query`);
+    fail(`${payload.length} bytes are not a query`);
   const blockLength = payload.readUInt32BE(0);
   const isPower = (blockLength & (blockLength - 1)) === 0;
   if (!isPower || blockLength < MIN_BLOCK_LENGTH || blockLength > MAX_BLOCK_LENGTH) {
@@ -52,7 +52,7 @@ export function parseQuery(payload: Buffer, size: number, what: string, position
     return parseRange(payload.subarray(at, at + RANGE_LENGTH), what, position);
   });
   for (const { offset, length } of extents) {
-    if (length < 1) fail('an extent without a byte');
+    if (length < 1) fail('an empty extent');
     if (length > size || offset > size - length) fail('an extent past the end of the target');
   }
   const blocks = extents.reduce((sum, extent) => sum + countBlocks(extent, blockLength), 0);
@@ -71,7 +71,7 @@ export function encodeDigests(question: number, digests: Uint8Array): Buffer {
   return Buffer.concat([head, digests]);
 }
 
-/** The digests, one behind the other. Throws FormatError unless it answers `question` with as many as expected. */
+/** The digests, one after another. Throws FormatError unless they answer `question`, with the expected number. */
 export function parseDigests(
   payload: Buffer,
   { question, blocks }: { readonly question: number; readonly blocks: number },
@@ -82,7 +82,12 @@ export function parseDigests(
     throw new FormatError(what, position, 'digests', `${payload.length} bytes for ${blocks} blocks`);
   }
   if (payload.readBigUInt64BE(0) !== BigInt(question)) {
-    throw new FormatError(what, position, 'digests', `no answer to question ${question}, which is next`);
+    throw new FormatError(
+      what,
+      position,
+      'digests',
+      `they do not answer question ${question}, which is next`,
+    );
   }
   return payload.subarray(8);
 }

@@ -2,21 +2,21 @@ import * as v from 'valibot';
 import { SECTOR } from '../bytes/extent.js';
 import { FormatError } from '../errors.js';
 
-/** The header's JSON may take this many bytes. */
+/** The longest JSON of a header. Bytes. */
 export const MAX_HEADER_LENGTH = 65_536;
-// Whatever a header says may end up on a terminal.
+// A header's text may be shown on a terminal.
 const text = (limit: number) =>
   v.pipe(v.string(), v.maxLength(limit), v.regex(/^[^\p{Cc}]*$/u, 'control characters'));
 const bytes = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const identity = v.nullable(v.pipe(text(255), v.minLength(1)));
 
 /**
- * The growing table that names changes, and how many entries it had when it was read: all that one reading names, a
- * later one names too.
+ * The growing table that lists changes, and how many entries it had when it was read: a later reading contains all
+ * entries of an earlier one.
  */
 export const tableSchema = v.object({ id: v.pipe(text(255), v.minLength(1)), entries: bytes });
 
-/** What names the changes of a stream, and how much of it was read. */
+/** The table that lists the changes of a stream, and how many entries were read. */
 export type ChangeTable = Readonly<v.InferOutput<typeof tableSchema>>;
 
 const headerSchema = v.object({
@@ -41,16 +41,18 @@ const headerSchema = v.object({
 });
 
 /**
- * What a PROTO[4] stream is: sizes in bytes, identities of the states that it leads from (`base`) and to
- * (`result`), or null where a state has none; whether what a full one leaves out was `compared` with the target; which
- * `table` names its changes, and how many entries of it; the
- * granularity of the blocks in sections (`unit`); in a session, how often its sender gives a sign of life
- * (`heartbeat`, seconds) and which run it belongs to; of an undo from a state without a name, what its target's record
- * of that state has as well (`mark`). docs/stream-format.md describes each field.
+ * The header of a PROTO[4] stream: sizes in bytes; identities of the states that it starts from (`base`) and leads to
+ * (`result`), or null if a state has no identity; whether what a full stream leaves out was `compared` with the
+ * target; which `table` lists its changes, and how many entries of it; the granularity of the blocks in sections
+ * (`unit`); in a session, how often its sender sends a keepalive (`heartbeat`, seconds) and which run it belongs to;
+ * in an undo from a state without a name, a `mark` that the target's record of that state also has.
+ * docs/stream-format.md describes each field.
  */
 export type StreamHeader = v.InferOutput<typeof headerSchema>;
 
-/** Throws a plain Error where a reader would refuse it: that is our own bug. Odd characters of names are replaced. */
+/**
+ * Throws a plain Error if a reader would refuse it: that is a bug of ours. Control characters in names are replaced.
+ */
 export function encodeHeader(header: StreamHeader): Buffer {
   const { source, origin } = header.names;
   const names = {
@@ -62,12 +64,12 @@ export function encodeHeader(header: StreamHeader): Buffer {
   return Buffer.from(JSON.stringify(v.parse(headerSchema, made)));
 }
 
-/** A path may hold any character; what a reader refuses must not end a transfer. */
+/** A path may contain any character; a name that a reader would refuse must not end a transfer. */
 function toText(words: string, limit: number): string {
   return words.slice(0, limit).replace(/\p{Cc}/gu, '\ufffd');
 }
 
-/** Throws FormatError where the payload is not a header. Unknown fields are left out. */
+/** Throws FormatError if the payload is not a header. Unknown fields are left out. */
 export function parseHeader(payload: Uint8Array, what: string, offset: number): StreamHeader {
   let json: unknown;
   try {

@@ -10,7 +10,10 @@ import { RAW_CRC_LENGTH } from './frame-format.js';
 /** Blocks that are decompressed at once: as many as libuv has threads. */
 const BLOCKS_AHEAD = 4;
 
-/** What a stream carries, blocks as they came: `length` is that of the block, `data` its checksum and a codec's bytes. */
+/**
+ * The items of a stream, with compressed blocks: `length` is that of the block, `data` its checksum and a codec's
+ * output.
+ */
 export type PackedItem =
   | StreamItem
   | {
@@ -21,13 +24,13 @@ export type PackedItem =
       readonly codec: CodecName;
       /** Where its frame starts in the stream. */
       readonly position: number;
-      /** The stream's name in errors, where items come from several. */
+      /** The stream's name in errors, if items come from several. */
       readonly what?: string;
     };
 
 /**
- * The same items with all blocks decompressed, some ahead of whoever takes them. Throws FormatError, in its turn,
- * where compressed bytes do not give what their frame says, or where this host lacks their codec.
+ * The same items with all blocks decompressed, some of them ahead. Throws FormatError, in its turn, if compressed
+ * bytes do not match what their frame says, or if this host does not have their codec.
  */
 export async function* unpackBlocks(
   items: AsyncIterable<PackedItem>,
@@ -38,7 +41,7 @@ export async function* unpackBlocks(
   try {
     for (let next = await iterator.next(); next.done !== true; next = await iterator.next()) {
       if (next.value.kind !== 'packed') {
-        // Many streams have nothing else, and go on without the cost of a queue.
+        // Many streams have no compressed blocks, and avoid the cost of a queue.
         yield next.value;
         continue;
       }
@@ -63,15 +66,15 @@ async function* startingWith(first: PackedItem, rest: AsyncIterator<PackedItem>)
   for (let next = await rest.next(); next.done !== true; next = await rest.next()) yield next.value;
 }
 
-/** A compressed block's own bytes, in memory of `lend`; releases the compressed ones. Throws FormatError. */
+/** A compressed block's own bytes, in memory from `lend`; releases the compressed ones. Throws FormatError. */
 export async function unpackBlock(
   { offset, length, data, codec: name, position }: Extract<PackedItem, { kind: 'packed' }>,
   lend: LendBuffer,
   what: string,
 ) {
   try {
-    // Asked for before anything else is awaited, so before the next frame asks: memory for the block whose turn it
-    // is never lacks.
+    // Asked for before anything else is awaited, so before the next frame asks: the block whose turn it is always gets
+    // its memory.
     const raw = await lend(length);
     try {
       const crc = await decompress(name, data.bytes, raw.bytes);
@@ -86,12 +89,12 @@ export async function unpackBlock(
   }
 }
 
-/** Fills `raw`; returns its checksum, which was found right. */
+/** Fills `raw`; returns its checksum, which was checked. */
 async function decompress(name: CodecName, data: Buffer, raw: Buffer): Promise<number> {
   const codec = await loadCodec(name);
   if (codec === null) throw new Error(`this host cannot decompress ${name}: install libzstd1, or Node 22.15`);
   await codec.decompress(data.subarray(RAW_CRC_LENGTH), raw);
   const crc = crc32(raw);
-  if (crc !== data.readUInt32BE(0)) throw new Error('decompressed, its checksum is wrong');
+  if (crc !== data.readUInt32BE(0)) throw new Error('its checksum is wrong after decompression');
   return crc;
 }

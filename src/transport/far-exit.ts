@@ -3,26 +3,26 @@ import type { FarCommand } from './remote-command.js';
 import { makeHarmless } from './stderr-lines.js';
 import type { FarExit } from './transport.js';
 
-/** How an external ssh ends whose connection broke, and how our far side does. */
+/** The exit statuses of an external ssh, and of our far side, after a broken connection. */
 const STATUS_OF_BROKEN_SSH = 255;
 const STATUS_OF_BROKEN_LINE = 9;
 
-/** A far side that ended without its report, and what is known of it. */
+/** A far side that ended without a report, and what is known about it. */
 export interface SilentEnd {
   readonly host: string;
-  /** `rsh` where an external command carried the bytes: its own failures show as exit statuses too. */
+  /** `rsh` if an external command carried the bytes: its own failures show up as exit statuses too. */
   readonly carrier: 'ssh2' | 'rsh';
   readonly exit: FarExit;
   /** The last lines of the far side's stderr. */
   readonly heard: readonly string[];
-  /** Whether the user has seen those already. */
+  /** Whether the user has already seen these lines. */
   readonly isShown: boolean;
   readonly command: FarCommand;
   /** The version of this side. */
   readonly version: string;
 }
 
-/** What went wrong over there, as far as the exit status and sudo's own words tell. */
+/** What went wrong over there, judging by the exit status and by what sudo said. */
 export type FarFault =
   | 'sudo refused'
   | 'sudo wants a terminal'
@@ -33,18 +33,18 @@ export type FarFault =
   | 'words refused'
   | 'failed';
 
-/** What a far side says of itself when it is asked once more; null where it does not answer. */
+/** What a far side reports about itself when it is asked again. A field is null if it did not answer. */
 export interface FarFacts {
   /** Its lvmsync's version. */
   readonly version: string | null;
-  /** The user there, and where lvmsync lies, for sudoers. */
+  /** The user there, and the path of lvmsync, for sudoers. */
   readonly user: string | null;
   readonly program: string | null;
 }
 
 export const UNKNOWN_FACTS: FarFacts = { version: null, user: null, program: null };
 
-/** Tells by status and words what went wrong where a command was to be started. */
+/** Works out from the exit status and stderr why a command did not start or failed. */
 export function judgeFarExit({ exit: { status }, heard, command }: SilentEnd): FarFault {
   const says = (pattern: RegExp) => heard.some((line) => pattern.test(line));
   if (command.sudo && status === 1) {
@@ -60,7 +60,7 @@ export function judgeFarExit({ exit: { status }, heard, command }: SilentEnd): F
   return status === 2 ? 'words refused' : 'failed';
 }
 
-/** The one error that says why a far side ended without its report. */
+/** The one error that says why a far side ended without a report. */
 export function explainFarExit(end: SilentEnd, facts: FarFacts = UNKNOWN_FACTS): LvmsyncError {
   const { host, command, exit } = end;
   const said = end.isShown || end.heard.length === 0 ? '' : `; it said: ${end.heard.join('; ')}`;
@@ -75,7 +75,7 @@ export function explainFarExit(end: SilentEnd, facts: FarFacts = UNKNOWN_FACTS):
       return new FarError(
         'COMMAND',
         host,
-        `sudo wants a terminal; put this line into its sudoers: ${line}${said}`,
+        `sudo requires a terminal there; add this line to its sudoers file: ${line}${said}`,
       );
     }
     case 'sudo is missing':
@@ -87,11 +87,17 @@ export function explainFarExit(end: SilentEnd, facts: FarFacts = UNKNOWN_FACTS):
     case 'missing':
       return farSide(`${name} was not found; ${adviseInstall(end)}${whereItIsSought(command)}`);
     case 'no node':
-      return farSide(`${name} is there, but no node for it: Node 20.19 or newer must be in the PATH there`);
+      return farSide(
+        `${name} is installed there, but node was not found: Node 20.19 or newer must be in the PATH there`,
+      );
     case 'not executable':
-      return farSide(`${name} is there but cannot be executed; check its mode and its Node`);
+      return farSide(
+        `${name} is installed there, but cannot be executed; check its permissions and its Node`,
+      );
     case 'words refused':
-      return farSide(`the far side refused the command it was given: ${describeVersions(end, facts)}`);
+      return farSide(
+        `the far side did not accept the command line it was given: ${describeVersions(end, facts)}`,
+      );
     case 'failed':
       if (exit.status !== null && isOlder(facts.version, end.version)) {
         return farSide(describeVersions(end, facts));
@@ -111,9 +117,9 @@ function endWithoutReport(end: SilentEnd, said: string): TransportError {
 }
 
 function describeEnd({ exit: { status, signal, problem }, carrier }: SilentEnd): string {
-  if (signal !== null) return `the far side was ended by ${signal}`;
+  if (signal !== null) return `the far side was killed by ${signal}`;
   if (status === null) {
-    return `the line broke before the far side reported a result${problem === undefined ? '' : `: ${problem}`}`;
+    return `the connection broke before the far side reported a result${problem === undefined ? '' : `: ${problem}`}`;
   }
   if (status === 0) return 'the far side ended without reporting a result';
   if (status === STATUS_OF_BROKEN_SSH && carrier === 'rsh')
@@ -125,7 +131,7 @@ function describeVersions(end: SilentEnd, { version }: FarFacts): string {
   if (version === null) return `its lvmsync is probably too old; ${adviseInstall(end)}`;
   if (version === end.version) return `its lvmsync has the same version as this one (${version})`;
   const name = version.startsWith('lvmsync') ? version : `lvmsync ${version}`;
-  return `${name} is there, which is too old; ${adviseInstall(end)}`;
+  return `${name} is installed there, which is too old; ${adviseInstall(end)}`;
 }
 
 function adviseInstall({ version }: Pick<SilentEnd, 'version'>): string {
@@ -135,33 +141,33 @@ function adviseInstall({ version }: Pick<SilentEnd, 'version'>): string {
 function whereItIsSought({ sudo, path }: FarCommand): string {
   if (path !== null) return '';
   const where = sudo
-    ? 'sudo finds it (its secure_path)'
-    : 'the PATH of a shell that is not interactive finds it';
-  return `, where ${where}, or name its place with --remote-path`;
+    ? 'sudo finds it (in its secure_path)'
+    : 'a non-interactive shell finds it (in its PATH)';
+  return `, where ${where}, or give its path with --remote-path`;
 }
 
-/** The line that lets a user run lvmsync through sudo, and where to put it. */
+/** The line that lets a user run lvmsync through sudo, and where to add it. */
 export function adviseSudoers(command: FarCommand, { user, program }: FarFacts): string {
   const path = command.path ?? program ?? '/PATH/OF/lvmsync';
   return (
-    `sudo does not let ${user ?? 'this user'} run lvmsync without a password; put this line there into ` +
+    `sudo does not let ${user ?? 'this user'} run lvmsync without a password; add this line there to ` +
     `/etc/sudoers.d/lvmsync (visudo -f): ${sudoersLine(user ?? 'USER', path)}`
   );
 }
 
-/** A line of sudoers that lets a user run one program, with any words, as root and without a password. */
+/** A sudoers line that lets a user run one program as root with any arguments and without a password. */
 export function sudoersLine(user: string, program: string): string {
   const escape = (text: string, special: RegExp) => text.replace(special, '\\$&');
   return `${escape(user, /[\s!=:,()\\]/g)} ALL=(root) NOPASSWD: ${escape(program, /[\s:,=\\*?[\]!]/g)}`;
 }
 
-/** Whether a version that was found is of an earlier generation than ours; a Ruby lvmsync is. */
+/** Whether the version found has a lower major number than ours; a Ruby lvmsync does. */
 function isOlder(found: string | null, own: string): boolean {
   const major = (version: string) => Number(/(\d+)\.\d+/.exec(version)?.[1] ?? NaN);
   return found !== null && major(found) < major(own);
 }
 
-/** The newest few of the lines that pass. */
+/** Keeps the last few lines. */
 export class LastLines {
   readonly #lines: string[] = [];
 
@@ -178,16 +184,15 @@ export class LastLines {
 }
 
 /**
- * The error where something else than lvmsync's first word came from another host: nothing of it is taken for the
- * protocol.
+ * The error for output of another host that comes before lvmsync's first message. None of it is parsed.
  *
- * @param line what came, up to the end of its first line; not to be trusted with a terminal
+ * @param line what came, up to the end of its first line; not safe to show on a terminal as it is
  */
 export function farChatter(host: string, line: string): FarSideError {
   const shown = makeHarmless(line.trim());
   return new FarSideError(
-    `${host}: "${shown}" came instead of lvmsync's first word: most likely a start-up file of the shell there, such as ` +
-      '.bashrc, prints it. Move that below the test for an interactive shell ([[ $- == *i* ]] || return), or send it to ' +
-      `standard error (>&2): "ssh ${host} true" must print nothing`,
+    `${host}: the far side printed "${shown}" before lvmsync's first message: most likely a shell start-up file ` +
+      'there, such as .bashrc, prints it. Move that command below the test for an interactive shell ' +
+      `([[ $- == *i* ]] || return), or redirect it to standard error (>&2): "ssh ${host} true" must print nothing`,
   );
 }

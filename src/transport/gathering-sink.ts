@@ -2,14 +2,14 @@ import type { ByteSink } from '../bytes/byte-channel.js';
 
 /** Eight full packets of an ssh channel. Bytes. */
 const CAPACITY = 256 * 1024;
-/** To copy as much as this costs more than packets that are not full. Bytes. */
+/** Above this size, copying costs more than sending packets that are not full. Bytes. */
 const LARGE = 512 * 1024;
 /** How long a few bytes may wait for more. */
 const PATIENCE_MS = 1;
 
 /**
- * Passes small pieces on together: each write to a channel or a pipe has its price, however few its bytes, and a
- * frame is written in several. A piece's memory is free again when `write` resolves.
+ * Passes small pieces on together: each write to a channel or a pipe has a fixed cost, and a frame is written in
+ * several pieces. A piece's memory is free again when `write` resolves.
  */
 export class GatheringSink implements ByteSink {
   private filling = Buffer.allocUnsafeSlow(CAPACITY);
@@ -22,7 +22,7 @@ export class GatheringSink implements ByteSink {
 
   constructor(private readonly sink: ByteSink) {}
 
-  /** Throws what the sink throws, also for an earlier piece. */
+  /** Throws what the sink throws, also if an earlier piece failed. */
   write(piece: Uint8Array): Promise<void> {
     return this.inTurn(() => this.take(piece));
   }
@@ -36,7 +36,7 @@ export class GatheringSink implements ByteSink {
     });
   }
 
-  /** One after another, whole: a sign of life may come while a frame waits. */
+  /** One write after another, each as a whole: a keepalive may come while a frame waits. */
   private inTurn(work: () => Promise<void>): Promise<void> {
     const turn = this.last.then(work);
     this.last = turn.catch(() => undefined);
@@ -62,7 +62,7 @@ export class GatheringSink implements ByteSink {
     if (this.used > 0) this.wake();
   }
 
-  /** Starts to write what was gathered, when what went before has been taken. */
+  /** Starts to write what was gathered, once the previous write is done. */
   private async passOn(): Promise<void> {
     await this.underWay;
     this.throwFailure();
@@ -75,13 +75,13 @@ export class GatheringSink implements ByteSink {
     });
   }
 
-  /** Nobody may ever write more, and the other side may wait for just this. */
+  /** Sends what was gathered even if no further write comes: the other side may be waiting for exactly these bytes. */
   private wake(): void {
     if (this.isWoken) return;
     this.isWoken = true;
     setTimeout(() => {
       this.isWoken = false;
-      // Its failure is met by the next write, or by the end.
+      // The next write, or `end`, reports the failure.
       this.inTurn(() => this.passOn()).catch(() => undefined);
     }, PATIENCE_MS);
   }

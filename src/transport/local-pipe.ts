@@ -4,22 +4,22 @@ import { TransportError } from '../errors.js';
 /** Two ends of a pipe inside this process. */
 export interface LocalPipe {
   readonly sink: ByteSink;
-  /** To be read once, by one consumer. */
+  /** Can be read once, by one consumer. */
   readonly source: ByteSource;
-  /** Breaks the pipe: the reader throws `error`, whatever was written and not yet read is dropped. */
+  /** Breaks the pipe: the reader throws `error`; what was written and not yet read is dropped. */
   readonly abort: (error: Error) => void;
 }
 
 interface Handover {
-  /** Null says that nothing follows. */
+  /** Null marks the end. */
   readonly piece: Uint8Array | null;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
 }
 
 /**
- * A pipe without a buffer: a write resolves when the reader has asked for the piece after it, so a piece is
- * never copied and its memory can be used again. A reader that leaves early breaks the writer.
+ * A pipe without a buffer. A write resolves when the reader asks for the next piece, so a piece is never copied and
+ * its memory can be used again. A reader that leaves early breaks the writer.
  */
 export function createLocalPipe(): LocalPipe {
   const written: Handover[] = [];
@@ -57,7 +57,7 @@ export function createLocalPipe(): LocalPipe {
     if (failure !== null) throw failure;
     const handover = written.shift();
     if (handover?.piece == null) {
-      // The end stays at the head, so that asking again gives it again.
+      // The end stays at the head, so that another read returns it again.
       written.unshift({ piece: null, resolve: () => undefined, reject: () => undefined });
       handover?.resolve();
       return { done: true, value: undefined };
@@ -74,7 +74,7 @@ export function createLocalPipe(): LocalPipe {
   return {
     sink: {
       write: (piece) => {
-        if (ending) return Promise.reject(new TransportError('written to after the end'));
+        if (ending) return Promise.reject(new TransportError('write after the end'));
         return offer(piece);
       },
       end: () => {

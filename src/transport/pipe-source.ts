@@ -3,12 +3,12 @@ import type { ByteSource } from '../bytes/byte-channel.js';
 import { describeCause, TransportError } from '../errors.js';
 
 const PIECE = 256 * 1024;
-/** In turn: one with whoever takes the pieces, one being filled, the others between them. */
+/** Used in turn: the consumer has one, the pipe fills another, the rest wait between them. */
 const PIECES = 4;
 
 /**
- * Reads a pipe into the same few buffers again and again: a stream of Node's takes new memory for every 64 KiB. Whoever
- * leaves early does not cut the pipe: the rest is read and dropped, so that its writer can end in its own way.
+ * Reads a pipe into the same few buffers again and again: a Node stream would allocate new memory for every 64 KiB. If
+ * the consumer leaves early, the rest of the pipe is read and dropped, so that its writer can finish normally.
  */
 export class PipeSource implements ByteSource {
   private readonly buffers = Array.from({ length: PIECES }, () => Buffer.allocUnsafeSlow(PIECE));
@@ -21,7 +21,7 @@ export class PipeSource implements ByteSource {
   private end: 'none' | 'clean' | Error = 'none';
   private wake: () => void = () => undefined;
 
-  /** @param name says in errors who was read from */
+  /** @param name the name of the pipe in errors */
   constructor(
     fd: number,
     private readonly name: string,
@@ -44,7 +44,7 @@ export class PipeSource implements ByteSource {
       this.finish(error);
     });
     this.socket.once('close', () => {
-      this.finish(new Error('it was closed before its end'));
+      this.finish(new Error('it was closed too early'));
     });
     this.socket.resume();
   }
@@ -72,7 +72,7 @@ export class PipeSource implements ByteSource {
     }
   }
 
-  /** False where no buffer is free but the one that the next read fills. */
+  /** False if the only free buffer is the one that the next read fills. */
   private take(piece: Buffer): boolean {
     if (this.isLeft) return true;
     this.ready.push(piece);

@@ -1,21 +1,21 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { ByteSink } from '../bytes/byte-channel.js';
 
-/** What may follow at once after a pause or a timer that was late, as time at the full rate. */
+/** How much may follow at once after a pause or a late timer, as time at the full rate. */
 const BURST_MS = 100;
-/** What goes out at once, as time at the full rate. */
+/** How much is written at once, as time at the full rate. */
 const SLICE_MS = 50;
 
-/** Time, as tests have it too. */
+/** The clock; tests replace it. */
 export interface Timing {
-  /** Milliseconds that only grow. */
+  /** Milliseconds; never runs backwards. */
   readonly clock: () => number;
   readonly sleep?: (milliseconds: number) => Promise<unknown>;
 }
 
 /**
- * A sink that takes so many bytes a second and no more: over any two seconds or longer within a tenth of it,
- * bursts included. A token bucket, kept as the moment up to which all that was written is paid for.
+ * A sink that accepts at most `bytesPerSecond`: within a tenth of it over any two seconds or more, bursts included. A
+ * token bucket, kept as the moment up to which everything written is paid for.
  */
 export function limitRate(sink: ByteSink, bytesPerSecond: number, { clock, sleep = wait }: Timing): ByteSink {
   const slice = Math.max(1, Math.floor((bytesPerSecond * SLICE_MS) / 1000));
@@ -34,7 +34,7 @@ export function limitRate(sink: ByteSink, bytesPerSecond: number, { clock, sleep
   };
   return {
     write: (piece) => {
-      // One after another, whole: a sign of life may come while a frame waits.
+      // One write after another, each as a whole: a keepalive may come while a frame waits.
       const written = last.then(() => writeSlowly(piece));
       last = written.catch(() => undefined);
       return written;

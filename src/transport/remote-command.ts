@@ -6,7 +6,7 @@ export interface FarCommand {
   readonly prefix: readonly string[];
   /** Whether sudo starts it, without ever asking for a password. */
   readonly sudo: boolean;
-  /** Where it lies; null where its PATH finds it. */
+  /** The path of lvmsync there; null if the PATH there finds it. */
   readonly path: string | null;
 }
 
@@ -15,44 +15,46 @@ export const PLAIN_FAR_COMMAND: FarCommand = { prefix: [], sudo: false, path: nu
 const SUDO_WORDS = ['sudo', '-n', '--'];
 
 /**
- * All words of a far command. The prefix comes first, so that the line in sudoers needs to name lvmsync alone: what
- * nice and ionice set is inherited through sudo.
+ * All words of a far command. The prefix comes first, so that the line in sudoers has to list only lvmsync: sudo
+ * inherits what nice and ionice set.
  */
 export function buildFarCommand({ prefix, sudo, path }: FarCommand, words: readonly string[]): string[] {
   return [...prefix, ...(sudo ? SUDO_WORDS : []), path ?? 'lvmsync', ...words];
 }
 
-/** The words for lvmsync that make it the far side of a PROTO[4] session. */
+/** The arguments that make lvmsync the far side of a PROTO[4] session. */
 export function receiveWords(target: string, options: readonly string[]): string[] {
   return ['receive', ...options, '--', target];
 }
 
-/** The words for lvmsync that make it the far side of a pull. */
+/** The arguments that make lvmsync the far side of a pull. */
 export function sendWords(snapshot: string, options: readonly string[]): string[] {
   return ['send', ...options, '--', snapshot];
 }
 
-/** The words for lvmsync that make it the far side of a read-only session. */
+/** The arguments that make lvmsync the far side of a read-only session. */
 export function answerWords(target: string): string[] {
   return ['receive', '--read-only', '--', target];
 }
 
 /**
- * The words for a Ruby lvmsync that make it the far side of PROTO[3]: exactly those that the Ruby tool sends itself.
+ * The arguments that make a Ruby lvmsync the far side of PROTO[3]: exactly those that the Ruby tool itself sends.
  *
- * @throws UsageError on a device that the far side would take for an option.
+ * @throws UsageError if the far side would read the device as an option.
  */
 export function applyWords(device: string, snapback: string | null): string[] {
   if (device.startsWith('-')) {
-    throw new UsageError(`${device}: a Ruby lvmsync takes a device that begins with a dash for an option`);
+    throw new UsageError(
+      `${device}: a Ruby lvmsync would read a device that begins with a dash as an option`,
+    );
   }
   return ['--apply', '-', ...(snapback === null ? [] : ['--snapback', snapback]), device];
 }
 
 /**
- * The words for lvmsync in a command that `buildFarCommand` may have made; null where it is anything else. Before
- * them come, in this order: any of `nice` and `ionice` with options that are a letter and a number at most; `sudo -n
- * --`; `lvmsync`, or a path from / on whose last part that is. Nothing of it is run or looked at on disk.
+ * The arguments for lvmsync in a command that `buildFarCommand` may have built; null for any other command. Before
+ * them may come, in this order: any of `nice` and `ionice`, with options of a letter and a number at most; `sudo -n
+ * --`; then `lvmsync`, or an absolute path that ends in it. Nothing is run, and no file is looked up.
  */
 export function takeFarCommand(words: readonly string[]): string[] | null {
   let at = 0;

@@ -8,18 +8,18 @@ import { sinkFrom, sourceFrom } from './stream-channel.js';
 import { formatRemoteHost, type RemoteHost } from './target-spec.js';
 import type { FarExit, Transport } from './transport.js';
 
-/** How long a remote shell command may take to end by itself once it was told to, and by force. */
+/** How long to wait for a remote shell command to end after SIGTERM, and after SIGKILL. */
 const TERM_GRACE_MS = 2_000;
 const KILL_GRACE_MS = 1_000;
 
-/** How long stderr may stay open after the command ended: ssh's ControlPersist master inherits it and lives on. */
+/** How long stderr may stay open after the command ended: ssh's ControlPersist master inherits it and keeps running. */
 const STDERR_GRACE_MS = 1_000;
 
 /**
- * Starts a command on the far side through an external remote shell, in rsync's manner: WORDS [-p PORT]
- * [USER@]HOST COMMANDSTRING. A port can only come from an ssh:// target, and `-p` is ssh's option for it.
+ * Starts a command on the far side through an external remote shell, as rsync does: WORDS [-p PORT] [USER@]HOST
+ * COMMANDSTRING. Only an ssh:// target can have a port, and `-p` is ssh's option for it.
  *
- * @throws CommandError where the remote shell command itself cannot be started.
+ * @throws CommandError if the remote shell command itself cannot be started.
  */
 export async function startRsh(
   spawner: Spawner,
@@ -85,7 +85,7 @@ async function end(child: RunningCommand): Promise<void> {
   ] as const) {
     if (child.exitCode !== null || child.signalCode !== null) return;
     child.kill(signal);
-    // Of another user's, such as sudo, the kill is refused; it sees its line end.
+    // The kill of another user's process, such as sudo, is refused; that process ends when its pipe closes.
     await once(child, 'exit', { signal: AbortSignal.timeout(patience) }).catch(() => undefined);
   }
 }

@@ -1,15 +1,15 @@
 import type { Readable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 
-/** Takes one line of a far side's stderr: no line end, no control characters, at most `LINE_LIMIT` characters. */
+/** Receives one line of a far side's stderr: no line end, no control characters, at most `LINE_LIMIT` characters. */
 export type LineListener = (line: string) => void;
 
-/** Characters of a line that are passed on; the rest of it is dropped. */
+/** Characters of a line that are passed on; the rest is dropped. */
 export const LINE_LIMIT = 1_000;
 
 /**
- * Reads a far side's stderr to its end and passes it on by lines. The far side is not to be trusted with the
- * user's terminal, so escape sequences and the like arrive as visible text. Resolves at the end; never rejects.
+ * Reads a far side's stderr to its end and passes it on line by line. The far side is not trusted with the user's
+ * terminal, so escape sequences and the like become visible text. Resolves at the end; never rejects.
  */
 export function passOnLines(stderr: Readable, listener: LineListener): Promise<void> {
   const decoder = new StringDecoder('utf8');
@@ -19,7 +19,7 @@ export function passOnLines(stderr: Readable, listener: LineListener): Promise<v
     const lines = (open + text).split(/\r?\n|\r/);
     const last = lines.pop() ?? '';
     for (const line of lines) if (line !== '') listener(showLine(line));
-    // One more than is shown, so that showLine sees that something was cut.
+    // One more than is shown, so that showLine can tell that the line was cut.
     open = last.slice(0, LINE_LIMIT + 1);
   };
 
@@ -44,7 +44,9 @@ function showLine(line: string): string {
   return makeHarmless(shown);
 }
 
-/** Control characters (C0 but for the tab, DEL, C1) and those that turn a line's direction, as visible escapes. */
+/**
+ * Shows control characters (C0 except the tab, DEL, C1) and those that change the text direction as visible escapes.
+ */
 export function makeHarmless(text: string): string {
   return text.replace(/(?!\t)\p{Cc}|[\u2028-\u202e\u2066-\u2069]/gu, (character) => {
     const code = character.charCodeAt(0);

@@ -2,15 +2,15 @@ import type { Readable, Writable } from 'node:stream';
 import type { ByteSink, ByteSource } from '../bytes/byte-channel.js';
 import { describeCause, TransportError } from '../errors.js';
 
-/** A sink that can be told from outside that nobody takes its bytes any more. */
+/** A sink that can be told from outside that its reader is gone. */
 export interface BreakableSink extends ByteSink {
-  /** Rejects what waits and whatever is written later. The first error stays. */
+  /** Rejects the waiting writes and all later ones. The first error stays. */
   break(error: TransportError): void;
 }
 
 /**
- * A Node stream as a sink. A write waits for its callback, raced against the stream's end: a pipe or channel
- * whose reader went away often never calls back. `name` says in errors who was written to.
+ * A Node stream as a sink. A write waits for its callback or for the end of the stream, whichever comes first: a pipe
+ * or channel whose reader went away often never calls back. `name` is the name of the reader in errors.
  */
 export function sinkFrom(writable: Writable, name: string): BreakableSink {
   const waiting = new Set<(error: TransportError) => void>();
@@ -23,19 +23,19 @@ export function sinkFrom(writable: Writable, name: string): BreakableSink {
     waiting.clear();
   };
   const describe = (cause: unknown): TransportError =>
-    new TransportError(`${name} takes no more data: ${describeCause(cause)}`, { cause });
+    new TransportError(`${name} accepts no more data: ${describeCause(cause)}`, { cause });
 
   writable.on('error', (error) => {
     breakWith(describe(error));
   });
   writable.once('close', () => {
-    breakWith(new TransportError(`${name} takes no more data: it closed its end`));
+    breakWith(new TransportError(`${name} accepts no more data: it closed its end`));
   });
 
   const run = (start: (done: (error?: Error | null) => void) => void): Promise<void> =>
     new Promise((resolve, reject) => {
       if (broken === null && (writable.destroyed || writable.writableEnded)) {
-        broken = new TransportError(`${name} takes no more data: it was closed`);
+        broken = new TransportError(`${name} accepts no more data: it was closed`);
       }
       if (broken !== null) {
         reject(broken);
@@ -66,9 +66,9 @@ export function sinkFrom(writable: Writable, name: string): BreakableSink {
 }
 
 /**
- * A Node stream as a source, to be read once. A consumer that leaves early does not cut the stream: the rest is
- * read and dropped, so that its writer can end in its own way; destroy the stream to cut it. `name` says in
- * errors who was read from; `checkEnd` may throw where an end that looks clean is none.
+ * A Node stream as a source, to be read once. If the consumer leaves early, the rest of the stream is read and
+ * dropped, so that its writer can finish normally; destroy the stream to cut it. `name` is the name of the writer in
+ * errors; `checkEnd` may throw if an end that looks clean is not one.
  */
 export function sourceFrom(readable: Readable, name: string, checkEnd?: () => void): ByteSource {
   // An error before the first read must wait for its reader, not end the process.
@@ -83,7 +83,7 @@ async function* readPieces(readable: Readable, name: string, checkEnd?: () => vo
     checkEnd?.();
   } catch (cause) {
     if (cause instanceof TransportError) throw cause;
-    const problem = isPrematureClose(cause) ? 'it was closed before its end' : describeCause(cause);
+    const problem = isPrematureClose(cause) ? 'it was closed too early' : describeCause(cause);
     throw new TransportError(`reading from ${name} failed: ${problem}`, { cause });
   } finally {
     readable.resume();

@@ -1,26 +1,26 @@
 import { UsageError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 
-/** Where a far side is reached. `port` is null unless the words named one. */
+/** How to reach a far side. `port` is null unless the argument gave one. */
 export interface RemoteHost {
   readonly user: string | null;
   readonly host: string;
   readonly port: number | null;
 }
 
-/** What a `[HOST:]TARGET` word says. */
+/** What a `[HOST:]TARGET` argument says. */
 export type TargetSpec =
   | { readonly kind: 'local'; readonly path: string }
   | ({ readonly kind: 'remote'; readonly path: string } & RemoteHost);
 
 /**
- * Takes a `[HOST:]TARGET` word apart by scp's rule: HOST is what stands before a colon that comes before any
- * slash. Also `user@[v6]:TARGET` and `ssh://user@host:port/TARGET`. Nothing is percent-decoded.
+ * Splits a `[HOST:]TARGET` argument by scp's rule: HOST is the part before the first colon, if no slash comes before
+ * that colon. Also `user@[v6]:TARGET` and `ssh://user@host:port/TARGET`. Nothing is percent-decoded.
  *
- * @throws UsageError on an empty host, user or path, and on a host or user that could be taken for something else.
+ * @throws UsageError on an empty host, user or path, and on a host or user that could be mistaken for something else.
  */
 export function parseTargetSpec(word: string): TargetSpec {
-  if (word === '') throw new UsageError('the target is an empty word');
+  if (word === '') throw new UsageError('the target is an empty argument');
   if (word.startsWith('ssh://')) return parseUrl(word);
 
   const bracketed = /^(?:([^:/]*)@)?\[([^\]/]*)\]:(.*)$/s.exec(word);
@@ -32,7 +32,7 @@ export function parseTargetSpec(word: string): TargetSpec {
   return { kind: 'local', path: word };
 }
 
-/** The destination as ssh and its kin take it in one word. */
+/** The destination as one argument for ssh and similar programs. */
 export function formatRemoteHost(destination: RemoteHost): string {
   return destination.user === null ? destination.host : `${destination.user}@${destination.host}`;
 }
@@ -67,17 +67,18 @@ function checkRemote(
     throw new UsageError(`${printable(word)}: ${problem}`);
   };
   if (host === '')
-    refuse('the host before the colon is empty; a local name that has a colon is written ./NAME');
+    refuse('the host before the colon is empty; write a local name that contains a colon as ./NAME');
   if (user === '') refuse('the user before the @ is empty');
   if (path === '') refuse('the path on the far side is empty');
-  // A host or user like -oProxyCommand=… would reach an external ssh as an option (CVE-2017-1000117 and its
-  // kin), and one with a shell's characters can run through ssh_config's %h and %r (CVE-2023-51385).
+  // A host or user such as -oProxyCommand=… would reach an external ssh as an option (CVE-2017-1000117 and similar),
+  // and one with shell characters can run through ssh_config's %h and %r (CVE-2023-51385).
   if (host.startsWith('-')) refuse('a host must not begin with a dash');
   if (user?.startsWith('-') === true) refuse('a user must not begin with a dash');
-  if (CONTROL.test(word)) refuse('control characters have no place in a remote target');
-  if (/[\s'"`$\\;&<>|(){}]/.test(host)) refuse('the host has a character that no host name has');
+  if (CONTROL.test(word)) refuse('a remote target must not contain control characters');
+  if (/[\s'"`$\\;&<>|(){}]/.test(host))
+    refuse('the host contains a character that is not allowed in a host name');
   if (user !== null && /[\s'"`$;&<>|(){}]|\\$/.test(user)) {
-    refuse('the user has a character that no user name has');
+    refuse('the user contains a character that is not allowed in a user name');
   }
   return { kind: 'remote', user, host, port, path };
 }

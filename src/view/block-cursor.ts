@@ -5,11 +5,11 @@ import type { StoreWindow } from './store-window.js';
 
 const WHAT = 'the archives';
 
-/** Takes ordered blocks in whatever pieces are wanted, and gives their memory back. */
+/** Consumes ordered blocks in pieces of any size, and releases their memory. */
 export class BlockCursor {
   private readonly blocks: AsyncIterator<Block>;
   private block: Block | null = null;
-  /** How far the volume's bytes were taken. */
+  /** How far the volume's bytes were consumed. */
   private at = 0;
 
   constructor(blocks: AsyncIterable<Block>) {
@@ -17,8 +17,8 @@ export class BlockCursor {
   }
 
   /**
-   * Copies all that the blocks have for a window's chunks to where it belongs in the window. Throws FormatError where
-   * that is not what the window shall have: more, less, or elsewhere.
+   * Copies all that the blocks have for a window's chunks to the right place in the window. Throws FormatError if they
+   * do not match the window's extents: more bytes, fewer, or elsewhere.
    */
   async copyInto(window: StoreWindow, bytes: Buffer): Promise<void> {
     let copied = 0;
@@ -27,7 +27,7 @@ export class BlockCursor {
       const { chunkSize, oldChunks } = window;
       const chunk = Math.floor(this.at / chunkSize);
       while ((oldChunks[slot] ?? Infinity) < chunk) slot += 1;
-      if (oldChunks[slot] !== chunk) this.fail('a block lies outside the extents that were announced');
+      if (oldChunks[slot] !== chunk) this.fail('a block is outside the announced extents');
       const end = Math.min(endOf(block), (chunk + 1) * chunkSize);
       const place = slot * chunkSize + this.at - chunk * chunkSize;
       const length = end - this.at;
@@ -37,28 +37,29 @@ export class BlockCursor {
       this.at = end;
       copied += length;
     }
-    if (copied !== window.coveredBytes) this.fail(`${copied} bytes came of ${window.coveredBytes} announced`);
+    if (copied !== window.coveredBytes)
+      this.fail(`${copied} bytes came, but ${window.coveredBytes} were announced`);
   }
 
-  /** Throws FormatError where blocks are left. */
+  /** Throws FormatError if blocks are left. */
   async expectEnd(): Promise<void> {
-    if ((await this.peek()) !== null) this.fail('a block lies outside the extents that were announced');
+    if ((await this.peek()) !== null) this.fail('a block is outside the announced extents');
   }
 
-  /** Gives back what is held, and ends the blocks. */
+  /** Releases what is held, and ends the blocks. */
   async close(): Promise<void> {
     this.drop();
     await this.blocks.return?.();
   }
 
-  /** The block that `at` lies in; the next one where the last was taken to its end; null at the end. */
+  /** The block at `at`; the next block if the last one was consumed; null at the end. */
   private async peek(): Promise<Block | null> {
     while (this.block === null || this.at === endOf(this.block)) {
       this.drop();
       const next = await this.blocks.next();
       if (next.done === true) return null;
       this.block = next.value;
-      if (this.block.offset < this.at) this.fail('blocks overlap, or do not ascend');
+      if (this.block.offset < this.at) this.fail('blocks overlap or are not in ascending order');
       this.at = this.block.offset;
     }
     return this.block;

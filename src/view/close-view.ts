@@ -15,17 +15,20 @@ import { targetKeyOf } from '../targets/target-key.js';
 import { findMount } from '../usage/holders.js';
 import type { DeviceParts, ViewEntry, ViewRecord, VolumeParts } from './view-record.js';
 
-/** udev looks into a device for a moment after it was closed. */
+/** udev reads a device for a moment after it was closed. */
 const PATIENCE_MS = 2000;
 const PAUSE_MS = 50;
 
-/** What closing a view found: it was there; it was left half-made; it goes, or went, back into its volume. */
+/**
+ * What happened to a view: it was closed; it was left half-made, and is removed; it is merging into its volume, or
+ * did.
+ */
 export type ClosedView = 'closed' | 'cleaned up' | 'merging';
 
 /**
- * Closes a view: all that it is made of goes, also what a run that was killed, or a machine that crashed, left of it.
- * The target is as it was. Throws UsageError where there is none; UnsafeTargetError where it is in use; CommandError,
- * also while LVM does not see its volume group: it stays noted then.
+ * Closes a view: removes everything that it is made of, including what a killed run or a crashed machine left behind.
+ * The target stays as it is. Throws UsageError if there is no such view; UnsafeTargetError if it is in use;
+ * CommandError, also while LVM does not see its volume group: the view's record stays then.
  */
 export async function closeView(
   entry: ViewEntry,
@@ -39,7 +42,7 @@ export async function closeView(
   return outcome;
 }
 
-/** A volume that loses a snapshot is what it was: what is recorded of it stays so, where no other run has it locked. */
+/** A volume that loses a snapshot does not change: its record stays valid, unless another run has locked the target. */
 async function withRecordKept<T>(
   { key, parts, name }: ViewRecord,
   stateDir: string,
@@ -60,7 +63,7 @@ async function withRecordKept<T>(
   return await record.keepThrough(work).finally(() => lock.release());
 }
 
-/** Removes what a view is made of, as far as it is there; a second time does no harm. Throws as `closeView`. */
+/** Removes the parts of a view that exist; safe to call twice. Throws as `closeView`. */
 export async function takeApart(record: ViewRecord, about: Surroundings): Promise<ClosedView> {
   const { parts } = record;
   if (parts.form === 'device') await takeDeviceApart(record, parts, about);
@@ -96,21 +99,21 @@ async function takeDeviceApart(
   await removeDurably(storeFile);
 }
 
-/** After a reboot the target may be elsewhere, or nowhere: then it is not read-only any more either. */
+/** After a reboot the target may be elsewhere, or gone: then it is no longer read-only either. */
 async function makeWritable(path: string, key: string, { spawner }: Surroundings): Promise<void> {
   const found = await targetKeyOf(path).catch(() => null);
   const number = found?.key === key ? found.number : null;
   if (number !== null && (await isReadOnly(number))) await setReadOnly(spawner, path, false);
 }
 
-/** Throws UnsafeTargetError where someone has a view open, and keeps it open. */
+/** Throws UnsafeTargetError if something has a view open, and keeps it open. */
 async function refuseInUse(path: string, number: DeviceNumber, { spawner }: Surroundings): Promise<void> {
   const mapper = new DeviceMapper(spawner);
   const deadline = performance.now() + PATIENCE_MS;
   while ((await mapper.info(number)).openCount > 0) {
     if (performance.now() >= deadline) {
       const reason =
-        (await findMount(number)) ?? 'open in a program, or part of another device: end that first';
+        (await findMount(number)) ?? 'open in a program, or part of another device: close it there first';
       throw new UnsafeTargetError(path, `it is ${reason}`);
     }
     await sleep(PAUSE_MS);

@@ -3,14 +3,14 @@ import { findNode } from '../lvm/device-node.js';
 import { findMapped, readFill, type SnapshotFill } from '../snapshots/mapped-snapshot.js';
 import { readViews, type ViewRecord } from './view-record.js';
 
-/** How a view is, now. */
+/** The present status of a view. */
 export interface ListedView {
   readonly record: ViewRecord;
-  /** Where it shows, or would show. */
+  /** The path of its device, whether it exists or not. */
   readonly path: string;
-  /** `gone` where its device is not there: after a reboot, or when someone removed it. */
+  /** `gone` if its device does not exist: after a reboot, or because someone removed it. */
   readonly status: 'open' | 'full' | 'merging' | 'cut short' | 'gone';
-  /** Of its store, in bytes; null where that cannot be told. */
+  /** How full its store is, in bytes; null if that is unknown. */
   readonly usedBytes: number | null;
   readonly totalBytes: number | null;
 }
@@ -32,7 +32,7 @@ export async function listViews(stateDir: string, about: Surroundings): Promise<
   return views;
 }
 
-/** Where a view shows. */
+/** The path of a view's device. */
 export function pathOf({ parts, name }: ViewRecord): string {
   return parts.form === 'volume' ? `/dev/${parts.store}` : `/dev/mapper/${name}`;
 }

@@ -17,18 +17,19 @@ import { makeDeviceView, planDeviceView } from './view-of-device.js';
 import { makeVolumeView, planVolumeView } from './view-of-volume.js';
 import type { ViewEntry, ViewRecord } from './view-record.js';
 
-/** A view that is open. Sizes in bytes. */
+/** An open view. Sizes in bytes. */
 export interface OpenedView {
   readonly record: ViewRecord;
-  /** Where it shows. */
+  /** The path of its device. */
   readonly path: string;
   readonly plan: StorePlan;
 }
 
 /**
- * Opens a view: beside the target, which stays as it is, a device that shows what the target was. Of a logical volume
- * it becomes a snapshot; of anything else a device over the target, which is read-only as long as it is there. The
- * target is ours alone until the view is in place, and was not written meanwhile. Whatever fails is taken back.
+ * Opens a view: a device next to the target that shows an earlier state of it. The target stays as it is. The view of
+ * a logical volume is a snapshot of it; the view of anything else is a device over the target, which is read-only
+ * while the view exists. No other program may use the target until the view is in place, and an error follows if
+ * something wrote to it. After a failure everything is undone.
  *
  * Throws UsageError, UnsafeTargetError, BaseMismatchError, CommandError, DeviceError, and what the archives throw.
  */
@@ -63,7 +64,7 @@ export async function openView(
   }
 }
 
-/** Whether the target is in the state that the archives start from. Throws BaseMismatchError, UnsafeTargetError. */
+/** Checks that the target is in the state that the archives start from. Throws BaseMismatchError, UnsafeTargetError. */
 export async function checkStart(
   { device, folder, record, recoverWords }: OpenTarget,
   old: OldState,
@@ -71,7 +72,7 @@ export async function checkStart(
   about: Surroundings,
 ): Promise<void> {
   if (old.volumeSize > device.size) {
-    const problem = `too small: it has ${device.size} bytes, the archives' volume ${old.volumeSize}`;
+    const problem = `too small: it has ${device.size} bytes, but the archives' volume has ${old.volumeSize}`;
     throw new UnsafeTargetError(targetName, problem);
   }
   if ((await readNote(folder)) !== null) {
@@ -84,8 +85,8 @@ export async function checkStart(
   await checkUndo(device, old, holds, old.proveBase);
   if (judgeUndo(old, holds).is === 'fit') return;
   about.notice(
-    `${targetName}: no record says for sure in which state it is: all that the archives replace was compared, ` +
-      'and is what they start from; that the rest is as well is believed',
+    `${targetName}: no record says for certain what state it is in: all parts that the archives replace were compared, ` +
+      'and they match; the rest is assumed to match too',
   );
 }
 
@@ -101,12 +102,12 @@ async function refuseTakenName(
 ): Promise<void> {
   if (origin === null) {
     if (await isMappedName(name))
-      throw new UsageError(`/dev/mapper/${name} exists: give the view another name`);
+      throw new UsageError(`/dev/mapper/${name} already exists: give the view another name`);
     return;
   }
   const volume = `${origin.group}/${name}`;
   if ((await findStoreVolume(spawner, volume)) === null) return;
-  throw new UsageError(`the volume ${volume} exists: give the view another name`);
+  throw new UsageError(`the volume ${volume} already exists: give the view another name`);
 }
 
 async function draftOf(
@@ -130,8 +131,8 @@ async function draftOf(
 }
 
 /**
- * What was made goes; what cannot go is named, and stays noted. What became of it is returned: null where it stays, or
- * was never made.
+ * Removes what was made; if that fails, a notice says so, and the view's record stays. Returns what happened to the
+ * view: null if it stays, or was never made.
  */
 export async function takeBack(
   entry: ViewEntry,
@@ -146,7 +147,7 @@ export async function takeBack(
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     about.notice(
-      `${entry.name}: half-made, and could not be taken back (${reason}): lvmsync view close ${entry.name}`,
+      `${entry.name}: half-made, and could not be removed (${reason}): run "lvmsync view close ${entry.name}"`,
     );
     return null;
   }

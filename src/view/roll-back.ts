@@ -16,22 +16,22 @@ import { openView, takeBack, type OpenedView } from './open-view.js';
 import type { OldState } from './view-making.js';
 import type { ViewEntry } from './view-record.js';
 
-/** How long someone may look into the volume between our closing it and the merge's beginning: udev does. */
+/** How long something may have the volume open between our closing it and the start of the merge: udev does. */
 const PATIENCE_MS = 10_000;
 const PAUSE_MS = 250;
 
-const NOT_SURE = 'it was not known for sure to hold what was taken back starts from';
+const NOT_SURE = 'it was not certain that it held the state that the rollback starts from';
 
-/** Writes that come while the merge runs go to the volume or to chunks that the store has: it needs no room. Bytes. */
+/** Writes during the merge go to the volume, or to chunks that the store already has: it needs no spare room. Bytes. */
 const SPARE_BYTES = 4 * 1024 * 1024;
 
 /**
- * Takes a logical volume back at once: a store of its old bytes becomes its snapshot, and LVM merges that. From the
- * moment on at which the merge begins, the volume reads as it was; the kernel copies in the background, and LVM sees
- * it through a reboot or a crash. Until then nothing is written, and a failure leaves the volume as it was.
+ * Rolls a logical volume back at once: a store of its old bytes becomes its snapshot, and LVM merges that snapshot.
+ * Once the merge begins, the volume reads as it was; the kernel copies in the background, and LVM continues after a
+ * reboot or a crash. Before that nothing is written, and a failure leaves the volume as it was.
  *
- * Throws UnsafeTargetError where the volume is no plain logical volume, has snapshots, or someone opened it before
- * the merge began; else as `openView`.
+ * Throws UnsafeTargetError if the volume is not a plain logical volume, has snapshots, or was opened before the merge
+ * began; otherwise as `openView`.
  */
 export async function rollBack(
   target: OpenTarget,
@@ -50,7 +50,7 @@ export async function rollBack(
   try {
     about.signal.throwIfAborted();
     await target.record.write(base === null ? null : { is: 'applying from', identity: base, from: base });
-    // While anyone has the volume open, LVM puts the merge off: so we let go of it, and keep its lock.
+    // LVM postpones the merge while anything has the volume open: so we close it, and keep its lock.
     await target.device.close();
     await merge(number, origin.fullName, snapshot, targetName, about);
   } catch (error) {
@@ -67,7 +67,7 @@ export async function rollBack(
   return opened;
 }
 
-/** What is known of a target, and what tells later on that nobody wrote to it. */
+/** What is known about a target, and a stamp that shows later whether anything wrote to it. */
 interface KnownBefore {
   readonly state: KnownState;
   readonly stamp: string;
@@ -77,7 +77,7 @@ async function knowBefore({ record }: OpenTarget): Promise<KnownBefore> {
   return { state: await record.read(), stamp: await record.stamp('its own') };
 }
 
-/** After a failure: as long as LVM has not taken the merge on, the snapshot goes, and the record is what it was. */
+/** After a failure: unless LVM has already started the merge, removes the snapshot and restores the target's record. */
 async function abandon(
   snapshot: string,
   { record }: OpenTarget,
@@ -87,14 +87,14 @@ async function abandon(
 ): Promise<void> {
   const found = await findStoreVolume(about.spawner, snapshot).catch(() => null);
   const outcome = await takeBack(entry, record, about);
-  if (outcome === 'merging') about.notice(`${snapshot}: LVM has taken its merge on, and sees to it`);
+  if (outcome === 'merging') about.notice(`${snapshot}: LVM has accepted its merge, and will complete it`);
   if (outcome !== 'closed' || found?.is !== 'snapshot') return;
-  // Where even that fails, the record says less than is known, and what went wrong first says more.
+  // If even that fails, the record says less than is known; the first error is the more useful one.
   if ((await record.stamp('its own')) === stamp)
     await record.write(state.holds, state.run).catch(() => undefined);
 }
 
-/** Finds the volume that a target is. Throws UnsafeTargetError, with the reason, where no merge can take it back. */
+/** Finds the volume that a target is. Throws UnsafeTargetError with the reason if a merge cannot roll it back. */
 export async function checkRollBack(
   { device: { number } }: OpenTarget,
   targetName: string,
@@ -104,18 +104,21 @@ export async function checkRollBack(
   const problem = whyNot(origin);
   if (number !== null && origin !== null && problem === null) return { number, origin };
   const advice = 'restore without --instant writes the old bytes back';
-  throw new UnsafeTargetError(targetName, `no instant rollback: ${problem ?? 'it is no device'}; ${advice}`);
+  throw new UnsafeTargetError(
+    targetName,
+    `no instant rollback: ${problem ?? 'it is not a device'}; ${advice}`,
+  );
 }
 
-/** Why a device cannot be taken back by a merge; null where it can. */
+/** Why a merge cannot roll a device back; null if it can. */
 function whyNot(origin: OriginVolume | null): string | null {
-  if (origin === null) return 'it is no logical volume of LVM';
-  if (origin.isThin) return 'a thin volume, which the kernel merges no store into';
+  if (origin === null) return 'it is not a logical volume';
+  if (origin.isThin) return 'it is a thin volume, and the kernel cannot merge a store into one';
   if (origin.isSnapshot) return 'it is a snapshot itself';
   if (origin.isMerging) return 'a snapshot is being merged into it: wait until that is done';
   if (origin.snapshots.length === 0) return null;
   const names = origin.snapshots.join(', ');
-  return `it has snapshots (${names}), each of which would have to keep all that the merge overwrites: close or remove them first`;
+  return `it has snapshots (${names}), and each would have to keep all that the merge overwrites: close or remove them first`;
 }
 
 async function merge(
@@ -133,10 +136,10 @@ async function merge(
     begun = await retryMerge(spawner, number, originName)
   ) {
     if (about.clock() >= deadline) {
-      const how = `lvchange --refresh ${originName}, or its next activation, once nobody has it open`;
+      const how = `"lvchange --refresh ${originName}", or when it is next activated, once nothing has it open`;
       throw new UnsafeTargetError(
         targetName,
-        `opened by someone just before the rollback began: LVM put it off, and begins it with ${how}`,
+        `opened by another program just before the rollback began: LVM postponed it, and begins it on ${how}`,
       );
     }
     await sleep(PAUSE_MS);

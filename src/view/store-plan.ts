@@ -2,33 +2,33 @@ import { endOf, type Extent, SECTOR } from '../bytes/extent.js';
 import { StoreLayout } from '../changes/cow-format.js';
 import { UsageError } from '../errors.js';
 
-/** What LVM takes at least; no device's sectors are larger. Bytes. */
+/** The smallest chunk that LVM accepts; no device has larger sectors. Bytes. */
 const SMALLEST_CHUNK = 4096;
-/** Past this, a small write to the view costs too much of the store. Bytes. */
+/** With larger chunks, a small write to the view costs too much of the store. Bytes. */
 const LARGEST_CHUNK = 64 * 1024;
-/** Filling may take one part in so many of what the archives hold. */
+/** Filling may add one part in this many of what the archives hold. */
 const FILL_SHARE = 8;
 
-/** An exception store that shall hold some extents' bytes. Sizes in bytes. */
+/** An exception store for the bytes of some extents. Sizes in bytes. */
 export interface StorePlan {
   readonly layout: StoreLayout;
-  /** The volume's. */
+  /** The size of the volume. */
   readonly volumeSize: number;
   /** How many chunks are touched. */
   readonly exceptions: number;
-  /** How much of the touched chunks lies in none of the extents, and is the target's. */
+  /** How much of the touched chunks is outside the extents, and comes from the target. */
   readonly fillBytes: number;
-  /** What the store takes at least. */
+  /** The minimum size of the store. */
   readonly usedBytes: number;
 }
 
 /**
- * Plans a store for ascending extents without overlaps: with the largest chunks that need little filling, as the
- * kernel copies and merges by chunk; where nothing can be filled, the largest that need none.
+ * Plans a store for ascending extents without overlaps: with the largest chunks that need little filling, because the
+ * kernel copies and merges by chunk; if nothing can be filled, the largest that need no filling.
  *
- * @param canFill whether the rest of a chunk that is touched in part can be read from the target
+ * @param canFill whether the rest of a partly touched chunk can be read from the target
  *
- * Throws UsageError where it cannot be filled and even the smallest chunks would need it.
+ * Throws UsageError if nothing can be filled and even the smallest chunks would need it.
  */
 export function planStore(extents: Iterable<Extent>, volumeSize: number, canFill: boolean): StorePlan {
   const sizes: ChunkCount[] = [];
@@ -43,7 +43,7 @@ export function planStore(extents: Iterable<Extent>, volumeSize: number, canFill
   const chosen = fit ?? (canFill ? sizes[0] : undefined);
   if (chosen === undefined) {
     throw new UsageError(
-      `the archives hold parts of chunks of ${SMALLEST_CHUNK} bytes: name the volume that has the rest of them (--target)`,
+      `the archives hold only parts of some chunks of ${SMALLEST_CHUNK} bytes: give the volume that has the rest of them (--target)`,
     );
   }
   const layout = new StoreLayout(chosen.chunkSize / SECTOR);
@@ -56,7 +56,7 @@ export function planStore(extents: Iterable<Extent>, volumeSize: number, canFill
   };
 }
 
-/** How large a store is in which every chunk of the volume has room: it never fills up. Bytes. */
+/** The size of a store with room for every chunk of the volume: it never fills up. Bytes. */
 export function sizeForAll({ layout, volumeSize }: StorePlan): number {
   return layout.bytesUsed(Math.ceil(volumeSize / layout.chunkSize));
 }
@@ -75,7 +75,7 @@ class ChunkCount {
     this.last = last;
   }
 
-  /** What the chunks have below the volume's end. */
+  /** The bytes of the chunks below the volume's end. */
   bytesWithin(volumeSize: number): number {
     const overhang = Math.max(0, (this.last + 1) * this.chunkSize - volumeSize);
     return this.chunks * this.chunkSize - overhang;

@@ -4,16 +4,16 @@ import type { StoreLayout } from '../changes/cow-format.js';
 /** How much of the store is made and written in one piece. Bytes. */
 const WINDOW_BYTES = 1024 * 1024;
 
-/** A range of the volume whose bytes lie `at` bytes into a window. */
+/** A range of the volume, and where it is in a window: `at` bytes from its start. */
 export interface WindowGap extends Extent {
   readonly at: number;
 }
 
-/** Chunks that lie one behind the other in the store, wherever they lie in the volume. */
+/** Chunks that follow each other in the store, wherever they are in the volume. */
 export class StoreWindow {
   /** Their numbers in the volume, ascending. */
   readonly oldChunks: number[] = [];
-  /** How much of each the extents cover. */
+  /** How many bytes of each the extents cover. */
   private readonly covered: number[] = [];
 
   /** @param storeOffset where in the store they begin, in bytes */
@@ -26,12 +26,12 @@ export class StoreWindow {
     return this.oldChunks.length;
   }
 
-  /** What the extents cover of all of them. Bytes. */
+  /** How many bytes of all chunks the extents cover. */
   get coveredBytes(): number {
     return this.covered.reduce((sum, each) => sum + each, 0);
   }
 
-  /** Where the last one ends in the volume. */
+  /** The end of the last chunk in the volume. */
   get end(): number {
     return ((this.oldChunks.at(-1) ?? -1) + 1) * this.chunkSize;
   }
@@ -45,7 +45,7 @@ export class StoreWindow {
     this.covered[last] = (this.covered[last] ?? 0) + bytes;
   }
 
-  /** The chunks that the extents cover in part, neighbours in one; what is covered of them as well. */
+  /** The chunks that the extents cover in part, with neighbours joined; includes the parts that are covered. */
   *gaps(volumeSize: number): Generator<WindowGap> {
     let open: { offset: number; length: number; at: number } | null = null;
     for (const [slot, oldChunk] of this.oldChunks.entries()) {
@@ -57,7 +57,7 @@ export class StoreWindow {
         open = null;
       }
       if (isWhole) continue;
-      // The volume's last chunk, covered up to its end, has only zeroes left; they are filled all the same.
+      // In the volume's last chunk, covered up to the volume's end, only zeroes are left; they are filled too.
       if (offset + this.chunkSize > volumeSize && offset + (this.covered[slot] ?? 0) === volumeSize) {
         if (open !== null) yield open;
         open = null;
@@ -75,7 +75,7 @@ export class StoreWindow {
   }
 }
 
-/** Cuts ascending extents into windows: each of at most 1 MiB, none across two areas of the store. */
+/** Cuts ascending extents into windows of at most 1 MiB each; a window does not cross two areas of the store. */
 export function* cutWindows(extents: Iterable<Extent>, layout: StoreLayout): Generator<StoreWindow> {
   const { chunkSize, areaEntries } = layout;
   const most = Math.min(areaEntries, WINDOW_BYTES / chunkSize);
@@ -100,7 +100,10 @@ export function* cutWindows(extents: Iterable<Extent>, layout: StoreLayout): Gen
   if (window !== null) yield window;
 }
 
-/** Where the store keeps its exception number `index` (0, 1, …), as a chunk: two behind each table's place. */
+/**
+ * The chunk of the store for exception number `index` (0, 1, …). Before each area's chunks comes its table, and before
+ * the first table the header.
+ */
 function newChunkOf(index: number, areaEntries: number): number {
   return index + Math.floor(index / areaEntries) + 2;
 }

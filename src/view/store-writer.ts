@@ -14,9 +14,9 @@ const HEADER_WRITE = 4096;
 /** Writes under way at once. */
 const WRITES_AHEAD = 4;
 
-/** Bytes that a volume had: which, known beforehand, and the bytes themselves in the same order. */
+/** Bytes that a volume had: their extents, known beforehand, and the bytes themselves in the same order. */
 export interface OldContents {
-  /** Ascending, without overlaps. May be asked for several times. */
+  /** Ascending, without overlaps. May be called several times. */
   readonly extents: () => Iterable<Extent>;
   /** Exactly these extents, cut in any way. */
   readonly blocks: () => AsyncIterable<Block>;
@@ -26,17 +26,17 @@ export interface OldContents {
 export interface StoreMaterial {
   readonly plan: StorePlan;
   readonly old: OldContents;
-  /** Has the rest of chunks that are touched in part; null where none is. */
+  /** Has the rest of partly touched chunks; null if there are no such chunks. */
   readonly target: ReadableVolume | null;
 }
 
 /**
- * Writes a dm-snapshot exception store: over the target it shows the old bytes. Its header, which makes it a store,
- * comes last and after a flush: one that was not written to its end is none. Neighbouring chunks lie beside each
- * other, in order.
+ * Writes a dm-snapshot exception store: over the target it shows the old bytes. The header, which makes it a store, is
+ * written last and after a flush: an unfinished store is not a store. Neighbouring chunks are next to each other, in
+ * order.
  *
- * Throws DeviceError; FormatError where the blocks are not those of the extents; UnsafeTargetError where the store
- * is too small; the interruption.
+ * Throws DeviceError; FormatError if the blocks do not match the extents; UnsafeTargetError if the store is too small;
+ * the interruption.
  */
 export async function writeStore(
   store: BlockDevice,
@@ -46,9 +46,12 @@ export async function writeStore(
 ): Promise<void> {
   const { layout, usedBytes, exceptions } = plan;
   if (store.size < usedBytes) {
-    throw new UnsafeTargetError(store.path, `too small: it has ${store.size} bytes of ${usedBytes} needed`);
+    throw new UnsafeTargetError(
+      store.path,
+      `too small: it has ${store.size} bytes, but ${usedBytes} are needed`,
+    );
   }
-  // Whatever lies here may look like a store already.
+  // What is here may already look like a store.
   await store.zero(0, layout.chunkSize);
   await store.flush();
   const tables = new Tables(store, layout);
@@ -97,7 +100,7 @@ async function writeHeader(store: BlockDevice, { chunkSize }: StoreLayout): Prom
   await store.flush();
 }
 
-/** Reads the target's bytes for chunks that the extents cover in part; past the volume's end zeroes stand. */
+/** Reads the target's bytes for chunks that the extents cover in part; past the volume's end there are zeroes. */
 async function fill(
   window: StoreWindow,
   { volumeSize }: StorePlan,
@@ -112,7 +115,7 @@ async function fill(
     if (target === null) throw new Error(`nothing to fill ${within} bytes at ${offset} from`);
     reads.push(target.readAt(bytes.subarray(at, at + within), offset));
   }
-  // All settle: a failed one must not leave others reading into memory that is given back.
+  // Wait for all: after a failure no other read may still write into memory that is released.
   for (const result of await Promise.allSettled(reads)) {
     if (result.status === 'rejected') throw result.reason;
   }
@@ -136,7 +139,7 @@ class Tables {
     if (this.entries.length === this.layout.areaEntries) await this.write();
   }
 
-  /** After a full area another one follows, an empty one if need be. */
+  /** A full area is followed by another one, which may be empty. */
   async finish(): Promise<void> {
     await this.write();
   }
@@ -149,7 +152,7 @@ class Tables {
   }
 }
 
-/** Some writes at once; the first failure stops all that would follow. */
+/** Several writes at once; the first failure stops all later ones. */
 class WritesUnderWay {
   private readonly writes = new Set<Promise<void>>();
   private failure: unknown = null;

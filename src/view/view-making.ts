@@ -5,33 +5,33 @@ import type { OpenTarget } from '../targets/open-target.js';
 import type { OldContents, StoreMaterial } from './store-writer.js';
 import type { ViewEntry, ViewRecord } from './view-record.js';
 
-/** What a volume was, by its archives. */
+/** An earlier state of a volume, from its archives. */
 export interface OldState extends OldContents {
   /** Bytes. */
   readonly volumeSize: number;
-  /** The identities of the state that the archives start from, and of that which they lead to; null: unknown. */
+  /** The identities of the states that the archives start from and lead to; null: unknown. */
   readonly base: string | null;
   readonly result: string | null;
-  /** Of a state without a name that they start from, where they tell. */
+  /** The mark of a start state without a name, if the archives have one. */
   readonly mark?: string;
-  /** Holds a target against what the archives say of the state that they start from. */
+  /** Compares a target with what the archives say about their start state. */
   readonly proveBase: ProveBase;
 }
 
-/** What shall be opened, and how. */
+/** What to open, and how. */
 export interface ViewWish {
   /** The target, as its user named it. */
   readonly targetName: string;
   readonly purpose: ViewRecord['purpose'];
-  /** How much the store has left for what is written later, in bytes; null for the usual. */
+  /** How much room the store has for later writes, in bytes; null for the default. */
   readonly spareBytes: number | null;
-  /** Where a store in a file lies; null: in the state directory. */
+  /** The folder for a store in a file; null: the state directory. */
   readonly storeFolder: string | null;
-  /** Whether the user vouches for the target's state. */
+  /** Whether the user asserts that the target is in the right state. */
   readonly forceBase: boolean;
 }
 
-/** What is being made, of what. */
+/** What the making of a view works with. */
 export interface ViewMaking {
   readonly target: OpenTarget;
   readonly material: StoreMaterial;

@@ -13,8 +13,8 @@ import type { ViewMaking } from './view-making.js';
 import type { DeviceParts, ViewRecord } from './view-record.js';
 
 /**
- * What a view of a plain device, or of an image file, will be made of. The mark is in the store's name: whatever goes
- * wrong, a file of that name is ours to remove. Throws DeviceError where there is no such folder.
+ * What a view of a plain device, or of an image file, will be made of. The store's name contains the mark: whatever
+ * goes wrong, a file with that name is ours to remove. Throws DeviceError if the folder does not exist.
  */
 export async function planDeviceView(folder: string, name: string, mark: string): Promise<DeviceParts> {
   const realFolder = await realpath(folder).catch((error: unknown) => {
@@ -26,8 +26,8 @@ export async function planDeviceView(folder: string, name: string, mark: string)
 }
 
 /**
- * Makes the target read-only, writes the store into a sparse file, and lays the one over the other. Returns where
- * that shows. Nothing copies the target's old bytes here: a write to it would show in the view.
+ * Makes the target read-only, writes the store into a sparse file, and puts the store over the target. Returns the
+ * path of the view. Nothing copies the target's old bytes here: a write to the target would show up in the view.
  */
 export async function makeDeviceView(
   record: ViewRecord,
@@ -39,7 +39,7 @@ export async function makeDeviceView(
   if (device.size % SECTOR !== 0) {
     throw new UnsafeTargetError(
       wish.targetName,
-      `its size is no multiple of ${SECTOR} bytes: no device can show it`,
+      `its size is not a multiple of ${SECTOR} bytes: no device can show it`,
     );
   }
   let parts = planned;
@@ -74,13 +74,16 @@ export async function makeDeviceView(
     store: await numberOf(storeLoop),
   });
   if ((await target.record.stamp()) !== stamp) {
-    const problem = 'written by someone while it was read: nothing may write to it until the view is closed';
+    const problem = 'it was written to while it was read: nothing may write to it until the view is closed';
     throw new UnsafeTargetError(wish.targetName, problem);
   }
   return `/dev/mapper/${record.name}`;
 }
 
-/** A file that only its owner reads, as it holds a volume's bytes; with room for every chunk, as that costs nothing. */
+/**
+ * Only its owner can read the file, because it holds a volume's bytes. It has room for every chunk: in a sparse file
+ * that costs nothing.
+ */
 export async function makeSparseFile(path: string, bytes: number): Promise<void> {
   try {
     const file = await openNew(path);

@@ -10,13 +10,16 @@ import type { ViewMaking } from './view-making.js';
 import type { VolumeParts } from './view-record.js';
 
 const MEBIBYTE = 1024 * 1024;
-/** Unless the user says otherwise, the store has room for as much again as it holds, and for this much. Bytes. */
+/** By default the store has as much free room as it uses, and at least this much. Bytes. */
 const LEAST_SPARE = 64 * MEBIBYTE;
 
-/** What a view of a logical volume will be made of. Throws UnsafeTargetError where LVM can make no snapshot of it. */
+/** What a view of a logical volume will be made of. Throws UnsafeTargetError if LVM cannot make a snapshot of it. */
 export function planVolumeView(origin: OriginVolume, name: string, mark: string): VolumeParts {
   if (origin.isSnapshot) {
-    throw new UnsafeTargetError(origin.fullName, 'a snapshot itself, of which LVM makes no snapshot');
+    throw new UnsafeTargetError(
+      origin.fullName,
+      'it is a snapshot itself, and LVM makes no snapshots of snapshots',
+    );
   }
   if (origin.isMerging) {
     throw new UnsafeTargetError(
@@ -33,9 +36,9 @@ export function planVolumeView(origin: OriginVolume, name: string, mark: string)
 }
 
 /**
- * Writes the store into a new volume of the group, and makes that a snapshot. A write to the target in between would
- * show in the view, or as a torn chunk of it: we hold the target exclusively, and its count of writes must not move.
- * Once the snapshot is there, writes do no harm. Returns where it shows.
+ * Writes the store into a new volume of the group, and makes that a snapshot. A write to the target before then would
+ * show up in the view, or as a torn chunk: we hold the target exclusively, and its write count must not change. Once
+ * the snapshot exists, writes do no harm. Returns the path of the view.
  */
 export async function makeVolumeView(
   { origin, store, tag }: VolumeParts,
@@ -54,21 +57,26 @@ export async function makeVolumeView(
   await target.record.keepThrough(() => attachStore(spawner, origin, store, chunkSize));
   if ((await target.record.stamp('its own')) !== stamp) {
     const problem =
-      'written by someone while it was read: nothing may write to it until this is done; try again';
+      'it was written to while it was read: nothing may write to it until this is done; try again';
     throw new UnsafeTargetError(wish.targetName, problem);
   }
   return `/dev/${store}`;
 }
 
-/** Of the store's volume, which is removed again: in the name of the volume that it was made for. */
+/**
+ * Why the store's volume has no node. The volume is removed again, so the error is about the volume that it was made
+ * for.
+ */
 async function whyNotThere(spawner: Spawner, origin: string, store: string): Promise<UnsafeTargetError> {
   const why = await whyNoNode(spawner, store);
   const problem =
-    why?.isActive === false ? describeNotActivated([`@${STORE_TAG}`]) : (why?.problem ?? 'it has vanished');
-  return new UnsafeTargetError(origin, `its view needs a volume for the store, ${store}: ${problem}`);
+    why?.isActive === false
+      ? describeNotActivated([`@${STORE_TAG}`])
+      : (why?.problem ?? 'it has disappeared');
+  return new UnsafeTargetError(origin, `its view needs the volume ${store} for its store: ${problem}`);
 }
 
-/** LVM makes no snapshot's store larger than all of its origin needs. */
+/** LVM makes a snapshot's store no larger than its whole origin needs. */
 function sizeOf(plan: StorePlan, spareBytes: number | null): number {
   const spare = spareBytes ?? Math.max(plan.usedBytes, LEAST_SPARE);
   return Math.min(plan.usedBytes + spare, sizeForAll(plan));

@@ -12,22 +12,22 @@ const nullableText = v.nullable(v.string());
 /** What a view of a logical volume is made of. */
 const volumeSchema = v.object({
   form: v.literal('volume'),
-  /** `vg/lv`, the volume that is looked at. */
+  /** `vg/lv`, the volume that the view is of. */
   origin: text,
-  /** `vg/lv`, first the store, then the snapshot that it became. */
+  /** `vg/lv`: first the store, then the snapshot that it becomes. */
   store: text,
-  /** The LVM tag that only this one has. */
+  /** The LVM tag of this view only. */
   tag: text,
 });
 
 const loopSchema = v.nullable(v.object({ path: text, shows: text }));
 
-/** What a view of any other device, or of an image file, is made of; null what it has not. */
+/** What a view of any other device, or of an image file, is made of; null for a part that it does not have. */
 const deviceSchema = v.object({
   form: v.literal('device'),
-  /** The UUID of the device-mapper device that shows it. */
+  /** The UUID of the view's device-mapper device. */
   uuid: text,
-  /** By its full path, and with a mark in its name that only this one has. */
+  /** The full path, with a mark in the name that belongs to this view only. */
   storeFile: text,
   storeLoop: loopSchema,
   /** The read-only loop device of an image file. */
@@ -38,25 +38,28 @@ const deviceSchema = v.object({
 
 const recordSchema = v.object({
   name: text,
-  /** Until it is `open` a kill leaves it half-made. */
+  /** A kill before it is `open` leaves it half-made. */
   step: v.picklist(['opening', 'open']),
   purpose: v.picklist(['view', 'rollback']),
-  /** The target, as its user named it and without links, and what names it from one run to the next. */
+  /** The target as its user named it; without links; and the key that identifies it across runs. */
   target: text,
   realPath: text,
   key: text,
-  /** The identity of the state that it shows, null where that has none. */
+  /** The identity of the state that it shows; null if the state has no name. */
   state: nullableText,
   openedAt: text,
   parts: v.variant('form', [volumeSchema, deviceSchema]),
 });
 
-/** Notes of what a view is made of: each part is noted before it is made, so that a killed run's can be removed. */
+/**
+ * A record of what a view is made of. Each part is recorded before it is made, so that the parts of a killed run can
+ * be removed.
+ */
 export type ViewRecord = v.InferOutput<typeof recordSchema>;
 export type VolumeParts = v.InferOutput<typeof volumeSchema>;
 export type DeviceParts = v.InferOutput<typeof deviceSchema>;
 
-/** A view's place in the state directory, ours alone while it is held. */
+/** A view's folder in the state directory, locked by us. */
 export class ViewEntry {
   private constructor(
     readonly name: string,
@@ -64,7 +67,7 @@ export class ViewEntry {
     private readonly lock: RunLock,
   ) {}
 
-  /** Takes a name for us. Throws UsageError for a name that cannot be, LockedError, DeviceError. */
+  /** Locks a name for us. Throws UsageError for an invalid name, LockedError, DeviceError. */
   static async take(name: string, what: string, stateDir: string, about: Surroundings): Promise<ViewEntry> {
     checkName(name);
     const folder = join(stateDir, 'views', name);
@@ -73,18 +76,18 @@ export class ViewEntry {
     return new ViewEntry(name, folder, await lockFolder(folder, `the view ${name}`, holder));
   }
 
-  /** Throws FormatError where it is damaged, DeviceError. */
+  /** Throws FormatError if the record is damaged, DeviceError. */
   async read(): Promise<ViewRecord | null> {
     return await readRecord(this.folder);
   }
 
-  /** Throws UsageError where there is a view of this name, open or half-made. */
+  /** Throws UsageError if a view of this name exists, open or half-made. */
   async refuseSecond(): Promise<void> {
     const earlier = await this.read();
     if (earlier === null) return;
-    const how = earlier.step === 'open' ? 'is open' : 'was being opened when that run was cut short';
+    const how = earlier.step === 'open' ? 'is open' : 'was left half-open by a run that was cut short';
     throw new UsageError(
-      `a view ${this.name} of ${earlier.target} ${how}: lvmsync view close ${this.name} first`,
+      `a view ${this.name} of ${earlier.target} ${how}: run "lvmsync view close ${this.name}" first`,
     );
   }
 
@@ -92,7 +95,7 @@ export class ViewEntry {
     await writeDurably(recordPath(this.folder), `${JSON.stringify(record)}\n`);
   }
 
-  /** Forgets the view. The folder and its lock stay. */
+  /** Removes the record. The folder and its lock stay. */
   async remove(): Promise<void> {
     await removeDurably(recordPath(this.folder));
   }
@@ -102,7 +105,7 @@ export class ViewEntry {
   }
 }
 
-/** All views that are noted, by name. Throws FormatError, DeviceError. */
+/** All recorded views, by name. Throws FormatError, DeviceError. */
 export async function readViews(stateDir: string): Promise<ViewRecord[]> {
   const folder = join(stateDir, 'views');
   const names = await readdir(folder).catch((error: unknown): string[] => {
@@ -120,7 +123,7 @@ async function readRecord(folder: string): Promise<ViewRecord | null> {
   try {
     return v.parse(recordSchema, JSON.parse(words));
   } catch {
-    throw new FormatError(path, 0, 'record', 'it is not what lvmsync writes');
+    throw new FormatError(path, 0, 'record', 'not a record that lvmsync wrote');
   }
 }
 
@@ -128,10 +131,10 @@ function recordPath(folder: string): string {
   return join(folder, 'view.json');
 }
 
-/** A view's name is that of a device, and of a folder. */
+/** A view's name is also the name of a device and of a folder. */
 function checkName(name: string): void {
   if (/^[A-Za-z0-9_+][A-Za-z0-9_.+-]{0,63}$/.test(name)) return;
   throw new UsageError(
-    `${name}: a view's name is up to 64 letters, digits and _ . + -, beginning with no . or -`,
+    `${name}: a view's name is up to 64 letters, digits and _ . + -, and does not begin with . or -`,
   );
 }

@@ -27,7 +27,7 @@ it('a pipe in the place of an archive is refused, and not waited for', async () 
   ]);
   expect([status, said.join()]).toEqual([
     2,
-    expect.stringMatching(/pipe: no regular file: .*write it to a file$/),
+    expect.stringMatching(/pipe: not a regular file: .*write it to a file$/),
   ]);
   expect(readdirSync(folder)).not.toContain('all');
 });

@@ -113,7 +113,7 @@ describe('combine', () => {
     writeFileSync(join(folder, 'out'), 'precious');
     const { status, said } = await runWords(['combine', '-o', join(folder, 'out'), a]);
     expect(status).toBe(2);
-    expect(said).toEqual([expect.stringMatching(/out: it exists already; an archive never overwrites/)]);
+    expect(said).toEqual([expect.stringMatching(/out: already exists; an archive never overwrites/)]);
     expect(readFileSync(join(folder, 'out'), 'utf8')).toBe('precious');
   });
 });
@@ -148,7 +148,7 @@ describe('combine of what cannot be', () => {
     expect(refused.said).toEqual([expect.stringMatching(/b: it starts from C, while .*a leads to B/)]);
     const forced = await runWords([...words, '--force', 'base', '--json']);
     expect(forced.status).toBe(0);
-    expect(forced.said).toEqual([expect.stringMatching(/the order given is believed/)]);
+    expect(forced.said).toEqual([expect.stringMatching(/the given order is assumed to be right/)]);
     expect(JSON.parse(forced.stdout.toString())).toMatchObject({ base: 'A', result: null, files: 2 });
   });
 
@@ -161,6 +161,8 @@ describe('combine of what cannot be', () => {
     expect(refused.said).toEqual([expect.stringMatching(/--proto3 changes or --proto3 undo/)]);
     const { status, said } = await runWords([...words, '--proto3', 'changes']);
     expect(status).toBe(0);
-    expect(said[0]).toMatch(/PROTO\[3\], which names no states\): the order given is believed/);
+    expect(said[0]).toMatch(
+      /PROTO\[3\], which does not record states\): the given order is assumed to be right/,
+    );
   });
 });

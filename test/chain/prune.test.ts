@@ -93,7 +93,7 @@ it('takes no other file for the one that it planned with', async () => {
   expect((await openUndo(latest)).base).toBe('S4');
   copyFileSync(inFolder('3.undo'), inFolder('4.undo'));
   await expect(openUndo(latest)).rejects.toThrow(
-    /4\.undo: it leads from S3 to S2, and led from S4 to S3 just before: try again/,
+    /4\.undo: it leads from S3 to S2, but a moment ago it led from S4 to S3: try again/,
   );
 });
 

@@ -75,7 +75,7 @@ describe('a store that cannot be trusted is an error, never a short list', () =>
 
   it.each([
     ['invalid', { valid: 0 }, /invalid.*filled up/],
-    ['never begun', { magic: 0 }, /never begun/],
+    ['never begun', { magic: 0 }, /never initialized/],
     ['another format', { magic: 0x1234 }, /magic 0x00001234/],
     ['another version', { version: 2 }, /version 2/],
     ['no chunk size', { chunkSectors: 0 }, /chunk size of 0/],
@@ -91,7 +91,7 @@ describe('a store that cannot be trusted is an error, never a short list', () =>
     ['an empty file', { size: 0 }, /header at byte 0/],
     ['half a header', { size: 10 }, /header at byte 0/],
     ['no table', { size: 1024 }, /cut short/],
-    ['its data cut off', { size: 3 * 1024 }, /new chunk 3 lies past the store's 3: it is cut short/],
+    ['its data cut off', { size: 3 * 1024 }, /new chunk 3 is past the store's 3: the store is cut short/],
     [
       'a full last area',
       { exceptions: chunks(64), size: 66 * 1024 },
@@ -107,11 +107,11 @@ describe('a store that cannot be trusted is an error, never a short list', () =>
     [
       'an exception past the end of the volume',
       { oldChunk: 10 },
-      /exception at byte 1024: old chunk 10 lies past the volume/,
+      /exception at byte 1024: old chunk 10 is past the volume/,
     ],
-    ['data in a table', { oldChunk: 1, newChunk: 66 }, /new chunk 66 holds metadata/],
-    ['data in the header', { oldChunk: 1, newChunk: 1 }, /new chunk 1 holds metadata/],
-    ['data past the end of the store', { oldChunk: 1, newChunk: 2 ** 40 }, /lies past the store/],
+    ['data in a table', { oldChunk: 1, newChunk: 66 }, /new chunk 66 is a metadata chunk/],
+    ['data in the header', { oldChunk: 1, newChunk: 1 }, /new chunk 1 is a metadata chunk/],
+    ['data past the end of the store', { oldChunk: 1, newChunk: 2 ** 40 }, /is past the store/],
   ])('%s', async (_name, exception, message) => {
     await expect(
       read({ chunkSectors: ONE_KIB, exceptions: [exception], size: MIB }, 10 * 1024),

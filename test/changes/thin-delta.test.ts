@@ -96,19 +96,19 @@ describe('what thin_delta prints', () => {
     ['with an element that is not known', PRINTED.replace('right_only', 'moved'), /"<moved begin="200"/],
     ['with a range of nothing', PRINTED.replace('length="1"', 'length="0"'), /a range of 0 chunks at 70/],
     ['with ranges that overlap', PRINTED.replace('begin="70"', 'begin="69"'), /1 chunks at 69 after 70/],
-    ['with a number that is none', PRINTED.replace('"57"', '"-57"'), /where ranges should be/],
+    ['with a number that is none', PRINTED.replace('"57"', '"-57"'), /instead of ranges/],
     ['past what can be addressed', PRINTED.replace('"200"', '"999999999999999"'), /past 2\^53/],
-    ['with more behind its end', `${PRINTED}\n${PRINTED}`, /where end of file should be/],
+    ['with more behind its end', `${PRINTED}\n${PRINTED}`, /instead of end of file/],
     ['of other devices', PRINTED.replace('left="2"', 'left="4"'), /devices 4 and 1 instead/],
     [
       'of another pool',
       PRINTED.replace('"128"', '"256"'),
-      /chunks of 131072 bytes, while the pool has chunks of 65536/,
+      /chunks of 131072 bytes, but the pool has chunks of 65536/,
     ],
     ['with two diffs', PRINTED.replace('</superblock>', '<diff left="2" right="1">'), /end of superblock/],
     ['with --verbose', VERBOSE, /"<same>"/],
-    ['without a line end in sight', `${PRINTED}${' '.repeat(5000)}`, /a line of more than 4096/],
-    ['as words', 'no current metadata snap\n', /"no current metadata snap" where superblock/],
+    ['without a line end in sight', `${PRINTED}${' '.repeat(5000)}`, /a line is longer than 4096/],
+    ['as words', 'no current metadata snap\n', /"no current metadata snap" instead of superblock/],
   ])('is refused %s', async (_, text, message) => {
     const reading = read(text);
     await expect(reading).rejects.toThrow(FormatError);

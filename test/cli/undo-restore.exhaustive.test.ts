@@ -37,7 +37,7 @@ describe('a view', () => {
     copyFileSync(at('kept'), at('target'));
     expect(await store('S3')).toEqual({
       status: 0,
-      said: expect.stringMatching(/all that the archives replace was compared/) as string,
+      said: expect.stringMatching(/all parts that the archives replace were compared/) as string,
     });
   });
 });

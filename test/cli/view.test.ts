@@ -129,7 +129,7 @@ describe('view store', () => {
     );
     expect(statSync(at('out')).size).toBe(4 * 4096);
     const part = await view('store', at('other'), await writeArchive('b', 3, 8, 2));
-    expect([part.status, part.said]).toEqual([2, expect.stringMatching(/parts of chunks .*--target/)]);
+    expect([part.status, part.said]).toEqual([2, expect.stringMatching(/parts of some chunks .*--target/)]);
     expect(existsSync(at('other'))).toBe(false);
   });
 

@@ -85,7 +85,7 @@ describe.each(implementations)('$what', ({ codec }) => {
     const bomb = await pack(codec, Buffer.alloc(64 * LARGEST));
     expect(bomb.length).toBeLessThan(LARGEST / 2);
     for (const length of [1, 512, LARGEST]) {
-      await expect(unpack(codec, bomb, length)).rejects.toThrow(/it gives/);
+      await expect(unpack(codec, bomb, length)).rejects.toThrow(/it decompresses to/);
     }
   });
 
@@ -93,7 +93,7 @@ describe.each(implementations)('$what', ({ codec }) => {
     const raw = Buffer.alloc(5000, 'some text, again and again; ');
     const packed = await pack(codec, raw);
     for (const length of [1, 4999, 5001, 10_000]) {
-      await expect(unpack(codec, packed, length)).rejects.toThrow(/it gives/);
+      await expect(unpack(codec, packed, length)).rejects.toThrow(/it decompresses to/);
     }
     for (let length = 0; length < packed.length; length++) {
       await expect(unpack(codec, packed.subarray(0, length), raw.length)).rejects.toThrow();

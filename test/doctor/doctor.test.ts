@@ -42,7 +42,7 @@ describe('a look at a host', () => {
     expect(found.get('volume groups')).toEqual({
       check: 'volume groups',
       verdict: 'problem',
-      text: '2 volume groups are called vg, so LVM finds no volume by that name',
+      text: '2 volume groups are called vg, so LVM cannot find a volume by that name',
       advice: expect.stringMatching(
         /vgrename UUID NEWNAME; the UUIDs are uuid-1 and uuid-2\), or hide/,
       ) as string,
@@ -183,7 +183,7 @@ describe('a look at a host', () => {
     const silent = { ...GOOD, 'thin_delta -V': { status: 127, stderr: 'no libaio\n' } };
     expect((await verdicts('source', silent)).get('thin tools')).toMatchObject({
       verdict: 'problem',
-      text: 'thin_delta: it does not tell its version (it says "") (no libaio)',
+      text: 'thin_delta: it does not report its version (it prints "") (no libaio)',
     });
   });
 
@@ -247,7 +247,7 @@ describe('between two hosts', () => {
       'says something else',
       'echo hello; cat',
       'FAR_SIDE',
-      /"hello" came instead of lvmsync's first word: .*bashrc/,
+      /printed "hello" before lvmsync's first message: .*bashrc/,
     ],
     ['reports too much', 'echo "{}"; cat', 'FAR_SIDE', /no lvmsync doctor/],
     ['tells no time', 'echo "$REPORT"; NOW=soon; ' + TIMES, 'FAR_SIDE', /no lvmsync doctor/],

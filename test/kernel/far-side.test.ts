@@ -169,14 +169,15 @@ describe('--remote-path and --remote-prefix', () => {
     await expectFailure(words, 10, /odd place\/lvmsync was not found; install it there: version 4\.\d+\.\d+/);
     installAside('');
     chmodSync(ODD_PLACE, 0o644);
-    await expectFailure(words, 10, /odd place\/lvmsync is there but cannot be executed/);
+    await expectFailure(words, 10, /odd place\/lvmsync is installed there, but cannot be executed/);
   });
 });
 
 describe('an lvmsync that is too old', () => {
   it('is told with both versions', async () => {
     installScript('[ "$1" = --version ] && echo 3.3.2 && exit; echo "what?" >&2; exit 1');
-    const message = /far: lvmsync 3\.3\.2 is there, which is too old; install it there: version 4\./;
+    const message =
+      /far: lvmsync 3\.3\.2 is installed there, which is too old; install it there: version 4\./;
     await expectFailure([SNAPSHOT, `far:${target}`], 10, message);
     await expectFailure(['-e', 'ssh', SNAPSHOT, `far:${target}`], 10, message);
   });

@@ -182,7 +182,7 @@ it('put off by LVM for too long is noted as under way, not as a view', async () 
   // someone who opens it for good
   atMerge(`( exec 7<${target}; sleep 30 ) >/dev/null 2>&1 &\necho $! > ${FOLDER}/holder\nsleep 1`);
   const { status, said } = await rollBack();
-  expect([status, said]).toEqual([3, expect.stringMatching(/taken its merge on[^]*LVM put it off/)]);
+  expect([status, said]).toEqual([3, expect.stringMatching(/accepted its merge[^]*LVM postponed it/)]);
   expect(await readViews(STATE)).toEqual([]);
   expect((await (await record()).read()).holds?.is).toBe('applying from');
   process.kill(Number(readFileSync(`${FOLDER}/holder`, 'utf8')));
@@ -229,13 +229,13 @@ it('is refused where no merge can do it, with the reason', async () => {
   await lv('lvremove', '-f', `${GROUP}/pool`);
   expect(thin).toEqual({
     status: 3,
-    said: expect.stringMatching(/no instant rollback: a thin volume/) as string,
+    said: expect.stringMatching(/no instant rollback: it is a thin volume/) as string,
   });
 
   writeFileSync(`${FOLDER}/image`, present);
   expect(await rollBack(`${FOLDER}/image`)).toEqual({
     status: 3,
-    said: expect.stringMatching(/no instant rollback: it is no logical volume/) as string,
+    said: expect.stringMatching(/no instant rollback: it is not a logical volume/) as string,
   });
   expect(await volumes()).toEqual(['target']);
   expect((await digestOf(target)) === oldDigest).toBe(false);

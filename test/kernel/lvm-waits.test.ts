@@ -163,11 +163,11 @@ describe('a udev that LVM leaves nodes to', () => {
   const ADVICE = /where no udev runs \(in a container, a chroot\), set udev_sync = 0 and udev_rules = 0/;
 
   it.each([
-    ['thick', COPY, /lvcreate .*LVM found no node of its new volume/],
+    ['thick', COPY, /lvcreate .*LVM found no node for its new volume/],
     [
       'thin',
       ['copy', SNAPSHOT, MADE, '--create-thin', 'pool', '--state-dir', '/run/waits'],
-      /lvcreate .*has no node \/dev\/vg-waits\/made\.partial|no node of its new volume/,
+      /lvcreate .*has no node \/dev\/vg-waits\/made\.partial|no node for its new volume/,
     ],
   ] as const)(
     'and that does not run: no %s volume is made, and it is said why',

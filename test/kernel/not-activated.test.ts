@@ -65,7 +65,7 @@ describe('where volume_list leaves out what a run makes', () => {
         const said = await expectFailure(
           [...words, ...STATE],
           4,
-          /vg-listed\/vol: in use, so this run reads it from a snapshot that it makes; LVM made it but did not activate it, most likely because volume_list .*: add "@lvmsync.temporary" to that list/,
+          /vg-listed\/vol: in use, so lvmsync reads it from a temporary snapshot; LVM created it but did not activate it, most likely because volume_list .*: add "@lvmsync.temporary" to that list/,
         );
         expect(said).not.toMatch(/lvmsync-tmp/);
       }
@@ -86,7 +86,7 @@ describe('where volume_list leaves out what a run makes', () => {
     const said = await expectFailure(
       words,
       12,
-      /vg-listed\/made: LVM made it but did not activate it.*add "@lvmsync.partial" and "vg-listed\/made" to that list/,
+      /vg-listed\/made: LVM created it but did not activate it.*add "@lvmsync.partial" and "vg-listed\/made" to that list/,
     );
     expect(said).not.toMatch(/\.partial:|udev/);
     expect(await volumes()).toBe(before);
@@ -107,7 +107,7 @@ describe('where volume_list leaves out what a run makes', () => {
     await expectFailure(
       words,
       3,
-      /vg-listed\/target: its view needs a volume for the store, vg-listed\/past: LVM made it but did not activate it.*add "@lvmsync.view" to that list/,
+      /vg-listed\/target: its view needs the volume vg-listed\/past for its store: LVM created it but did not activate it.*add "@lvmsync.view" to that list/,
     );
     expect(await volumes()).toBe(before);
     list(...USERS_OWN, '@lvmsync.view');

@@ -90,14 +90,22 @@ describe('a target that a merge waits for is not written', () => {
   it('where LVM hides the volume', async () => {
     const target = await createWaiting();
     writeFileSync(CONF, `${usual}\ndevices { filter=[ "r|.*|" ] }\n`);
-    await expectRefused(12, /LVM made this device, but does not show it now: look at its filters/, target);
+    await expectRefused(12, /LVM made this device, but does not list it now: check LVM's filters/, target);
   });
 
   it.each([
-    ['fails without a word', 'exit 5', /lvs .*: LVM does not answer/],
-    ['is killed', 'kill -KILL $$', /lvs .*: LVM does not answer/],
-    ['answers what is no report', 'echo "  kept"', /lvs .*: its report is not what LVM promises/],
-    ['leaves a column out', `echo '{"report":[{"lv":[{"lv_full_name":"x"}]}]}'`, /not what LVM promises: no/],
+    ['fails without a word', 'exit 5', /lvs .*: LVM did not answer/],
+    ['is killed', 'kill -KILL $$', /lvs .*: LVM did not answer/],
+    [
+      'answers what is no report',
+      'echo "  kept"',
+      /lvs .*: its report is not in the format that LVM documents/,
+    ],
+    [
+      'leaves a column out',
+      `echo '{"report":[{"lv":[{"lv_full_name":"x"}]}]}'`,
+      /not in the format that LVM documents: no/,
+    ],
   ])('where lvs %s', async (_name, script, message) => {
     const target = await createWaiting();
     writeFileSync(`${FAKES}/lvs`, `#!/bin/sh\n${script}\n`);

@@ -51,14 +51,14 @@ describe('what is no classic snapshot, each in its own words', () => {
     await expectRefused(`${GROUP}/target`, /target: not a snapshot: its device-mapper target is "linear"/);
     await expectRefused(`${GROUP}/nobody`, /nobody: no such device or logical volume/);
     await expectRefused('/dev/nowhere', /\/dev\/nowhere: no such device or logical volume/);
-    await expectRefused('/dev/ubdb', /not a snapshot: ubdb is no device-mapper device/);
+    await expectRefused('/dev/ubdb', /not a snapshot: ubdb is not a device-mapper device/);
     await expectRefused('/dev/null', /not a block device/);
   });
 
   it('an origin, and its snapshot while it is inactive', async () => {
     await createVolume(GROUP, 'origin', '8M');
     await createSnapshot(GROUP, 'origin', 'snap', { size: '1M' });
-    await expectRefused(`${GROUP}/origin`, /an origin, not a snapshot: name the snapshot of it/);
+    await expectRefused(`${GROUP}/origin`, /an origin, not a snapshot: give the name of its snapshot/);
     await run(['lvchange', '-qq', '-an', `${GROUP}/origin`]);
     await expectRefused(`${GROUP}/snap`, /inactive: activate it first \(lvchange -ay -K vg-refused\/snap\)/);
     await run(['lvremove', '-qq', '-f', `${GROUP}/origin`]);
@@ -178,7 +178,7 @@ describe('a host that cannot be asked', () => {
     const { status, stderr } = await tryToRun(words);
     expect({ status, stderr }).toEqual({
       status: 12,
-      stderr: expect.stringMatching(/no right to ask device-mapper: run lvmsync as root/) as string,
+      stderr: expect.stringMatching(/permission denied: run lvmsync as root/) as string,
     });
     expectPlainLines(stderr);
     expect(existsSync('/run/nobody/checkout/bin')).toBe(false);

@@ -34,7 +34,7 @@ afterAll(async () => {
 
 describe('two volume groups of one name', () => {
   const message =
-    /2 volume groups are called vg-twice, so LVM finds no volume by that name: rename one of them by its UUID \(vgrename UUID NEWNAME; the UUIDs are \S{38} and \S{38}\)/;
+    /2 volume groups are called vg-twice, so LVM cannot find a volume by that name: rename one of them by its UUID \(vgrename UUID NEWNAME; the UUIDs are \S{38} and \S{38}\)/;
 
   it('are what is said where a volume of theirs is not found', async () => {
     const origin = `/dev/${GROUP}/origin`;

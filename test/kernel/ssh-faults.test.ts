@@ -33,7 +33,7 @@ describe('a server that offers only post-quantum key exchanges', () => {
 
   it('is told, with what reaches it', async () => {
     const message =
-      /^lvmsync: 127\.0\.0\.1: it offers only key exchanges that the built-in ssh does not know, such as post-quantum ones; "--rsh ssh" goes through OpenSSH/;
+      /^lvmsync: 127\.0\.0\.1: it offers only key exchanges that the built-in ssh does not support, such as post-quantum ones; "--rsh ssh" uses the OpenSSH/;
     await expectFailure(['verify', FILE, target, '--batch'], 9, message);
     await runLvmsync('verify', FILE, target, '--batch', '--rsh', 'ssh');
   });
@@ -52,7 +52,7 @@ describe('a shell over there whose start-up file prints', () => {
   const before = readFileSync(bashrc, { flag: 'a+' });
   const target = `root@127.0.0.1:${FILE}`;
   const message =
-    /127\.0\.0\.1: "Welcome to \\x1b\[1mfar\\x1b\[0m" came instead of lvmsync's first word: most likely a start-up file of the shell there, such as \.bashrc, prints it/;
+    /127\.0\.0\.1: the far side printed "Welcome to \\x1b\[1mfar\\x1b\[0m" before lvmsync's first message: most likely a shell start-up file there, such as \.bashrc, prints it/;
   const GREETING = `printf 'Welcome to \\033[1mfar\\033[0m\\nenjoy your stay\\n'`;
   afterEach(() => {
     writeFileSync(bashrc, before);

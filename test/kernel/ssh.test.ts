@@ -72,7 +72,7 @@ describe('over the built-in ssh', () => {
       await expectFailure(
         [SNAPSHOT, `127.0.0.1:${target}`],
         9,
-        /host key ssh-ed25519 \S+ is in no known_hosts/,
+        /host key ssh-ed25519 \S+ is not in any known_hosts/,
       );
     } finally {
       writeFileSync(KNOWN_HOSTS, onFile);

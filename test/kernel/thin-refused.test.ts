@@ -74,7 +74,7 @@ describe('a run that is cut short', () => {
     const { status, stderr } = await lvmsync([`${GROUP}/base`, target]);
     expect({ status, stderr }).toEqual({
       status: 0,
-      stderr: expect.stringMatching(/lvmsync-tmp-.*: removed; a run that was killed had left it/) as string,
+      stderr: expect.stringMatching(/lvmsync-tmp-.*: removed; a killed run had left it behind/) as string,
     });
     expect(await digestOf(target)).toBe(await digestOf(lab.volume));
   });
@@ -148,7 +148,7 @@ describe('a thin_delta that gives wrong answers', () => {
       /thin_delta -V: version 1\.0\.5 cannot be trusted: it reports changed blocks as/,
     ],
     ['0.8.5', '0.8.5', /thin_delta -V: version 0\.8\.5 cannot be trusted: lvmsync was not tested/],
-    ['no version', 'what?', /thin_delta -V: it does not tell its version/],
+    ['no version', 'what?', /thin_delta -V: it does not report its version/],
   ])('%s is refused before a snapshot is made or anything is written', async (_, said, message) => {
     const environment = fakeThinDelta(wrong, said);
     const before = await digestOf(target);
@@ -190,7 +190,7 @@ describe('a metadata snapshot that another program holds', () => {
       await expectFailure(
         [`${GROUP}/base`, target],
         13,
-        /thin pool vg--thin-pool-tpool is locked by a metadata snapshot .* not lvmsync's.*"dmsetup message .* release_/,
+        /thin pool vg--thin-pool-tpool is locked by a metadata snapshot .* lvmsync did not reserve: .*"dmsetup message .* release_/,
       );
       expect(await lab.heldRoot()).toBe(held);
     } finally {

@@ -76,7 +76,7 @@ it('of a volume whose group is out of sight stays noted, and closes when that is
     expect(await view('close', 'past')).toEqual({
       status: 12,
       said: expect.stringMatching(
-        /LVM sees no volume group vg-away now, .* vg-away\/past: bring its disks back/,
+        /LVM does not see the volume group vg-away, .* vg-away\/past still exists: bring its disks back/,
       ) as string,
     });
     expect((await readViews(STATE)).map(({ name }) => name)).toEqual(['past']);

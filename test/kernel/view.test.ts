@@ -268,7 +268,7 @@ it('takes back what was made where a step fails, or someone wrote meanwhile', as
   replace('lvconvert', `"$REAL" "$@" && dd if=${target} of=${target} bs=4k count=1 oflag=direct status=none`);
   expect(await view('open', 'past', target, ...chain(8))).toMatchObject({
     status: 3,
-    said: expect.stringMatching(/written by someone while it was read.*try again/) as string,
+    said: expect.stringMatching(/written to while it was read.*try again/) as string,
   });
   expect(await leftOvers()).toEqual([]);
   await recordState(`s${STATES}`);

@@ -67,7 +67,7 @@ describe.each(['2.03.16', '2.03.31'])('LVM %s', (version) => {
     const noGroup = replay(recording, `${scene}no such group`);
     expect(await findVolume(noGroup, COLUMNS, 'nix/vm')).toBeNull();
     await expect(lookUpVolume(noGroup, COLUMNS, 'nix/vm')).rejects.toThrow(
-      /sees no volume group nix now.*of nix\/vm: bring its disks back/,
+      /does not see the volume group nix, .* nix\/vm still exists: bring its disks back/,
     );
   });
 
@@ -85,7 +85,7 @@ describe.each(['2.03.16', '2.03.31'])('LVM %s', (version) => {
     ] as const) {
       const asking = findVolume(replay(recording, scene), COLUMNS, name);
       await expect(asking).rejects.toThrow(CommandError);
-      await expect(asking).rejects.toThrow(/no right to ask LVM: run lvmsync as root/);
+      await expect(asking).rejects.toThrow(/permission denied: run lvmsync as root/);
     }
   });
 
@@ -114,7 +114,7 @@ describe.each(['2.03.16', '2.03.31'])('LVM %s', (version) => {
     const hidden = replay(recording, 'all is hidden');
     expect(await findVolume(hidden, COLUMNS, 'vg/vm')).toBeNull();
     await expect(findDevice(hidden, COLUMNS, 'vg-vm')).rejects.toThrow(
-      /LVM made this device, but does not show it now: look at its filters/,
+      /LVM made this device, but does not list it now: check LVM's filters/,
     );
   });
 
@@ -158,10 +158,10 @@ describe('asking LVM', () => {
   });
 
   it.each([
-    [{ stdout: '{"report": 1}' }, /not what LVM promises/],
-    [{ stdout: 'oops' }, /not what LVM promises/],
-    [{ stdout: '{"report": [{"lv": [{"lv_full_name": "vg/lv"}]}]}' }, /not what LVM promises/],
-    [{ status: 5, stderr: 'lock failed' }, /LVM does not answer: lock failed/],
+    [{ stdout: '{"report": 1}' }, /not in the format that LVM documents/],
+    [{ stdout: 'oops' }, /not in the format that LVM documents/],
+    [{ stdout: '{"report": [{"lv": [{"lv_full_name": "vg/lv"}]}]}' }, /not in the format that LVM documents/],
+    [{ status: 5, stderr: 'lock failed' }, /LVM did not answer: lock failed/],
     [{ status: 5, gaveUp: 'it waited in vain for a lock' }, /^lvs .*: it waited in vain for a lock$/],
   ])('fails in words, without those settings: %o', async (result, message) => {
     const asking = findLogicalVolume(answering(result), 'vg/lv');

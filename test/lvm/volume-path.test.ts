@@ -85,7 +85,7 @@ describe('a target that is not there', () => {
     expect(explained).toBeInstanceOf(DeviceError);
     expect(explained).toMatchObject({
       message: expect.stringMatching(
-        /vg\/off: .*not there, or an inactive volume.*run lvmsync as root/,
+        /vg\/off: .*it does not exist, or is an inactive volume.*run lvmsync as root/,
       ) as string,
     });
     const failing = await explainNoTarget(lvm({ status: 5, stderr: 'lock failed' }), 'vg/off', missing);

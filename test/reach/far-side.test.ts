@@ -57,7 +57,9 @@ it('a far side that refuses its words is asked for its version', async () => {
   const old = program('old', '[ "$1" = --version ] && echo 3.3.2 && exit 0; echo "bad words" >&2; exit 2');
   const error = await endOf(reachBy({ path: old }));
   expect(error).toBeInstanceOf(FarSideError);
-  expect(error.message).toMatch(/lvmsync 3\.3\.2 is there, which is too old; install.*0\.0\.0-test/);
+  expect(error.message).toMatch(
+    /lvmsync 3\.3\.2 is installed there, which is too old; install.*0\.0\.0-test/,
+  );
 });
 
 it('a refusal by sudo names the user and the program there', async () => {

@@ -300,7 +300,7 @@ describe('a far side that is no sender', () => {
   it.each([
     ['is missing', 127, FarSideError, /lvmsync was not found/],
     ['ends well without a word', 0, TransportError, /without reporting a result/],
-    ['loses the line', null, TransportError, /the line broke/],
+    ['loses the line', null, TransportError, /the connection broke/],
   ] as const)('%s', async (_name, status, kind, message) => {
     const pulling = pull(scriptedSender(Buffer.alloc(0), status, 'sh: lvmsync: command not found'));
     await expect(pulling).rejects.toThrow(kind);
@@ -308,7 +308,10 @@ describe('a far side that is no sender', () => {
   });
 
   it.each([
-    ['Welcome to far!\n', /far: "Welcome to far!" came instead of lvmsync's first word: .*\.bashrc/],
+    [
+      'Welcome to far!\n',
+      /far: the far side printed "Welcome to far!" before lvmsync's first message: .*\.bashrc/,
+    ],
     ['lvmsync PROTO[3]\n', /stream from far: .*only PROTO\[4\] can be pulled/],
   ])('says %j', async (says, message) => {
     await expect(pull(scriptedSender(Buffer.from(says)))).rejects.toThrow(message);

@@ -193,7 +193,7 @@ describe('a far side that is no receiver', () => {
       /without reporting a result/,
     ],
     ['says hello and ends well', hello, 0, TransportError, /without reporting a result/],
-    ['loses the line', hello, null, TransportError, /the line broke/],
+    ['loses the line', hello, null, TransportError, /the connection broke/],
   ] as const)('%s', async (_name, says, status, kind, message) => {
     const running = run(scriptedFarSide(says, status, 'sh: lvmsync: command not found'));
     await expect(running).rejects.toThrow(kind);
@@ -205,19 +205,19 @@ describe('a far side that is no receiver', () => {
     const running = run(scriptedFarSide(chatter, 0));
     await expect(running).rejects.toThrow(FarSideError);
     await expect(running).rejects.toThrow(
-      /far: "Welcome to far!" came instead of lvmsync's first word: .*\.bashrc, prints it.*"ssh \S+ true" must print nothing/,
+      /far: the far side printed "Welcome to far!" before lvmsync's first message: .*\.bashrc, prints it.*"ssh \S+ true" must print nothing/,
     );
   });
 
   it.each([
-    ['without an end of its line', 'hello', /"hellolvmsync PROTO\[4\]" came instead/],
-    ['an empty line', '\n', /"" came instead/],
+    ['without an end of its line', 'hello', /"hellolvmsync PROTO\[4\]" before lvmsync's/],
+    ['an empty line', '\n', /"" before lvmsync's/],
     [
       'letters of many bytes, and what plays with a terminal',
       'zurück\x1b[2J\n',
-      /"zurück\\x1b\[2J" came instead/,
+      /"zurück\\x1b\[2J" before lvmsync's/,
     ],
-    ['a line that does not end', 'x'.repeat(500), /"x{64}" came instead/],
+    ['a line that does not end', 'x'.repeat(500), /"x{64}" before lvmsync's/],
     ['a line of the protocol, once more', 'lvmsync PROTO[4]\n', /frame number at byte/],
   ])('which prints %s is never taken for one', async (_, printed, message) => {
     const far = scriptedFarSide(Buffer.concat([Buffer.from(printed), hello]), 0);

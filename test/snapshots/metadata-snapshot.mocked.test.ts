@@ -81,7 +81,7 @@ describe('a pool’s metadata snapshot', () => {
     });
     await expect(working).rejects.toThrow(LockedError);
     await expect(working).rejects.toThrow(
-      /^the thin pool vg-pool-tpool is locked by a metadata snapshot \(root block 48\) that is not lvmsync's: .*"dmsetup message vg-pool-tpool 0 release_metadata_snap"/,
+      /^the thin pool vg-pool-tpool is locked by a metadata snapshot \(root block 48\) that lvmsync did not reserve: .*"dmsetup message vg-pool-tpool 0 release_metadata_snap"/,
     );
     expect(pool).toMatchObject({ heldRoot: root, messages: [] });
   });
@@ -144,7 +144,7 @@ describe('a pool’s metadata snapshot', () => {
   it('that someone else gave back meanwhile was not worth reading, and theirs stays', async () => {
     const working = work(() => pool.reserveAnew());
     await expect(working).rejects.toThrow(SnapshotError);
-    await expect(working).rejects.toThrow(/given back by someone else while it was read/);
+    await expect(working).rejects.toThrow(/another program released the metadata snapshot while it was read/);
     expect(pool.messages).toEqual([RESERVE]);
     expect(pool.heldRoot).toBe(56);
     expect(await notes()).toEqual([]);
@@ -158,7 +158,9 @@ describe('a pool’s metadata snapshot', () => {
       pool.reserveAnew();
       throw failure;
     });
-    await expect(working).rejects.toThrow(/given back by someone else while it was read: run lvmsync again$/);
+    await expect(working).rejects.toThrow(
+      /another program released the metadata snapshot while it was read: run lvmsync again$/,
+    );
     await expect(working).rejects.toMatchObject({ cause: failure });
     expect(pool).toMatchObject({ heldRoot: 56, messages: [RESERVE] });
   });

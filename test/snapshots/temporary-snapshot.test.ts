@@ -96,7 +96,7 @@ describe('a temporary snapshot', () => {
     const making = makeTemporarySnapshot(VOLUME, about);
     await expect(making).rejects.toThrow(SnapshotError);
     await expect(making).rejects.toThrow(
-      /^no-vg\/vol: in use, so this run reads it from a snapshot .*volume_list.*: add "@lvmsync.temporary" to that list, or make a snapshot/,
+      /^no-vg\/vol: in use, so lvmsync reads it from a temporary snapshot; .*volume_list.*: add "@lvmsync.temporary" to that list, or make a snapshot/,
     );
     expect([...group.snapshots]).toEqual([]);
   });
@@ -111,7 +111,7 @@ describe('a temporary snapshot', () => {
     const left = await leaveOne();
     expect(await claims()).toEqual([left]);
     expect(about.notices).toEqual([
-      expect.stringMatching(/^no-vg\/lvmsync-tmp-[0-9a-f]{8}: this temporary snapshot stays/),
+      expect.stringMatching(/^no-vg\/lvmsync-tmp-[0-9a-f]{8}: this temporary snapshot could not be removed/),
     ]);
     group.canRemove = false;
     await expect(removeLeftOvers('no-vg', about)).rejects.toThrow(CommandError);
@@ -119,13 +119,13 @@ describe('a temporary snapshot', () => {
     group.canRemove = true;
     await removeLeftOvers('no-vg', about);
     expect([[...group.snapshots], await claims()]).toEqual([[], []]);
-    expect(about.notices.at(-1)).toBe(`no-vg/${left}: removed; a run that was killed had left it`);
+    expect(about.notices.at(-1)).toBe(`no-vg/${left}: removed; a killed run had left it behind`);
   });
 
   it('of nobody that is known here is named, and stays', async () => {
     group.snapshots.add('lvmsync-tmp-another');
     await removeLeftOvers('no-vg', about);
-    expect(about.notices).toEqual([expect.stringMatching(/another: .*does not know.*lvremove/)]);
+    expect(about.notices).toEqual([expect.stringMatching(/another: .*is not recorded.*lvremove/)]);
     expect(group.snapshots.size).toBe(1);
   });
 

@@ -64,17 +64,17 @@ describe('thin_delta', () => {
     const finding = find(`[ "$*" = -V ] && echo thin_delta 1.0.5`);
     await expect(finding).rejects.toThrow(CommandError);
     await expect(finding).rejects.toThrow(
-      /^thin_delta -V: version 1\.0\.5 cannot be trusted: it reports changed blocks as unchanged where .* pool: install version 1\.0\.6 or newer .*"lvmsync --scan", or "lvmsync copy --seed"$/,
+      /^thin_delta -V: version 1\.0\.5 cannot be trusted: it reports changed blocks as unchanged if .* pool: install version 1\.0\.6 or newer .*"lvmsync --scan", or "lvmsync copy --seed"$/,
     );
   });
 
   it.each([
-    ['says nothing', ':', /does not tell its version \(it says ""\): install version 1\.0\.6/],
-    ['says something else', 'echo pdata_tools', /does not tell its version \(it says "pdata_tools"\)/],
-    ['says it of another program', 'echo busybox 1.36.1', /does not tell its version/],
-    ['says more numbers', 'echo 1.0.6.2', /does not tell its version/],
+    ['says nothing', ':', /does not report its version \(it prints ""\): install version 1\.0\.6/],
+    ['says something else', 'echo pdata_tools', /does not report its version \(it prints "pdata_tools"\)/],
+    ['says it of another program', 'echo busybox 1.36.1', /does not report its version/],
+    ['says more numbers', 'echo 1.0.6.2', /does not report its version/],
     ['fails', 'echo 1.1.0; echo "no such option" >&2; exit 2', /it failed \(status 2\): no such option/],
-    ['never ends what it says', 'while :; do echo 1.1.0; done', /it says more than its version: install/],
+    ['never ends what it says', 'while :; do echo 1.1.0; done', /it prints more than its version: install/],
     ['is not there', null, /not installed: it comes with thin-provisioning-tools/],
   ])('that %s is refused: what cannot be asked is not trusted', async (_, script, message) => {
     const finding = find(script);

@@ -45,9 +45,9 @@ describe('a thin pool’s status', () => {
     ['thin-pool 1 61/512 9/64 - ro no_discard_passdown queue_if_no_space - 128', /read-only/],
     ['thin-pool 1 61/512 9/64 - rw no_discard_passdown queue_if_no_space needs_check 128', /needs a check/],
     ['thin-pool Fail', /its metadata failed/],
-    ['thin-pool Error', /cannot tell/],
-    ['thin-pool ', /the kernel says ""/],
-    ['error ', /no thin pool any more/],
+    ['thin-pool Error', /cannot report its status/],
+    ['thin-pool ', /the kernel reports its status as ""/],
+    ['error ', /no longer a thin pool/],
   ])('of one that is not in order is an error: %s', async (words, message) => {
     const asking = statusOf(words);
     await expect(asking).rejects.toThrow(SnapshotError);

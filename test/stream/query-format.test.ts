@@ -52,7 +52,7 @@ describe('a question', () => {
       extents: Array.from({ length: count }, (_, i) => ({ offset: i * 1024, length: 512 })),
     });
     expect(parse(encodeQuery(many(4096))).extents).toHaveLength(4096);
-    expect(() => parse(encodeQuery(many(4097)))).toThrow(/no query/);
+    expect(() => parse(encodeQuery(many(4097)))).toThrow(/not a query/);
   });
 
   it('of any bytes is a question within the limits, or refused', () => {
@@ -82,7 +82,7 @@ describe('an answer', () => {
   });
 
   it.each([
-    ['to another question', { question: 8, blocks: 2 }, /no answer to question 8/],
+    ['to another question', { question: 8, blocks: 2 }, /do not answer question 8/],
     ['for fewer blocks', { question: 7, blocks: 3 }, /72 bytes for 3 blocks/],
     ['for more blocks', { question: 7, blocks: 1 }, /72 bytes for 1 blocks/],
   ])('%s is refused', (_name, asked, message) => {

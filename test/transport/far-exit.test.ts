@@ -23,7 +23,7 @@ describe('a far side that ended without its report', () => {
     [2, FarSideError, /too old; install it there: version 4\.1\.0/],
     [0, TransportError, /without reporting a result/],
     [8, TransportError, /status 8 and no report/],
-    [null, TransportError, /the line broke/],
+    [null, TransportError, /the connection broke/],
   ])('with status %s is told in one error that names the host and what it said', (status, kind, message) => {
     const error = explain(status);
     expect(error).toBeInstanceOf(kind);
@@ -47,9 +47,9 @@ describe('a far side that ended without its report', () => {
   });
 
   it.each([
-    [2, '3.9.1', /lvmsync 3\.9\.1 is there, which is too old; install it there: version 4\.1\.0/],
+    [2, '3.9.1', /lvmsync 3\.9\.1 is installed there, which is too old; install it there: version 4\.1\.0/],
     [2, '4.1.0', /has the same version/],
-    [1, 'lvmsync 3.3.2', /lvmsync 3\.3\.2 is there, which is too old/],
+    [1, 'lvmsync 3.3.2', /lvmsync 3\.3\.2 is installed there, which is too old/],
   ])('with status %s says which version is there: %s', (status, version, message) => {
     const error = explainFarExit(silentEnd({ status, signal: null }), { ...UNKNOWN_FACTS, version });
     expect(error).toBeInstanceOf(FarSideError);
@@ -64,7 +64,7 @@ describe('a far side that ended without its report', () => {
   it('with 127 for want of node, not of lvmsync, says so', () => {
     const heard = ["/usr/bin/env: 'node': No such file or directory"];
     expect(explainFarExit(silentEnd({ status: 127, signal: null }, { heard })).message).toMatch(
-      /lvmsync is there, but no node for it/,
+      /lvmsync is installed there, but node was not found/,
     );
   });
 });

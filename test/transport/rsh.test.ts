@@ -63,7 +63,7 @@ describe('a remote shell', () => {
     const flood = async (): Promise<void> => {
       for (;;) await transport.output.write(Buffer.alloc(1 << 20));
     };
-    await expect(flood()).rejects.toThrow(/web1 takes no more data/);
+    await expect(flood()).rejects.toThrow(/web1 accepts no more data/);
     expect(await transport.exit).toEqual({ status: 4, signal: null });
   });
 

@@ -64,7 +64,7 @@ describe('words quoted for a shell', () => {
     );
   });
 
-  it('cannot hold a NUL', () => {
+  it('cannot contain a NUL', () => {
     expect(() => quoteWords(['a\0b'])).toThrow(UsageError);
   });
 });

@@ -41,7 +41,7 @@ describe('a stream as a sink', () => {
     const written = sink.write(Buffer.from('a'));
     stop(stream);
     await expect(written).rejects.toThrow(TransportError);
-    await expect(sink.write(Buffer.from('b'))).rejects.toThrow(/the far side takes no more data/);
+    await expect(sink.write(Buffer.from('b'))).rejects.toThrow(/the far side accepts no more data/);
     await expect(sink.end()).rejects.toBeInstanceOf(TransportError);
   });
 
@@ -86,7 +86,7 @@ describe('a stream as a source', () => {
       (stream: PassThrough) => stream.destroy(new Error('EIO: i/o error, read')),
       /EIO: i\/o error$/,
     ],
-    ['a close', (stream: PassThrough) => stream.destroy(), /closed before its end/],
+    ['a close', (stream: PassThrough) => stream.destroy(), /closed too early/],
   ])('throws on %s, also one from before the first read', async (_what, stop, message) => {
     for (const early of [true, false]) {
       const stream = new PassThrough();

@@ -210,7 +210,7 @@ describe('answers', () => {
   it.each([
     [127, FarSideError, /lvmsync was not found/],
     [2, FarSideError, /too old/],
-    [null, TransportError, /the line broke/],
+    [null, TransportError, /the connection broke/],
   ])('are missing, and the far side ends with %s', async (status, kind, message) => {
     const comparing = compare(scripted(Buffer.alloc(0), status), { near });
     await expect(comparing).rejects.toThrow(kind);

@@ -184,11 +184,11 @@ describe('blocks that are not what was announced', () => {
   const announced = [{ offset: 8192, length: 8192 }];
   const block = (offset: number, length: number): Block => ({ kind: 'zero', offset, length });
   it.each([
-    ['too few', [block(8192, 4096)], /4096 bytes came of 8192/],
-    ['none', [], /0 bytes came of 8192/],
-    ['too many', [block(8192, 8192), block(40_960, 4096)], /outside the extents/],
-    ['elsewhere', [block(0, 8192)], /outside the extents/],
-    ['twice', [block(8192, 8192), block(8192, 8192)], /overlap, or do not ascend/],
+    ['too few', [block(8192, 4096)], /4096 bytes came, but 8192/],
+    ['none', [], /0 bytes came, but 8192/],
+    ['too many', [block(8192, 8192), block(40_960, 4096)], /outside the announced extents/],
+    ['elsewhere', [block(0, 8192)], /outside the announced extents/],
+    ['twice', [block(8192, 8192), block(8192, 8192)], /overlap or are not in ascending order/],
   ])('%s', async (_name, blocks, words) => {
     const made: OldContents = {
       extents: () => announced,
@@ -204,7 +204,7 @@ describe('blocks that are not what was announced', () => {
     const done = writeStore(store, { plan, old: made, target }, lend, quietSurroundings());
     await expect(done).rejects.toThrow(FormatError);
     await expect(done).rejects.toThrow(words);
-    await expect(checkExceptionStore(store)).rejects.toThrow(/never begun/);
+    await expect(checkExceptionStore(store)).rejects.toThrow(/never initialized/);
   });
 });
 

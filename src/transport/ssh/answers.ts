@@ -3,11 +3,11 @@ import { makeHarmless } from '../stderr-lines.js';
 import type { HostConfig } from './host-config.js';
 import type { Prompter } from './settings.js';
 
-/** Answers a server's questions: by what is remembered, else by asking the user. */
+/** Answers a server's questions: with a remembered answer, or by asking the user. */
 export class Answers {
-  /** How often an answer was refused. */
+  /** How many answers were refused. */
   refusals = 0;
-  /** The user had no answer: nothing more is asked. */
+  /** The user gave no answer: ask nothing more. */
   gaveUp = false;
   readonly #who: string;
   readonly #slot: string;
@@ -25,19 +25,19 @@ export class Answers {
     this.#slot = `the password of ${user}@${hostName}:${port}`;
   }
 
-  /** How many times the server has asked for anything. */
+  /** How many times the server asked for something. */
   get asked(): number {
     return this.#asked;
   }
 
-  /** The password for a server that takes one as it is; null where the user gave none. */
+  /** The password for the "password" method; null if the user gave none. */
   givePassword(): Promise<string | null> {
     return this.#givePassword(`${this.#who}'s password: `);
   }
 
   /**
-   * Answers the questions of keyboard-interactive. Their words come from a server that nobody has logged in to yet:
-   * they must not play with the terminal.
+   * Answers the questions of keyboard-interactive. Their text comes from a server that we have not logged in to yet,
+   * so it must not control the terminal.
    */
   async answerAll(introduction: readonly string[], prompts: readonly Prompt[]): Promise<string[]> {
     this.#asked += 1;
@@ -53,21 +53,21 @@ export class Answers {
     return answers;
   }
 
-  /** The server took nothing of it. */
+  /** The server accepted none of the answers. */
   noteRefusal(): void {
     if (this.gaveUp) return;
     this.#password = null;
     this.refusals += 1;
   }
 
-  /** The server let us in: the password was right. */
+  /** The login succeeded: the password was right. */
   noteSuccess(): void {
     if (this.#password !== null) this.remembered.set(this.#slot, this.#password);
   }
 
   async #givePassword(question: string): Promise<string | null> {
     const known = this.remembered.get(this.#slot);
-    // Good for one attempt: what was refused is asked for anew.
+    // Used for one attempt only: after a refusal the user is asked again.
     this.remembered.delete(this.#slot);
     this.#password = known ?? (await this.#ask(question, false));
     return this.#password;

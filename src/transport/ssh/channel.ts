@@ -6,10 +6,10 @@ import { GatheringSink } from '../gathering-sink.js';
 import { sinkFrom, sourceFrom } from '../stream-channel.js';
 import type { FarExit, Transport } from '../transport.js';
 
-/** ssh2 calls a write done when the channel's window took it; what the socket has not sent yet is bounded here. */
+/** ssh2 reports a write as done once the channel's window took it. This limits what the socket has not sent yet. */
 const SOCKET_BACKLOG_LIMIT = 2 * 1024 * 1024;
 
-/** The line that a channel runs over. `problem` tells why it broke, once it did. */
+/** The connection that a channel uses. `problem` says why it broke, once it did. */
 export interface Line {
   readonly client: Client;
   readonly stream: Duplex;
@@ -32,14 +32,14 @@ export function carryChannel(
 
   channel.once('exit', () => {
     commandEnded = true;
-    // ssh2 calls back no write that waits for a window, and emits 'close' only once stdout was read.
-    sink.break(new TransportError(`${name} takes no more data: it has ended`));
+    // ssh2 never calls back a write that waits for a window, and emits 'close' only once stdout was read.
+    sink.break(new TransportError(`${name} accepts no more data: it has ended`));
   });
   channel.once('close', () => {
     commandEnded = true;
   });
   line.client.once('close', () => {
-    // ssh2 ends the channel of a broken connection as if the far side had.
+    // ssh2 ends the channel of a broken connection as if the far side had ended it.
     if (!commandEnded) problem ??= line.problem();
     if (problem !== null) sink.break(lineBroke(problem));
   });
@@ -66,7 +66,7 @@ export function carryChannel(
   };
 }
 
-/** Resolves when the socket has sent what waits in it, or is gone: then the next write says so. */
+/** Resolves when the socket has sent its backlog, or is gone: the next write then reports that. */
 function waitForRoom(stream: Duplex): Promise<void> {
   if (stream.writableLength <= SOCKET_BACKLOG_LIMIT || stream.destroyed) return Promise.resolve();
   return new Promise((resolve) => {
@@ -95,7 +95,7 @@ async function watchEnd(
     channel.once('close', endWithoutStatus);
     client.once('close', endWithoutStatus);
   });
-  // Stderr ends with the channel, after all of stdout has arrived here: from then on the line is not needed.
+  // Stderr ends with the channel, after all of stdout has arrived here: the connection is not needed after that.
   const [exit] = await Promise.all([ended, passOnLines(channel.stderr, onStderrLine)]);
   client.end();
   return exit;

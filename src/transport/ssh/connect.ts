@@ -11,7 +11,7 @@ import { readKeyFiles } from './keys.js';
 import { openLine, nameOf } from './line.js';
 import type { SshSettings } from './settings.js';
 
-/** What a connection uses of its surroundings. */
+/** What a connection needs from its surroundings. */
 export type SshSurroundings = Pick<Surroundings, 'spawner' | 'notice'>;
 
 /** {@link connectSsh} once ssh2 is loaded. */
@@ -48,16 +48,17 @@ function execute(
       reject(new Problem(`${nameOf(config)}: ${problem}`, { cause }));
     };
     const timer = setTimeout(() => {
-      fail(LineError, `it started no command within ${timeoutMs / 1000} s`);
+      fail(LineError, `it did not start the command within ${timeoutMs / 1000} s`);
     }, timeoutMs);
     try {
       line.client.exec(command, (error, channel) => {
         if (error !== undefined) {
-          fail(TransportError, `it refused to start a command: ${error.message}`, error);
+          fail(TransportError, `it refused to start the command: ${error.message}`, error);
           return;
         }
         clearTimeout(timer);
-        // At once: a quick command's end can stand in the same packet, and is told in the same turn.
+        // At once: the end of a short command can be in the same packet, and is reported in the same turn of the event
+        // loop.
         resolve(carryChannel(line, channel, config.name, onStderrLine));
       });
     } catch (error) {

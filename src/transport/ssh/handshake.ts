@@ -9,7 +9,7 @@ import { prepareLogin, type Login } from './login.js';
 import { Patience, type SshSettings } from './settings.js';
 import { trustHostKey, type Witness } from './trust.js';
 
-/** What ssh2 speaks under OpenSSH's names. */
+/** The ciphers that ssh2 supports, by OpenSSH's names. */
 const SPOKEN: readonly CipherAlgorithm[] = [
   ...(['aes128-gcm@openssh.com', 'aes256-gcm@openssh.com', 'chacha20-poly1305@openssh.com'] as const),
   ...([
@@ -24,22 +24,22 @@ const SPOKEN: readonly CipherAlgorithm[] = [
 ];
 
 /**
- * The ciphers to offer, in the configuration's order; null where it has none of its own: ssh2 then puts first what
- * this processor does fast. Throws TransportError where ssh2 speaks none of them.
+ * The ciphers to offer, in the configuration's order; null if the configuration sets none: ssh2 then prefers those
+ * that this processor computes fast. Throws TransportError if ssh2 supports none of the configured ones.
  */
 export function chooseCiphers(config: HostConfig): CipherAlgorithm[] | null {
   if (config.ciphers === null) return null;
   const chosen = config.ciphers.flatMap((name) => SPOKEN.filter((cipher) => cipher === name));
   if (chosen.length > 0) return chosen;
   throw new TransportError(
-    `${nameOf(config)}: the built-in ssh speaks none of the configured Ciphers (${config.ciphers.join(',')}): ` +
+    `${nameOf(config)}: the built-in ssh supports none of the configured Ciphers (${config.ciphers.join(',')}): ` +
       'use --rsh ssh',
   );
 }
 
 /**
- * Watches that bytes keep coming over a line where the far side answers regular probes. Any byte is a sign of life:
- * on a busy line the answer to a probe may wait behind megabytes. Returns what ends the watch.
+ * Watches that bytes keep coming over a connection whose far side answers regular probes. Any byte counts: on a busy
+ * connection the answer to a probe may wait behind megabytes. Returns a function that ends the watch.
  *
  * @param onDead called once, after `count` intervals in which nothing came
  */
@@ -53,7 +53,7 @@ export function watchLiveness(
 ): () => void {
   let seen = line.bytesRead();
   let silent = 0;
-  // Looks, and not time, are counted: a machine that slept must not think that the others did.
+  // Counts checks, not time: a machine that was suspended must not conclude that the others were silent.
   const timer = setInterval(() => {
     const now = line.bytesRead();
     silent = now === seen ? silent + 1 : 0;
@@ -68,17 +68,17 @@ export function watchLiveness(
   };
 }
 
-/** How long a proxy that broke may take to say why. */
+/** How long to wait for a broken proxy's own error message. */
 const LAST_WORDS_MS = 1_000;
 
-/** What was read before the first byte went out. */
+/** What was read before the first byte was sent. */
 export interface Prepared {
   readonly onFile: HostsOnFile;
   readonly keys: KeyFiles;
 }
 
 /**
- * Speaks ssh over a line: checks the host's key and logs in.
+ * Speaks ssh over a connection: checks the host's key and logs in.
  *
  * @throws TransportError that says why not, and what to do; whatever a prompter throws.
  */
@@ -93,7 +93,7 @@ export async function shakeHands(
   const handshake = new Handshake(config);
   const patience = new Patience(config.connectTimeoutMs, () => {
     handshake.lose(
-      `it answered the connection, but not as an ssh server within ${config.connectTimeoutMs / 1000} s`,
+      `it accepted the connection, but did not answer as an ssh server within ${config.connectTimeoutMs / 1000} s`,
     );
   });
   const prompter = settings.prompter === null ? null : patience.pausedBy(settings.prompter);
@@ -110,7 +110,7 @@ export async function shakeHands(
     sock: raw.stream,
     username: config.user,
     readyTimeout: 0,
-    // Its probes go out, but it counts only their answers: watchLiveness judges the line.
+    // ssh2 sends the probes, but would count only their answers: watchLiveness judges the connection instead.
     keepaliveInterval: config.keepaliveIntervalMs,
     keepaliveCountMax: Number.MAX_SAFE_INTEGER,
     algorithms: {
@@ -138,13 +138,13 @@ export async function shakeHands(
   return { client, stream: raw.stream, cipher, problem: () => raw.problem() ?? handshake.problem };
 }
 
-/** An ssh2 client on its way to a login, and the first thing that ends it. */
+/** An ssh2 client during the login, and the first thing that ends the login. */
 class Handshake {
   readonly client: Client = new ssh2.Client();
   readonly done: Promise<void>;
-  /** Why the line broke, once it did. */
+  /** Why the connection broke, once it did. */
   problem = 'the far side closed it';
-  /** What was agreed on; empty before. */
+  /** The negotiated cipher; empty before. */
   cipher = '';
   /** Ends the login with any error; only the first counts. */
   readonly failWith: (error: unknown) => void;
@@ -161,7 +161,7 @@ class Handshake {
     };
   }
 
-  /** Aborted when the login has ended, well or not: questions that are still open have no use then. */
+  /** Aborted when the login has ended, in success or failure: open questions are then of no use. */
   get signal(): AbortSignal {
     return this.#isOver.signal;
   }
@@ -174,15 +174,15 @@ class Handshake {
     this.failWith(new TransportError(`${nameOf(this.config)}: ${text}`, { cause }));
   }
 
-  /** As `fail`, of a line that may be better another time. */
+  /** As `fail`, for a connection that may work another time. */
   lose(text: string, cause?: unknown): void {
     this.failWith(new LineError(`${nameOf(this.config)}: ${text}`, { cause }));
   }
 
   listen(login: Login): void {
-    // Stays for the connection's whole life: an 'error' nobody listens to would end the process.
+    // Stays for the connection's whole life: an 'error' without a listener would end the process.
     this.client.on('error', (error: Error & { level?: string }) => {
-      // The login knows of it, and goes on.
+      // The login knows about it, and continues.
       if (error.level === 'agent') return;
       this.problem = describeClientError(error);
       if (error.level === 'client-socket') this.lose(this.problem, error);
@@ -205,25 +205,25 @@ function describeClientError(error: Error & { level?: string }): string {
   if (error.level === 'client-socket') return describeCause(error);
   if (/too many authentication failures/i.test(error.message)) {
     return (
-      'it broke the login off, as too much was tried: name the right key by IdentityFile and IdentitiesOnly in ' +
-      '~/.ssh/config'
+      'too many authentication failures: set IdentityFile and IdentitiesOnly for this host in ' +
+      '~/.ssh/config, so that only the right key is offered'
     );
   }
   if (/no matching/i.test(error.message)) return `${describeOffer(error.message)}; ${OPENSSH}`;
   return `the ssh connection failed: ${error.message}`;
 }
 
-const OPENSSH = '"--rsh ssh" goes through OpenSSH\'s own client, which may know them';
+const OPENSSH = '"--rsh ssh" uses the OpenSSH client, which may support them';
 
-/** What a server offers has nothing in common with what ssh2 knows, in ssh2's words. */
+/** The server's algorithms and ours have nothing in common; `message` is ssh2's text. */
 function describeOffer(message: string): string {
   if (/key exchange/i.test(message)) {
-    return 'it offers only key exchanges that the built-in ssh does not know, such as post-quantum ones';
+    return 'it offers only key exchanges that the built-in ssh does not support, such as post-quantum ones';
   }
-  return `it offers only algorithms that the built-in ssh does not know (${message})`;
+  return `it offers only algorithms that the built-in ssh does not support (${message})`;
 }
 
-/** Where a proxy stands before the host, its own last words are the better reason. */
+/** If the connection goes through a proxy, the proxy's own last words are the better reason. */
 async function explainByProxy(raw: RawLine, config: HostConfig, error: unknown): Promise<unknown> {
   if (config.proxy === null || !(raw.stream.destroyed || raw.stream.readableEnded)) return error;
   await Promise.race([raw.ended, new Promise((resolve) => setTimeout(resolve, LAST_WORDS_MS).unref())]);
@@ -241,7 +241,7 @@ function verifyBy(
 ): Verify {
   let trusted: Buffer | null = null;
   return (key, done) => {
-    // Keys are exchanged anew every so many bytes: who may change in between is nobody.
+    // ssh exchanges keys again after some amount of data: the host's key must still be the same.
     if (trusted !== null) {
       done(trusted.equals(key));
       return;

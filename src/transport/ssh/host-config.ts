@@ -3,19 +3,21 @@ import type { RemoteHost } from '../target-spec.js';
 import type { SshSettings } from './settings.js';
 import { defaultFiles, expandPath, expandProxyCommand, type TokenValues } from './tokens.js';
 
-/** What a host's part of the configuration says: keywords in lower case, each with its values in their order. */
+/**
+ * The part of the configuration that applies to a host: keywords in lower case, each with its values in their order.
+ */
 export type ConfigWords = ReadonlyMap<string, readonly string[]>;
 
 /** Where the words come from. */
 export interface ConfigSource {
   readonly words: ConfigWords;
-  /** Whether `~` and tokens are expanded already; `ssh -G` does it everywhere but in IdentityFile. */
+  /** Whether `~` and tokens are expanded already; `ssh -G` expands them everywhere but in IdentityFile. */
   readonly isExpanded: boolean;
-  /** Ciphers, as that is where nobody configured it. */
+  /** The value of Ciphers if nothing configures it. */
   readonly defaultCiphers?: string | undefined;
 }
 
-/** How the way to a host begins. */
+/** A command line for a shell, with tokens expanded. */
 export type Proxy =
   /** A command line for a shell, tokens expanded. */
   | { readonly kind: 'command'; readonly command: string }
@@ -26,11 +28,11 @@ export type Proxy =
 export interface HostConfig extends TokenValues {
   /** As the user wrote it, for messages. */
   readonly name: string;
-  /** 4 or 6 where only one kind of address will do, else 0. */
+  /** 4 or 6 if only that kind of address is allowed, else 0. */
   readonly family: 0 | 4 | 6;
   readonly proxy: Proxy | null;
   readonly identityFiles: readonly string[];
-  /** Offer nothing but the keys of `identityFiles`, wherever they lie. */
+  /** Offer only the keys of `identityFiles`, even if the agent has others. */
   readonly identitiesOnly: boolean;
   readonly agentSocket: string | null;
   readonly methods: {
@@ -39,24 +41,24 @@ export interface HostConfig extends TokenValues {
     readonly keyboardInteractive: boolean;
   };
   readonly passwordPrompts: number;
-  /** The first is the one that new keys are added to. */
+  /** New keys are added to the first. */
   readonly userKnownHosts: readonly string[];
   readonly globalKnownHosts: readonly string[];
   readonly strictness: 'yes' | 'ask' | 'accept-new';
   readonly hashNames: boolean;
   readonly batch: boolean;
-  /** The ciphers that the user wants; null where they left that to the program. */
+  /** The ciphers that the user wants; null if the user left the choice to the program. */
   readonly ciphers: readonly string[] | null;
   readonly connectTimeoutMs: number;
   readonly keepaliveIntervalMs: number;
-  /** So many signs of life must fail to come, one after the other, before the line counts as dead. */
+  /** How many probes in a row may stay unanswered before the connection counts as dead. */
   readonly keepaliveCount: number;
 }
 
 /**
- * Reads the configuration of one host. What it does not say is as OpenSSH has it by default.
+ * Reads the configuration of one host. What it does not set has OpenSSH's default.
  *
- * @throws TransportError on what would be wrong to ignore.
+ * @throws TransportError on a setting that must not be ignored.
  */
 export function readHostConfig(
   destination: RemoteHost,
@@ -84,8 +86,8 @@ export function readHostConfig(
   };
   if (orNone(first('revokedhostkeys')) !== null) {
     throw new TransportError(
-      `${values.name}: the ssh configuration has RevokedHostKeys, which lvmsync does not read: use --rsh ssh, ` +
-        `or put the keys into known_hosts as @revoked`,
+      `${values.name}: the ssh configuration sets RevokedHostKeys, which lvmsync does not read: use --rsh ssh, ` +
+        `or add the keys to known_hosts as @revoked`,
     );
   }
   const files = defaultFiles(settings.home);
@@ -131,12 +133,12 @@ export function readHostConfig(
   };
 }
 
-/** A list that begins with a sign changes the default one, which only OpenSSH's client knows. */
+/** A list that begins with a sign changes the default list, which only the OpenSSH client knows. */
 function isChosen(ciphers: string | undefined, defaultCiphers: string | undefined): ciphers is string {
   return ciphers !== undefined && ciphers !== defaultCiphers && !/^[-+^]/.test(ciphers);
 }
 
-/** `ssh -G` puts several paths into one line, with blanks between them and no quotes. */
+/** `ssh -G` prints several paths on one line, separated by spaces and without quotes. */
 function splitPaths(line: string): string[] {
   return line.split(/ (?=[/~]|none$)/);
 }
@@ -149,7 +151,9 @@ function readProxy(
 ): Proxy | null {
   if (command !== null) {
     if (passesDescriptor) {
-      throw new TransportError(`${values.name}: ProxyUseFdpass is not for the built-in ssh: use --rsh ssh`);
+      throw new TransportError(
+        `${values.name}: the built-in ssh does not support ProxyUseFdpass: use --rsh ssh`,
+      );
     }
     return { kind: 'command', command: expandProxyCommand(command, values) };
   }
@@ -167,7 +171,7 @@ function readAgentSocket(
   return expand(word);
 }
 
-/** `no` takes unknown keys without a question, as in OpenSSH; a changed one it does not take here. */
+/** `no` accepts unknown keys without a question, as in OpenSSH; unlike OpenSSH, it does not accept a changed key. */
 function readStrictness(word: string | undefined): HostConfig['strictness'] {
   switch (word) {
     case 'yes':

@@ -12,14 +12,14 @@ import {
   type KnownHost,
 } from './known-hosts.js';
 
-/** What the known_hosts files say of a host. */
+/** What the known_hosts files say about a host. */
 export interface HostsOnFile {
   readonly entries: readonly KnownHost[];
-  /** What they say of the host's name alone, where the port is another than ssh's own. */
+  /** The entries for the host's name alone, if its port is not ssh's default port. */
   readonly withoutPort: readonly KnownHost[];
 }
 
-/** Reads what the known_hosts files say of a host: by its alias, or else by its real name and port. */
+/** Reads what the known_hosts files say about a host: by its alias if it has one, or else by its real name and port. */
 export async function readKnownHosts(config: HostConfig): Promise<HostsOnFile> {
   const { hostName, port, hostKeyAlias } = config;
   const all: KnownHost[] = [];
@@ -38,12 +38,12 @@ async function readIfThere(file: string): Promise<string> {
     if (cause instanceof Error && 'code' in cause && (cause.code === 'ENOENT' || cause.code === 'ENOTDIR')) {
       return '';
     }
-    // An entry that cannot be read could be the one that revokes a key.
+    // An entry that cannot be read could be one that revokes a key.
     throw new TransportError(`${file}: cannot be read: ${describeCause(cause)}`, { cause });
   }
 }
 
-/** SHA-1 signatures (`ssh-rsa`) and DSA are left out, as OpenSSH does since 8.8. */
+/** Without SHA-1 signatures (`ssh-rsa`) and DSA, as in OpenSSH since 8.8. */
 const ALGORITHMS: readonly (readonly [keyType: string, algorithm: ServerHostKeyAlgorithm])[] = [
   ['ssh-ed25519', 'ssh-ed25519'],
   ['ecdsa-sha2-nistp256', 'ecdsa-sha2-nistp256'],
@@ -53,14 +53,14 @@ const ALGORITHMS: readonly (readonly [keyType: string, algorithm: ServerHostKeyA
   ['ssh-rsa', 'rsa-sha2-256'],
 ];
 
-/** Host key algorithms, those first of whose type a key is on file: a host has several and shows only one. */
+/** Host key algorithms, first those for which a key is on file: a host has several keys and shows only one. */
 export function orderAlgorithms(entries: readonly KnownHost[]): ServerHostKeyAlgorithm[] {
   const onFile = new Set(entries.filter(({ marker }) => marker === null).map(({ key }) => keyTypeOf(key)));
   const rank = (keyType: string): number => (onFile.has(keyType) ? 0 : 1);
   return ALGORITHMS.toSorted(([a], [b]) => rank(a) - rank(b)).map(([, algorithm]) => algorithm);
 }
 
-/** A host key as a server showed it, and what the files say of it. */
+/** A host key that a server showed, and what the files say about it. */
 export interface ShownKey {
   readonly key: Buffer;
   readonly verdict: HostKeyVerdict;
@@ -68,16 +68,16 @@ export interface ShownKey {
   readonly text: string;
 }
 
-/** What the known_hosts files say of the key that a host showed. */
+/** Looks up the key that a host showed in the known_hosts files. */
 export function judgeShownKey(onFile: HostsOnFile, key: Buffer): ShownKey {
   const text = `${keyTypeOf(key)} ${fingerprintOf(key)}`;
   const verdict = judgeHostKey(onFile.entries, key);
-  // OpenSSH, too, takes a host's key on its own port for good on another one.
+  // OpenSSH too accepts on another port the key that is on file for the host's default port.
   const known = verdict.kind === 'unknown' && judgeHostKey(onFile.withoutPort, key).kind === 'known';
   return { key, text, verdict: known ? { kind: 'known' } : verdict };
 }
 
-/** Why a host's key is not to be trusted whatever a person says, in one sentence with what to do. */
+/** Why a host's key cannot be trusted, whatever the user says: one sentence with what to do. */
 export function objectToHostKey({ verdict, text }: ShownKey, host: string): TransportError | null {
   switch (verdict.kind) {
     case 'known':
@@ -87,14 +87,14 @@ export function objectToHostKey({ verdict, text }: ShownKey, host: string): Tran
       return new TransportError(`${host}: its host key ${text} is revoked by ${where(verdict.entry)}`);
     case 'authority-only':
       return new TransportError(
-        `${host}: ${where(verdict.entry)} vouches for it by a certificate authority, which lvmsync cannot check; ` +
-          `add its own host key ${text}, or use --rsh ssh`,
+        `${host}: ${where(verdict.entry)} trusts it through a certificate authority, which lvmsync cannot check; ` +
+          `add the host key ${text} itself to known_hosts, or use --rsh ssh`,
       );
     case 'changed':
       return new TransportError(
-        `${host}: its host key is not the one on file: it showed ${text}, but ${where(verdict.entry)} has ` +
-          `${keyTypeOf(verdict.entry.key)} ${fingerprintOf(verdict.entry.key)}; somebody may be listening in, ` +
-          `or the host was installed anew: make sure before you change that line`,
+        `${host}: remote host identification has changed: it showed ${text}, but ${where(verdict.entry)} has ` +
+          `${keyTypeOf(verdict.entry.key)} ${fingerprintOf(verdict.entry.key)}; someone may be eavesdropping on you, ` +
+          `or the host was reinstalled: make sure which before you change that line`,
       );
   }
 }

@@ -8,17 +8,17 @@ import type { SshSettings } from './settings.js';
 export type { Prompter } from './settings.js';
 export { defaultSshSettings, type SshSettings } from './settings.js';
 
-/** Begins to load what a connection needs, while its caller still waits for something else. */
+/** Begins to load what a connection needs, while its caller is still waiting for something else. */
 export function prepareSsh(): void {
-  // Whoever connects hears of a failure.
+  // connectSsh reports a failure.
   import('./connect.js').catch(() => undefined);
 }
 
 /**
- * Logs in over ssh, as the user's ssh configuration has it, and starts a command, whose words are quoted for the
- * far shell. ssh2 is loaded only where a connection is really made: a local run must not pay for it.
+ * Logs in over ssh, as the user's ssh configuration says, and starts a command, whose words are quoted for the far
+ * shell. ssh2 is loaded only when a connection is made: a local run must not pay for it.
  *
- * @throws TransportError when no connection comes about: one sentence says why and what to do.
+ * @throws TransportError if the connection fails: one sentence says why and what to do.
  */
 export async function connectSsh(
   destination: RemoteHost,
@@ -27,7 +27,7 @@ export async function connectSsh(
   onStderrLine: LineListener,
   about: SshSurroundings,
 ): Promise<Transport> {
-  // The client is asked for its configuration while ssh2 is loaded: at the end of a move that is downtime.
+  // Runs `ssh -G` while ssh2 loads: at the end of a move this time is downtime.
   const [{ openSshTransport }, config] = await Promise.all([
     import('./connect.js'),
     resolveHost(destination, settings, about),

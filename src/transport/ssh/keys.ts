@@ -2,18 +2,18 @@ import { readFile } from 'node:fs/promises';
 import ssh2, { type ParsedKey } from 'ssh2';
 import type { Prompter } from './settings.js';
 
-/** How often a passphrase is asked for, as in ssh. */
+/** How many times to ask for a passphrase, as in ssh. */
 const TRIES = 3;
 
-/** Opens identity files, and asks for passphrases where that takes one. */
+/** Opens identity files, and asks for their passphrases. */
 export interface KeyOpener {
-  /** A file's private key; null where there is none to be had. */
+  /** A file's private key; null if it stayed locked. */
   open(file: KeyFile): Promise<ParsedKey | null>;
   /** One phrase for each file that stayed locked. */
   readonly problems: readonly string[];
 }
 
-/** Makes an opener that asks nobody where `prompter` is null. What was right goes into `remembered`. */
+/** Makes an opener that never asks if `prompter` is null. Right passphrases go into `remembered`. */
 export function createKeyOpener(
   prompter: Prompter | null,
   remembered: Map<string, string>,
@@ -33,11 +33,14 @@ export function createKeyOpener(
       const key = known === undefined ? null : unlockKey(file, known);
       if (key !== null) return key;
       if (prompter === null) {
-        return refuse(file, 'needs a passphrase: load it into an agent (ssh-add), as there is nobody to ask');
+        return refuse(
+          file,
+          'needs a passphrase, and there is no one to ask: load it into an agent (ssh-add)',
+        );
       }
       for (let attempt = 0; attempt < TRIES; attempt++) {
-        const again = attempt === 0 ? '' : 'That was not it. ';
-        const question = `${again}Passphrase of the key ${file.path}: `;
+        const again = attempt === 0 ? '' : 'Wrong passphrase, try again.\n';
+        const question = `${again}Enter passphrase for key '${file.path}': `;
         const passphrase = await prompter.ask(question, { echo: false, signal });
         if (passphrase === null || passphrase === '')
           return refuse(file, 'stayed locked: no passphrase was given');
@@ -54,22 +57,22 @@ export function createKeyOpener(
 /** A key of an identity file, as far as it can be read without its passphrase. */
 export interface KeyFile {
   readonly path: string;
-  /** Null where that, too, is behind the passphrase. */
+  /** Null if the passphrase protects that, too. */
   readonly publicKey: ParsedKey | null;
-  /** The private key, ready or still locked; null where only the public half is here, and an agent has the other. */
+  /** The private key, ready or still locked; null if only the public half is here, and an agent has the other. */
   readonly privateKey: ParsedKey | 'locked' | null;
-  /** What the file holds, for unlocking it. */
+  /** The file's contents, for unlocking it. */
   readonly text: string;
 }
 
-/** What the identity files gave: keys to offer, and why the others give none. */
+/** What the identity files hold: keys to offer, and why the other files have no usable key. */
 export interface KeyFiles {
   readonly usable: readonly KeyFile[];
-  /** One phrase for each file that is there and gives no key. */
+  /** One phrase for each file that exists and has no usable key. */
   readonly unusable: readonly string[];
 }
 
-/** Reads keys from identity files; those that do not exist are passed over. */
+/** Reads keys from identity files; files that do not exist are skipped. */
 export async function readKeyFiles(paths: readonly string[]): Promise<KeyFiles> {
   const usable: KeyFile[] = [];
   const unusable: string[] = [];
@@ -96,13 +99,13 @@ async function readKeyFile(path: string): Promise<KeyFile | Unusable | null> {
   if (!(parsed instanceof Error)) {
     return { path, publicKey: parsed, privateKey: parsed.isPrivateKey() ? parsed : null, text };
   }
-  // The PEM forms say it in their header, the OpenSSH form only inside.
+  // The PEM formats say it in their header, the OpenSSH format only inside.
   const locked = text.includes('ENCRYPTED') || parsed.message.includes('passphrase');
-  if (!locked) return { problem: 'is no key that lvmsync can use' };
+  if (!locked) return { problem: 'is not a key that lvmsync can use' };
   return { path, publicKey: readOutside(text) ?? (await readPublicHalf(path)), privateKey: 'locked', text };
 }
 
-/** Unlocks a key; null where the passphrase is not the right one. An OpenSSH key takes some tenths of a second. */
+/** Unlocks a key; null if the passphrase is wrong. An OpenSSH key takes some tenths of a second. */
 export function unlockKey({ text }: KeyFile, passphrase: string): ParsedKey | null {
   const parsed = parseKey(text, passphrase);
   return parsed instanceof Error || !parsed.isPrivateKey() ? null : parsed;
@@ -131,8 +134,8 @@ function parseKey(text: string, passphrase?: string): ParsedKey | Error {
 }
 
 /**
- * The public key that stands unencrypted in a locked key of OpenSSH's own form: "openssh-key-v1" and a NUL, cipher,
- * key derivation, its options, the number of keys, the first public key (OpenSSH's PROTOCOL.key).
+ * The unencrypted public key in a locked key of OpenSSH's own format: "openssh-key-v1" and a NUL, cipher, key
+ * derivation, its options, the number of keys, the first public key (OpenSSH's PROTOCOL.key).
  */
 function readOutside(text: string): ParsedKey | null {
   const [, base64] = /-----BEGIN OPENSSH PRIVATE KEY-----([^-]*)-----END/.exec(text) ?? [];

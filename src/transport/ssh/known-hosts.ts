@@ -1,6 +1,6 @@
 import { createHash, createHmac, randomBytes } from 'node:crypto';
 
-/** One entry of a known_hosts file; the format is that of sshd(8), SSH_KNOWN_HOSTS FILE FORMAT. */
+/** One entry of a known_hosts file; sshd(8) describes the format under SSH_KNOWN_HOSTS FILE FORMAT. */
 export interface KnownHost {
   readonly file: string;
   /** Counted from 1. */
@@ -8,11 +8,11 @@ export interface KnownHost {
   readonly marker: 'revoked' | 'cert-authority' | null;
   /** The comma list of patterns, or one hashed name. */
   readonly hosts: string;
-  /** The public key as it goes over the wire. */
+  /** The public key in its wire format. */
   readonly key: Buffer;
 }
 
-/** Reads a known_hosts file's text. Lines that are no entries are passed over, as OpenSSH does. */
+/** Reads the text of a known_hosts file. Lines that are not entries are skipped, as in OpenSSH. */
 export function parseKnownHosts(text: string, file: string): KnownHost[] {
   return text.split('\n').flatMap((content, index) => {
     const entry = parseEntry(content.trim());
@@ -37,7 +37,7 @@ function parseEntry(content: string): Pick<KnownHost, 'marker' | 'hosts' | 'key'
   };
 }
 
-/** Whether an entry speaks of a host as it was named by the user. */
+/** Whether an entry applies to a host, by the name that the user gave. */
 export function speaksOf(entry: KnownHost, host: string, port: number): boolean {
   const name = nameOnFile(host, port);
   if (entry.hosts.startsWith('|')) return matchesHashed(entry.hosts, name);
@@ -53,12 +53,12 @@ export function speaksOf(entry: KnownHost, host: string, port: number): boolean 
   return matched;
 }
 
-/** The name that a host has in these files: the port is part of it unless it is ssh's own. */
+/** A host's name in these files: the port is part of it unless it is 22. */
 export function nameOnFile(host: string, port: number): string {
   return (port === 22 ? host : `[${host}]:${port}`).toLowerCase();
 }
 
-/** One line of such a file, which speaks of this host and key; the name is hashed where that is wished. */
+/** One line of such a file for this host and key; the name is hashed if `hashed` is set. */
 export function formatKnownHost(name: string, key: Buffer, hashed: boolean): string {
   const salt = randomBytes(20);
   const hosts = hashed ? `|1|${salt.toString('base64')}|${hashName(salt, name).toString('base64')}` : name;
@@ -86,7 +86,7 @@ function escapeForRegExp(character: string): string {
   return /[a-z0-9]/.test(character) ? character : `\\u{${character.codePointAt(0)?.toString(16) ?? ''}}`;
 }
 
-/** What the entries that speak of a host say of the key that it showed. */
+/** What the entries for a host say about the key that it showed. */
 export type HostKeyVerdict =
   | { readonly kind: 'known' }
   | { readonly kind: 'revoked'; readonly entry: KnownHost }
@@ -94,7 +94,7 @@ export type HostKeyVerdict =
   | { readonly kind: 'authority-only'; readonly entry: KnownHost }
   | { readonly kind: 'unknown' };
 
-/** Judges a key by the entries that speak of its host: only a key that is on file is known. */
+/** Judges a key by the entries for its host: only a key that is on file is known. */
 export function judgeHostKey(entries: readonly KnownHost[], key: Buffer): HostKeyVerdict {
   const same = (entry: KnownHost): boolean => entry.key.equals(key);
   const revoked = entries.find((entry) => entry.marker === 'revoked' && same(entry));
@@ -109,7 +109,7 @@ export function judgeHostKey(entries: readonly KnownHost[], key: Buffer): HostKe
   return authority === undefined ? { kind: 'unknown' } : { kind: 'authority-only', entry: authority };
 }
 
-/** The key's type as its first field says it, such as `ssh-ed25519`; empty where the bytes are no key. */
+/** The key's type, which is its first field, such as `ssh-ed25519`; empty if the bytes are not a key. */
 export function keyTypeOf(key: Buffer): string {
   if (key.length < 4) return '';
   const length = key.readUInt32BE(0);

@@ -5,18 +5,18 @@ import type { Spawner } from '../../host/spawner.js';
 import type { HostConfig } from './host-config.js';
 import { startProxy } from './proxy.js';
 
-/** The bytes' way to a host's ssh server, before anything of ssh is spoken. */
+/** The byte stream to a host's ssh server, before ssh begins. */
 export interface RawLine {
   readonly stream: Duplex;
-  /** How many bytes came from there so far. */
+  /** How many bytes have arrived so far. */
   readonly bytesRead: () => number;
-  /** What is known of why it broke; null where nothing is. */
+  /** Why it broke, if that is known; else null. */
   readonly problem: () => string | null;
-  /** Resolves once `problem` knows all that it ever will. */
+  /** Resolves once `problem` has its final value. */
   readonly ended: Promise<unknown>;
 }
 
-/** Connects to a host's ssh port. Throws LineError, in words that say what to look at. */
+/** Connects to a host's ssh port. Throws LineError, which says what to check. */
 export function openSocket(config: HostConfig): Promise<Socket> {
   const { hostName, port, family, connectTimeoutMs } = config;
   const name = nameOf(config);
@@ -41,21 +41,21 @@ export function openSocket(config: HostConfig): Promise<Socket> {
   });
 }
 
-/** A host as the user wrote it, and what the configuration made of that. */
+/** A host as the user wrote it, with the name that the configuration gives it. */
 export function nameOf({ name, hostName }: Pick<HostConfig, 'name' | 'hostName'>): string {
   return name === hostName ? name : `${name} (${hostName})`;
 }
 
 function describeSocketError(error: NodeJS.ErrnoException, port: number): string {
-  // Node tries all addresses of a name, and tells of each.
+  // Node tries all addresses of a name, and reports each.
   const first = error instanceof AggregateError ? (error.errors[0] as NodeJS.ErrnoException) : error;
   switch (first.code) {
     case 'ECONNREFUSED':
-      return `the connection to port ${port} was refused: no ssh server listens there`;
+      return `connection refused on port ${port}: no ssh server is listening there`;
     case 'ENOTFOUND':
-      return 'no such host name';
+      return 'could not resolve the host name: no such name';
     case 'EAI_AGAIN':
-      return 'the host name could not be looked up: the name service gives no answer';
+      return 'could not resolve the host name: the name server does not answer';
     case 'EHOSTUNREACH':
     case 'ENETUNREACH':
       return `the host cannot be reached (${first.code})`;
@@ -66,7 +66,7 @@ function describeSocketError(error: NodeJS.ErrnoException, port: number): string
   }
 }
 
-/** Opens the way to a host: a TCP connection, or through what its configuration puts before it. */
+/** Opens the connection to a host: by TCP, or through the proxy that the configuration sets. */
 export async function openLine(config: HostConfig, batch: boolean, spawner: Spawner): Promise<RawLine> {
   if (config.proxy !== null) return startProxy(config, config.proxy, batch, spawner);
   const socket = await openSocket(config);

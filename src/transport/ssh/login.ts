@@ -5,30 +5,30 @@ import { type KeyFiles, createKeyOpener } from './keys.js';
 import { collectKeys, type OfferedKey } from './offered-keys.js';
 import type { Prompter } from './settings.js';
 
-/** Offers what this user has, one after the other, within one connection. */
+/** Offers what this user has, one after another, within one connection. */
 export interface Login {
   readonly authHandler: AuthHandlerMiddleware;
-  /** The server let us in: what was asked for and was right is remembered. */
+  /** The login succeeded: remembers the answers that were right. */
   noteSuccess(): void;
   /** What was tried and why it was not enough: the end of a sentence. */
   describeFailure(): string;
 }
 
-/** What a login has at hand. */
+/** What a login can use. */
 export interface LoginMeans {
   readonly keys: KeyFiles;
   /** Null in a batch. */
   readonly prompter: Prompter | null;
   readonly remembered: Map<string, string>;
-  /** Aborted when the connection is over: what is being asked is then of no use. */
+  /** Aborted when the connection is over: an open question is then of no use. */
   readonly signal: AbortSignal;
-  /** Takes what ends the login at once, such as an interruption by the user. */
+  /** Receives what ends the login at once, such as an interruption by the user. */
   readonly fail: (error: unknown) => void;
 }
 
 /**
- * Prepares a login in OpenSSH's order: the keys of agent and files, keyboard-interactive, password; and once more
- * from the start where the server took one and wants another.
+ * Prepares a login in OpenSSH's order: the keys of agent and files, keyboard-interactive, password. Starts again from
+ * the keys if the server accepted one method and wants another.
  */
 export function prepareLogin(config: HostConfig, means: LoginMeans): Login {
   const attempts = new LoginAttempts(config, means);
@@ -37,7 +37,7 @@ export function prepareLogin(config: HostConfig, means: LoginMeans): Login {
     authHandler: (methodsLeft: AuthenticationType[] | null, partialSuccess, next) => {
       attempts.hearVerdict(methodsLeft, partialSuccess);
       offers.next().then(({ value, done }) => {
-        // ssh2 takes false for the end of the list; its types do not know that.
+        // ssh2 expects false at the end of the list; its types do not allow that.
         next(done === true ? (false as never) : value);
       }, means.fail);
     },
@@ -47,14 +47,14 @@ export function prepareLogin(config: HostConfig, means: LoginMeans): Login {
 }
 
 class LoginAttempts {
-  /** Null where nobody can be asked. */
+  /** Null if there is no one to ask. */
   readonly answers: Answers | null;
   readonly #tried = new Set<string>();
   readonly #problems: string[];
   readonly #keyOpener;
-  /** What the server still takes; null before it said so. */
+  /** The methods that the server still accepts; null before it said so. */
   #accepted: readonly string[] | null = null;
-  /** How many times it took something, and wanted more. */
+  /** How many times it accepted a method and wanted another. */
   #taken = 0;
 
   constructor(
@@ -74,7 +74,7 @@ class LoginAttempts {
 
   async *offers(): AsyncGenerator<AnyAuthMethod, undefined> {
     const { user: username, methods } = this.config;
-    // ssh, too, asks for nothing first: it tells which methods the server takes.
+    // ssh, too, begins with "none": the refusal lists the methods that the server accepts.
     yield { type: 'none', username };
     for (let taken = -1; taken < this.#taken;) {
       taken = this.#taken;
@@ -94,7 +94,7 @@ class LoginAttempts {
       yield { type: 'agent', username, agent };
       if (agent.hasSigned) yield* this.#askForVerdict();
     }
-    // Those that show nothing without their passphrase come last: each is a question.
+    // Keys whose public half is also locked come last: each needs a question.
     for (const file of this.means.keys.usable.filter(({ publicKey }) => publicKey === null)) {
       if (!this.#takes('publickey')) return;
       const key = await this.#keyOpener.open(file);
@@ -104,7 +104,7 @@ class LoginAttempts {
     }
   }
 
-  /** Of a key that an agent signed for, ssh2 keeps to itself that the server took it and now wants something else. */
+  /** After an agent's signature, ssh2 does not report that the server accepted the key and now wants another method. */
   *#askForVerdict(): Generator<AnyAuthMethod> {
     const before = this.#accepted?.join();
     yield { type: 'none', username: this.config.user };
@@ -165,16 +165,16 @@ class LoginAttempts {
     const said: string[] = [];
     if (accepted.includes('publickey') || this.#tried.size > 0) {
       const tried = this.#tried.size === 0 ? 'no key to offer' : `tried ${[...this.#tried].join(', ')}`;
-      said.push(`it lets ${user} in with none of our keys: ${tried}`);
+      said.push(`permission denied for ${user}: none of our keys was accepted: ${tried}`);
     } else {
-      said.push(`it takes no key for ${user}, only ${accepted.join(', ')}`);
+      said.push(`permission denied for ${user}: it accepts no keys, only ${accepted.join(', ')}`);
     }
     said.push(...this.#problems, ...this.#keyOpener.problems);
     const refusals = this.answers?.refusals ?? 0;
-    if (refusals > 0) said.push(`what was typed was refused (${refusals} times)`);
+    if (refusals > 0) said.push(`the answer was refused (${refusals} times)`);
     if (this.answers?.gaveUp === true) said.push('no answer was given');
     if (this.answers === null && accepted.some((each) => /^(password|keyboard)/.test(each))) {
-      said.push('it would ask for a password, but there is nobody to ask: no terminal, or a batch');
+      said.push('it wants a password, but there is no one to ask: no terminal, or a batch run');
     }
     return said.join('; ');
   }

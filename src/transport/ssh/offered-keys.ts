@@ -7,30 +7,30 @@ import ssh2, {
 import { describeCause } from '../../errors.js';
 import type { KeyFile } from './keys.js';
 
-/** Where keys come from. */
+/** Where the keys come from. */
 export interface KeySources {
   readonly agentSocket: string | null;
   readonly files: readonly KeyFile[];
-  /** Of the agent's keys, offer only those that `files` name. */
+  /** Offer only those of the agent's keys that are also in `files`. */
   readonly identitiesOnly: boolean;
-  /** Gives a file's private key, which may take a question to the user; null where there is none to be had. */
+  /** Returns a file's private key, which may need a question to the user; null if that fails. */
   readonly open: (file: KeyFile) => Promise<ParsedKey | null>;
   readonly noteAgentFailure: (problem: string) => void;
 }
 
-/** Signs with a key's private half, wherever that is. */
+/** Signs with a key's private half, wherever it is. */
 type Sign = (data: Buffer, options: SigningRequestOptions) => Promise<Buffer>;
 
 /**
- * One key, as an agent in ssh2's sense: so its signature may take a question to the user, or to a real agent, and
- * is asked for only once the server has said that it would take the key.
+ * One key, as an agent in ssh2's sense: its signature may need a question to the user, or a real agent, and is asked
+ * for only once the server has said that it would accept the key.
  */
 export class OfferedKey extends ssh2.BaseAgent<ParsedKey> {
-  /** The server wanted a signature, and got one. */
+  /** The server asked for a signature, and got one. */
   hasSigned = false;
 
   constructor(
-    /** Where it lies, for messages. */
+    /** Where the key comes from, for messages. */
     readonly label: string,
     private readonly publicKey: ParsedKey,
     private readonly signer: Sign,
@@ -60,8 +60,8 @@ export class OfferedKey extends ssh2.BaseAgent<ParsedKey> {
 }
 
 /**
- * The keys to offer, in OpenSSH's order: the files' keys that the agent has, its others, the files' own. Files that
- * show no public key are not among them.
+ * The keys to offer, in OpenSSH's order: the files' keys that the agent has, the agent's other keys, the remaining
+ * files' keys. Files without a readable public key are left out.
  */
 export async function collectKeys(sources: KeySources): Promise<OfferedKey[]> {
   const { agentSocket, files, identitiesOnly, noteAgentFailure } = sources;

@@ -6,13 +6,10 @@ import { passOnLines } from '../stderr-lines.js';
 import type { HostConfig, Proxy } from './host-config.js';
 import type { RawLine } from './line.js';
 
-/** How many of a proxy's last words an error gives. */
+/** How many of a proxy's last lines an error quotes. */
 const LAST_LINES = 3;
 
-/**
- * Starts the program that stands between us and a host, and speaks through it. Throws CommandError where it
- * cannot be started.
- */
+/** Starts the program between us and a host, and talks through it. Throws CommandError if it cannot be started. */
 export async function startProxy(
   config: HostConfig,
   proxy: Proxy,
@@ -32,7 +29,7 @@ export async function startProxy(
   let end: string | null = null;
   const exited = new Promise<void>((resolve) => {
     child.once('exit', (status, signal) => {
-      end = signal === null ? `it ended with status ${status ?? 'none'}` : `it was ended by ${signal}`;
+      end = signal === null ? `it exited with status ${status ?? 'unknown'}` : `it was killed by ${signal}`;
       resolve();
     });
   });
@@ -45,15 +42,15 @@ export async function startProxy(
 }
 
 /**
- * ProxyCommand is a command line, which OpenSSH gives to a shell by `exec`: pipes and quotes in it mean what they
- * mean there. The one place of lvmsync that starts a shell: the text is the user's own configuration, and of the
- * command line only names without a shell's characters get into it (see expandProxyCommand).
+ * ProxyCommand is a command line, which OpenSSH passes to a shell by `exec`: pipes and quotes in it work as in any
+ * shell. This is the only place where lvmsync starts a shell: the text is the user's own configuration, and only names
+ * without shell characters get into it from the command line (see expandProxyCommand).
  */
 function shellWords(command: string): [string, ...string[]] {
   return ['/bin/sh', '-c', `exec ${command}`];
 }
 
-/** As OpenSSH does ProxyJump itself: its client forwards to the host, and goes through the hops before the last. */
+/** As OpenSSH itself does ProxyJump: its client forwards to the host, and goes through the hops before the last. */
 function jumpWords(hops: readonly string[], config: HostConfig, batch: boolean): [string, ...string[]] {
   const last = hops.at(-1) ?? '';
   const before = hops.slice(0, -1);
@@ -62,7 +59,7 @@ function jumpWords(hops: readonly string[], config: HostConfig, batch: boolean):
     ...(before.length === 0 ? [] : ['-J', before.join(',')]),
     ...(batch ? ['-o', 'BatchMode=yes'] : []),
     ...['-W', `[${config.hostName}]:${config.port}`, '--'],
-    // [user@]host[:port] is no destination of ssh, but so it is one
+    // ssh does not accept [user@]host[:port] as a destination, but it accepts this form.
     last.startsWith('ssh://') ? last : `ssh://${last}`,
   ];
 }
@@ -72,8 +69,8 @@ function waitForStart(child: RunningCommand, argv: readonly string[], proxy: Pro
     child.once('spawn', resolve);
     child.on('error', (error: NodeJS.ErrnoException) => {
       const advice =
-        proxy.kind === 'jump' ? 'ProxyJump needs OpenSSH’s client: install openssh-client' : 'it';
-      const problem = `${advice} cannot be started (${error.code ?? error.message})`;
+        proxy.kind === 'jump' ? ': ProxyJump needs the OpenSSH client (install openssh-client)' : '';
+      const problem = `cannot be started (${error.code ?? error.message})${advice}`;
       reject(new CommandError(argv, null, '', problem, { cause: error }));
     });
     child.stdin.on('error', () => undefined);

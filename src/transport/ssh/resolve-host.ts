@@ -7,8 +7,8 @@ import { type ConfigWords, readHostConfig, type HostConfig } from './host-config
 import type { SshSettings } from './settings.js';
 
 /**
- * Reads the user's and the system's ssh_config, for a host without OpenSSH's client. Include is not followed, and
- * `Match exec` never matches; a notice says so where that was asked for.
+ * Reads the user's and the system's ssh_config, for a host without the OpenSSH client. Include is not followed, and
+ * `Match exec` never matches; a notice says so if the files use them.
  */
 export async function readConfigFiles(
   { user, host }: RemoteHost,
@@ -21,10 +21,10 @@ export async function readConfigFiles(
     const [, missed] = /^\s*(include|match\s.*\bexec)\b/im.exec(text) ?? [];
     if (missed !== undefined) {
       notice(
-        `${file}: ${missed.trim().split(/\s/)[0] ?? ''} is not followed, as there is no OpenSSH client here`,
+        `${file}: ${missed.trim().split(/\s/)[0] ?? ''} is ignored, because there is no OpenSSH client on this host`,
       );
     }
-    // A file begins outside of any block. Canonical names would be looked up by another program.
+    // Each file begins outside any block. Canonical names would need a lookup by another program.
     texts.push(`Host *\n${text.replace(/^\s*Canonical.*$/gim, '')}`);
   }
   const { default: SSHConfig } = await import('ssh-config');
@@ -42,7 +42,7 @@ export async function readConfigFiles(
   return new Map([...words, ...expandHostName(computed['hostname'], host)]);
 }
 
-/** `ssh -G` prints it expanded. */
+/** `ssh -G` prints it expanded; the files do not have it so. */
 function expandHostName(word: string | string[] | undefined, host: string): [string, string[]][] {
   return typeof word === 'string'
     ? [['hostname', [word.replace(/%([%h])/g, (_, token) => (token === 'h' ? host : '%'))]]]
@@ -50,10 +50,10 @@ function expandHostName(word: string | string[] | undefined, host: string): [str
 }
 
 /**
- * What the user's ssh configuration says of a host: OpenSSH's own client is asked (`ssh -G`); where there is none,
+ * What the user's ssh configuration says about a host. The OpenSSH client is asked (`ssh -G`); if it is not installed,
  * the files are read here.
  *
- * @throws TransportError where the configuration is wrong, or has what must not be ignored.
+ * @throws TransportError if the configuration is wrong, or has a setting that must not be ignored.
  */
 export async function resolveHost(
   destination: RemoteHost,
@@ -69,7 +69,7 @@ export async function resolveHost(
   try {
     const [{ status, stdout, stderr }, plain] = await Promise.all([
       spawner.run(['ssh', '-G', ...words]),
-      // The ciphers are always in there: only beside the defaults does it show whether somebody chose them.
+      // The dump always contains the ciphers: only a comparison with the defaults shows whether the user chose them.
       spawner.run(['ssh', '-G', '-F', 'none', '--', host]),
     ]);
     if (status !== 0) {
@@ -89,7 +89,7 @@ export async function resolveHost(
   }
 }
 
-/** Reads what `ssh -G` prints: a line for each value, the keyword in lower case, a blank, the value as it is. */
+/** Reads what `ssh -G` prints: one line for each value, with the keyword in lower case, a space, the value as it is. */
 export function parseDump(text: string): ConfigWords {
   const words = new Map<string, string[]>();
   for (const line of text.split('\n')) {

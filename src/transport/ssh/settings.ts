@@ -1,9 +1,9 @@
-/** Asks the person at the terminal. There is none in a batch: then nothing is asked at all. */
+/** Asks the person at the terminal. A batch run has no prompter and asks nothing. */
 export interface Prompter {
   /**
-   * Shows a question and resolves to the line that was typed, without its end; null where the terminal was closed
-   * or `signal` gave the question up. Without `echo` what is typed is not shown. Rejects with the reason of an
-   * interruption of the whole run.
+   * Shows a question and resolves to the line that was typed, without its line end; null if the terminal was closed or
+   * `signal` cancelled the question. Without `echo` the typed text is not shown. Rejects if the whole run is
+   * interrupted, with the reason for it.
    */
   ask(
     question: string,
@@ -11,27 +11,30 @@ export interface Prompter {
   ): Promise<string | null>;
 }
 
-/** What a connection needs to know about this host and its user; the rest is in the user's ssh configuration. */
+/** What a connection needs to know about this host and its user; the rest comes from the user's ssh configuration. */
 export interface SshSettings {
-  /** The user's home, as the user database has it: OpenSSH goes by that, and not by HOME. */
+  /** The user's home from the user database: OpenSSH uses that, and not HOME. */
   readonly home: string;
-  /** Logs in as this user where neither the target nor the configuration names one. */
+  /** The user to log in as if neither the target nor the configuration sets one. */
   readonly user: string;
   /** The agent's socket (SSH_AUTH_SOCK), or null. */
   readonly agentSocket: string | null;
   /** For `${NAME}` in the configuration. */
   readonly environment: Readonly<Record<string, string | undefined>>;
-  /** Whom to ask for passphrases, passwords and unknown host keys; null in a batch. */
+  /** Asks for passphrases, passwords and unknown host keys; null in a batch run. */
   readonly prompter: Prompter | null;
-  /** Secrets that were asked for and were right: whoever connects once more with these settings is not asked again. */
+  /**
+   * Secrets that the user typed and that were right: a second connection with these settings does not ask for them
+   * again.
+   */
   readonly remembered: Map<string, string>;
-  /** How long each step without a person may take, where the configuration has no ConnectTimeout. */
+  /** How long each step without a question may take, if the configuration has no ConnectTimeout. */
   readonly connectTimeoutMs: number;
-  /** How often the far side is asked for a sign of life, where the configuration has no ServerAliveInterval. */
+  /** How often to probe the far side, if the configuration has no ServerAliveInterval. */
   readonly keepaliveIntervalMs: number;
 }
 
-/** The settings for a user, who can be asked nothing unless a prompter is added. */
+/** The settings for a user; nothing can be asked unless a prompter is added. */
 export function defaultSshSettings(home: string, user: string, agentSocket: string | null): SshSettings {
   return {
     home,
@@ -45,7 +48,7 @@ export function defaultSshSettings(home: string, user: string, agentSocket: stri
   };
 }
 
-/** A time limit that does not run while a person is asked. */
+/** A time limit that does not run while the user is asked. */
 export class Patience {
   #timer: NodeJS.Timeout | undefined;
   #isOver = false;
@@ -58,7 +61,7 @@ export class Patience {
     this.#start();
   }
 
-  /** The same prompter; each question stops the clock, and each answer sets it back. */
+  /** The same prompter; each question stops the clock, and each answer restarts it. */
   pausedBy(prompter: Prompter): Prompter {
     return {
       ask: async (question, wish) => {
@@ -72,7 +75,7 @@ export class Patience {
     };
   }
 
-  /** What was waited for has come. */
+  /** Ends the limit: what was waited for has come. */
   end(): void {
     this.#isOver = true;
     clearTimeout(this.#timer);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { TransportError } from '../../errors.js';
 import type { SshSettings } from './settings.js';
 
-/** What the tokens of ssh_config(5) stand for. */
+/** The values of the tokens of ssh_config(5). */
 export interface TokenValues {
   /** The host as the user wrote it. */
   readonly name: string;
@@ -14,7 +14,7 @@ export interface TokenValues {
   readonly hostKeyAlias: string | null;
 }
 
-/** Expands a path as OpenSSH does with IdentityFile and its like: `~`, `%` tokens, `${NAME}`. */
+/** Expands a path as OpenSSH does for IdentityFile and similar options: `~`, `%` tokens, `${NAME}`. */
 export function expandPath(path: string, values: TokenValues, settings: SshSettings): string {
   const atHome = path.replace(/^~(?=\/|$)/, () => settings.home);
   const expanded = expandTokens(atHome, pathTokens(values, settings), values.name);
@@ -22,7 +22,7 @@ export function expandPath(path: string, values: TokenValues, settings: SshSetti
     const value = settings.environment[name];
     if (value === undefined) {
       throw new TransportError(
-        `${values.name}: the ssh configuration has ${path}, but ${name} is not in the environment`,
+        `${values.name}: the ssh configuration uses ${path}, but ${name} is not set in the environment`,
       );
     }
     return value;
@@ -40,8 +40,8 @@ function pathTokens(values: TokenValues, { home, user }: SshSettings): Readonly<
 }
 
 /**
- * Expands ProxyCommand for the shell that runs it. What comes from the command line into it must be harmless
- * there: a host or user with a shell's characters is refused (CVE-2023-51385).
+ * Expands ProxyCommand for the shell that runs it. The parts that come from the command line must be harmless there: a
+ * host or user with shell characters is refused (CVE-2023-51385).
  */
 export function expandProxyCommand(command: string, values: TokenValues): string {
   const { name, hostName, port, user } = values;
@@ -50,7 +50,7 @@ export function expandProxyCommand(command: string, values: TokenValues): string
     const isUsed = command.includes(`%${token}`);
     if (isUsed && !/^(?!-)[\p{L}\p{N}_.:@+\-%[\]]+$/u.test(value)) {
       throw new TransportError(
-        `${name}: ProxyCommand would give ${JSON.stringify(value)} to a shell: use --rsh ssh if you mean it`,
+        `${name}: ProxyCommand would pass ${JSON.stringify(value)} to a shell: use --rsh ssh if you want that`,
       );
     }
   }
@@ -63,14 +63,14 @@ function expandTokens(text: string, tokens: Readonly<Record<string, string>>, ho
     const value = tokens[letter];
     if (value === undefined) {
       throw new TransportError(
-        `${host}: the ssh configuration has ${text}, and lvmsync does not know ${token} there: use --rsh ssh`,
+        `${host}: the ssh configuration uses ${text}, and lvmsync does not support ${token} there: use --rsh ssh`,
       );
     }
     return value;
   });
 }
 
-/** The files that OpenSSH takes where nothing names any. */
+/** The files that OpenSSH uses by default. */
 export function defaultFiles(home: string) {
   const inHome = (name: string): string => join(home, '.ssh', name);
   return {

@@ -7,7 +7,7 @@ import { fingerprintOf, formatKnownHost, keyTypeOf, nameOnFile } from './known-h
 import { nameOf } from './line.js';
 import type { Prompter } from './settings.js';
 
-/** Who can be asked about a key, and who is told what became of it. */
+/** Asks the user about a key, and reports the outcome. */
 export interface Witness {
   readonly prompter: Prompter | null;
   readonly notice: (line: string) => void;
@@ -15,11 +15,11 @@ export interface Witness {
 }
 
 /**
- * Decides whether a host's key is to be trusted, as OpenSSH does: one on file is, a changed or revoked one never
- * is, an unknown one is as the configuration (StrictHostKeyChecking) and the person at the terminal want it, and
- * is then added to the user's first known_hosts file.
+ * Decides whether a host's key is trusted, as OpenSSH does: a key on file is, a changed or revoked one never is. For
+ * an unknown key the configuration (StrictHostKeyChecking) and the user at the terminal decide, and it is then added
+ * to the user's first known_hosts file.
  *
- * @throws TransportError where it is not: one sentence says why and what to do.
+ * @throws TransportError if it is not trusted: one sentence says why and what to do.
  */
 export async function trustHostKey(
   config: HostConfig,
@@ -31,7 +31,8 @@ export async function trustHostKey(
   const objection = objectToHostKey(shown, nameOf(config));
   if (objection !== null) throw objection;
   if (shown.verdict.kind === 'known') return;
-  if (config.strictness === 'yes') throw unknownKey(config, shown, 'StrictHostKeyChecking forbids to ask');
+  if (config.strictness === 'yes')
+    throw unknownKey(config, shown, 'StrictHostKeyChecking does not allow asking');
   if (config.strictness === 'ask') await askAboutKey(config, shown, witness);
   await learnKey(config, shown, witness.notice);
 }
@@ -40,8 +41,8 @@ function unknownKey(config: HostConfig, { text }: ShownKey, why: string): Transp
   const { name, hostName, port } = config;
   const byHand = port === 22 ? `ssh ${name}` : `ssh -p ${port} ${name}`;
   return new TransportError(
-    `${nameOf(config)}: its host key ${text} is in no known_hosts file, and ${why}; connect once with "${byHand}" ` +
-      `and compare the fingerprint, or add the output of "ssh-keyscan -p ${port} ${hostName}" once you have compared it`,
+    `${nameOf(config)}: its host key ${text} is not in any known_hosts file, and ${why}; connect once with "${byHand}" ` +
+      `and compare the fingerprint, or add the output of "ssh-keyscan -p ${port} ${hostName}" after you have compared it`,
   );
 }
 
@@ -50,11 +51,12 @@ async function askAboutKey(
   shown: ShownKey,
   { prompter, signal }: Witness,
 ): Promise<void> {
-  if (prompter === null) throw unknownKey(config, shown, 'there is nobody to ask');
+  if (prompter === null) throw unknownKey(config, shown, 'there is no one to ask');
   const fingerprint = fingerprintOf(shown.key);
   let question =
-    `The host key of ${nameOf(config)} is not known:\n${shown.text}\n` +
-    'Do you want to connect, and to trust it from now on (yes/no/[fingerprint])? ';
+    `The authenticity of host '${nameOf(config)}' can't be established.\n` +
+    `${keyTypeOf(shown.key)} key fingerprint is ${fingerprint}.\n` +
+    'Are you sure you want to continue connecting (yes/no/[fingerprint])? ';
   for (;;) {
     const answer = await prompter.ask(question, { echo: true, signal });
     const word = answer?.trim() ?? 'no';
@@ -62,7 +64,7 @@ async function askAboutKey(
     if (word.toLowerCase() === 'no') {
       throw new TransportError(`${nameOf(config)}: its host key ${shown.text} was not accepted`);
     }
-    question = 'Please type "yes", "no" or the fingerprint: ';
+    question = "Please type 'yes', 'no' or the fingerprint: ";
   }
 }
 
@@ -82,7 +84,7 @@ async function learnKey(
     await appendFile(file, separator + formatKnownHost(name, key, hashNames), { mode: 0o600 });
     notice(`${nameOf(config)}: its host key ${text} was added to ${file}`);
   } catch (error) {
-    // As ssh: trusted this once.
+    // As in ssh: trusted for this connection only.
     notice(`${nameOf(config)}: its ${keyTypeOf(key)} host key could not be added: ${describeCause(error)}`);
   }
 }

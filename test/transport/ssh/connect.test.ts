@@ -123,7 +123,7 @@ describe('a command over ssh', () => {
 
   it('that ends without reading rejects the write that waits for it', async () => {
     const transport = await connect(['sh', '-c', 'echo no >&2; exit 5']);
-    await expect(flood(transport)).rejects.toThrow(/127.0.0.1 takes no more data/);
+    await expect(flood(transport)).rejects.toThrow(/127.0.0.1 accepts no more data/);
     expect(await transport.exit).toEqual({ status: 5, signal: null });
     expect(place.stderr).toEqual(['no']);
   });
@@ -232,13 +232,13 @@ describe('a server that is none', () => {
 
   it('refuses the connection', async () => {
     // one that nobody listens at: a port that was just given back may be taken by then
-    await expect(connect(['true'], 1)).rejects.toThrow(/connection to port \d+ was refused/);
+    await expect(connect(['true'], 1)).rejects.toThrow(/connection refused on port \d+/);
   });
 
   it('takes the connection and says nothing', async () => {
     const port = await listen(() => undefined);
     place.settings = { ...place.settings, connectTimeoutMs: 200 };
-    await expect(connect(['true'], port)).rejects.toThrow(/not as an ssh server within 0.2 s/);
+    await expect(connect(['true'], port)).rejects.toThrow(/did not answer as an ssh server within 0.2 s/);
   });
 
   it('hangs up at once', async () => {

@@ -109,7 +109,7 @@ describe('a host key', () => {
   it('of a host that only a certificate authority vouches for is refused by that name', () => {
     const entries = entriesFor('x.ca.example');
     const message = objectionTo(entries, publicKey('ed25519'));
-    expect(message).toMatch(/known_hosts:11 vouches for it by a certificate authority/);
+    expect(message).toMatch(/known_hosts:11 trusts it through a certificate authority/);
     // The authority's own key is no host's key.
     expect(judgeHostKey(entries, publicKey('ecdsa')).kind).toBe('authority-only');
   });

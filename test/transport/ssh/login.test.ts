@@ -25,8 +25,8 @@ function connect(command: string[]): Promise<Transport> {
 
 describe('a host key', () => {
   it.each([
-    ['unknown', async () => place.writeHome('known_hosts', ''), /in no known_hosts file/],
-    ['changed', async () => place.knowHost(strangerKey), /not the one on file.*known_hosts:1/],
+    ['unknown', async () => place.writeHome('known_hosts', ''), /not in any known_hosts file/],
+    ['changed', async () => place.knowHost(strangerKey), /identification has changed.*known_hosts:1/],
     ['revoked', async () => place.knowHost(hostKey, '@revoked '), /revoked by .*known_hosts:1/],
     ['vouched for by an authority', async () => place.knowHost(strangerKey, '@cert-authority '), /authority/],
   ])('that is %s ends the connection before anything of ours is shown', async (_what, prepare, message) => {
@@ -64,7 +64,7 @@ describe('a login', () => {
     await place.writeHome('id_rsa', 'rubbish');
     const connecting = connect(['true']);
     await expect(connecting).rejects.toThrow(TransportError);
-    await expect(connecting).rejects.toThrow(/tester.*tried .*id_ed25519, .*id_ecdsa; .*id_rsa is no key/);
+    await expect(connecting).rejects.toThrow(/tester.*tried .*id_ed25519, .*id_ecdsa; .*id_rsa is not a key/);
   });
 
   it('without any key says so', async () => {

@@ -41,7 +41,9 @@ describe('a passphrase', () => {
     await getIn();
     await getIn();
     expect(prompter.asked.map(({ echo }) => echo)).toEqual([false, false]);
-    expect(prompter.asked[1]?.question).toMatch(/^That was not it\. Passphrase of the key .*id_ed25519: $/);
+    expect(prompter.asked[1]?.question).toMatch(
+      /^Wrong passphrase, try again\.\nEnter passphrase for key '.*id_ed25519': $/,
+    );
 
     place.settings.remembered.clear();
     ask(new FakePrompter('a', 'b', 'c', 'sesame'));
@@ -60,7 +62,9 @@ describe('a passphrase', () => {
   it('that nobody can be asked for is told with what to do', async () => {
     place = await SshPlace.open({ authorizedKeys: [locked.public] });
     await place.writeHome('id_ed25519', locked.private);
-    await expect(getIn()).rejects.toThrow(/id_ed25519 needs a passphrase: load it into an agent \(ssh-add\)/);
+    await expect(getIn()).rejects.toThrow(
+      /id_ed25519 needs a passphrase, and there is no one to ask: load it into an agent \(ssh-add\)/,
+    );
   });
 });
 
@@ -76,7 +80,7 @@ describe('a password', () => {
     );
     place.settings.remembered.clear();
     ask(new FakePrompter('a', 'b', 'sesame'));
-    await expect(getIn()).rejects.toThrow(/only password; what was typed was refused \(2 times\)/);
+    await expect(getIn()).rejects.toThrow(/only password; the answer was refused \(2 times\)/);
   });
 
   it('that was remembered and is wrong by now is asked for anew', async () => {
@@ -112,12 +116,12 @@ describe('a password', () => {
 
   it('is not asked for where the configuration forbids it, or nobody is there', async () => {
     place = await SshPlace.open({ authenticate: byPassword('sesame') });
-    await expect(getIn()).rejects.toThrow(/only password; it would ask for a password, but there is nobody/);
+    await expect(getIn()).rejects.toThrow(/only password; it wants a password, but there is no one/);
     const prompter = ask(new FakePrompter('sesame'));
     place.configLines.push('batchmode yes');
-    await expect(getIn()).rejects.toThrow(/nobody to ask/);
+    await expect(getIn()).rejects.toThrow(/no one to ask/);
     place.configLines.splice(-1, 1, 'passwordauthentication no');
-    await expect(getIn()).rejects.toThrow(/takes no key for tester, only password/);
+    await expect(getIn()).rejects.toThrow(/permission denied for tester: it accepts no keys, only password/);
     expect(prompter.asked).toEqual([]);
   });
 
@@ -212,7 +216,7 @@ describe('an unknown host key', () => {
   it.each([
     ['accept-new', null],
     ['no', null],
-    ['yes', /StrictHostKeyChecking forbids to ask/],
+    ['yes', /StrictHostKeyChecking does not allow asking/],
   ])('is judged without a question by StrictHostKeyChecking %s', async (strictness, refusal) => {
     place = await SshPlace.open();
     await place.writeHome('known_hosts', '');
@@ -234,7 +238,7 @@ describe('an unknown host key', () => {
     await place.knowHost(strangerKey);
     place.configLines.push('stricthostkeychecking no');
     const prompter = ask(new FakePrompter('yes'));
-    await expect(getIn()).rejects.toThrow(/not the one on file: .*known_hosts:1/);
+    await expect(getIn()).rejects.toThrow(/identification has changed: .*known_hosts:1/);
     expect(prompter.asked).toEqual([]);
   });
 });
