@@ -60,7 +60,7 @@ async function judge(
       about.signal.throwIfAborted();
       if (later.touch(proof)) continue;
       if (proof.offset + proof.length > target.size || !(await holdsProof(target, proof))) {
-        // Then the target is not in any state on the way here either: fewer undos are between that state and this proof.
+        // Then the target is not in any state on the way here either: fewer undos are between it and this proof.
         for (const each of seen.values()) differing.add(each);
         return 'differs';
       }

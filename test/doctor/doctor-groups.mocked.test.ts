@@ -108,9 +108,7 @@ describe.each(['2.03.16', '2.03.31'])('a doctor of a host with LVM %s', (version
     expect(found).toContainEqual({
       check: 'auto-activation',
       verdict: 'warning',
-      text: expect.stringMatching(
-        /^at boot LVM only activates auto_activation_volume_list="vg": /,
-      ) as string,
+      text: expect.stringMatching(/^at boot LVM only activates auto_activation_volume_list="vg": /) as string,
       advice: expect.stringMatching(/activate them before a run \(lvchange -ay\)/) as string,
     });
     expect(found).toContainEqual({

@@ -105,7 +105,7 @@ describe('a look at a host', () => {
       text: expect.stringMatching(
         /^LVM 2\.03\.16\(2\) does not answer this user, so a volume that has snapshots/,
       ) as string,
-      advice: 'be root (on the far side: --sudo)',
+      advice: 'run as root (on the far side: --sudo)',
     });
   });
 

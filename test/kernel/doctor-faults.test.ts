@@ -185,7 +185,7 @@ describe('the doctor names', () => {
   it('a user who may not ask LVM', async () => {
     const as = ['setpriv', '--reuid', '65534', '--regid', '65534', '--groups', 'disk'] as const;
     const found = await examine({ target, as });
-    expectFinding(found, 'lvm', 'warning', /no right to ask LVM.* is refused as a target/, /be root/);
+    expectFinding(found, 'lvm', 'warning', /no right to ask LVM.* is refused as a target/, /run as root/);
   });
 
   it('an LVM that waits for a lock, within seconds', async () => {
