@@ -59,7 +59,9 @@ describe('copy', () => {
       expect.objectContaining({ tableBytes: SIZE, changedBytes: SIZE, consistent: true, target }),
     ]);
     const sizes = `it has ${SIZE + 5} bytes, the volume has ${SIZE}`;
-    expect(said).toEqual([`${target} is larger than the volume: ${sizes}; the bytes after that stay as they are`]);
+    expect(said).toEqual([
+      `${target} is larger than the volume: ${sizes}; the bytes after that stay as they are`,
+    ]);
     expect(readFileSync(target).subarray(0, SIZE).equals(readFileSync(source))).toBe(true);
     expect(readFileSync(target).subarray(SIZE).toString()).toBe(
       Buffer.alloc(SIZE + 5, 'before ')
