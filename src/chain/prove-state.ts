@@ -6,9 +6,10 @@ import { holdsProof } from '../targets/base-check.js';
 import { openUndo, type States, type Undo } from './states.js';
 
 /**
- * Finds the state that a target is in by what the undos say of the states that they lead from: the latest one of which
- * all holds. The latest, since what an undo says is also true of every later state that did not touch it. So nothing
- * is found in a chain behind an undo that says nothing. Null where none is found. Reads all the undos that it looks at.
+ * Finds the state that a target is in, by what the undos say about the states that they start from: the latest state
+ * for which everything that is said is true. It has to be the latest, because what an undo says is also true for every
+ * later state that did not touch those bytes. For the same reason the search in a chain ends at an undo that says
+ * nothing. Returns null if no state is found. Reads all the undos that it looks at.
  *
  * Throws what reading archives throws, DeviceError.
  */
@@ -34,8 +35,9 @@ export async function findProvedState(
 type Verdict = 'holds' | 'differs' | 'unknown';
 
 /**
- * Whether a target holds all that an undo says of its base, and what the undos behind it say of the states before
- * that, where nothing has changed since: else blocks that only came and went could make one state pass for another.
+ * Whether a target holds everything that an undo says about its base, and what the undos after it say about the earlier
+ * states, except for bytes that changed since. Without the second part, two states could be confused if a block was
+ * written and then written back.
  *
  * @param differing undos whose bases the target is known not to hold; more are added
  */
@@ -58,7 +60,7 @@ async function judge(
       about.signal.throwIfAborted();
       if (later.touch(proof)) continue;
       if (proof.offset + proof.length > target.size || !(await holdsProof(target, proof))) {
-        // Of the states on the way here the target holds none either: fewer undos lie between them and this proof.
+        // Then the target is not in any state on the way here either: fewer undos are between it and this proof.
         for (const each of seen.values()) differing.add(each);
         return 'differs';
       }

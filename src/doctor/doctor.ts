@@ -11,9 +11,9 @@ import type { RemoteHost } from '../transport/target-spec.js';
 import { examineHost, type HostRole, type HostSelf, type Scope } from './examine-host.js';
 import { findingSchema, ok, problem, warning, type Finding } from './finding.js';
 
-/** How often the far side is asked for its time; the quickest answer counts. */
+/** How often the far side is asked for its time; the fastest answer counts. */
 const CLOCK_ROUNDS = 4;
-/** A far side whose clock is further off than this is worth a word. Milliseconds. */
+/** A larger difference between the clocks is a warning. Milliseconds. */
 const MOST_CLOCK_DIFFERENCE = 2000;
 /** An answer's line, whatever is in it. Characters. */
 const MOST_LINE = 64 * 1024;
@@ -32,13 +32,13 @@ const hostSchema = v.object({
   findings: v.pipe(v.array(findingSchema), v.maxLength(MOST_FINDINGS)),
 });
 
-/** What a host says of itself. */
+/** What a host reports about itself. */
 export type HostReport = v.InferOutput<typeof hostSchema>;
 
 /** What was found at both ends, and between them. */
 export interface DoctorReport {
   readonly here: HostReport;
-  /** Null where no other host was named, or none answered. */
+  /** Null if no other host was named, or it did not answer. */
   readonly there: HostReport | null;
   readonly between: readonly Finding[];
   /** The class of the worst that was found, or null where there is no problem. */
@@ -67,7 +67,7 @@ export async function examineBoth(
   };
 }
 
-/** Is the far side of a doctor: a line about this host, then the time for each line that comes. */
+/** Runs the far side of a doctor: a line about this host, then the time for each line that comes. */
 export async function answerDoctor(
   line: ReceiverLine,
   self: HostSelf,
@@ -111,7 +111,7 @@ async function examineFar(destination: RemoteHost, reach: Reach, about: Surround
     );
   } catch (error) {
     if (!(error instanceof LvmsyncError) || error.code === 'INTERRUPTED') throw error;
-    const advice = 'nothing can be sent there until this is mended';
+    const advice = 'nothing can be sent there until this is fixed';
     return { report: null, between: [problem('connection', error.message, advice)], problem: error.code };
   }
 }
@@ -174,7 +174,11 @@ function judgeClocks({ difference, roundTrip }: Clocks): Finding {
   const seconds = (Math.abs(difference) / 1000).toFixed(1);
   const told = seconds === '0.0' ? 'both clocks agree' : `its clock is ${seconds} s ${sign}`;
   if (Math.abs(difference) - roundTrip / 2 <= MOST_CLOCK_DIFFERENCE) return ok('clocks', told);
-  return warning('clocks', told, 'keep both clocks by NTP: records and logs of both are read side by side');
+  return warning(
+    'clocks',
+    told,
+    'synchronize both clocks with NTP: records and logs of both hosts are compared',
+  );
 }
 
 function judgeVersions(own: string, far: string): Finding {
@@ -192,7 +196,7 @@ function parseJson(line: string): unknown {
 }
 
 function notADoctor(host: string): FarSideError {
-  return new FarSideError(`${host}: what answers is no lvmsync doctor; its lvmsync may be too old`);
+  return new FarSideError(`${host}: the answer is not from an lvmsync doctor; lvmsync there may be too old`);
 }
 
 async function* linesOf(source: ByteSource): AsyncGenerator<string, void> {

@@ -15,7 +15,7 @@ interface MappedDevice {
   readonly uuid: string;
 }
 
-/** All of device-mapper's devices, by the kernel's own word: LVM may not show them all. */
+/** All device-mapper devices, from the kernel: LVM may not show all of them. */
 export async function listMappedDevices(): Promise<MappedDevice[]> {
   const devices: MappedDevice[] = [];
   for (const kernelName of await listBlockDevices()) {
@@ -27,7 +27,7 @@ export async function listMappedDevices(): Promise<MappedDevice[]> {
   return devices;
 }
 
-/** Devices that hang whoever uses them, and those on which the kernel does not count all writes. */
+/** Finds suspended devices, and devices on which the kernel does not count all writes. */
 export async function examineDevices(): Promise<Finding[]> {
   const suspended: string[] = [];
   const blind = new Map<string, string[]>();
@@ -42,9 +42,9 @@ export async function examineDevices(): Promise<Finding[]> {
   }
   const findings = [...blind].map(([why, names]) => describeBlind(why, names));
   if (suspended.length === 0) return findings;
-  const text = `${listNames(suspended)}: suspended, so whatever reads or writes it hangs, LVM's own programs too`;
+  const text = `${listNames(suspended)}: suspended, so every program that reads or writes it hangs, also those of LVM`;
   const advice =
-    'where nothing works on it right now (an lvcreate, a pvmove), resume it: dmsetup resume NAME';
+    'if nothing is working on it right now (such as lvcreate or pvmove), resume it: dmsetup resume NAME';
   return [problem('suspended devices', text, advice), ...findings];
 }
 
@@ -56,7 +56,7 @@ async function isCandidate(folder: string): Promise<boolean> {
   return size !== null && size !== '0' && !isPart && !INNER.test(uuid);
 }
 
-/** Why the count of a device's writes does not tell everything; null where it does, or where we may not look. */
+/** Why the kernel's count of a device's writes is incomplete; null if it is complete, or if we may not look. */
 async function whyBlind(number: string): Promise<string | null> {
   if (!isDeviceNumber(number)) return null;
   try {
@@ -68,10 +68,10 @@ async function whyBlind(number: string): Promise<string | null> {
 }
 
 function describeBlind(why: string, names: readonly string[]): Finding {
-  const text = `${listNames(names)}: ${why}, so what lvmsync recorded of a target there is never sure`;
+  const text = `${listNames(names)}: ${why}, so what lvmsync records about a target there is never certain`;
   const advice = why.includes('iostats')
-    ? 'echo 1 > /sys/class/block/NAME/queue/iostats, by a udev rule so that it lasts'
-    : 'let one host write to it, and compare it from time to time (lvmsync verify)';
+    ? 'run "echo 1 > /sys/class/block/NAME/queue/iostats", and make it permanent with a udev rule'
+    : 'let only one host write to it, and compare it from time to time (lvmsync verify)';
   return warning('write counts', text, advice);
 }
 

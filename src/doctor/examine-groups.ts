@@ -21,16 +21,16 @@ const GROUP_COLUMNS = [
 export type VolumeRow = LvsRow<(typeof VOLUME_COLUMNS)[number]>;
 export type ExaminedGroup = LvsRow<(typeof GROUP_COLUMNS)[number]>;
 
-/** From here on a transfer warns, too. Percent. */
+/** A transfer also warns from this level on. Percent. */
 const NEARLY_FULL = 80;
 /** What lvm.conf may say of reports and logs: all that changes what LVM prints. */
 const CHANGES_ANSWERS = /^(report\/|log\/|global\/(units|suffix|si_unit_consistency)$)/;
 const FILTERS = ['devices/filter', 'devices/global_filter', 'devices/use_devicesfile'] as const;
 
-/** Whether udevd listens here; 'off' where LVM is told by its environment to do without. */
+/** Whether udevd listens here; 'off' if the environment tells LVM not to use udev. */
 export type UdevPresence = 'listens' | 'absent' | 'off';
 
-/** What LVM shows: all of its volumes. Throws CommandError where it does not answer. */
+/** All volumes that LVM shows. Throws CommandError if LVM does not answer. */
 export async function readVolumes({ spawner }: Pick<Surroundings, 'spawner'>): Promise<VolumeRow[]> {
   return await listAllVolumes(spawner, VOLUME_COLUMNS);
 }
@@ -63,7 +63,7 @@ export async function examineNodes(
   return warning(check, `${who}, which does not run here: new volumes will have none`, UDEV_ADVICE);
 }
 
-/** What of LVM's settings, groups and volumes stands in the way of a transfer, or makes its result less than sure. */
+/** Finds LVM settings, groups and volumes that prevent a transfer, or make its result uncertain. */
 export async function examineGroups(volumes: readonly VolumeRow[], about: Surroundings): Promise<Finding[]> {
   try {
     const settings = await readChangedSettings(about.spawner);
@@ -79,7 +79,7 @@ export async function examineGroups(volumes: readonly VolumeRow[], about: Surrou
     ];
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
-    return [problem('groups', error.message, 'be root; look at what "vgs" and "lvmconfig" say')];
+    return [problem('groups', error.message, 'run as root; check the output of "vgs" and "lvmconfig"')];
   }
 }
 
@@ -99,8 +99,8 @@ async function findHidden(groups: readonly ExaminedGroup[], settings: ChangedSet
   return [
     problem(
       'hidden volumes',
-      `LVM made ${names} but does not show the volume group${why}; nothing can be said of merges that wait there, so lvmsync refuses such targets`,
-      'let LVM see the disks: look at filter and global_filter in lvm.conf, at the devices file (lvmdevices), and at what "vgs" says of clustered groups',
+      `LVM made ${names} but does not show the volume group${why}; whether a merge is waiting there is unknown, so lvmsync refuses such targets`,
+      'let LVM see the disks: check filter and global_filter in lvm.conf, the devices file (lvmdevices), and what "vgs" says about clustered groups',
     ),
   ];
 }
@@ -126,20 +126,20 @@ function findPartial(groups: readonly ExaminedGroup[]): Finding[] {
     findings.push(
       problem(
         'missing disks',
-        `${listNames(partial)}: LVM does not find all disks of it`,
-        'bring the disks back, or let LVM see them: look at filter and global_filter in lvm.conf, and at the devices file (lvmdevices)',
+        `${listNames(partial)}: LVM does not find all of its disks`,
+        'bring the disks back, or let LVM see them: check filter and global_filter in lvm.conf, and the devices file (lvmdevices)',
       ),
     );
   }
   const exported = groups.filter((each) => each.vg_exported !== '').map((each) => each.vg_name);
   if (exported.length > 0) {
     const text = `${listNames(exported)}: exported, so its volumes cannot be used`;
-    findings.push(warning('exported groups', text, 'vgimport GROUP, where this host is to use it'));
+    findings.push(warning('exported groups', text, 'to use it on this host: vgimport GROUP'));
   }
   return findings;
 }
 
-/** Settings of lvm.conf that a transfer meets. */
+/** Settings of lvm.conf that affect a transfer. */
 function findLimits(settings: ChangedSettings): Finding[] {
   const findings: Finding[] = [];
   const atBoot = settings.get('activation/auto_activation_volume_list');
@@ -147,28 +147,28 @@ function findLimits(settings: ChangedSettings): Finding[] {
     findings.push(
       warning(
         'auto-activation',
-        `at boot LVM activates nothing but auto_activation_volume_list=${atBoot}: after a reboot other targets have no device`,
+        `at boot LVM only activates auto_activation_volume_list=${atBoot}: after a reboot other targets have no device`,
         'add the volume groups of your targets, or activate them before a run (lvchange -ay)',
       ),
     );
   }
   const printed = [...settings.keys()].filter((name) => CHANGES_ANSWERS.test(name));
   if (printed.length > 0) {
-    const text = `lvm.conf changes what LVM prints (${listNames(printed)}); lvmsync asks with settings of its own`;
+    const text = `lvm.conf changes what LVM prints (${listNames(printed)}); lvmsync uses its own settings instead`;
     findings.push(ok('lvm.conf', text));
   }
   return findings;
 }
 
-/** Merges that are under way, or wait until nobody has the volume open: they overwrite what a transfer writes. */
+/** Merges in progress, or waiting until the volume is closed: they overwrite what a transfer writes. */
 function findMerges(volumes: readonly VolumeRow[]): Finding[] {
   const names = volumes.filter(isMerging).map((each) => each.lv_full_name);
   if (names.length === 0) return [];
   return [
     warning(
       'merges',
-      `LVM merges a snapshot into ${listNames(names)}, or will once nobody has it open: what is written there until then is lost, so lvmsync refuses it as a target`,
-      'close the volume, let LVM begin (lvchange --refresh --poll y VG/LV), and wait until "lvs -a" shows no more merge',
+      `LVM merges a snapshot into ${listNames(names)}, or will do so once it is closed: what is written there until then is lost, so lvmsync refuses it as a target`,
+      'close the volume, let LVM begin (lvchange --refresh --poll y VG/LV), and wait until "lvs -a" shows no merge any more',
     ),
   ];
 }
@@ -190,14 +190,14 @@ function findFull(volumes: readonly VolumeRow[]): Finding[] {
     return parts
       .filter(([, percent]) => Number(percent) >= NEARLY_FULL)
       .map(([what, percent, option]) => {
-        const then = isPool ? 'its volumes fail' : 'it is lost, and with it what changed';
+        const then = isPool ? 'its volumes fail' : 'it is lost, and with it the record of what changed';
         const advice = `once it is full ${then}: extend it in time (lvextend ${option} ${name})`;
         return warning(isPool ? 'thin pools' : 'snapshots', `${what} is ${percent} % full`, advice);
       });
   });
 }
 
-/** Snapshots and pools that nobody extends, nor warns of, when they fill up. */
+/** Snapshots and pools that no daemon extends, or warns about, when they fill up. */
 async function findUnwatched(volumes: readonly VolumeRow[], settings: ChangedSettings): Promise<Finding[]> {
   const watched = volumes.filter(({ lv_attr: attr, lv_active }) => /^[st]/i.test(attr) && lv_active !== '');
   if (watched.length === 0) return [];
@@ -207,8 +207,8 @@ async function findUnwatched(volumes: readonly VolumeRow[], settings: ChangedSet
   return [
     warning(
       'monitoring',
-      `nobody watches how full ${listNames(watched.map((each) => each.lv_full_name))} gets: ${why}`,
-      `look at "lvs" yourself, or ${isOff ? 'set monitoring=1 in lvm.conf' : 'install and start dmeventd'}, then "vgchange --monitor y"; it extends them where snapshot_autoextend_threshold and thin_pool_autoextend_threshold are below 100`,
+      `nothing watches how full ${listNames(watched.map((each) => each.lv_full_name))} gets: ${why}`,
+      `check "lvs" yourself, or ${isOff ? 'set monitoring=1 in lvm.conf' : 'install and start dmeventd'}, then "vgchange --monitor y"; it extends them where snapshot_autoextend_threshold and thin_pool_autoextend_threshold are below 100`,
     ),
   ];
 }

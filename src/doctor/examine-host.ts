@@ -20,31 +20,31 @@ import { examineStateDir } from './examine-state-dir.js';
 import { ok, problem, warning, type Finding } from './finding.js';
 import { impatient, orSlow } from './in-time.js';
 
-/** What a host is to a transfer: where changes are read, where they are written, or nobody said. */
+/** The role of a host in a transfer: it reads changes, it writes them, or the role is not known. */
 export type HostRole = 'source' | 'target' | 'any';
 
-/** What only the process itself knows of itself. */
+/** What only the process itself knows about itself. */
 export interface HostSelf {
   /** Node's version, such as `20.19.0`. */
   readonly node: string;
-  /** Where lvmsync was started from. */
+  /** The path that lvmsync was started from. */
   readonly program: string;
   readonly user: string;
   readonly isRoot: boolean;
   readonly udev: UdevPresence;
-  /** Where this user's runs would have left their state with another environment: as root, under cron. */
+  /** Where runs of this user with another environment would have left their state: as root, under cron. */
   readonly otherStateDirs: readonly string[];
 }
 
-/** All that can be said of a host; or nothing that names volumes and runs, for whoever is only let in to write some. */
+/** Everything about a host; or nothing that names volumes and runs, for clients that may only write some volumes. */
 export type Scope = 'everything' | 'itself';
 
 /** The oldest Node that this program runs on. */
 const LEAST_NODE = [20, 19] as const;
 
 /**
- * Looks at this host with the eyes of a transfer. Changes nothing, and waits for nothing: what does not answer within
- * seconds is a finding.
+ * Examines what a transfer needs on this host. Changes nothing, and does not wait: a program or disk that does not
+ * answer within seconds is a finding.
  */
 export async function examineHost(
   role: HostRole,
@@ -109,15 +109,15 @@ async function countDevices(): Promise<{ writable: number; all: number }> {
   return { writable: can.filter(Boolean).length, all: names.length };
 }
 
-/** A source needs these; a target may be a host without LVM; where nobody said, it is worth a word. */
+/** A source needs these; a target may be a host without LVM; if the role is not known, it is a warning. */
 function lacking(role: HostRole, check: string, text: string, advice: string): Finding {
-  if (role === 'target') return ok(check, `${text}; a target needs none`);
+  if (role === 'target') return ok(check, `${text}; a target does not need it`);
   return role === 'source'
     ? problem(check, text, advice)
     : warning(check, `${text}; a source needs it`, advice);
 }
 
-/** What LVM says, and the volumes that it shows. */
+/** The findings about LVM, and the volumes that it shows. */
 interface LvmLook {
   readonly findings: readonly Finding[];
   readonly volumes: readonly VolumeRow[];
@@ -132,7 +132,7 @@ async function examineLvm(
   const version = await tryCommand(about, ['lvm', 'version']);
   if (version === null)
     return { findings: [lacking(role, 'lvm', 'lvm2 is not installed', 'install lvm2')], volumes: [] };
-  const name = `LVM ${/LVM version:\s*(\S+)/.exec(version.stdout)?.[1] ?? '(no version told)'}`;
+  const name = `LVM ${/LVM version:\s*(\S+)/.exec(version.stdout)?.[1] ?? '(unknown version)'}`;
   try {
     const volumes = await readVolumes(about);
     const known = ok('lvm', `${name}, which knows ${volumes.length} logical volumes`);
@@ -147,18 +147,18 @@ async function examineLvm(
   }
 }
 
-/** An LVM that is there and does not answer: unknown, which is not no. */
+/** LVM is installed but does not answer: what it knows is unknown, which is not the same as "no volumes". */
 function describeSilence(role: HostRole, name: string, said: string, mayNotAsk: boolean): Finding {
   if (mayNotAsk) {
-    const text = `${name} does not answer this user${said}, so a volume that has snapshots or lies in a thin pool is refused as a target`;
-    const advice = 'be root (on the far side: --sudo)';
+    const text = `${name} does not answer this user${said}, so a volume that has snapshots or is in a thin pool is refused as a target`;
+    const advice = 'run as root (on the far side: --sudo)';
     return role === 'source' ? problem('lvm', text, advice) : warning('lvm', text, advice);
   }
   const text = `${name} does not answer${said}, so its volumes are refused as targets`;
-  return problem('lvm', text, 'be root; look at what "lvs" says');
+  return problem('lvm', text, 'run as root; check the output of "lvs"');
 }
 
-/** What earlier runs left in LVM, and in state directories: the one that is used, and others of this user. */
+/** What earlier runs left in LVM and in state directories: the one in use, and others of this user. */
 async function examineEarlierRuns(
   { otherStateDirs }: HostSelf,
   volumes: readonly VolumeRow[],
@@ -188,23 +188,23 @@ async function examineDeviceMapper(role: HostRole, about: Surroundings): Promise
   );
   const text = `dmsetup ${library}, driver ${driver}; targets: ${told.join(', ')}`;
   if (known.includes('snapshot') || role !== 'source') return ok(check, text);
-  return warning(check, text, 'where no snapshot can be made: modprobe dm-snapshot');
+  return warning(check, text, 'if snapshots cannot be made: modprobe dm-snapshot');
 }
 
 async function examineThinTools(role: HostRole, about: Surroundings): Promise<Finding> {
   const check = 'thin tools';
   const asked = await tryCommand(about, ASK_THIN_DELTA);
-  if (asked === null) return ok(check, 'none; only thin volumes need them');
+  if (asked === null) return ok(check, 'not installed; only thin volumes need them');
   const { version, problem: wrong } = judgeThinDelta(asked.stdout);
   if (wrong === null) return ok(check, `thin_delta ${version}`);
   const text = `thin_delta: ${wrong}${lastWord(asked)}`;
-  // Here nothing asks it, until this host is a source.
+  // A target does not run thin_delta, unless this host becomes a source.
   return role === 'target'
     ? warning(check, text, WITHOUT_THIN_DELTA)
     : problem(check, text, WITHOUT_THIN_DELTA);
 }
 
-/** Null where there is no such program. */
+/** Null if there is no such program. */
 async function tryCommand(
   { spawner }: Surroundings,
   argv: readonly [string, ...string[]],

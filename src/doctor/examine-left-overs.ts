@@ -24,8 +24,8 @@ interface Place {
 }
 
 /**
- * What runs that were cut short left in a state directory, and in LVM: journals, half-copied targets, temporary
- * snapshots, volumes and views that were never finished. What a run still works on is left out.
+ * What interrupted runs left in a state directory, and in LVM: journals, half-copied targets, temporary snapshots,
+ * volumes and views that were never finished. What a run still works on is left out.
  */
 export async function examineLeftOvers(
   volumes: readonly VolumeRow[],
@@ -38,7 +38,7 @@ export async function examineLeftOvers(
   return [...findings, ...(await examineViews(place))];
 }
 
-/** What LVM shows that only a killed run leaves. */
+/** Volumes in LVM that only a killed run leaves. */
 export async function examineOurVolumes(volumes: readonly VolumeRow[], stateDir: string): Promise<Finding[]> {
   const findings: Finding[] = [];
   for (const { lv_full_name: name, lv_tags: tags } of volumes) {
@@ -58,7 +58,7 @@ export async function examineOurVolumes(volumes: readonly VolumeRow[], stateDir:
   return findings;
 }
 
-/** Other state directories that are in use on this host: each knows nothing of the other's journals and records. */
+/** Other state directories in use on this host: a run with one does not see the journals and records in the others. */
 export async function examineOtherStateDirs(
   others: readonly string[],
   volumes: readonly VolumeRow[],

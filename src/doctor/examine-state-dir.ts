@@ -8,15 +8,16 @@ import { ok, problem, warning, type Finding } from './finding.js';
 
 const CHECK = 'state directory';
 const MEBIBYTE = 1024 * 1024;
-/** Less free space than this is worth a word. Bytes. */
+/** Less free space than this is a warning. Bytes. */
 const LITTLE_ROOM = 1024 * MEBIBYTE;
-/** With less, no journal can be begun. Bytes. */
+/** With less free space, no journal can be started. Bytes. */
 const NO_ROOM = 4 * MEBIBYTE;
-const ANOTHER_PLACE = 'a journal takes as much as a run overwrites: name another place: --state-dir';
+const ANOTHER_PLACE =
+  'a journal needs as much space as a run overwrites: choose another directory with --state-dir';
 /** https://man7.org/linux/man-pages/man2/statfs.2.html */
 const MEMORY_FILE_SYSTEMS = new Set([0x01021994, 0x858458f6]);
 
-/** Looks at where journals, locks and records will lie. Makes nothing. */
+/** Examines the directory for journals, locks and records. Creates nothing. */
 export async function examineStateDir(path: string): Promise<Finding[]> {
   const found = await findNearest(path);
   const exists = found.path === path;
@@ -26,7 +27,7 @@ export async function examineStateDir(path: string): Promise<Finding[]> {
   } catch (error) {
     const what = exists ? 'cannot be written' : `does not exist, and ${found.path} cannot be written`;
     const text = `${path} ${what} (${describeCause(error)})`;
-    return [problem(CHECK, text, 'be root, or name another: --state-dir')];
+    return [problem(CHECK, text, 'run as root, or choose another with --state-dir')];
   }
   const room = await statfs(found.path);
   const findings = [
@@ -53,7 +54,7 @@ type Room = Readonly<Record<'bavail' | 'bsize' | 'blocks' | 'files' | 'ffree', n
 function judgeRoom(path: string, { bavail, bsize, blocks, files, ffree }: Room): Finding[] {
   const free = bavail * bsize;
   const text = `${path} lies on a file system of ${Math.floor((blocks * bsize) / MEBIBYTE)} MiB, ${Math.floor(free / MEBIBYTE)} MiB are free`;
-  // Some file systems count no inodes, and say 0 of both.
+  // Some file systems do not count inodes, and report 0 for both.
   if (files > 0 && ffree === 0)
     return [problem(CHECK, `${text}, but no inode is: no file can be made`, ANOTHER_PLACE)];
   if (free < NO_ROOM) return [problem(CHECK, `${text}: no journal can be begun`, ANOTHER_PLACE)];
@@ -75,7 +76,7 @@ function judgeKind(path: string, type: number): Finding[] {
   ];
 }
 
-/** Whether files there can be locked, by one that earlier runs left: nothing is locked, it is only asked. */
+/** Whether files there can be locked, tested on a file of an earlier run. Only asks; locks nothing. */
 async function examineLocks(path: string): Promise<Finding[]> {
   const [key] = await readdir(join(path, 'targets')).catch(() => []);
   if (key === undefined) return [];

@@ -11,17 +11,17 @@ import { noFolder } from './examine-state-dir.js';
 import { ok, problem, warning, type Finding } from './finding.js';
 import { impatient, orSlow } from './in-time.js';
 
-/** What a target's record says of it, and what is to be done about that. */
+/** What a target's record says about it, and what to do about that. */
 export interface TargetReport {
   readonly target: string;
   readonly findings: readonly Finding[];
-  /** What it is recorded to hold, as far as that counts now; null where nothing does. */
+  /** The state in its record, if that is still valid; else null. */
   readonly state: Pick<TargetState, 'is' | 'identity' | 'from'> | null;
-  /** Why that is no more than believed; null where it is sure, or nothing is recorded. */
+  /** Why that is only believed; null if it is certain, or if nothing is recorded. */
   readonly believed: string | null;
-  /** When it was recorded: ISO 8601; null where it was not. */
+  /** When it was recorded (ISO 8601), or null. */
   readonly recorded: string | null;
-  /** What brought it there, in words; null where nobody noted that. */
+  /** What brought it there, in words; null if that was not recorded. */
   readonly by: string | null;
   readonly verified: Verified;
   /** The size of the volume that `verified` is of; null without one. Bytes. */
@@ -78,8 +78,8 @@ function nothingKnown(target: string, why: Finding): TargetReport {
 
 const UNFINISHED = problem(
   'journal',
-  'an apply to it has not ended: it is under way, or was cut short',
-  'if none is under way: "lvmsync recover" takes it back, and the same transfer goes on with it',
+  'an apply to it has not ended: it is in progress, or was interrupted',
+  'if no apply is in progress: "lvmsync recover" takes the target back, or repeat the transfer to continue',
 );
 
 function judgeState({ holds, isStale, by }: KnownState, recorded: string | null, stateDir: string): Finding {

@@ -1,12 +1,12 @@
 import * as v from 'valibot';
 
-/** What a look at one thing found. */
+/** The result of examining one thing. */
 export const findingSchema = v.object({
   /** The thing, in a word or two. */
   check: v.pipe(v.string(), v.maxLength(64)),
   verdict: v.picklist(['ok', 'warning', 'problem']),
   text: v.pipe(v.string(), v.maxLength(4096)),
-  /** What to do about it; null where it is fine. */
+  /** What to do about it; null if nothing is wrong. */
   advice: v.nullable(v.pipe(v.string(), v.maxLength(4096))),
 });
 
@@ -24,10 +24,10 @@ export function problem(check: string, text: string, advice: string): Finding {
   return { check, verdict: 'problem', text, advice };
 }
 
-/** As many names as a line bears. */
+/** The most names in one line. */
 const MOST_NAMES = 5;
 
-/** Names in a sentence, of many the first ones and how many more there are. */
+/** Names for a sentence; if there are many, the first ones and the number of the others. */
 export function listNames(names: readonly string[]): string {
   const shown = names.slice(0, MOST_NAMES).join(', ');
   return names.length <= MOST_NAMES ? shown : `${shown} and ${names.length - MOST_NAMES} more`;

@@ -25,9 +25,10 @@ export interface ApplySummary extends ReceiveSummary {
 }
 
 /**
- * Applies a stream of either protocol from a file or a pipe (`what` names it) to a target of this host.
+ * Applies a stream of either protocol from a file or a pipe to a target of this host.
  *
- * @param file where it comes from, if it can be read again: then all that an undo would overwrite can be proved first
+ * @param what the name of the stream, for messages
+ * @param file the stream's file, if it can be read again: then everything that an undo overwrites can be proved first
  */
 export async function apply(
   source: ByteSource,
@@ -72,12 +73,12 @@ function proveFrom(file: string, { signal }: Surroundings): ProveBase {
   return async (device) => await proveBase(device, [await openArchive(file)], signal);
 }
 
-/** The name of what an archive leads to; null also where its header has one that its end takes back. */
+/** The name of an archive's result; null if it has no name, also if its end takes back the name in its header. */
 async function resultIn(file: string): Promise<string | null> {
   return (await openArchive(file)).result;
 }
 
-/** Is the far side of a session for a target of this host; with `allowed`, for one of those only. */
+/** Runs the far side of a session for a target of this host, which must be one of `allowed`, if that is given. */
 export function receive(
   line: ReceiverLine,
   targetPath: string,
@@ -92,8 +93,8 @@ export function receive(
 }
 
 /**
- * Takes a target back to what it held before an apply that did not end, or says that it was done. Throws
- * BaseMismatchError where someone else wrote to it since, and what opening a target throws.
+ * Takes a target back to what it held before an apply that did not end, or reports that the apply had finished. Throws
+ * BaseMismatchError if someone else wrote to the target since, and what opening a target throws.
  */
 export async function recover(
   path: string,
@@ -113,11 +114,11 @@ export async function recover(
 
 /** What a target is opened for. */
 interface Purpose extends Pick<OpenTargetOptions, 'sources' | 'run' | 'allowed'> {
-  /** How large it is made, where it shall be; null where that is not known. */
+  /** The size in bytes of a target that has to be created; null if it is not known. */
   readonly volumeSize?: number | null;
 }
 
-/** No sender's run, any target. */
+/** For no sender's run, and for any target. */
 export const FOR_NO_RUN: Purpose = { sources: [], run: null, allowed: null };
 
 /** Opens a target of this host to apply a stream to it. Throws as `openTarget`. */
@@ -136,11 +137,11 @@ export function openTargetFor(
   });
 }
 
-/** Whoever knows cp or rsync may expect a target to be made. */
+/** Adds advice if the target does not exist: a user of cp or rsync may expect that it is created. */
 function adviseWhereMissing(error: unknown, path: string): unknown {
   if (!(error instanceof DeviceError) || error.path !== path) return error;
   if (!isErrno(error.cause, 'ENOENT')) return error;
   const advice =
-    'targets are never created: create the volume first, as large as the source, or let "lvmsync copy --create" do it';
+    'a transfer does not create targets: create a volume of the size of the source, or use "lvmsync copy --create"';
   return new DeviceError(path, 'stat', null, `ENOENT: no such file or directory; ${advice}`);
 }

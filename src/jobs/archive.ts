@@ -16,16 +16,16 @@ import { saveCombination } from './combine.js';
 
 export { listArchives, type ListedArchive } from '../chain/archive-folder.js';
 
-/** An archive that was read to its last byte, and what is wrong with it, if anything. */
+/** An archive that was read to its last byte, and its problem, or null. */
 export interface CheckedArchive {
   readonly archive: ListedArchive;
   readonly problem: LvmsyncError | null;
 }
 
 /**
- * Reads every byte of every archive in a folder; tells of each in its turn, also of one that cannot be read: that a disk
- * fails is what a check is to find. Throws LockedError where the folder is being pruned; DeviceError where the folder
- * cannot be read; InterruptedError.
+ * Reads every byte of every archive in a folder, and calls `tell` for each. An unreadable archive is a finding, not a
+ * failure: a check must find failing disks. Throws LockedError while the folder is being pruned, DeviceError if the
+ * folder cannot be read, and InterruptedError.
  */
 export function checkArchives(
   folder: string,
@@ -60,20 +60,20 @@ export interface PruneOptions {
   readonly dryRun: boolean;
 }
 
-/** What was pruned, or would be. */
+/** What a prune did, or would do. */
 export interface PruneSummary {
   readonly plans: readonly PrunePlan[];
   readonly unpruned: readonly UnprunedUndos[];
-  /** What the new files take and the removed ones took. Bytes. */
+  /** The sizes of the new files and of the removed ones. Bytes. */
   readonly madeBytes: number;
   readonly freedBytes: number;
 }
 
 /**
- * Drops states of the volumes whose undos lie in a folder. Undos that a dropped state lies between become one, which
- * is read and checked, on stable storage and in its place before those are removed: cut short anywhere, all states
- * that are kept can be reached, and a next run finishes. Throws LockedError where another run prunes the folder or
- * goes back by it; what reading and writing archives throws.
+ * Drops states of the volumes whose undos are in a folder. The undos around a dropped state are combined into one. That
+ * one is in its place, on stable storage, and has been read and checked before the others are removed. So
+ * wherever a prune is interrupted, every state that is kept can be reached, and the next run finishes the work. Throws
+ * LockedError while another run prunes the folder or restores from it, and what reading and writing archives throws.
  */
 export async function pruneArchives(
   folder: string,
@@ -83,7 +83,7 @@ export async function pruneArchives(
   if (dryRun) return (await planPrune(folder, rules)).summary;
   const lock = await lockArchives(folder, `archive prune ${folder}`, about);
   try {
-    // What is there is looked at under the lock: another run may just have removed some of it.
+    // List the folder under the lock: until then, another run may remove files.
     const { summary, removed } = await planPrune(folder, rules);
     await removeUnfinished(folder);
     for (const { archive } of summary.plans.flatMap((plan) => plan.substitutes)) {
@@ -91,7 +91,7 @@ export async function pruneArchives(
     }
     const combinations = summary.plans.flatMap((plan) => plan.combinations);
     const parts = new Set(combinations.flatMap((each) => each.undos));
-    // First what makes room for the new files, where there may be none left.
+    // Remove these first: the disk may be full, and the new files need the space.
     await removeAll(
       folder,
       removed.filter((undo) => !parts.has(undo)),
@@ -121,14 +121,14 @@ async function planPrune(
   return { summary: { plans, unpruned, madeBytes: 0, freedBytes }, removed };
 }
 
-/** What a prune that was killed was just writing, which nobody but us writes. */
+/** Removes the file that a killed prune was writing. Only a prune writes such files, and we hold its lock. */
 async function removeUnfinished(folder: string): Promise<void> {
   for (const name of await readdir(folder)) {
     if (UNFINISHED.test(name) && COMBINATION.test(name)) await removeDurably(join(folder, name));
   }
 }
 
-/** All that replaces them is in its place. */
+/** Removes undos. Their replacements must be in place. */
 async function removeAll(folder: string, undos: readonly Undo[], about: Surroundings): Promise<void> {
   if (undos.length === 0) return;
   await writePruneIntent(folder, undos);
@@ -148,12 +148,12 @@ async function combineUndos(
   const out = await freeName(folder, name);
   const { plan, proofs } = await planUndos(undos, about.signal);
   const size = await saveCombination(out, plan, null, proofs, about);
-  // What it is made of goes: a fault of ours, or of the disk, must show before that.
+  // Its parts are removed next: a bug, or a failing disk, must show before that.
   await checkArchive(out, about.signal);
   return size;
 }
 
-/** Never a file that is there: a damaged one may have the name. */
+/** A path that does not exist yet: a damaged file may have the name already. */
 async function freeName(folder: string, name: string): Promise<string> {
   for (let count = 0; ; count++) {
     const path = join(folder, count === 0 ? name : `${count}-${name}`);

@@ -11,7 +11,7 @@ import { BufferPool } from '../memory/aligned-memory.js';
 import { COMBINE_MEMORY } from '../memory/budgets.js';
 import type { CompressionWish } from '../send/choose-packer.js';
 
-/** A codec by name, or none at all. */
+/** A codec by name, or no compression. */
 export type CodecWish = Exclude<CompressionWish, { kind: 'auto' }>;
 
 export interface CombineOptions extends CombinationWish, ArchiveWish {
@@ -28,7 +28,7 @@ export interface CombineSummary {
 
 /**
  * Combines archives, in the order in which they would be applied, into a new one. Throws as `openArchive`,
- * `planCombination` and `writeArchive`; there is then no new file.
+ * `planCombination` and `writeArchive`; it then leaves no new file.
  */
 export async function combine(
   out: string,
@@ -42,7 +42,7 @@ export async function combine(
   for (const path of paths) {
     about.signal.throwIfAborted();
     const archive = await openArchive(path, options);
-    // Where nothing is known of a target, an undo must say itself what it starts from.
+    // Nothing is known about the target, so an undo itself has to say what it starts from.
     if (archive.kind === 'undo')
       proofs.add(await ArchiveProofs.read(archive), (extent) => planner.changes(extent));
     planner.add(archive);
@@ -53,7 +53,10 @@ export async function combine(
   return { plan, size, seconds: (about.clock() - started) / 1000 };
 }
 
-/** Writes a plan down as an archive, with the proofs of its base if there are any to be kept; its size in bytes. Throws as `writeArchive`; UsageError as `refuseTornSectors`. */
+/**
+ * Writes a plan as an archive, with the proofs of its base, if any. Returns its size in bytes. Throws as
+ * `writeArchive`, and UsageError as `refuseTornSectors`.
+ */
 export async function saveCombination(
   out: string,
   plan: Combination,
@@ -76,10 +79,12 @@ export async function saveCombination(
   }
 }
 
-/** Throws UsageError where this host lacks the codec. */
+/** Throws UsageError if this host does not have the codec. */
 export async function packingOf(wish: CodecWish): Promise<Packing> {
   if (wish.kind === 'none') return { codec: null, level: null };
   const codec = await loadCodec(wish.name);
   if (codec !== null) return { codec, level: wish.level };
-  throw new UsageError(`--codec ${wish.name}: this host lacks it: install libzstd1, or Node 22.15`);
+  throw new UsageError(
+    `--codec ${wish.name}: not available on this host: install libzstd1, or Node 22.15 or newer`,
+  );
 }

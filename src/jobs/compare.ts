@@ -14,7 +14,7 @@ import { answer } from '../verify/answer-queries.js';
 import { runHashExchange, type ComparisonRequest, type ComparisonResult } from '../verify/hash-exchange.js';
 import { send } from './transfer.js';
 
-/** How exactly differences are found, where nothing asks for finer ones. Bytes. */
+/** The granularity of differences, unless something asks for a finer one. Bytes. */
 export const COMPARE_UNIT = 4096;
 
 /** Compares a device of this host with a target: both sides hash at the same time. Throws as `runHashExchange`. */
@@ -33,16 +33,16 @@ export async function compare(
   try {
     return await runHashExchange(far, comparison, about, lend);
   } catch (error) {
-    // What went wrong at the target went wrong right here: its own error says more than the report of it.
+    // The target's side runs in this process: its own error says more than the report that it sent.
     if (error instanceof FarError) throw (await outcome).error ?? error;
     throw error;
   }
 }
 
 /**
- * Makes sure that a target may be written, before hours are spent on comparing with it, and has an apply to it that
- * was cut short taken back: what is compared is what the repair then starts from. Writes nothing else. Throws what a
- * transfer to it throws.
+ * Makes sure that a target may be written, before a comparison that may take hours. If an apply to it was interrupted,
+ * the target is taken back first, because the repair will start from what is compared. Writes nothing else. Throws what
+ * a transfer to the target throws.
  */
 export async function readyTarget(
   source: Pick<ChangeSource, 'name' | 'data' | 'paths'>,
@@ -62,7 +62,7 @@ export async function readyTarget(
     isConsistent: () => Promise.resolve(true),
     close: () => Promise.resolve(),
   };
-  // The snapback is the real stream's to begin, and a journal of nothing needs no room.
+  // Without a snapback: the real stream begins that. The journal of an empty transfer needs no space.
   const destination = { kind: 'target', spec, policy: { ...policy, snapback: null } } as const;
   await send(nothing, destination, 4, reach, { proofs: false }, { ...about, progress: silentProgress });
 }

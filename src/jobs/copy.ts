@@ -10,15 +10,15 @@ import { nameOfTarget, tellLarger } from '../transport/target-spec.js';
 import { findDifferences, verifiedSince, type ScanDestination } from './scan.js';
 import { send, type TransferSummary } from './transfer.js';
 
-/** In what a volume without a map is counted: what is read at once. Bytes. */
+/** The unit for a volume without a map of its chunks: the size of one read. Bytes. */
 const WHOLE_UNIT = 1024 * 1024;
-/** In what the holes of a file are counted: smaller ones go as zeroes. Bytes. */
+/** The unit for the holes of a file: smaller holes are sent as zeroes. Bytes. */
 const HOLE_UNIT = 64 * 1024;
 
 /**
- * Copies all of a volume or image file of this host to a target, whatever that holds; what is not mapped at the source,
- * or a hole, goes as a discard. Afterwards the target is recorded to hold the state that was read, and takes changes
- * since. With `seed` both sides are compared first, and only what differs is sent.
+ * Copies all of a volume or image file of this host to a target, whatever the target holds. Unmapped chunks and holes
+ * of the source are sent as discards. Afterwards the record of the target says that it holds the state that was read,
+ * so that later changes can be sent. With `seed` both sides are compared first, and only what differs is sent.
  *
  * Throws as `transfer`, and as `scan` with `seed`.
  */
@@ -50,7 +50,7 @@ export async function copy(
   }
 }
 
-/** All of a volume as changes, with what has no bytes of its own. Throws DeviceError, and what asking a pool throws. */
+/** All of a volume as changes, with its unmapped chunks or holes. Throws DeviceError, and what asking a pool throws. */
 async function readAll({ name, device, thin }: WholeVolume, about: Surroundings): Promise<ChangeSet> {
   const { size } = device;
   const isFile = device.number === null;
@@ -64,7 +64,7 @@ async function readAll({ name, device, thin }: WholeVolume, about: Surroundings)
   return new ChangeSet(unit, size, size, all, unmapped);
 }
 
-/** The units of a file that lie in a hole as a whole. */
+/** The units of a file that are entirely in a hole. */
 async function readHoles(device: WholeVolume['device'], unit: number): Promise<ChunkSet> {
   const holes = new ChunkSet();
   let end = 0;
@@ -72,7 +72,7 @@ async function readHoles(device: WholeVolume['device'], unit: number): Promise<C
     holes.addRange(Math.ceil(end / unit), Math.floor(data.offset / unit));
     end = endOf(data);
   }
-  // The last unit may be a short one.
+  // The last unit may be shorter.
   holes.addRange(Math.ceil(end / unit), Math.ceil(device.size / unit));
   return holes;
 }

@@ -33,16 +33,16 @@ export type InspectSpec =
 export interface StoreReport {
   readonly type: 'dm-snapshot';
   readonly name: string;
-  /** Null where the store is invalid; `problem` then says why. */
+  /** Null if the store is invalid; `problem` then says why. */
   readonly store: StoreContents | null;
   readonly problem: LvmsyncError | null;
 }
 
-/** What changed since a thin snapshot, or why that cannot be told. */
+/** What changed since a thin snapshot, or why that cannot be determined. */
 export interface ThinReport {
   readonly type: 'dm-thin';
   readonly name: string;
-  /** Null where it cannot be told; `problem` then says why. */
+  /** Null if it cannot be determined; `problem` then says why. */
   readonly contents: ThinContents | null;
   readonly problem: LvmsyncError | null;
 }
@@ -60,13 +60,13 @@ export interface StreamReport {
   readonly dataBytes: number;
   readonly zeroBytes: number;
   readonly discardBytes: number;
-  /** Why it is not whole, or null. */
+  /** Why it is not complete, or null. */
   readonly problem: LvmsyncError | null;
 }
 
 /**
- * Looks at a snapshot, a store in files, or a stream or snapback file. Writes nothing; of a thin pool the metadata
- * snapshot is held for a moment.
+ * Looks at a snapshot, a store in files, or a stream or snapback file. Writes nothing; for a thin pool, it holds the
+ * metadata snapshot for a moment.
  */
 export async function inspect(spec: InspectSpec, about: Surroundings): Promise<InspectReport> {
   const { spawner } = about;
@@ -117,7 +117,7 @@ async function reportStore(name: string, read: () => Promise<StoreContents>): Pr
   return { type: 'dm-snapshot', name, store, problem };
 }
 
-/** A snapshot that cannot be trusted is a finding, not a failure; where there is none, nothing was found. */
+/** A snapshot that cannot be trusted is a finding; a snapshot that does not exist is a failure, and thrown. */
 async function findOrExplain<T>(
   read: () => Promise<T>,
 ): Promise<{ readonly found: T | null; readonly problem: LvmsyncError | null }> {
@@ -145,7 +145,12 @@ async function inspectStream(name: string): Promise<StreamReport> {
     ({ protocol, header } = incoming);
     for await (const item of incoming.blocks) {
       if (item.kind === 'resume') {
-        throw new FormatError(name, 0, 'R frame', 'it is the rest of a session whose beginning is not here');
+        throw new FormatError(
+          name,
+          0,
+          'R frame',
+          'it continues a session, and the beginning of the session is missing',
+        );
       }
       if (item.kind === 'nameless' && header !== null) header = { ...header, result: null };
       const block = asBlock(item);
@@ -164,7 +169,7 @@ async function inspectStream(name: string): Promise<StreamReport> {
   return { type: 'stream', name, protocol, header, ...counts, problem };
 }
 
-/** A regular file is judged by its first bytes; anything else is a snapshot's name. */
+/** A regular file is recognized by its first bytes; anything else is the name of a snapshot. */
 async function kindOfFile(name: string): Promise<'stream' | 'store' | 'no file'> {
   const stats = await stat(name).catch(() => null);
   if (stats?.isFile() !== true) return 'no file';
@@ -178,6 +183,6 @@ async function kindOfFile(name: string): Promise<'stream' | 'store' | 'no file'>
   if (start.toString('latin1') === 'lvmsync ') return 'stream';
   if (start.readUInt32LE(0) === COW_MAGIC) return 'store';
   throw new UsageError(
-    `${name}: neither an lvmsync stream nor an exception store (to force the latter: --cow)`,
+    `${name}: neither an lvmsync stream nor an exception store (--cow reads it as an exception store anyway)`,
   );
 }

@@ -17,20 +17,20 @@ import { type RemoteHost, tellLarger } from '../transport/target-spec.js';
 import { FOR_NO_RUN, openTargetFor } from './apply.js';
 import type { TransferSummary } from './transfer.js';
 
-/** Where changes are pulled from. */
+/** The source of a pull. */
 export interface PullSpec {
   readonly host: RemoteHost;
   /** A snapshot of that host, in the words of whoever is there. */
   readonly snapshot: string;
-  /** Where the new bytes are read over there; null: from the snapshot's origin. */
+  /** The device there that the new bytes are read from; null for the snapshot's origin. */
   readonly dataSource: string | null;
-  /** Whether the user vouches that whoever has that open over there writes nothing. */
+  /** Whether the user declares that no process there writes to that device. */
   readonly isQuiesced: boolean;
 }
 
 /**
- * Brings a snapshot's changes from another host into a target of this one: a transfer that the other end began.
- * Returns when all of it is on stable storage here, and the far sender agreed that it is all.
+ * Brings a snapshot's changes from another host into a target of this host: a transfer that the receiver starts.
+ * Returns when everything is on stable storage here, and the far sender has confirmed that it was everything.
  */
 export async function pull(
   spec: PullSpec,
@@ -42,7 +42,7 @@ export async function pull(
 ): Promise<TransferSummary> {
   const started = about.clock();
   const openNow = () => openTargetFor(targetPath, policy, FOR_NO_RUN, about);
-  // First of all: a target that must not be written needs nobody's changes.
+  // Open the target first: if it must not be written, the sender need not start.
   const waiting: OpenTarget[] = [await openNow()];
   const takeTarget = async () => waiting.pop() ?? (await openNow());
   const run = new PullerRun();
@@ -55,7 +55,7 @@ export async function pull(
     tellLarger(targetPath, summary.targetSize, summary.volumeSize, about);
     return { ...summary, seconds: (about.clock() - started) / 1000, source: spec.snapshot };
   } finally {
-    // No stream ever began, so nobody took it.
+    // If no stream began, the target is still here, and open.
     await waiting.pop()?.close();
   }
 }
@@ -79,7 +79,7 @@ async function startSender(
   return await orInterrupted(startFarSide(host, reach, sendWords(snapshot, options), about), about.signal);
 }
 
-/** How blocks shall travel, in the words of whoever sends them. */
+/** The options for the far sender that say how to send blocks. */
 function trafficWords({ compression, bytesPerSecond }: SendOptions): string[] {
   const words: string[] = [];
   if (compression?.kind === 'none') words.push('--codec', 'none');
@@ -91,7 +91,7 @@ function trafficWords({ compression, bytesPerSecond }: SendOptions): string[] {
   return words;
 }
 
-/** Is the far side of a pull, for a source of this host. */
+/** Runs the far side of a pull, for a source of this host. */
 export function sendPulled(
   line: SenderLine,
   spec: SourceSpec,

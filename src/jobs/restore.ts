@@ -20,7 +20,7 @@ import type { OpenTarget } from '../targets/open-target.js';
 import { FOR_NO_RUN, openTargetFor, planned } from './apply.js';
 import { checkRollBack, rollBackOpen } from './roll-back.js';
 
-/** Where to go: the state at a time, or a state by its name, or the beginning of that. */
+/** The state to go back to: the state at a time, or a state by its name or the beginning of its name. */
 export type RestoreGoal =
   { readonly kind: 'time'; readonly time: Date } | { readonly kind: 'state'; readonly name: string };
 
@@ -28,21 +28,21 @@ export type RestoreGoal =
 export interface RestoreSummary {
   /** The archives, in the order of their effect: the newest first. */
   readonly archives: readonly string[];
-  /** The states that the target was in, and is in now. */
+  /** The states of the target before and after. */
   readonly from: string;
   readonly to: string;
-  /** Null where there was nothing to do. */
+  /** Null if there was nothing to do. */
   readonly applied: Pick<ReceiveSummary, 'changedBytes' | 'blocks' | 'suspect'> | null;
   readonly seconds: number;
 }
 
 /**
- * Takes a target back to an earlier state: finds the undos that lead there in a folder, reads and checks each of them
- * whole, and applies them as one, each block once, with the guards, proofs and journal of any apply.
+ * Takes a target back to an earlier state: finds the undos that lead there in a folder, reads and checks all of each,
+ * and applies them as one, each block once, with the guards, proofs and journal of any apply.
  *
- * Throws BaseMismatchError where the target is in no state that the undos lead back from, UsageError where they do
- * not lead to the goal, LockedError where the folder is being pruned; what opening a target, reading archives and
- * applying a stream throw.
+ * Throws BaseMismatchError if the target is not in a state that the undos start from, UsageError if they do not lead to
+ * the goal, LockedError while the folder is being pruned; what opening a target, reading archives and applying a stream
+ * throw.
  */
 export function restore(
   targetPath: string,
@@ -55,8 +55,8 @@ export function restore(
 }
 
 /**
- * The same at once, for a logical volume that nobody has open: by a merge, which LVM goes on with in the background.
- * Throws as `restore`, and UnsafeTargetError, with the reason, of anything else.
+ * The same at once, for a logical volume that no process has open: by a merge, which LVM does in the background.
+ * Throws as `restore`, and UnsafeTargetError, with the reason, for any other target.
  */
 export function restoreInstantly(
   targetPath: string,
@@ -107,13 +107,13 @@ async function restoreBy(
 async function readStates(folder: string, about: Surroundings): Promise<States> {
   const listed = await listArchives(folder);
   const undos = undosOf(listed);
-  for (const { problem } of listed) if (problem !== null) about.notice(`passed over: ${problem.message}`);
+  for (const { problem } of listed) if (problem !== null) about.notice(`skipped: ${problem.message}`);
   const nameless = listed.filter(
     ({ header, problem }) => problem === null && header?.kind === 'undo' && !isNamed(header),
   );
   for (const { path } of nameless) {
     about.notice(
-      `passed over: ${path}: it leads from or to a state without a name, so nothing tells its place`,
+      `skipped: ${path}: it starts from or leads to a state without a name, so its place in the order is unknown`,
     );
   }
   return new States(undos);
@@ -130,14 +130,14 @@ function isNamed({
 }
 
 /**
- * An apply that was cut short comes first: until it is taken back, the target is in no state at all. Whether old bytes
- * were written back.
+ * Takes an interrupted apply back first: until then, the target is in no state at all. Returns whether old bytes were
+ * written back.
  */
 async function settleEarlier(target: OpenTarget, policy: ApplyPolicy, about: Surroundings): Promise<boolean> {
   const { device, folder, recoverWords } = target;
   if ((await readNote(folder)) === null) return false;
   if (policy.dryRun) {
-    const advice = `"${recoverWords}" takes it back; then nothing is in the way of a plan`;
+    const advice = `take it back with "${recoverWords}", then repeat the dry run`;
     throw new UnsafeTargetError(device.path, `half-written by an earlier run: ${advice}`);
   }
   const outcome = await recoverTarget(target, about);
@@ -159,12 +159,12 @@ async function findState(
     if (states.has(holds.identity)) return holds.identity;
     if (goal.kind === 'state' && goal.name === holds.identity) return holds.identity;
     if (!policy.forceBase) {
-      const problem = `it holds exactly ${holds.identity}, which no archive in ${folder} leads back from`;
+      const problem = `it holds exactly ${holds.identity}, and no archive in ${folder} starts from that state`;
       throw new BaseMismatchError(device.path, null, problem);
     }
   }
   about.notice(
-    `${device.path}: its record does not say in which state it is: compared with what the archives say`,
+    `${device.path}: no usable record of its state: finding it out by comparing its contents with the archives`,
   );
   const proved = await findProvedState(device, states, about);
   if (proved !== null) return proved;
@@ -172,9 +172,9 @@ async function findState(
   if (policy.forceBase && head !== undefined && others.length === 0) return head;
   const problem =
     states.undos.length === 0
-      ? `there is no snapback in ${folder} that names its states`
-      : `it is in no state that an archive in ${folder} leads back from, as far as that can be proved`;
-  const advice = '; if you know that it is in the latest one: --force=base';
+      ? `no snapback in ${folder} names its states`
+      : `it cannot be proved to be in a state that an archive in ${folder} starts from`;
+  const advice = '; if you know that it is in the latest of them, use --force=base';
   throw new BaseMismatchError(device.path, null, `${problem}${states.undos.length === 0 ? '' : advice}`);
 }
 
@@ -184,9 +184,10 @@ function findGoal(states: States, from: string, goal: RestoreGoal, folder: strin
   if (reachable.includes(goal.name)) return goal.name;
   const [found, ...others] = reachable.filter((name) => name.startsWith(goal.name));
   if (found !== undefined && others.length === 0) return found;
-  const problem = found === undefined ? 'no archives lead there' : 'several states begin so';
+  const problem =
+    found === undefined ? 'no archives lead to it' : 'several states with this beginning are reachable';
   throw new UsageError(
-    `--to ${goal.name}: ${problem} from ${from} ("lvmsync archive list ${folder}" has them all)`,
+    `--to ${goal.name}: ${problem} from ${from} ("lvmsync archive list ${folder}" shows all states)`,
   );
 }
 
@@ -201,7 +202,7 @@ function tellPlan(
   const begin = states.beginOf(to);
   const since = begin === null ? 'the oldest one known' : `since ${new Date(begin).toISOString()}`;
   if (way.length === 0) {
-    about.notice(`${path}: it is in state ${from} already (${since}): nothing to do`);
+    about.notice(`${path}: already in state ${from} (${since}): nothing to do`);
     return;
   }
   about.notice(`${path}: from state ${from} to ${to} (${since}), by ${way.length} archives as one:`);
@@ -228,7 +229,7 @@ async function applyWay(
     : await applyIncoming(incoming, options, about);
 }
 
-/** Nothing is written before all blocks of all archives have been read and checked, and are in the store. */
+/** Restores by a merge. Nothing is written until all blocks of all archives are read, checked, and in the store. */
 async function mergeWay(
   target: OpenTarget,
   way: readonly Undo[],
@@ -238,7 +239,7 @@ async function mergeWay(
   const targetName = target.device.path;
   const planner = new CombinationPlanner();
   for (const undo of way) {
-    // Without the run that reads what it needs.
+    // A real run reads, and so checks, every block that it needs; a dry run does not.
     if (policy.dryRun) await checkArchive(undo.archive.path, about.signal);
     planner.add(await openUndo(undo));
   }

@@ -7,19 +7,20 @@ import type { OpenedView } from '../view/open-view.js';
 import { rollBack } from '../view/roll-back.js';
 import { ViewEntry } from '../view/view-record.js';
 
-/** What is known of a target that is taken back. */
+/** What is known about a target that is taken back. */
 export interface RollBackOptions {
   /** The target, as its user named it. */
   readonly targetName: string;
-  /** Where views are noted: what a rollback begins as. */
+  /** The directory with the records of views; a rollback begins as a view. */
   readonly stateDir: string;
-  /** Whether the user vouches for the target's state. */
+  /** Whether the user guarantees the target's state. */
   readonly forceBase: boolean;
 }
 
 /**
- * Takes an open target, a logical volume, back at once by a merge: see `rollBack`. It is closed when the merge has
- * begun, and stays locked. A run that is killed before leaves a view, which `view list` shows. Throws as `rollBack`.
+ * Takes an open target, a logical volume, back at once by a merge: see `rollBack`. When the merge has begun, the target
+ * is closed but still locked. A run that is killed before that leaves a view, which `view list` shows. Throws as
+ * `rollBack`.
  */
 export async function rollBackOpen(
   target: OpenTarget,

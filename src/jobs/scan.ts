@@ -8,12 +8,12 @@ import { nameOfTarget, tellLarger } from '../transport/target-spec.js';
 import { compare, COMPARE_UNIT, readyTarget } from './compare.js';
 import { send, type Destination, type TransferSummary } from './transfer.js';
 
-/** Where a scan goes: it asks, so that a pipe will not do. */
+/** The destination of a scan. It cannot be a pipe, because a scan needs answers. */
 export type ScanDestination = Extract<Destination, { kind: 'target' }>;
 
 /**
- * Makes a target equal to a volume or image file of this host without knowing what changed: both sides hash all of it
- * at the same time, and what differs goes out as in any transfer. Throws as `transfer` and `runHashExchange`.
+ * Makes a target equal to a volume or image file of this host without knowing what changed: both sides hash everything
+ * at the same time, and what differs is sent as in any transfer. Throws as `transfer` and `runHashExchange`.
  */
 export async function scan(
   name: string,
@@ -28,7 +28,7 @@ export async function scan(
   const volume = await openWhole(name, about, isQuiesced);
   try {
     const differing = await findDifferences(volume, destination, reach, about);
-    // What somebody wrote to meanwhile is in no state that has a name.
+    // A volume that was written to meanwhile is not in a state with a name.
     const result = (await volume.isConsistent()) ? volume.identity : null;
     const source = sourceOfWhole(volume, { scope: 'compared', result }, () => Promise.resolve(differing));
     const summary = await send(source, destination, 4, reach, how, about);
@@ -62,7 +62,7 @@ export async function findDifferences(
     near: device,
     extents: () => (size === 0 ? [] : [{ offset: 0, length: size }]),
     unit: COMPARE_UNIT,
-    // That it is large enough was seen to.
+    // `readyTarget` has checked that it is large enough.
     checkFarSize: () => undefined,
   };
   const { differing } = await compare(comparison, spec, reach, about);

@@ -61,7 +61,7 @@ async function withReceiver<T>(
   try {
     return await talk(receiver, new BufferPool(SEND_MEMORY).lend);
   } catch (error) {
-    // What went wrong at the target went wrong right here: its own error says more than the report of it.
+    // The target's side runs in this process: its own error says more than the report that it sent.
     if (error instanceof FarError) throw (await receiver.outcome).error ?? error;
     throw error;
   }

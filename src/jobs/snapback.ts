@@ -19,30 +19,30 @@ import { packingOf, type CodecWish } from './combine.js';
 export interface SnapbackOptions {
   /** Null for the fastest codec of this host. */
   readonly codec: CodecWish | null;
-  /** The user's word that nobody wrote to the snapshot, nor to the data source since it was sent. */
+  /** The user guarantees that nothing wrote to the snapshot, nor to the data source since it was sent. */
   readonly forceWritable: boolean;
 }
 
 /** What was saved. Bytes and seconds. */
 export interface SnapbackSummary {
-  /** What the change set named. */
+  /** The size of what the change set lists. */
   readonly tableBytes: number;
-  /** What of that differs. */
+  /** The size of the part that differs. */
   readonly savedBytes: number;
   readonly volumeSize: number;
   readonly base: string | null;
   readonly result: string | null;
-  /** Of the file. */
+  /** The size of the file. */
   readonly size: number;
   readonly seconds: number;
 }
 
 /**
- * Makes an undo at the sender: the old bytes of what changed since a snapshot, from the snapshot itself, so without a
- * look at any target. To apply it takes a target that holds the data source's state back to the snapshot's.
+ * Makes an undo at the sender: the old bytes of what changed since a snapshot, from the snapshot itself, so without
+ * reading any target. Applied to a target in the data source's state, it takes the target back to the snapshot's state.
  *
- * Throws SnapshotError where nothing proves that the snapshot still holds what it froze, or the new bytes are no
- * single moment's; UsageError where the file exists; what opening and reading a source throws.
+ * Throws SnapshotError if nothing proves that the snapshot still holds the bytes from when it was made, or if the new
+ * bytes are not from one moment; UsageError if the file exists; what opening and reading a source throws.
  */
 export async function makeSnapback(
   spec: SourceSpec,
@@ -69,7 +69,7 @@ export async function makeSnapback(
       await checkStill(source, changes);
       return saved;
     }).catch(async (error: unknown) => {
-      // A snapshot that overflows gives read errors from then on: the overflow is what its user must hear of.
+      // After a snapshot overflows, reading it fails: report the overflow, not the read error.
       if (error instanceof DeviceError && error.operation === 'read') await source.checkValid();
       throw error;
     });
@@ -91,33 +91,33 @@ export async function makeSnapback(
 }
 
 /**
- * The volume as it was. Whoever writes to a snapshot makes its old bytes others than the target's: mounting it is
- * enough, read-only too, as a journal is replayed.
+ * The volume as it was. A write to the snapshot makes its old bytes differ from the target's. To mount it is enough,
+ * even read-only, because the file system replays its journal.
  */
 async function checkFrozen(source: ChangeSource, isForced: boolean): Promise<ReadableVolume> {
   if (source.baseVolume === null) {
-    throw new SnapshotError(source.name, 'its old bytes cannot be read while it is inactive: activate it');
+    throw new SnapshotError(source.name, 'inactive, so its old bytes cannot be read: activate it first');
   }
   if (isForced) return source.baseVolume;
   if (!source.isBaseReadOnly) {
-    const problem = 'it is writable, so its old bytes may not be those that a target has';
+    const problem = 'it is writable, so its old bytes may differ from those of a target';
     throw new SnapshotError(
       source.name,
-      `${problem}; make snapshots read-only, or vouch for it: --force=writable`,
+      `${problem}; make snapshots read-only, or use --force=writable if nothing wrote to it`,
     );
   }
   if (!(await isDataFrozen(source))) {
     const where = source.isDataTemporary === true ? source.origin : source.data.path;
-    const problem = `nothing proves that ${where}, where the new bytes are, stays as it is`;
+    const problem = `nothing proves that ${where}, which has the new bytes, does not change`;
     throw new SnapshotError(
       source.name,
-      `${problem}: name a read-only later snapshot (--data-source), or vouch for it: --force=writable`,
+      `${problem}: use a later read-only snapshot (--data-source), or --force=writable if nothing writes to it`,
     );
   }
   return source.baseVolume;
 }
 
-/** A snapshot that was made for this run does not count: no target will ever be known to hold its state. */
+/** A temporary snapshot of this run does not count: no target can ever be known to hold its state. */
 async function isDataFrozen(source: ChangeSource): Promise<boolean> {
   if (source.isDataTemporary === true) return false;
   if ((await source.dataProof()) !== null) return true;
@@ -125,7 +125,7 @@ async function isDataFrozen(source: ChangeSource): Promise<boolean> {
   return stats.isBlockDevice() && (await isReadOnly(deviceNumberOf(stats)));
 }
 
-/** After the last read: the new bytes must have been one moment's, and the changes all there were. */
+/** After the last read: checks that the new bytes are from one moment, and that the changes are complete. */
 async function checkStill(source: ChangeSource, changes: ChangeSet): Promise<void> {
   await source.checkValid();
   const isStill =
@@ -134,7 +134,7 @@ async function checkStill(source: ChangeSource, changes: ChangeSet): Promise<voi
   if (isStill) return;
   throw new SnapshotError(
     source.name,
-    `${source.origin} was written to meanwhile: name a later snapshot as --data-source`,
+    `${source.origin} was written to while it was read: use a later snapshot as --data-source`,
   );
 }
 
@@ -143,7 +143,7 @@ async function headerOf(
   changes: ChangeSet,
   about: Surroundings,
 ): Promise<StreamHeader> {
-  // An undo's time is the one at which its base came to be: by that, states are found and kept.
+  // The time of an undo is the time at which its base came into being: states are found and kept by that time.
   const madeAt = (await source.madeAt?.()) ?? null;
   return {
     kind: 'undo',

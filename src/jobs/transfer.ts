@@ -21,7 +21,7 @@ import { type TargetSpec, nameOfTarget, tellLarger } from '../transport/target-s
 
 export type Protocol = 3 | 4;
 
-/** Where a stream goes: into a target through a session, or as it is into a pipe. */
+/** The destination of a stream: a target, through a session; or a pipe, as it is. */
 export type Destination =
   | { readonly kind: 'pipe'; readonly sink: ByteSink }
   | { readonly kind: 'target'; readonly spec: TargetSpec; readonly policy: ApplyPolicy };
@@ -51,7 +51,7 @@ export async function transfer(
   const source = await openSource(about, spec);
   about.detail(
     `${source.name}: changes of ${source.origin} (${source.volumeSize} bytes); new bytes are read from ` +
-      `${source.data.path}${source.live ? ', which may change meanwhile' : ''}`,
+      `${source.data.path}${source.live ? ', which may change during the run' : ''}`,
   );
   try {
     const summary = await send(source, destination, protocol, reach, how, about);
@@ -63,7 +63,7 @@ export async function transfer(
   }
 }
 
-/** Sends any source's changes, in the way that the destination asks for. */
+/** Sends the changes of any source, in the way that the destination needs. */
 export async function send(
   source: ChangeSource,
   destination: Destination,
@@ -76,7 +76,7 @@ export async function send(
   const { spec, policy } = destination;
   if (policy.dryRun) return await planTransfer(source, spec, policy, reach, how, about);
   if (spec.kind === 'local') {
-    // What writes a target is loaded only where one is written: at a sender it would be downtime.
+    // The code that writes a target is loaded only if it is needed: at a sender, the time would be downtime.
     const { sendToLocalTarget } = await import('./send-locally.js');
     return await sendToLocalTarget(source, spec.path, policy, how, about);
   }
@@ -133,7 +133,7 @@ async function sendToPipe(
 ): Promise<SessionSummary> {
   const paced = pacedSink(sink, how, about);
   const writer = protocol === 3 ? new Proto3Writer(paced) : new FrameWriter(paced, { indexed: true });
-  // Who reads cannot be asked: without the user's word for a codec, nothing is compressed.
+  // The reader cannot be asked which codecs it has: unless the user chose one, nothing is compressed.
   const packer = how.compression?.kind === 'codec' ? await packerFor(how.compression, about) : null;
   const reader = silentReader(packer);
   const summary = await sendChanges(source, writer, how, about, new BufferPool(SEND_MEMORY).lend, reader);
@@ -142,7 +142,7 @@ async function sendToPipe(
   return { ...summary, ...unheard, sentBytes, codec: tellPacking(packer, about) };
 }
 
-/** The far side is a Ruby lvmsync: nothing comes back but its exit status, which stands for the report. */
+/** The far side is a Ruby lvmsync: it only returns an exit status, which takes the place of the report. */
 async function sendToRubyTool(
   source: ChangeSource,
   spec: RemoteSpec,

@@ -16,7 +16,7 @@ export interface VerifySpec {
   /** A volume or an image file of this host. */
   readonly a: string;
   readonly b: TargetSpec;
-  /** Compare only what changed since this snapshot; null: everything. */
+  /** Compare only what changed since this snapshot; null for everything. */
   readonly changed: string | null;
   /** Compare only this share of the volume, drawn at random; with `changed`, in addition to that. */
   readonly auditPercent: number | null;
@@ -31,20 +31,20 @@ export interface VerifySummary {
   readonly differing: ChangeSet;
   /** What differs at the end: less than `differing` only after a repair. */
   readonly remaining: ChangeSet;
-  /** What differs without having changed since the snapshot; null unless that was audited. */
+  /** What differs although it is not listed as changed since the snapshot; null unless that was audited. */
   readonly outsideBytes: number | null;
-  /** Whether what was read of A is its state at one moment. */
+  /** Whether what was read from A is its state at one moment. */
   readonly consistent: boolean;
-  /** Of the first comparison, and of everything. */
+  /** The duration of the first comparison. `seconds` is that of everything. */
   readonly compareSeconds: number;
   readonly seconds: number;
 }
 
 /**
- * Compares two volumes, of which both sides take the digests at the same time, and with `repair` makes B equal to A
- * where they differ. That they differ is a finding, not an error.
+ * Compares two volumes: both sides compute digests at the same time. With `repair`, makes B equal to A where they
+ * differ. A difference is a finding, not an error.
  *
- * Throws UnsafeTargetError where B is smaller than A; else what opening, reading and the line to the far side throw.
+ * Throws UnsafeTargetError if B is smaller than A; and what opening, reading and the connection to the far side throw.
  */
 export async function verify(spec: VerifySpec, reach: Reach, about: Surroundings): Promise<VerifySummary> {
   const started = about.clock();
@@ -57,7 +57,7 @@ export async function verify(spec: VerifySpec, reach: Reach, about: Surroundings
     const checkFarSize = (size: number) => {
       checkSizes(spec, volume.device.size, size, about);
     };
-    // An apply that was cut short is taken back first: what it wrote would look equal, and go again afterwards.
+    // Take an interrupted apply back first: what it wrote would look equal now, and would be taken back later.
     if (spec.repair) await readyTarget(sourceOf(volume, spec), spec.b, DEFAULT_POLICY, reach, about);
     const found = await compare({ near: volume.device, extents, unit, checkFarSize }, spec.b, reach, about);
     await volume.checkValid();
@@ -87,7 +87,7 @@ function chooseExtents({ device, changes }: OpenVolume, auditPercent: number | n
   return () => uniteExtents(changes.extents(), sample?.extents() ?? []);
 }
 
-/** Sends what differs as any transfer is sent, and compares it again; returns what still differs. */
+/** Sends what differs, as any transfer does, and compares it again. Returns what still differs. */
 async function repair(
   volume: OpenVolume,
   spec: VerifySpec,
@@ -101,7 +101,7 @@ async function repair(
     ...{ origin: spec.a, base: null, result: null },
     ...(isWhole(spec) ? { scope: 'compared' } : {}),
     volumeSize: volume.device.size,
-    // What it should have been before is just what nobody knows.
+    // The bytes that differ have no known old contents.
     ...{ baseVolume: null, unchangedVolume: null, isBaseReadOnly: false },
     live: false,
     readChanges: () => Promise.resolve(differing),
@@ -133,14 +133,14 @@ function sourceOf({ device }: OpenVolume, { a }: VerifySpec) {
 
 function checkSizes({ a, b }: VerifySpec, size: number, farSize: number, about: Surroundings): void {
   if (farSize < size) {
-    throw new UnsafeTargetError(b.path, `too small to equal ${a}: it has ${farSize} bytes, ${a} ${size}`);
+    throw new UnsafeTargetError(b.path, `too small to equal ${a}: it has ${farSize} bytes, ${a} has ${size}`);
   }
   if (farSize > size) {
-    about.notice(`${b.path}: ${farSize - size} bytes larger than ${a}; those are not compared`);
+    about.notice(`${b.path}: ${farSize - size} bytes larger than ${a}; the extra bytes are not compared`);
   }
 }
 
-/** Bytes that differ and are not among the changes; null where there are none to know. */
+/** The number of bytes that differ and are not among the changes; null without a set of changes. */
 function countOutside(differing: ChangeSet, changes: ChangeSet | null): number | null {
   if (changes === null) return null;
   const inside = intersectExtents(differing.extents(), changes.extents());

@@ -13,26 +13,26 @@ import { writeStore } from '../view/store-writer.js';
 import { makeSparseFile } from '../view/view-of-device.js';
 import { ViewEntry } from '../view/view-record.js';
 
-/** How archives shall be looked at. */
+/** The options of a view or a store. */
 export interface ViewOptions {
-  /** Null: the usual one. */
+  /** Null for the default. */
   readonly stateDir: string | null;
   readonly proto3: ArchiveWish['proto3'];
   readonly forceBase: boolean;
 }
 
-/** What opening a view needs to know besides. */
+/** The options for opening a view. */
 export interface OpenViewOptions extends ViewOptions {
-  /** Bytes; null: the usual. */
+  /** Bytes; null for the default. */
   readonly spareBytes: number | null;
-  /** Where a store in a file lies; null: in the state directory. */
+  /** The folder for a store in a file; null for the state directory. */
   readonly storeFolder: string | null;
 }
 
 /** A view that was opened, or a store that was written. */
 export type ViewSummary = OpenedView & { readonly seconds: number };
 
-/** Opens a view of what a target was, by archives in the order in which they would be applied to it. */
+/** Opens a view of a target's earlier state, from archives in the order in which they would be applied to it. */
 export async function viewOpen(
   name: string,
   targetName: string,
@@ -67,9 +67,9 @@ export function viewList(stateDir: string | null, about: Surroundings): Promise<
 }
 
 /**
- * Writes a store into a new file, with room for every chunk of the volume unless told otherwise. `targetName` is only
- * read, for the rest of chunks that the archives have in part, and is ours alone meanwhile; null where there is none.
- * Throws DeviceError where the file exists, and of the target as `viewOpen`.
+ * Writes a store into a new file, with space for every chunk of the volume unless `spareBytes` says otherwise. The
+ * target is only read, for the rest of a chunk if the archives have only part of it, and is locked meanwhile;
+ * `targetName` is null if there is no target. Throws DeviceError if the file exists, and for the target as `viewOpen`.
  */
 export async function viewStore(
   path: string,
@@ -123,7 +123,7 @@ async function combine(
 
 type TargetWork<T> = (target: Awaited<ReturnType<typeof openTarget>>, entry: ViewEntry) => Promise<T>;
 
-/** Does some work while a target and a view's name are ours alone. */
+/** Does some work while this run holds the locks of a target and of a view's name. */
 async function withTarget<T>(
   targetName: string,
   name: string,

@@ -1,10 +1,10 @@
-/** What the blocks under way may take on the sending side: new bytes, and old ones to prove. Bytes. */
+/** The memory for the blocks in progress on the sending side: new bytes, and old bytes to prove. Bytes. */
 export const SEND_MEMORY = 24 * 1024 * 1024;
-/** What they may take on the writing side. Bytes. */
+/** The same on the writing side. Bytes. */
 export const RECEIVE_MEMORY = 24 * 1024 * 1024;
-/** What the reads of a verify may take on each side. Bytes. */
+/** The memory for the reads of a verify, on each side. Bytes. */
 export const VERIFY_MEMORY = 12 * 1024 * 1024;
-/** What the blocks of archives that are read may take, and the windows of a store that is written from them. Bytes. */
+/** The memory for the blocks read from archives, and for the windows of a store that is written from them. Bytes. */
 export const ARCHIVE_MEMORY = 12 * 1024 * 1024;
 export const STORE_MEMORY = 8 * 1024 * 1024;
 /** What the blocks of archives that become one may take. Bytes. */

@@ -11,14 +11,14 @@ export type ClientWish =
   | { readonly kind: 'version' };
 
 /**
- * Reads a client's command, which sshd hands over as one string; it is never run. Throws CommandError where it is
- * nothing that an lvmsync sends.
+ * Reads a client's command, which sshd passes on as one string; it is never run. Throws CommandError if it is not a
+ * command that lvmsync sends.
  */
 export function readClientCommand(command: string | null): ClientWish {
   if (command === null || command === '') {
     throw refusal(
-      'no command came with the connection: it is for an lvmsync that sends to this host ' +
-        '(behind sudo, sudoers must keep SSH_ORIGINAL_COMMAND)',
+      'the connection came without a command: this key is only for an lvmsync that sends to this host ' +
+        '(with sudo, sudoers must keep SSH_ORIGINAL_COMMAND)',
     );
   }
   const words = wordsOf(command);
@@ -26,7 +26,9 @@ export function readClientCommand(command: string | null): ClientWish {
   if (first === 'receive') return { kind: 'receive', words: more };
   if (words?.join(' ') === 'doctor --answer') return { kind: 'doctor' };
   if (words?.join(' ') === '--version') return { kind: 'version' };
-  throw refusal('this key is for an lvmsync of version 4 that sends to this host, and for no other command');
+  throw refusal(
+    'this key is only for an lvmsync of version 4 that sends to this host; other commands are refused',
+  );
 }
 
 function wordsOf(command: string): string[] | null {
@@ -42,7 +44,7 @@ function refusal(problem: string): CommandError {
   return new CommandError(['lvmsync receive --restrict'], null, '', problem);
 }
 
-/** A session that a client asks for, as far as a locked-down receiver lets it choose. */
+/** The part of a session that a locked-down receiver lets a client choose. */
 export interface ClientSession {
   readonly target: string;
   /** A plain file name. */
@@ -53,8 +55,8 @@ export interface ClientSession {
 }
 
 /**
- * Reads the words after `receive`: options with their values as words of their own, `--`, the target. Only what asks
- * for less, or for more caution, is a client's to say; all else is the administrator's. Throws UsageError.
+ * Reads the words after `receive`: options, with their values as separate words; `--`; the target. A client may only
+ * ask for less, or for more caution; the administrator decides everything else. Throws UsageError.
  */
 export function readClientSession(words: readonly string[]): ClientSession {
   let snapback: string | null = null;
@@ -76,13 +78,13 @@ export function readClientSession(words: readonly string[]): ClientSession {
         break;
       default:
         throw new UsageError(
-          `this receiver is locked down: ${word ?? 'no target'} is not for its clients to say`,
+          `this receiver is locked down: its clients cannot use ${word ?? 'a command without -- TARGET'}`,
         );
     }
   }
   const [target, ...more] = left;
   if (target === undefined || target === '' || more.length > 0) {
-    throw new UsageError('this receiver is locked down: one target follows the options, after --');
+    throw new UsageError('this receiver is locked down: expected one target after the options and --');
   }
   if (given.readOnly && snapback !== null) throw new UsageError('--snapback cannot be used with --read-only');
   return { target, snapback, ...given };
@@ -90,21 +92,21 @@ export function readClientSession(words: readonly string[]): ClientSession {
 
 function readAction(word: string | undefined): boolean {
   if (word === 'stop' || word === 'resend') return word === 'stop';
-  throw new UsageError('--on-base-mismatch: resend or stop');
+  throw new UsageError('--on-base-mismatch: expected resend or stop');
 }
 
-/** A file's name that is none of a folder, hidden, or of an undo log that is under way. */
+/** Reads a plain file name: not a directory, not hidden, not the name of a journal in progress. */
 function readFileName(word: string | undefined): string {
   const name = word ?? '';
   if (/^[A-Za-z0-9_+@%,:][A-Za-z0-9_+@%,:.-]{0,199}$/.test(name) && !name.endsWith('.partial')) return name;
   throw new UsageError(
-    'this receiver is locked down: --snapback takes a plain file name of letters, digits and _+@%,:.- here',
+    'this receiver is locked down: --snapback must be a plain file name of letters, digits and _+@%,:.-',
   );
 }
 
 /**
- * The administrator's policy with what a client adds to it; its snapback lies in `snapbackDir`. Throws UsageError
- * where there is no such folder for it.
+ * The administrator's policy with what a client adds to it. The client's snapback goes into `snapbackDir`. Throws
+ * UsageError if the client asks for a snapback and there is no such folder.
  */
 export function combinePolicy(
   policy: ApplyPolicy,
@@ -112,7 +114,7 @@ export function combinePolicy(
   snapbackDir: string | null,
 ): ApplyPolicy {
   if (session.snapback !== null && snapbackDir === null) {
-    throw new UsageError('this receiver is locked down: it has no folder for --snapback');
+    throw new UsageError('this receiver is locked down: it has no directory for --snapback');
   }
   return {
     ...policy,

@@ -4,29 +4,29 @@ import { UNKNOWN_FACTS, type FarFacts, type FarFault, type SilentEnd } from '../
 import type { FarCommand } from '../transport/remote-command.js';
 import type { Transport } from '../transport/transport.js';
 
-/** Starts lvmsync over there in some way, with some words. */
+/** Starts lvmsync on the other host in a given way, with given words. */
 export type StartLvmsync = (command: FarCommand, words: readonly string[]) => Promise<Transport>;
 
-/** How long a far side that failed is waited for when it is asked why. */
+/** How long to wait when a far side that failed is asked why. */
 const ASK_TIMEOUT_MS = 15_000;
-/** And for its end, where it is started at all by then. Milliseconds. */
+/** How long to wait for its end, if it was started by then. Milliseconds. */
 const CUT_MS = 3_000;
-/** An answer is a line or two; whatever sends more is no lvmsync. Bytes. */
+/** An answer is a line or two; a program that sends more is not lvmsync. Bytes. */
 const MOST_ANSWER = 64 * 1024;
 
-/** Asks a far side that would not do its work for what helps to tell why. Never throws: the failure is known already. */
+/** Asks a far side that failed for facts that help to explain why. Never throws: the failure is known already. */
 export async function askFacts(
   fault: FarFault,
   { exit, command }: SilentEnd,
   start: StartLvmsync,
 ): Promise<FarFacts> {
-  // What sudo does not allow is asked without it.
+  // sudo may refuse these commands too, so they run without it.
   const plain = { ...command, sudo: false };
   if (fault === 'sudo refused' || fault === 'sudo wants a terminal') {
     const said = await ask(start(plain, ['doctor', '--answer']));
     return { ...UNKNOWN_FACTS, ...readSelf(said ?? '') };
   }
-  // A Ruby lvmsync, and one of before a command was there, take a command for a snapshot's name and end with 1.
+  // A Ruby lvmsync, or one older than the command, reads the command as the name of a snapshot and exits with 1.
   if (fault !== 'words refused' && !(fault === 'failed' && exit.status === 1)) return UNKNOWN_FACTS;
   const said = await ask(start(plain, ['--version']));
   const [line = ''] = (said ?? '').split('\n');
@@ -38,7 +38,7 @@ const selfSchema = v.object({
   program: v.pipe(v.string(), v.maxLength(4096)),
 });
 
-/** Who answers, and where its lvmsync lies: in the first line of a doctor's answer. */
+/** The user and the path of lvmsync on the other host, from the first line of a doctor's answer. */
 function readSelf(said: string): Partial<FarFacts> {
   try {
     return v.parse(selfSchema, JSON.parse(said.split('\n')[0] ?? ''));
@@ -47,7 +47,7 @@ function readSelf(said: string): Partial<FarFacts> {
   }
 }
 
-/** What a program prints when nothing is sent to it; null where it fails or takes too long. */
+/** What a program prints without any input; null if it fails or takes too long. */
 async function ask(starting: Promise<Transport>): Promise<string | null> {
   try {
     return await within(ASK_TIMEOUT_MS, starting.then(readAnswer));

@@ -9,28 +9,28 @@ import type { RemoteHost } from '../transport/target-spec.js';
 import type { FarExit, Transport } from '../transport/transport.js';
 import { askFacts, type StartLvmsync } from './far-facts.js';
 
-/** How many of the far side's last words are kept, to tell what went wrong. */
+/** How many of the far side's last lines of stderr are kept, to explain a failure. */
 const LAST_LINES = 3;
 
 /** How other hosts are reached. */
 export interface Reach {
-  /** The words of an external remote shell, or null for the built-in one. */
+  /** The words of an external remote shell, or null for the built-in ssh. */
   readonly rsh: readonly [string, ...string[]] | null;
   readonly ssh: SshSettings;
   /** How lvmsync is started there. */
   readonly command: FarCommand;
-  /** How often a transfer replaces a line that broke. */
+  /** How often in a row a transfer reconnects after the connection broke. */
   readonly retries: number;
 }
 
-/** Begins to load what `startFarSide` will use, while the source is still being opened: in a move that is downtime. */
+/** Begins to load the modules for `startFarSide` while the source is still being opened: this saves downtime. */
 export function prepareFarSide({ rsh }: Reach): void {
   if (rsh === null) prepareSsh();
 }
 
 /**
- * Starts lvmsync on another host with these words. Its stderr is shown line by line, each with the host's name;
- * where notices are silent, the end of it comes with the error, if there is one.
+ * Starts lvmsync on another host with these words. Its stderr is shown line by line, each with the host's name. If
+ * notices are silent, the last lines are in the error instead, if there is an error.
  */
 export async function startFarSide(
   destination: RemoteHost,

@@ -20,12 +20,12 @@ export function startLocalReceiver(
   about: Surroundings,
   lend: LendBuffer,
 ): LocalFarSide<ReceiveOutcome> {
-  // One progress line is enough, and the sender's knows more.
+  // One progress line is enough, and the sender knows more.
   const quiet = { ...about, progress: silentProgress };
   return startLocalFarSide((line) => runReceiver(line, open, policy, quiet, lend));
 }
 
-/** Starts what would be the far side in this process: the same words, through two pipes. */
+/** Starts a far side in this process: the same conversation, through two pipes. */
 export function startLocalFarSide<Outcome extends { readonly error: Error | null }>(
   run: (line: ReceiverLine) => Promise<Outcome>,
 ): LocalFarSide<Outcome> {
@@ -37,7 +37,7 @@ export function startLocalFarSide<Outcome extends { readonly error: Error | null
     output: frames.sink,
     input: replies.source,
     exit: outcome.then(({ error }) => {
-      // Nobody reads on: whoever still writes must hear of it.
+      // Nothing reads the frames any more: the next write must fail.
       frames.abort(new TransportError('the receiver has ended'));
       return { status: error === null ? 0 : 1, signal: null };
     }),

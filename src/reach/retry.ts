@@ -3,16 +3,16 @@ import { orInterrupted } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { LineProgress } from '../session/line-silence.js';
 
-/** How often a broken line is replaced before the run gives up, unless the user says otherwise. */
+/** How often in a row a run reconnects before it gives up, unless the user says otherwise. */
 export const DEFAULT_RETRIES = 5;
 
 const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 60_000;
 
 /**
- * The one policy for lines that break: tries again, up to `retries` times in a row without a checkpoint between,
- * after pauses of 1, 4, 16 and then 60 seconds. Only a session that once began is worth it, and only where the line
- * failed: whatever a far side says, refusals above all, stands; so does a login that is refused.
+ * The policy for connections that break: tries again, up to `retries` times in a row without a checkpoint in between,
+ * after pauses of 1, 4, 16 and then 60 seconds. It only retries a session that had begun, and only if the connection
+ * failed. Errors that a far side reports, such as refusals, are final; so is a refused login.
  */
 export async function withRetries<T>(
   retries: number,

@@ -4,17 +4,17 @@ import type { Spawner } from '../host/spawner.js';
 import { findDeviceNumber, nodeOf } from '../lvm/device-node.js';
 import { readBirth, checkSnapshotStatus, findSnapshot, type DmSnapshot } from '../snapshots/snapshot.js';
 
-/** Where new bytes are read: by default the origin. */
+/** The device that the new bytes are read from: by default the origin. */
 export interface DataSource {
   readonly path: string;
-  /** The second snapshot, where it is one. */
+  /** The second snapshot; null if the device is not a snapshot. */
   readonly snapshot: DmSnapshot | null;
   readonly number: DeviceNumber;
 }
 
 /**
- * Finds the device that `--data-source` names for the changes since `base`. Throws UsageError where it is the snapshot
- * itself or one of another volume, SnapshotError as `findSnapshot` of one that is not in order, or has no table.
+ * Finds the device that `--data-source` names for the changes since `base`. Throws UsageError if it is the snapshot
+ * itself or a snapshot of another volume, and SnapshotError as `findSnapshot` if it is invalid or has no table.
  */
 export async function findDataSource(
   spawner: Spawner,
@@ -34,7 +34,7 @@ export async function findDataSource(
   if (snapshot === null) return { path, snapshot, number };
   if (snapshot.origin !== base.origin) {
     throw new UsageError(
-      `--data-source ${name}: a snapshot of ${snapshot.originName}, while ${base.name} is one of ${base.originName}`,
+      `--data-source ${name}: it is a snapshot of ${snapshot.originName}, but ${base.name} is a snapshot of ${base.originName}`,
     );
   }
   await checkSnapshotStatus(spawner, snapshot);
@@ -42,14 +42,14 @@ export async function findDataSource(
 }
 
 /**
- * Of a data source that has changes which SNAPSHOT lacks: throws UsageError where LVM knows it to be the older one. They
- * would lead back, rightly so, but the two words were hardly meant that way.
+ * For a data source with changes that are not in SNAPSHOT: throws UsageError if LVM says that it is the older one. Such
+ * a stream would correctly lead back in time, but the user has hardly meant that; more likely, the names are swapped.
  */
 export async function refuseOlder(spawner: Spawner, base: DmSnapshot, data: DmSnapshot): Promise<void> {
   const [dataBirth, baseBirth] = [await readBirth(spawner, data), await readBirth(spawner, base)];
   if (dataBirth === null || baseBirth === null || dataBirth >= baseBirth) return;
   throw new UsageError(
-    `--data-source ${data.name}: older than ${base.name}, and the volume changed between the two: name the older one as ` +
-      `SNAPSHOT; to take a target back to ${data.name}, send that with --scan`,
+    `--data-source ${data.name}: it is older than ${base.name}, and the volume changed between the two: use the older ` +
+      `one as SNAPSHOT; to take a target back to ${data.name}, send it with --scan`,
   );
 }

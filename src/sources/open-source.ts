@@ -20,13 +20,13 @@ import { openThinSource } from './open-thin.js';
 import { FillingWatch } from './watch-filling.js';
 import { watchMapped } from './watch-mapped.js';
 
-/** Which changes a user wants, in the user's words. */
+/** The changes that a user wants, as the user named them. */
 export type SourceSpec =
   | {
       readonly kind: 'snapshot';
       readonly name: string;
       readonly dataSource?: string;
-      /** Whether the user vouches that whoever has the data's volume open writes nothing. */
+      /** Whether the user declares that no process writes to the volume with the new data. */
       readonly quiesced?: true;
     }
   | { readonly kind: 'files'; readonly cow: string; readonly origin: string; readonly dataSource?: string };
@@ -36,7 +36,7 @@ export interface ExceptionSource extends FillingSource<FillLevel> {
   readStore(): Promise<StoreContents>;
 }
 
-/** Opens what a user named. Throws SnapshotError, UsageError, LockedError, DeviceError, CommandError. */
+/** Opens the source that a user named. Throws SnapshotError, UsageError, LockedError, DeviceError, CommandError. */
 export async function openSource(about: Surroundings, spec: SourceSpec): Promise<ChangeSource> {
   const thin = spec.kind === 'snapshot' ? await findThinVolume(about.spawner, spec.name) : null;
   const source =
@@ -60,7 +60,7 @@ async function openSnapshotSource(
   await checkSnapshotStatus(spawner, snapshot);
   const dataSource = await findDataSource(spawner, snapshot, spec.dataSource);
   const later = dataSource.snapshot;
-  // Looked at before our own open counts as one.
+  // The watch must begin before we open the device ourselves: our own open would count.
   const watch = await watchMapped(spawner, dataSource.number, later, spec.quiesced === true);
   const opened = await openAll(spawner, [
     await nodeOf(snapshot.cow),
@@ -123,7 +123,7 @@ async function openFileSource(
     data,
     baseVolume: new BaseView(cow, origin),
     unchangedVolume: null,
-    // Nobody knows what the snapshot went through before its store became a file.
+    // Nothing tells what was written to the snapshot before its store became a file.
     isBaseReadOnly: false,
     paths: [cow.path, data.path, origin.path],
     opened: [cow, data, origin],
@@ -146,7 +146,7 @@ interface SourceParts extends Omit<
 > {
   readonly trackedSize: number;
   readonly cow: LocalDevice;
-  /** Where the data is a second snapshot's: its store, its size in bytes, and what `TwoStores` is given. */
+  /** If the data is that of a second snapshot: its store, its size in bytes, and the check for `TwoStores`. */
   readonly later: {
     readonly cow: LocalDevice;
     readonly size: number;
@@ -165,12 +165,12 @@ async function exceptionSource({
 }: SourceParts): Promise<ExceptionSource> {
   const volumeSize = parts.data.size;
   if (volumeSize < trackedSize) {
-    const problem = `the data source ${parts.data.path} has ${volumeSize} bytes, the snapshot's volume ${trackedSize}`;
+    const problem = `the data source ${parts.data.path} is too small: it has ${volumeSize} bytes, the snapshot's volume has ${trackedSize}`;
     await closeAll(opened);
     throw new SnapshotError(parts.name, problem);
   }
-  // Last: a table that was read while the store overflowed lacks changes. And where reading it failed, this may say
-  // why in the user's own name for the snapshot.
+  // The check comes last: a table that was read while the store overflowed lacks changes. And if reading failed, the
+  // check may say why, with the name that the user gave for the snapshot.
   const read = (store: LocalDevice, size: number, most?: number) =>
     readExceptionStore(store, { trackedSize: size, volumeSize }, most).finally(() => parts.checkValid());
   const readFirst = async (most?: number) => (await read(cow, trackedSize, most)).changes;
@@ -192,7 +192,7 @@ async function exceptionSource({
   };
 }
 
-/** Opens all of them for reading, or none. */
+/** Opens all of them for reading; if one fails, closes the others. */
 async function openAll<Paths extends readonly string[]>(spawner: Spawner, paths: readonly [...Paths]) {
   const opened: LocalDevice[] = [];
   try {

@@ -18,10 +18,10 @@ import { readThinChanges } from './read-thin-delta.js';
 import { findThinPair, type ActiveThinVolume, type ThinPair } from './thin-pair.js';
 import { warnOfFilling } from './watch-filling.js';
 
-/** What a pool should have left before a snapshot is made that keeps what is overwritten meanwhile. */
+/** The free share of a pool below which a temporary snapshot gets a warning: it keeps what is overwritten meanwhile. */
 const LOW_ON_SPACE = 0.1;
 
-/** What lies between a thin snapshot and its origin, or another device of its pool. Sizes in bytes. */
+/** What changed between a thin snapshot and its origin, or another device of its pool. Sizes in bytes. */
 export interface ThinContents {
   readonly chunkSize: number;
   readonly changes: ChangeSet;
@@ -45,10 +45,10 @@ export async function readThinContents(old: ThinVolume, about: Surroundings): Pr
 }
 
 /**
- * Opens the changes from a thin snapshot to its origin, or to `dataSource`, another device of the pool. Where that is
- * in use, a temporary snapshot of it, which `close` removes, makes the data one moment's.
+ * Opens the changes from a thin snapshot to its origin, or to `dataSource`, another device of the pool. If that device
+ * is in use, the data is read from a temporary snapshot of it, which `close` removes.
  *
- * Throws NoSnapshotError, SnapshotError, UsageError as `findThinPair`, also where the pool is not in order;
+ * Throws NoSnapshotError, SnapshotError, UsageError as `findThinPair`; SnapshotError also if the pool is not in order;
  * CommandError, DeviceError.
  */
 export async function openThinSource(
@@ -58,7 +58,7 @@ export async function openThinSource(
 ): Promise<FillingSource<FillLevel>> {
   const pair = await findThinPair(about.spawner, old, dataSource);
   const status = await readPoolStatus(about.spawner, pair.pool);
-  // Before a snapshot is made that would be of no use without it.
+  // Check for thin_delta first: without it, a temporary snapshot would be useless.
   const thinDelta = await findThinDelta(about);
   await sayWhatIsDoubtful(pair, about);
   if (pair.now.lvm !== null) await removeLeftOvers(pair.now.lvm.group, about);
@@ -85,9 +85,9 @@ export async function openThinSource(
       data: device,
       isDataTemporary: data.isTemporary,
       baseVolume: base,
-      // What is the same in both can be read of either.
+      // What is the same in both can be read from either.
       unchangedVolume: device,
-      // Neither device maps such chunks, so thin_delta does not name them.
+      // Neither device maps such chunks, so thin_delta does not list them.
       forgetsDiscarded: true,
       isBaseReadOnly: old.active !== null && (await isReadOnly(old.active.number)),
       paths: [...opened.map(({ path }) => path), await nodeOf(pair.now.active.number)],
@@ -98,9 +98,9 @@ export async function openThinSource(
       },
       readLevels: () => readPoolLevels(about.spawner, pair.pool),
       isConsistent: async () => data.watch === null || (await data.watch.sawNoWriter()),
-      // Only a snapshot is in the state in which it was made.
+      // Only a snapshot is still in the state in which it was made.
       ...(data.identity === data.volume.uuid ? { madeAt: () => readBirth(about.spawner, data.volume) } : {}),
-      // One can be activated, written and deactivated again with nothing left that tells.
+      // A thin volume can be activated, written and deactivated again without leaving a trace.
       dataProof: () => Promise.resolve(null),
       close,
     };
@@ -110,18 +110,18 @@ export async function openThinSource(
   }
 }
 
-/** Where the new bytes are read, and what is known of them. */
+/** The volume that the new bytes are read from, and what is known about it. */
 export interface HeldData {
   readonly volume: ActiveThinVolume;
   readonly identity: string | null;
-  /** Whether it is a snapshot that goes with the release. */
+  /** Whether it is a temporary snapshot, which `release` removes. */
   readonly isTemporary: boolean;
-  /** Watches a device that others could write to; null where none can. */
+  /** Watches a device that others could write to; null if no one can. */
   readonly watch: LiveWatch | null;
   release(): Promise<void>;
 }
 
-/** Holds a thin volume still while it is read: as it is, or as a snapshot of it. Throws as `openThinSource`. */
+/** Makes sure that a thin volume, or a snapshot of it, does not change while it is read. Throws as `openThinSource`. */
 export async function holdData(
   now: ActiveThinVolume,
   status: ThinPoolStatus,
@@ -130,14 +130,14 @@ export async function holdData(
   const asItIs = { volume: now, isTemporary: false, release: () => Promise.resolve() };
   const { number } = now.active;
   if (await isReadOnly(number)) return { ...asItIs, identity: now.uuid, watch: null };
-  // Looked at before our own open counts as one.
+  // The watch must begin before we open the device ourselves: our own open would count.
   const watch = await LiveWatch.begin(about.spawner, number);
   if (watch.wasOpen) return await snapshotData(now, status, about);
   const identity = now.lvm?.origin == null ? stoppedIdentity(null) : now.uuid;
   return { ...asItIs, identity, watch };
 }
 
-/** The mappings of a volume that is written go away under whoever reads it: they are read from a snapshot of it. */
+/** The mappings of a volume change under its reader while it is written, so its data is read from a snapshot of it. */
 async function snapshotData(
   now: ActiveThinVolume,
   { used, size }: ThinPoolStatus,
@@ -145,45 +145,45 @@ async function snapshotData(
 ): Promise<HeldData> {
   if (now.lvm === null) {
     const problem =
-      'it is in use, and LVM did not make it: make a snapshot of it, and name that as --data-source';
+      'it is in use, and LVM does not manage it: make a snapshot of it, and use that as --data-source';
     throw new SnapshotError(now.name, problem);
   }
   if (size - used < size * LOW_ON_SPACE) {
     const left = `${size - used} of its ${size} bytes`;
     about.notice(
-      `${now.lvm.poolName}: only ${left} are free, and what is overwritten during this run takes some`,
+      `${now.lvm.poolName}: only ${left} are free, and everything that is overwritten during this run needs space`,
     );
   }
   const snapshot = await makeTemporarySnapshot(now.lvm, about);
   const release = () => snapshot.remove();
   try {
-    about.detail(`${now.name}: in use; its bytes are read from ${snapshot.name}, a snapshot for this run`);
+    about.detail(`${now.name}: in use; reading its bytes from ${snapshot.name}, a temporary snapshot`);
     const volume = await findThinVolume(about.spawner, snapshot.name);
     if (volume?.active == null)
-      throw new SnapshotError(now.name, `its snapshot for this run, ${snapshot.name}, is gone`);
-    // What goes wrong with it goes wrong for the volume, by whose name its user knows it.
+      throw new SnapshotError(now.name, `its temporary snapshot ${snapshot.name} is gone`);
+    // Errors must name the volume, which the user knows, not the temporary snapshot.
     const held = { ...volume, name: now.name, active: volume.active };
     return { volume: held, identity: volume.uuid, isTemporary: true, watch: null, release };
   } catch (error) {
-    // What went wrong first says more.
+    // The first error says more.
     await release().catch(() => undefined);
     throw error;
   }
 }
 
-/** What may make the target wrong although all goes well here. */
+/** Tells the user about anything that may make the target wrong although this run succeeds. */
 async function sayWhatIsDoubtful({ old, now }: ThinPair, about: Surroundings): Promise<void> {
   if (now.size < old.size) {
-    const rest = `the target keeps what it has in its last ${old.size - now.size} bytes`;
+    const rest = `the last ${old.size - now.size} bytes of the target stay as they are`;
     about.notice(`${now.name}: ${old.size - now.size} bytes smaller than ${old.name}: ${rest}`);
   }
   if (now.size > old.size) {
     const grown = `${now.size - old.size} bytes larger than ${old.name}`;
-    about.notice(`${now.name}: ${grown}; all of that is sent, and the target needs ${now.size} bytes`);
+    about.notice(`${now.name}: ${grown}; all of them are sent, and the target must have ${now.size} bytes`);
   }
   if (old.active === null || (await isReadOnly(old.active.number))) return;
   const { openCount } = await new DeviceMapper(about.spawner).info(old.active.number);
   if (openCount === 0) return;
-  const problem = 'in use and not read-only: if it was written since the target equalled it';
+  const problem = 'in use and not read-only: if something wrote to it since the target equalled it';
   about.notice(`${old.name}: ${problem}, the target may be wrong afterwards`);
 }

@@ -7,21 +7,21 @@ import { watchVolume } from '../snapshots/live-watch.js';
 import { openSource } from './open-source.js';
 import { openVolumePart } from './volume-part.js';
 
-/** A volume of this host that is only read: whole, or what changed in it. */
+/** A volume of this host that is only read: all of it, or what changed in it. */
 export interface OpenVolume {
   readonly device: BlockDevice;
-  /** What changed since the snapshot that was named, or null where none was. */
+  /** What changed since the named snapshot; null if no snapshot was named. */
   readonly changes: ChangeSet | null;
-  /** Throws SnapshotError where the changes were not all. */
+  /** Throws SnapshotError if the changes may be incomplete. */
   checkValid(): Promise<void>;
-  /** After the last read: whether all that was read is the volume's state at one moment. */
+  /** After the last read: whether everything that was read is the volume's state at one moment. */
   isConsistent(): Promise<boolean>;
   close(): Promise<void>;
 }
 
 /**
- * Opens a volume or an image file in the user's words (a path, or `vg/lv`), with what changed in it since `snapshot`,
- * if one is named. Throws DeviceError, SnapshotError, UsageError, CommandError.
+ * Opens a volume or an image file by the name that the user gave (a path, or `vg/lv`), with what changed in it since
+ * `snapshot`, if that is given. Throws DeviceError, SnapshotError, UsageError, CommandError.
  */
 export async function openVolume(
   name: string,
@@ -47,7 +47,7 @@ export async function openVolume(
 
 async function openWhole(name: string, about: Surroundings): Promise<OpenVolume> {
   const path = await findSourcePath(about.spawner, name);
-  // Looked at before our own open counts as one.
+  // The watch must begin before we open the device ourselves: our own open would count.
   const watch = await watchVolume(about.spawner, path);
   const device = await openVolumePart(path, path, about);
   return {

@@ -24,20 +24,20 @@ import { openVolumePart } from './volume-part.js';
 import { FillingWatch, type ReadLevels } from './watch-filling.js';
 import { watchMapped } from './watch-mapped.js';
 
-/** A volume or image file of this host that is read as a whole, whatever changed in it. */
+/** A volume or image file of this host that is read completely, whatever changed in it. */
 export interface WholeVolume {
   /** As its user named it. */
   readonly name: string;
   readonly device: LocalDevice;
-  /** What of this host it is read from. */
+  /** The devices and files of this host that it is read from. */
   readonly paths: readonly string[];
-  /** The identity of the state that is read; null where it has none, as somebody has it open. */
+  /** The identity of the state that is read; null if it has no identity, because another process has it open. */
   readonly identity: string | null;
-  /** The pool and the number in it, where that tells what of the volume is mapped. */
+  /** The pool and the device's number in it, if they tell which chunks of the volume are mapped; else null. */
   readonly thin: { readonly pool: ThinPool; readonly deviceId: number } | null;
-  /** Throws SnapshotError where what was read may not be what the volume held. */
+  /** Throws SnapshotError if what was read may not be what the volume held. */
   checkValid(): Promise<void>;
-  /** After the last read: whether all that was read is the volume's state at one moment. */
+  /** After the last read: whether everything that was read is the volume's state at one moment. */
   isConsistent(): Promise<boolean>;
   /** As a change source's. */
   dataProof(): Promise<string | null>;
@@ -45,13 +45,13 @@ export interface WholeVolume {
 }
 
 /**
- * Opens what a user named to read all of it: a snapshot, classic or thin, a volume, a partition or disk, an image
- * file. Of a thin volume that is in use a temporary snapshot is read, which `close` removes; anything else in use is
+ * Opens what a user named to read all of it: a snapshot (classic or thin), a volume, a partition or disk, an image
+ * file. If a thin volume is in use, a temporary snapshot of it is read, which `close` removes. Anything else in use is
  * read as it is, and a notice says so.
  *
- * Throws SnapshotError of a snapshot that is not in order, or inactive; DeviceError, CommandError, LockedError.
+ * Throws SnapshotError if a snapshot is invalid or inactive; DeviceError, CommandError, LockedError.
  *
- * @param isQuiesced whether its user vouches that whoever has it open writes nothing; that names no state
+ * @param isQuiesced whether the user declares that no process writes to it; that does not give the state a name
  */
 export async function openWhole(name: string, about: Surroundings, isQuiesced = false): Promise<WholeVolume> {
   const path = await findSourcePath(about.spawner, name);
@@ -62,8 +62,9 @@ export async function openWhole(name: string, about: Surroundings, isQuiesced = 
     ? await findDevice(name, path, deviceNumberOf(stats), isQuiesced, about)
     : await findFile(path, stats, isQuiesced, about);
   if (found.identity === null && !isQuiesced) {
-    const problem = 'in use: what is read of it is no single moment’s state, unless all is quiet';
-    about.notice(`${name}: ${problem}; a snapshot of it gives one`);
+    const problem =
+      'in use: if something writes to it, the target will not be a consistent point-in-time copy';
+    about.notice(`${name}: ${problem}; use a snapshot of it instead`);
   }
   const { readFrom, readLevels, release = () => Promise.resolve(), ...known } = found;
   const watch = await FillingWatch.begin(readLevels ?? (() => Promise.resolve([])), about);
@@ -82,7 +83,7 @@ export async function openWhole(name: string, about: Surroundings, isQuiesced = 
   }
 }
 
-/** A volume as a change source: what `readChanges` tells of it is sent, from one state that never was a base. */
+/** A volume as a change source: what `readChanges` returns is sent; the changes have no base. */
 export function sourceOfWhole(
   volume: WholeVolume,
   { scope, result }: { readonly scope: 'full' | 'compared'; readonly result: string | null },
@@ -92,7 +93,7 @@ export function sourceOfWhole(
   return {
     ...{ name, origin: name, base: null, result, scope, volumeSize: device.size, data: device, paths },
     baseVolume: null,
-    // What was found to be equal must still be so when the first block comes.
+    // What the comparison found to be equal must still be equal when the first block comes.
     unchangedVolume: scope === 'compared' && result !== null ? device : null,
     ...{ isBaseReadOnly: false, live: false, readChanges },
     checkValid: () => volume.checkValid(),
@@ -105,9 +106,9 @@ export function sourceOfWhole(
 /** What is known of a volume before it is opened. */
 interface Found extends Omit<WholeVolume, 'name' | 'device' | 'paths' | 'close'> {
   readonly readFrom: string;
-  /** How full is what could fill up meanwhile. */
+  /** Reads how full everything is that could fill up during the run. */
   readonly readLevels?: ReadLevels;
-  /** Once nothing of it is open any more. */
+  /** Must be called when nothing of the volume is open any more. */
   readonly release?: () => Promise<void>;
 }
 
@@ -129,7 +130,7 @@ async function findDevice(
   return await findMapped(path, number, snapshot === null ? null : { ...snapshot, name }, isQuiesced, about);
 }
 
-/** A volume of device-mapper's, which counts who has it open; its snapshot, where it is one. */
+/** A device-mapper volume: the kernel counts its openers. `snapshot` is null if it is not a snapshot. */
 async function findMapped(
   path: string,
   number: DeviceNumber,
@@ -160,7 +161,7 @@ async function findThin(volume: ThinVolume & ActiveThinVolume, about: Surroundin
   if (volume.lvm !== null) await removeLeftOvers(volume.lvm.group, about);
   const held = await holdData(volume, status, about);
   const { volume: now, identity, watch } = held;
-  // While this run has it open nobody can take it away, write to it elsewhere and bring it back.
+  // While this run has it open, it cannot be deactivated, written on another host and activated again.
   const ofThisRun = `open ${now.uuid ?? ''} ${randomUUID()}`;
   const isConsistent = async () => watch === null || (await watch.sawNoWriter());
   return {
@@ -177,7 +178,7 @@ async function findThin(volume: ThinVolume & ActiveThinVolume, about: Surroundin
   };
 }
 
-/** A disk or partition: who has it mounted or open shows in /proc, as far as we may look. */
+/** A disk or partition: /proc shows which processes have it mounted or open, as far as we may read it. */
 async function findPlainDevice(path: string, number: DeviceNumber, isQuiesced: boolean): Promise<Found> {
   const isOpen = async () =>
     (await findMount(number)) !== null || findOpener(number, 'writers', path) !== null;

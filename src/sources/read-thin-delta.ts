@@ -17,11 +17,11 @@ import type { ThinPair } from './thin-pair.js';
 type PoolDevice = Pick<ThinVolume, 'name' | 'deviceId'>;
 
 /**
- * Reads what changed between two thin devices, as the pool's metadata has it at this moment: both exist by now, so
- * the metadata snapshot that is taken for it knows both.
+ * Reads what changed between two thin devices, from the pool's metadata at this moment. Both devices must already
+ * exist, so that the metadata snapshot has both.
  *
- * Throws LockedError; SnapshotError where the pool is not in order, its metadata damaged, or a device gone; CommandError
- * where thin_delta fails; FormatError.
+ * Throws LockedError; SnapshotError if the pool is not in order, its metadata damaged, or a device gone; CommandError
+ * if thin_delta fails; FormatError.
  */
 export async function readThinChanges(
   { old, now, pool }: ThinPair,
@@ -39,8 +39,8 @@ export async function readThinChanges(
 }
 
 /**
- * The ranges that a thin device maps, ascending, in bytes; the last may lie past its end in part. Throws as above, and
- * as `findThinDelta`.
+ * The ranges that a thin device maps, ascending, in bytes; the last may extend beyond the end of the device. Throws as
+ * above, and as `findThinDelta`.
  */
 export async function readMappedExtents(
   pool: ThinPool,
@@ -49,7 +49,7 @@ export async function readMappedExtents(
 ): Promise<Extent[]> {
   const device = { name: `device ${deviceId} of ${pool.dmName}`, deviceId };
   const mapped: Extent[] = [];
-  // With itself a device has everything in common that it maps.
+  // Compared with itself, a device has everything that it maps in common.
   await runThinDelta(await findThinDelta(about), pool, device, device, about, (_, begin, length) => {
     mapped.push({ offset: begin * pool.chunkSize, length: length * pool.chunkSize });
   });
@@ -84,7 +84,8 @@ async function runThinDelta(
 ): Promise<void> {
   const program = `thin_delta ${version}`;
   const ids = ['--thin1', String(left.deviceId), '--thin2', String(right.deviceId)];
-  // Without a value: 1.1 takes none. That ours is the one that is held is seen to before and after.
+  // --metadata-snap without a value: thin_delta 1.1 accepts no value. We check before and after that the metadata
+  // snapshot in the pool is ours.
   const argv = ['thin_delta', '--metadata-snap', ...ids, await nodeOf(pool.metadata)] as const;
   const expected = { left: left.deviceId, right: right.deviceId, chunkSize: pool.chunkSize };
   await withMetadataSnapshot(pool, `thin_delta of ${pool.dmName}`, about, async () => {
@@ -106,12 +107,13 @@ function explainFailure(
   if (missing !== null) {
     const { name, deviceId } = missing === 'left' ? left : right;
     const problem = `not in the metadata of the thin pool ${pool.dmName} as device ${deviceId} (${program}: ${said})`;
-    const wayOut = 'it was removed meanwhile: look at "lvs", and run lvmsync again if it is still there';
+    const wayOut =
+      'it was removed during the run: check with "lvs", and run lvmsync again if it still exists';
     return new SnapshotError(name, `${problem}; ${wayOut}`, { cause: error });
   }
   if (isDamage) {
-    const problem = `the thin pool's metadata are damaged (${program}: ${said})`;
-    return new SnapshotError(pool.dmName, `${problem}; see lvmthin(7) on how to repair them`, {
+    const problem = `the metadata of the thin pool is damaged (${program}: ${said})`;
+    return new SnapshotError(pool.dmName, `${problem}; see lvmthin(7) for how to repair it`, {
       cause: error,
     });
   }

@@ -9,11 +9,11 @@ import { targetKeyOf, readVolumeSize } from '../targets/target-key.js';
 const PIECE = 1024 * 1024;
 
 /**
- * Opens a device or file to read all of it; of one that lvmsync copied a smaller volume to, the part that is that
- * volume, as long as nothing lies behind it. Throws DeviceError, CommandError.
+ * Opens a device or file to read all of it. If lvmsync copied a smaller volume to it, opens only the part that is that
+ * volume, provided that the rest is zero. Throws DeviceError, CommandError.
  *
- * @param path what it is known by as a target
- * @param readFrom what its bytes are read from
+ * @param path its path as a target
+ * @param readFrom the path that its bytes are read from
  */
 export async function openVolumePart(
   path: string,
@@ -27,7 +27,7 @@ export async function openVolumePart(
     const size = await readVolumeSize(join(about.stateDir, 'targets', key), device.size);
     if (size === null || !(await isZeroFrom(device, size))) return device;
     const sizes = `${size} of ${device.size} bytes are the volume that was copied to it`;
-    about.notice(`${path}: ${sizes}; the zeroes behind it are left out`);
+    about.notice(`${path}: ${sizes}; the zeroes after it are left out`);
     const part = await openLocalDevice(readFrom, { spawner: about.spawner, most: size });
     await device.close();
     return part;

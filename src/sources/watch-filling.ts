@@ -2,17 +2,17 @@ import { LvmsyncError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { FillLevel } from '../snapshots/fill-level.js';
 
-/** From here on there is a warning, and another one each time that one of these is passed. */
+/** There is one warning each time that the fill level passes one of these shares. */
 const SHARES = [0.8, 0.9, 0.95, 0.98];
 const EVERY_MS = 10_000;
-/** What a rate is measured over, at least. */
+/** The shortest time over which a rate is measured. */
 const LEAST_MS = 5_000;
 const MIB = 1024 * 1024;
 
-/** Reads how full is what a run depends on. Throws SnapshotError, CommandError. */
+/** Reads how full everything is that a run depends on. Throws SnapshotError, CommandError. */
 export type ReadLevels = () => Promise<readonly FillLevel[]>;
 
-/** Looks, while a run lasts, at what must not become full, and warns where it nearly is. */
+/** Watches, during a run, what must not become full, and warns when it nearly is. */
 export class FillingWatch {
   private readonly seen = new Map<string, { first: FillLevel; at: number; warnedAt: number }>();
   private timer: NodeJS.Timeout | null = null;
@@ -30,20 +30,20 @@ export class FillingWatch {
   ): Promise<FillingWatch> {
     const watch = new FillingWatch(read, about);
     await watch.look();
-    // Nothing is kept waiting by it, the end of the process least of all.
+    // The timer must not keep the process alive.
     watch.timer = setInterval(() => {
       watch.looking = watch.looking.then(() => watch.look());
     }, EVERY_MS).unref();
     return watch;
   }
 
-  /** Ends after the look that is under way. */
+  /** Ends after the look in progress. */
   async stop(): Promise<void> {
     if (this.timer !== null) clearInterval(this.timer);
     await this.looking;
   }
 
-  /** Looks once. What fails here is the run's own to find, and to say better. */
+  /** Looks once. Ignores failures: the run itself will find them, and report them better. */
   async look(): Promise<void> {
     try {
       for (const level of await this.read()) await this.judge(level);
@@ -66,14 +66,14 @@ export class FillingWatch {
     this.about.notice(describe(level, rate));
   }
 
-  /** What it filled by since it was empty, on average: bytes a second. */
+  /** The average rate since it was empty: bytes per second. */
   private async rateSoFar(level: FillLevel): Promise<number | null> {
     const emptyAt = await level.emptyAt();
     return emptyAt === null ? null : rateBetween(0, level.used, this.about.now().getTime() - emptyAt);
   }
 }
 
-/** Looks once, for whoever only has a look himself. */
+/** Looks once, for a command that does not last. */
 export async function warnOfFilling(
   read: ReadLevels,
   about: Pick<Surroundings, 'clock' | 'now' | 'notice'>,
@@ -89,7 +89,7 @@ function describe({ what, used, size, advice }: FillLevel, rate: number | null):
   const full = `warning: ${what} is ${((100 * used) / size).toFixed(1)} % full (${mebibytes(used)} of ${mebibytes(size)} MiB)`;
   if (rate === null) return `${full}; ${advice}`;
   const left = describeTime((size - used) / rate);
-  return `${full}, filling by ${mebibytes(rate * 60)} MiB a minute, which leaves ${left}; ${advice}`;
+  return `${full}, filling by ${mebibytes(rate * 60)} MiB a minute, so it is full in ${left}; ${advice}`;
 }
 
 function mebibytes(bytes: number): string {

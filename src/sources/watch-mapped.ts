@@ -5,21 +5,22 @@ import type { DmSnapshot } from '../snapshots/snapshot.js';
 import { stoppedIdentity } from '../targets/state-record.js';
 import { stillnessOf } from '../usage/write-stamp.js';
 
-/** What is known of the bytes of a device-mapper device that is read. */
+/** What is known about the bytes of a device-mapper device that is read. */
 export interface MappedWatch {
-  /** The identity of the state that is read; null where it has none, as somebody has it open and can write. */
+  /** The identity of the state that is read; null if it has no identity, because another process may write to it. */
   readonly identity: string | null;
-  /** After the last read: whether all that was read is the volume's state at one moment. */
+  /** After the last read: whether everything that was read is the volume's state at one moment. */
   isConsistent(): Promise<boolean>;
   /** As a change source's. */
   dataProof(): Promise<string | null>;
 }
 
 /**
- * Watches a volume of device-mapper's, which counts who has it open; its snapshot, where it is one: a writable one is
- * a volume as any other. Begins before we open it ourselves. Throws DeviceError, CommandError.
+ * Watches a device-mapper volume, whose openers the kernel counts. `snapshot` is null if it is not a snapshot; a
+ * writable snapshot is watched like any other volume. Must begin before we open it ourselves. Throws DeviceError,
+ * CommandError.
  *
- * @param isQuiesced whether its user vouches that whoever has it open writes nothing; that names no state
+ * @param isQuiesced whether the user declares that no process writes to it; that does not give the state a name
  */
 export async function watchMapped(
   spawner: Spawner,

@@ -97,8 +97,8 @@ export function tellLarger(
   { notice }: Pick<Surroundings, 'notice'>,
 ): void {
   if (targetSize === null || volumeSize === null || targetSize <= volumeSize) return;
-  const sizes = `${targetSize} bytes to ${volumeSize}`;
-  notice(`${target} is larger than the volume: ${sizes}; what lies behind stays as it is`);
+  const sizes = `it has ${targetSize} bytes, the volume has ${volumeSize}`;
+  notice(`${target} is larger than the volume: ${sizes}; the bytes after that stay as they are`);
 }
 
 /** A target in the words of whoever sends to it. */

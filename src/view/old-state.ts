@@ -8,7 +8,7 @@ import { BufferPool } from '../memory/aligned-memory.js';
 import { ARCHIVE_MEMORY, STORE_MEMORY } from '../memory/budgets.js';
 import type { OldState } from './view-making.js';
 
-/** What a combination of archives leads to, as a store of it is written. */
+/** The state that a combination of archives leads to, in the form that a store is written from. */
 export function oldStateOf(combination: Combination, { signal }: Pick<Surroundings, 'signal'>): OldState {
   const { archives, volumeSize, base, result, mark, extents } = combination;
   return {
@@ -23,7 +23,7 @@ export function oldStateOf(combination: Combination, { signal }: Pick<Surroundin
   };
 }
 
-/** Lends what a store's windows take. */
+/** Lends the memory for the windows of a store. */
 export function lendForStore(): LendBuffer {
   return new BufferPool(STORE_MEMORY).lend;
 }

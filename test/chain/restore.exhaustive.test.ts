@@ -97,7 +97,7 @@ describe('restore', () => {
         expect(readFileSync(target).equals(contents[to] ?? Buffer.alloc(0))).toBe(true);
         // from there the record knows
         if (to === 0 || to === from) continue;
-        expect((await restoreTo('S0')).said.join('\n')).not.toContain('its record does not say');
+        expect((await restoreTo('S0')).said.join('\n')).not.toContain('no usable record');
         expect(readFileSync(target).equals(contents[0] ?? Buffer.alloc(0))).toBe(true);
       }
     }
@@ -127,7 +127,7 @@ describe('restore', () => {
     writeFileSync(target, undo);
     const { status, said } = await restoreTo('S3');
     expect(status).toBe(7);
-    expect(said.at(-1)).toMatch(/it is in no state that an archive in .* leads back from/);
+    expect(said.at(-1)).toMatch(/it cannot be proved to be in a state that an archive in .* starts from/);
     expect(readFileSync(target).equals(undo)).toBe(true);
   });
 
@@ -146,7 +146,7 @@ describe('restore', () => {
     rmSync(join(undos, '5.undo'));
     const { status, said } = await restoreTo('S3');
     expect(status).toBe(2);
-    expect(said.at(-1)).toMatch(/--to S3: no archives lead there from S8/);
+    expect(said.at(-1)).toMatch(/--to S3: no archives lead to it from S8/);
     expect((await restoreTo('S6')).status).toBe(0);
     // S4 is known, but not what leads from S6 to it
     expect((await restoreTo('yesterday')).status).toBe(2);

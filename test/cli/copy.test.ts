@@ -58,8 +58,10 @@ describe('copy', () => {
       0,
       expect.objectContaining({ tableBytes: SIZE, changedBytes: SIZE, consistent: true, target }),
     ]);
-    const sizes = `${SIZE + 5} bytes to ${SIZE}`;
-    expect(said).toEqual([`${target} is larger than the volume: ${sizes}; what lies behind stays as it is`]);
+    const sizes = `it has ${SIZE + 5} bytes, the volume has ${SIZE}`;
+    expect(said).toEqual([
+      `${target} is larger than the volume: ${sizes}; the bytes after that stay as they are`,
+    ]);
     expect(readFileSync(target).subarray(0, SIZE).equals(readFileSync(source))).toBe(true);
     expect(readFileSync(target).subarray(SIZE).toString()).toBe(
       Buffer.alloc(SIZE + 5, 'before ')
@@ -139,7 +141,7 @@ describe('copy', () => {
   });
 
   it.each([
-    [[], 8, /targets are never created: .*"lvmsync copy --create"/],
+    [[], 8, /a transfer does not create targets: .*"lvmsync copy --create"/],
     [['--create', '--dry-run'], 2, /--create cannot be used with --dry-run/],
     [['--create', '--seed'], 2, /--seed cannot be used with --create/],
     [['--create-thin', 'pool'], 2, /is no name of a volume/],

@@ -128,13 +128,13 @@ describe('a locked-down receiver', () => {
   it('refuses in the session what is not the client’s to say', async () => {
     const { status, reply } = await serve(`'lvmsync' receive --state-dir /tmp -- ${at('in/vm')}`);
     expect(status).toBe(2);
-    expect(reply).toContain('--state-dir is not for its clients to say');
+    expect(reply).toContain('its clients cannot use --state-dir');
     expect(readFileSync(at('in/vm'))).toEqual(base);
   });
 
   it('keeps snapbacks in its own folder, where it has one', async () => {
     const command = `'lvmsync' receive --snapback vm.undo -- ${at('in/vm')}`;
-    expect((await serve(command)).reply).toContain('no folder for --snapback');
+    expect((await serve(command)).reply).toContain('no directory for --snapback');
     expect((await serve(command, '--snapback-dir', at('undo'))).status).toBe(0);
     expect(existsSync(at('undo/vm.undo'))).toBe(true);
     const away = await serve(
@@ -209,10 +209,10 @@ describe('a locked-down receiver', () => {
   });
 
   it.each([
-    [null, /no command came/],
-    ['ls -la', /for no other command/],
-    [`'lvmsync' receive -- $(id)`, /for no other command/],
-    [`'lvmsync' --apply - ${tmpdir()}/x`, /for no other command/],
+    [null, /came without a command/],
+    ['ls -la', /other commands are refused/],
+    [`'lvmsync' receive -- $(id)`, /other commands are refused/],
+    [`'lvmsync' --apply - ${tmpdir()}/x`, /other commands are refused/],
   ])('runs nothing for %j', async (command, message) => {
     const { status, said, reply } = await serve(command);
     expect({ status, reply }).toEqual({ status: 12, reply: '' });

@@ -150,7 +150,7 @@ describe('--scan', () => {
       expect([status, JSON.parse(stdout.toString()), said]).toEqual([
         0,
         expect.objectContaining({ consistent: false }),
-        [expect.stringMatching(/^.*source: in use: .* a snapshot of it gives one$/)],
+        [expect.stringMatching(/^.*source: in use: .* use a snapshot of it instead$/)],
       ]);
       expect(readFileSync(target).equals(readFileSync(source))).toBe(true);
       expect((await scan()).said.at(-1)).toMatch(
@@ -188,7 +188,7 @@ describe('--scan', () => {
         rmSync(target);
       },
       8,
-      /create the volume first/,
+      /create a volume of the size/,
     ],
   ])('refuses %s before it reads a byte', async (_what, spoil, expected, message) => {
     spoil();

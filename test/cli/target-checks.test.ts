@@ -28,8 +28,8 @@ afterEach(() => {
 it('says once that a target is larger, whatever writes it', async () => {
   writeFileSync(at('target'), Buffer.concat([base, Buffer.alloc(1000, 'rest')]));
   const { stdout } = await run([...sources(), '--stdout']);
-  const sizes = `${VOLUME + 1000} bytes to ${VOLUME}`;
-  const line = `${at('target')} is larger than the volume: ${sizes}; what lies behind stays as it is`;
+  const sizes = `it has ${VOLUME + 1000} bytes, the volume has ${VOLUME}`;
+  const line = `${at('target')} is larger than the volume: ${sizes}; the bytes after that stay as they are`;
   for (const words of [
     [...sources(), at('target'), '--dry-run'],
     [...sources(), at('target')],

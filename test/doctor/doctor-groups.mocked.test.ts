@@ -66,12 +66,12 @@ describe.each(['2.03.16', '2.03.31'])('a doctor of a host with LVM %s', (version
         verdict: 'warning',
         text: 'the snapshot vg/snap is 87.94 % full',
         advice:
-          'once it is full it is lost, and with it what changed: extend it in time (lvextend -L +SIZE vg/snap)',
+          'once it is full it is lost, and with it the record of what changed: extend it in time (lvextend -L +SIZE vg/snap)',
       },
       {
         check: 'monitoring',
         verdict: 'warning',
-        text: 'nobody watches how full vg/pool, vg/snap gets: lvm.conf says monitoring=0',
+        text: 'nothing watches how full vg/pool, vg/snap gets: lvm.conf says monitoring=0',
         advice: expect.stringMatching(/set monitoring=1 in lvm\.conf, then "vgchange --monitor y"/) as string,
       },
     ]);
@@ -91,7 +91,7 @@ describe.each(['2.03.16', '2.03.31'])('a doctor of a host with LVM %s', (version
       check: 'merges',
       verdict: 'warning',
       text: expect.stringMatching(
-        /^LVM merges a snapshot into vg\/thin, vg\/vm, or will once nobody has it open: .* refuses it as a target$/,
+        /^LVM merges a snapshot into vg\/thin, vg\/vm, or will do so once it is closed: .* refuses it as a target$/,
       ) as string,
       advice: expect.stringMatching(/lvchange --refresh --poll y/) as string,
     });
@@ -108,15 +108,13 @@ describe.each(['2.03.16', '2.03.31'])('a doctor of a host with LVM %s', (version
     expect(found).toContainEqual({
       check: 'auto-activation',
       verdict: 'warning',
-      text: expect.stringMatching(
-        /^at boot LVM activates nothing but auto_activation_volume_list="vg": /,
-      ) as string,
+      text: expect.stringMatching(/^at boot LVM only activates auto_activation_volume_list="vg": /) as string,
       advice: expect.stringMatching(/activate them before a run \(lvchange -ay\)/) as string,
     });
     expect(found).toContainEqual({
       check: 'lvm.conf',
       verdict: 'ok',
-      text: 'lvm.conf changes what LVM prints (report/output_format, report/compact_output, log/prefix, log/command_names, global/units); lvmsync asks with settings of its own',
+      text: 'lvm.conf changes what LVM prints (report/output_format, report/compact_output, log/prefix, log/command_names, global/units); lvmsync uses its own settings instead',
       advice: null,
     });
   });
@@ -152,7 +150,7 @@ describe.each(['2.03.16', '2.03.31'])('a doctor of a host with LVM %s', (version
       check: 'exported groups',
       verdict: 'warning',
       text: 'other: exported, so its volumes cannot be used',
-      advice: 'vgimport GROUP, where this host is to use it',
+      advice: 'to use it on this host: vgimport GROUP',
     });
   });
 });

@@ -64,7 +64,7 @@ describe('the state directory', () => {
   it('is a problem where there can be none', async () => {
     writeFileSync(path.join(folder, 'file'), '');
     expect(await examineStateDir(path.join(folder, 'file/x'))).toMatchObject([
-      { verdict: 'problem', text: `${path.join(folder, 'file')} is no folder` },
+      { verdict: 'problem', text: `${path.join(folder, 'file')} is not a directory` },
     ]);
   });
 

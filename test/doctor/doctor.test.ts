@@ -105,7 +105,7 @@ describe('a look at a host', () => {
       text: expect.stringMatching(
         /^LVM 2\.03\.16\(2\) does not answer this user, so a volume that has snapshots/,
       ) as string,
-      advice: 'be root (on the far side: --sudo)',
+      advice: 'run as root (on the far side: --sudo)',
     });
   });
 
@@ -178,7 +178,7 @@ describe('a look at a host', () => {
     expect((await verdicts('source', GOOD)).get('thin tools')?.text).toBe('thin_delta 0.9.0');
     expect((await verdicts('source', {})).get('thin tools')).toMatchObject({
       verdict: 'ok',
-      text: 'none; only thin volumes need them',
+      text: 'not installed; only thin volumes need them',
     });
     const silent = { ...GOOD, 'thin_delta -V': { status: 127, stderr: 'no libaio\n' } };
     expect((await verdicts('source', silent)).get('thin tools')).toMatchObject({
@@ -249,8 +249,8 @@ describe('between two hosts', () => {
       'FAR_SIDE',
       /printed "hello" before lvmsync's first message: .*bashrc/,
     ],
-    ['reports too much', 'echo "{}"; cat', 'FAR_SIDE', /no lvmsync doctor/],
-    ['tells no time', 'echo "$REPORT"; NOW=soon; ' + TIMES, 'FAR_SIDE', /no lvmsync doctor/],
+    ['reports too much', 'echo "{}"; cat', 'FAR_SIDE', /not from an lvmsync doctor/],
+    ['tells no time', 'echo "$REPORT"; NOW=soon; ' + TIMES, 'FAR_SIDE', /not from an lvmsync doctor/],
     ['never ends its line', 'yes x | tr -d "\\n"', 'TRANSPORT', /a line that does not end/],
   ])('a far side that %s is a finding', async (_name, script, code, text) => {
     const { between, there, problem } = await examineBoth(

@@ -103,7 +103,7 @@ describe('the doctor names', () => {
       /after a reboot other targets have no device/,
       /lvchange -ay/,
     );
-    const printed = /log\/prefix.*lvmsync asks with settings of its own/;
+    const printed = /log\/prefix.*lvmsync uses its own settings instead/;
     expect(found.find((each) => each.check === 'lvm.conf')).toMatchObject({
       verdict: 'ok',
       text: expect.stringMatching(printed) as string,
@@ -135,7 +135,7 @@ describe('the doctor names', () => {
     const held = await open(`/dev/${GROUP}/origin`, 'r');
     await run(['lvconvert', '-qq', '-y', '--merge', `${GROUP}/old`]);
     await held.close();
-    const text = /into vg-ill\/origin, or will once nobody has it open/;
+    const text = /into vg-ill\/origin, or will do so once it is closed/;
     expectFinding(await examine({ target }), 'merges', 'warning', text, /lvchange --refresh --poll y/);
   });
 
@@ -185,7 +185,7 @@ describe('the doctor names', () => {
   it('a user who may not ask LVM', async () => {
     const as = ['setpriv', '--reuid', '65534', '--regid', '65534', '--groups', 'disk'] as const;
     const found = await examine({ target, as });
-    expectFinding(found, 'lvm', 'warning', /permission denied.* is refused as a target/, /be root/);
+    expectFinding(found, 'lvm', 'warning', /permission denied.* is refused as a target/, /run as root/);
   });
 
   it('an LVM that waits for a lock, within seconds', async () => {
@@ -201,7 +201,7 @@ describe('the doctor names', () => {
       const { findings } = (JSON.parse(stdout) as { here: { findings: Finding[] } }).here;
       const text =
         /it waited in vain for the lock \/run\/lock\/lvm\/V_vg-ill, which process \d+ \(.*\) holds/;
-      expectFinding(findings, 'lvm', 'problem', text, /look at what "lvs" says/);
+      expectFinding(findings, 'lvm', 'problem', text, /check the output of "lvs"/);
     } finally {
       process.kill(-(holder.pid ?? 0), 'SIGKILL');
     }

@@ -31,7 +31,7 @@ it('a classic snapshot’s store that is nearly full is warned of, by inspect an
   await writeRandom(origin, 0, 7 * MIB, 'most');
   await pause(RATE_MS);
   const warning =
-    /^lvmsync: warning: vg-filling\/snap: its store is 8\d\.\d % full \(7\.\d of 8\.0 MiB\), filling by \d+\.\d MiB a minute, which leaves \d+ (s|minutes); once it is full the snapshot is lost: extend it in time/;
+    /^lvmsync: warning: vg-filling\/snap: its store is 8\d\.\d % full \(7\.\d of 8\.0 MiB\), filling by \d+\.\d MiB a minute, so it is full in \d+ (s|minutes); once it is full the snapshot is lost: extend it in time/;
   expect((await lvmsync(['inspect', `${GROUP}/snap`])).stderr).toMatch(warning);
   const { status, stderr } = await lvmsync([`${GROUP}/snap`, target]);
   expect([status, stderr]).toEqual([0, expect.stringMatching(warning)]);

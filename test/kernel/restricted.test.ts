@@ -99,7 +99,7 @@ describe('a volume that a locked-down receiver allows', () => {
     await writeRandom(target, 0, 4 << 20, 'before');
     await runLvmsync('copy', SNAPSHOT, `far:${target}`);
     expect(await digestOf(target)).toBe(base);
-    const refused = /--create is not for its clients to say/;
+    const refused = /its clients cannot use --create/;
     await expectFailure(['copy', SNAPSHOT, `far:${IMAGES}/new.img`, '--create'], 2, refused);
     expect(readdirSync(IMAGES)).toEqual([]);
   });
@@ -126,7 +126,7 @@ describe('a volume that a locked-down receiver allows', () => {
     await expectFailure(
       ['--no-journal', SNAPSHOT, `far:${target}`],
       2,
-      /far: this receiver is locked down: --no-journal is not for its clients to say/,
+      /far: this receiver is locked down: its clients cannot use --no-journal/,
     );
     const away = ['--snapback', '/run/outside/x', SNAPSHOT, `far:${target}`];
     await expectFailure(away, 2, /plain file name/);
@@ -238,7 +238,7 @@ describe('behind sudo, as the document has it', () => {
     await expectFailure(
       words,
       9,
-      /no command came with the connection[^]*sudoers must keep SSH_ORIGINAL_COMMAND/,
+      /the connection came without a command[^]*sudoers must keep SSH_ORIGINAL_COMMAND/,
     );
     sudoers.write(
       'Defaults:keeper env_keep += "SSH_ORIGINAL_COMMAND"',

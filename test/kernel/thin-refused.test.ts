@@ -117,19 +117,19 @@ describe('a run that is cut short', () => {
       'metadata that 0.9 finds damaged',
       4,
       `${say('damage in mapping tree, please run thin_check', USAGE)}; exit 1`,
-      /vg--thin-pool-tpool: the thin pool's metadata are damaged \(thin_delta 1\.1\.0: damage in mapping tree, .*see lvmthin\(7\)/,
+      /vg--thin-pool-tpool: the metadata of the thin pool is damaged \(thin_delta 1\.1\.0: damage in mapping tree, .*see lvmthin\(7\)/,
     ],
     [
       'metadata that 1.1 finds damaged',
       4,
       `${say('node error: checksum error AwEB, effecting keys [..]')}; exit 64`,
-      /vg--thin-pool-tpool: the thin pool's metadata are damaged \(thin_delta 1\.1\.0: node error/,
+      /vg--thin-pool-tpool: the metadata of the thin pool is damaged \(thin_delta 1\.1\.0: node error/,
     ],
     [
       'a device that is gone',
       4,
       `${say('Unable to find mapping tree for snap2 (1)')}; exit 64`,
-      /vg-thin\/vol: not in the metadata of the thin pool vg--thin-pool-tpool as device 1 .*removed meanwhile/,
+      /vg-thin\/vol: not in the metadata of the thin pool vg--thin-pool-tpool as device 1 .*removed during the run/,
     ],
   ])('by thin_delta, with %s, has changed nothing', async (_, status, script, message) => {
     const before = await digestOf(target);
@@ -216,7 +216,7 @@ describe('a pool that runs full while its metadata snapshot is held', () => {
 
 describe('what cannot be compared', () => {
   it('is refused: devices of two pools, one alone, inactive new bytes, and a pool without room', async () => {
-    await expectFailure([`${GROUP}/vol`, target], 4, /a thin volume that is no snapshot/);
+    await expectFailure([`${GROUP}/vol`, target], 4, /a thin volume that is not a snapshot/);
     await lv('lvcreate', '--type', 'thin-pool', '-L', '4M', '-c', '64k', '-n', 'small', GROUP);
     await lv('lvchange', '--errorwhenfull', 'y', `${GROUP}/small`);
     await lv('lvcreate', '--type', 'thin', '-V', '8M', '--thinpool', 'small', '-n', 'tight', GROUP);
@@ -226,7 +226,7 @@ describe('what cannot be compared', () => {
       4,
       /inactive.*lvchange -ay -K vg-thin\/base/,
     );
-    await expectFailure([`${GROUP}/base`, target, '-r', `${GROUP}/tight`], 2, /not of the same thin pool/);
+    await expectFailure([`${GROUP}/base`, target, '-r', `${GROUP}/tight`], 2, /not in the same thin pool/);
     await run([
       'bash',
       '-c',

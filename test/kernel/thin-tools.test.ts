@@ -222,7 +222,7 @@ describe('a pool whose metadata were restored', () => {
     const reading = readMappedExtents(pool, 99, about);
     await expect(reading).rejects.toThrow(SnapshotError);
     await expect(reading).rejects.toThrow(
-      /^device 99 of tools-pool: not in the metadata of the thin pool tools-pool as device 99 \(thin_delta \d+\.\d+\.\d+: Unable to find mapping tree for snap1 \(99\)\); it was removed meanwhile/,
+      /^device 99 of tools-pool: not in the metadata of the thin pool tools-pool as device 99 \(thin_delta \d+\.\d+\.\d+: Unable to find mapping tree for snap1 \(99\)\); it was removed during the run/,
     );
     expect((await run(['dmsetup', 'status', 'tools-pool'])).split(' ')[6]).toBe('-');
   });

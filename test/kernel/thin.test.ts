@@ -210,7 +210,7 @@ describe('a thin volume in use', () => {
       expect({ status, stderr }).toEqual({
         status: 0,
         stderr: expect.stringMatching(
-          /read from vg-thin\/lvmsync-tmp-[0-9a-f]{8}, a snapshot for this run/,
+          /reading its bytes from vg-thin\/lvmsync-tmp-[0-9a-f]{8}, a temporary snapshot/,
         ) as string,
       });
     } finally {
@@ -232,7 +232,7 @@ describe('a snapback of a thin snapshot', () => {
     const holder = openSync(volume, 'r');
     try {
       const advice =
-        /nothing proves that vg-thin\/vol, where the new bytes are, stays as it is: name a read-only/;
+        /nothing proves that vg-thin\/vol, which has the new bytes, does not change: use a later read-only/;
       await expectFailure(words, 4, advice);
       expect(existsSync(file)).toBe(false);
       expect(await reportOf(...words, '--force=writable')).toMatchObject({ base: null });
@@ -263,7 +263,7 @@ describe('a thin volume that grew', () => {
     await expectFailure(
       [`${GROUP}/short`, target],
       3,
-      /vol: 8388608 bytes larger than vg-thin\/short; .*the target needs 41943040 bytes[^]*too small/,
+      /vol: 8388608 bytes larger than vg-thin\/short; .*the target must have 41943040 bytes[^]*too small/,
     );
     const file = '/run/thin target.img';
     await run(['dd', `if=${target}`, `of=${file}`, 'bs=1M', 'status=none']);

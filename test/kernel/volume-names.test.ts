@@ -153,7 +153,7 @@ describe('a volume that is inactive', () => {
 
   it('is not what a name means that is no volume’s', async () => {
     for (const name of [`${GROUP}/nix`, 'no-group/nix', '/run/nix']) {
-      await expectFailure([SNAPSHOT, name], 8, /nix: .*ENOENT.*create the volume first/);
+      await expectFailure([SNAPSHOT, name], 8, /nix: .*ENOENT.*does not create targets/);
     }
   });
 });

@@ -45,7 +45,7 @@ describe('what our own senders ask for', () => {
   ])('but --%s is not theirs to say', (name, policy) => {
     const words = receiveWords(target, policyWords({ ...DEFAULT_POLICY, ...policy }));
     expect(() => sessionOf(words)).toThrow(UsageError);
-    expect(() => sessionOf(words)).toThrow(`--${name} is not for its clients to say`);
+    expect(() => sessionOf(words)).toThrow(`its clients cannot use --${name}`);
   });
 });
 
@@ -160,6 +160,6 @@ describe('the words of a session', () => {
 
   it('give no snapback where there is no folder for it', () => {
     const session = readClientSession(['--snapback', 'x', '--', '/dev/x']);
-    expect(() => combinePolicy(DEFAULT_POLICY, session, null)).toThrow(/no folder for --snapback/);
+    expect(() => combinePolicy(DEFAULT_POLICY, session, null)).toThrow(/no directory for --snapback/);
   });
 });

@@ -35,7 +35,7 @@ describe('a target that is larger than the volume that was copied to it', () => 
   it('is read as that volume, which is said', async () => {
     expect((await open()).size).toBe(LARGER);
     expect((await copy()).status).toBe(0);
-    const said = `target: ${SIZE} of ${LARGER} bytes are the volume that was copied to it; the zeroes behind it`;
+    const said = `target: ${SIZE} of ${LARGER} bytes are the volume that was copied to it; the zeroes after it`;
     expect(await open()).toEqual({ size: SIZE, said: [expect.stringContaining(said)] });
   });
 

@@ -44,7 +44,7 @@ describe('a store', () => {
       'warning: vg/snap: its store is 80.0 % full (80.0 of 100.0 MiB); extend it',
     ]);
     expect(await watch(0).look(80, 7200)).toEqual([
-      'warning: vg/snap: its store is 80.0 % full (80.0 of 100.0 MiB), filling by 0.7 MiB a minute, which leaves 30 minutes; extend it',
+      'warning: vg/snap: its store is 80.0 % full (80.0 of 100.0 MiB), filling by 0.7 MiB a minute, so it is full in 30 minutes; extend it',
     ]);
   });
 
@@ -52,11 +52,11 @@ describe('a store', () => {
     const { look } = watch(0);
     expect(await look(70, 100_000)).toEqual([]);
     expect(await look(85, 100_030)).toEqual([
-      'warning: vg/snap: its store is 85.0 % full (85.0 of 100.0 MiB), filling by 30.0 MiB a minute, which leaves 30 s; extend it',
+      'warning: vg/snap: its store is 85.0 % full (85.0 of 100.0 MiB), filling by 30.0 MiB a minute, so it is full in 30 s; extend it',
     ]);
     expect(await look(86, 100_031)).toEqual([]);
     expect(await look(96, 100_052)).toEqual([
-      expect.stringMatching(/96\.0 % full .* a minute, which leaves 8 s/),
+      expect.stringMatching(/96\.0 % full .* a minute, so it is full in 8 s/),
     ]);
     expect(await look(97, 100_060)).toEqual([]);
     expect(await look(99.5, 100_061)).toEqual([expect.stringMatching(/99\.5 % full/)]);
