@@ -90,8 +90,8 @@ export class FormatError extends LvmsyncError {
 /** What would take a target back is gone or damaged: nothing but a full copy makes it whole. `offset` in bytes. */
 export class LostJournalError extends FormatError {
   constructor(path: string, offset: number, problem: string) {
-    const wayOut = 'the target may be half-written: copy the volume in full ("lvmsync copy")';
-    super(path, offset, 'journal', `${problem}. The way back is lost, and ${wayOut}`);
+    const wayOut = 'the target cannot be recovered, and may be half-written: copy the whole volume ("lvmsync copy")';
+    super(path, offset, 'journal', `${problem}. Without its journal ${wayOut}`);
   }
 }
 
@@ -149,8 +149,8 @@ export class SuspectTargetError extends LvmsyncError {
     readonly path: string,
     reason: string,
   ) {
-    const rest = 'all that was sent is written and right, but the rest of the target may be wrong';
-    super(`${path}: ${reason}; ${rest}: "lvmsync --scan" compares all of it and sends what differs`);
+    const rest = 'everything that was sent is correct on the target, but the rest of it may be wrong';
+    super(`${path}: ${reason}; ${rest}: "lvmsync --scan" compares the whole volume and sends what differs`);
   }
 }
 

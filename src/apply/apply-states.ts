@@ -150,16 +150,16 @@ export function findForeignWrites(
   // A comparison begins with no word about what is there.
   if (header === null || header.kind === 'full') return null;
   if (strays > 0)
-    return `someone wrote to it: ${strays} of the pieces that did not change differed when they were audited`;
+    return `someone wrote to it: ${strays} of the audited pieces outside the changes differed`;
   const { base } = header;
-  const blocks = 'of the blocks that were replaced held';
+  const blocks = 'of the replaced blocks held';
   if (reverted > 0)
-    return `someone wrote to it: ${reverted} ${blocks} the old bytes, while it was recorded to hold the new ones`;
+    return `someone wrote to it: ${reverted} ${blocks} the old bytes, although its record says that it held the new ones`;
   if (isSurely(before, base) && doubts > 0 && mismatches === 0)
-    return `someone wrote to it: some ${blocks} the new bytes, while it was recorded to hold the old ones`;
+    return `someone wrote to it: some ${blocks} the new bytes, although its record says that it held the old ones`;
   if (countUnexpected(header, before, { mismatches }) === 0) return null;
-  const never = before === null ? ', or it never held what the changes start from' : '';
-  return `someone wrote to it, or to the snapshot${never}: ${mismatches} ${blocks} neither the old bytes nor the new ones`;
+  const never = before === null ? ', or it never held the base of the changes' : '';
+  return `someone wrote to it, or to the snapshot${never}: ${mismatches} ${blocks} neither the old bytes nor the new bytes`;
 }
 
 /**
@@ -241,11 +241,11 @@ function gapIn(header: StreamHeader, before: TargetState | null, found: RunFindi
   const { kind, base, result } = header;
   if (kind === 'full') return null;
   if (isSurelyMarked(header, before)) return null;
-  if (base === null) return 'what was applied does not say which state it starts from';
+  if (base === null) return 'the applied stream does not name its base';
   if (before === null) return 'nothing was known of the target before';
   if (before.believed !== undefined) return before.believed;
   if (isSurely(before, result) && found.mismatches === 0) return null;
   if (isSurely(before, base) && found.doubts === 0) return null;
   if (isCheckedRerun(header, before)) return null;
-  return 'it was not known to hold what was applied to it starts from';
+  return 'it was not known to hold the base of the applied stream';
 }

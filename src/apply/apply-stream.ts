@@ -20,7 +20,7 @@ import type { ResumableApply } from './unfinished-apply.js';
 
 export const HALF_COPIED = 'half-copied: run the copy again';
 const STILL_HALF_COPIED = 'which is half-copied by an earlier run: run that copy again';
-const IN_THE_WAY = 'see to what is in the way, and run it again';
+const IN_THE_WAY = 'remove what is in the way, and run it again';
 
 /** What a stream did to a target. Sizes in bytes. */
 export interface ReceiveSummary {
@@ -155,7 +155,7 @@ export class Apply {
     await this.applier.finish();
     const missing = this.wants?.findMissing() ?? null;
     if (missing !== null) {
-      const problem = `the ${missing.length} bytes from ${missing.offset} were wanted whole, and never came`;
+      const problem = `${missing.length} bytes at byte ${missing.offset} were asked for in full, but never sent`;
       throw new FormatError('stream', 0, 'section', problem);
     }
     const suspect = await this.finish();
@@ -226,7 +226,7 @@ export class Apply {
   /** Leaves the target as it can be taken back, and says what that is. */
   async abandon(): Promise<string> {
     const { device, record, recoverWords } = this.options.target;
-    if (this.isDone) return `${device.path}: the copy is whole, but has no other name yet: ${IN_THE_WAY}`;
+    if (this.isDone) return `${device.path}: the copy is complete, but still has its temporary name: ${IN_THE_WAY}`;
     await this.applier.abandon();
     const { hasWritten } = this.applier;
     if (!this.isShared) await this.checkStillAlone().catch(() => undefined);
@@ -258,7 +258,7 @@ export class Apply {
       return `${device.path}: half-written, without a journal: run the transfer again`;
     const path = this.journal.log.path;
     const foreign = this.isShared
-      ? '; what others wrote stays: "lvmsync --scan" sends whatever differs then'
+      ? '; what others wrote stays there: "lvmsync --scan" then sends whatever differs'
       : '';
     return `${device.path}: half-written; "${recoverWords}" takes it back (the old bytes are in ${path})${foreign}`;
   }
@@ -338,8 +338,8 @@ function begunAt({ now }: Pick<Surroundings, 'now'>): string {
 
 /** An R frame that nobody here can do anything with. */
 export function unexpectedResume({ token }: Extract<StreamItem, { kind: 'resume' }>): FormatError {
-  const what = token.length === 0 ? 'that nothing is left to send' : 'that its beginning is here';
-  return new FormatError('stream', 0, 'R frame', `it says ${what}, which it is not`);
+  const what = token.length === 0 ? 'all of it' : 'its beginning';
+  return new FormatError('stream', 0, 'R frame', `it says that ${what} is here already, which is not so`);
 }
 
 export function summaryOf(

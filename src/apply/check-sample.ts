@@ -22,7 +22,7 @@ export async function checkSample(
     while (looking.looked < count) {
       const item = await items.next();
       if (item?.kind !== 'proof') {
-        const problem = `${looking.looked} proofs where the header promises ${count}`;
+        const problem = `only ${looking.looked} proofs, but the header promises ${count}`;
         throw new FormatError(what, 0, 'sample', problem);
       }
       await looking.take(item);

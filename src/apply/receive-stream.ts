@@ -195,7 +195,7 @@ async function seeToEarlierApply(
   if (earlier === null) return { resumable: null, isTakenBack: false };
   if (earlier.kind === 'resumable') {
     const where = `taken back to its last checkpoint (${earlier.bytes} bytes)`;
-    about.notice(`${device.path}: the earlier apply had not ended: ${where}`);
+    about.notice(`${device.path}: the earlier apply was incomplete: ${where}`);
     return { resumable: earlier.apply, isTakenBack: earlier.bytes > 0 };
   }
   if (earlier.kind !== 'nothing to do' && earlier.kind !== 'half copied')
@@ -210,7 +210,7 @@ function checkWayBack(
   state: TargetState | null,
 ): void {
   if (header === null || policy.forceBase || state?.is === 'copying') return;
-  const why = `that is what "${recoverWords}" takes it back to, as an apply was cut short; nothing was written`;
+  const why = `that is what "${recoverWords}" would take it back to after an interrupted apply; nothing was written`;
   checkBase(device, header, state, NOTHING_SAMPLED, why);
 }
 
@@ -231,7 +231,7 @@ async function settle(
     // It stays known as no more than half of something, also where this copy is refused.
     await target.record.write(stateDuring(header, null));
     await dropLost(target.folder);
-    about.notice(`${error.message}; this run overwrites all of it`);
+    about.notice(`${error.message}; this run overwrites the whole target`);
     return null;
   }
 }
@@ -323,7 +323,7 @@ class Receiving {
     const item = await items.next();
     if (item !== null) {
       items.putBack(item);
-      throw new FormatError(options.what, 0, 'frame', 'more follows where nothing was left to send');
+      throw new FormatError(options.what, 0, 'frame', 'unexpected: nothing was left to send');
     }
     const bytes = incoming.header?.expectedBytes ?? 0;
     // Of the run whose report got lost, that too.

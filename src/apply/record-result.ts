@@ -74,7 +74,7 @@ export async function recordResult(
     // What it says by now is true of a target that is written in part.
     await target.record.remove().catch(() => undefined);
     const problem = `all of it is written, but that could not be recorded (${describeCause(error)})`;
-    notice(`${target.device.path}: ${problem}: the next run goes by what it holds`);
+    notice(`${target.device.path}: ${problem}: the next run checks its contents instead`);
     const { header, before, found } = applied;
     return { state: null, suspicion: suspicionAfter(header, before, found, null) };
   }

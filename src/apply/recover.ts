@@ -50,13 +50,13 @@ const FORCED = 'an apply was taken back although someone wrote to it since';
 export function describeRecovery(path: string, outcome: RecoverOutcome): string {
   switch (outcome.kind) {
     case 'nothing to do':
-      return `${path}: nothing to recover: ${outcome.stateDir} knows of no apply to it that was cut short (another --state-dir, or another user's?)`;
+      return `${path}: nothing to recover: ${outcome.stateDir} has no record of an interrupted apply to it (did it run with another --state-dir, or as another user?)`;
     case 'half copied':
-      return `${path}: it holds a part of a copy that was cut short: run "lvmsync copy" again; nothing takes that back`;
+      return `${path}: it holds part of an interrupted copy, which cannot be taken back: run "lvmsync copy" again`;
     case 'holds the result':
-      return `${path}: the earlier apply was done to its end: it holds the result${outcome.problem === null ? '' : `; ${outcome.problem}`}`;
+      return `${path}: the earlier apply was complete: it holds the result${outcome.problem === null ? '' : `; ${outcome.problem}`}`;
     case 'taken back':
-      return `${path}: the earlier apply had not ended: taken back to what it held before (${outcome.bytes} bytes)`;
+      return `${path}: the earlier apply was incomplete: taken back to what it held before (${outcome.bytes} bytes)`;
   }
 }
 
@@ -109,7 +109,7 @@ export async function recoverTarget(
     if (state !== null) {
       await record.write(state).catch((error: unknown) => {
         const problem = `taken back, but that could not be recorded (${describeCause(error)})`;
-        about.notice(`${target.device.path}: ${problem}: the next run goes by what it holds`);
+        about.notice(`${target.device.path}: ${problem}: the next run checks its contents instead`);
       });
     }
     return { kind: 'taken back', bytes };
@@ -159,7 +159,7 @@ export async function tellWhereStopped<T>(
     return await work();
   } catch (error) {
     if (about.signal.aborted)
-      about.notice(`${device.path}: still half-written; "${recoverWords}" goes on with taking it back`);
+      about.notice(`${device.path}: still half-written; run "${recoverWords}" to finish taking it back`);
     throw error;
   }
 }
@@ -177,7 +177,7 @@ async function takeBack(
     const old = new OldBytes(file, note.log, saved);
     // What an earlier attempt wrote back a crash may have torn, whatever was flushed before.
     const mayBeTorn = note.isUndoing ? writes.map((write) => ({ ...write, isFlushed: false })) : writes;
-    const advice = `to write the old bytes all the same: ${recoverWords} --force=base (they are in ${note.log})`;
+    const advice = `to write the old bytes anyway: ${recoverWords} --force=base (they are in ${note.log})`;
     if (!evenIfChanged) await checkWrites(device, mayBeTorn, old, advice, signal);
     await noteUndoing(folder);
     return await writeOld(device, saved, old, signal);

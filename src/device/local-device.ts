@@ -211,7 +211,7 @@ export class LocalDevice implements BlockDevice {
     const argv = ['blockdev', '--flushbufs', this.path] as const;
     const result = await this.spawner.run([...argv]);
     if (result.status !== 0) {
-      const problem = 'cannot drop the stale cache of this device, and it cannot be read directly';
+      const problem = 'cannot drop the stale page cache of this device, and the device does not allow direct I/O';
       throw new CommandError(argv, result.status, result.stderr, problem);
     }
   }

@@ -16,7 +16,7 @@ export function openError(path: string, error: unknown, isToBeWritten: boolean):
 /** Throws DeviceError where the kernel refuses all writes to a device: it lets it be opened all the same. */
 export async function refuseReadOnly(path: string, stats: Stats): Promise<void> {
   if (!stats.isBlockDevice() || !(await isReadOnly(deviceNumberOf(stats)))) return;
-  const advice = 'blockdev --setrw, or of a view that was cut short lvmsync view close, lets it be written';
+  const advice = '"blockdev --setrw" makes it writable; if it was left by an interrupted view, run "lvmsync view close"';
   throw new DeviceError(path, 'open', null, `EROFS: the device is read-only (${advice})`);
 }
 

@@ -365,7 +365,7 @@ export class Applier {
   private checkEnd({ offset, length }: Extent): void {
     const { path, size } = this.target;
     if (offset + length <= size) return;
-    const problem = `a block of ${length} bytes at byte ${offset} lies past its end (${size} bytes)`;
+    const problem = `a block of ${length} bytes at byte ${offset} is past its end (${size} bytes)`;
     throw new UnsafeTargetError(path, problem);
   }
 }

@@ -63,7 +63,7 @@ export async function readDurableLength(folder: string): Promise<number> {
   const text = (await readIfThere(path)) ?? '';
   const length = Number(/^(\d{16}) /.exec(text)?.[1]);
   if (text !== textOf(length)) {
-    throw new LostJournalError(path, 0, 'it does not say how much of the journal had been written');
+    throw new LostJournalError(path, 0, 'it does not say how much of the journal was written');
   }
   return length;
 }

@@ -93,7 +93,7 @@ export class RunProver {
     const { wants, stopOnMismatch } = this.options;
     if (wants !== undefined && stopOnMismatch !== true) await wants.ask(section);
     else {
-      const wayOut = 'only the parts that changed came; with --whole-chunks all of it does';
+      const wayOut = 'only the parts that changed were sent; --whole-chunks sends all of it';
       throw this.mismatch(section.offset, blocksBefore, wayOut);
     }
   }
@@ -119,7 +119,7 @@ export class RunProver {
 
   private mismatch(offset: number, blocksBefore: number, wayOut?: string): BaseMismatchError {
     const before = `(${blocksBefore} blocks were written before)`;
-    const problem = `it does not hold what the stream's base holds here ${before}`;
+    const problem = `it does not hold the stream's base here ${before}`;
     return new BaseMismatchError(this.path, offset, wayOut === undefined ? problem : `${problem}: ${wayOut}`);
   }
 }

@@ -223,7 +223,7 @@ export class UndoLog {
 /** What is in the way of another one of the same name. */
 export function unfinishedSnapback(path: string): UsageError {
   return new UsageError(
-    `${path}: an unfinished snapback lies here: recover its target first; where nothing is to recover, move it away`,
+    `${path}: an unfinished snapback is here: recover its target first; if there is nothing to recover, move it away`,
   );
 }
 

@@ -139,7 +139,7 @@ export class CommandWatch {
       this.judgeSlow(ranFor);
       return;
     }
-    this.tell(wait.key, `${this.command.name} waits for ${wait.words}`);
+    this.tell(wait.key, `${this.command.name} is waiting for ${wait.words}`);
     const since = this.firstSeen.get(wait.key) ?? now;
     this.firstSeen.set(wait.key, since);
     const limit = isUrgent ? GRACE_MS : this.isCleanUp ? TELL_AFTER_MS : wait.limitMs;
@@ -172,13 +172,12 @@ export class CommandWatch {
     if (lock === null) return null;
     const which = lock.path === null ? 'a lock' : `the lock ${lock.path}`;
     const { holders } = lock;
-    const hold = holders.length === 1 ? 'holds' : 'hold';
-    const words = holders.length === 0 ? which : `${which}, which ${holders.join(' and ')} ${hold}`;
+    const words = holders.length === 0 ? which : `${which}, held by ${holders.join(' and ')}`;
     return {
       key: which,
       words,
       limitMs: LOCK_LIMIT_MS,
-      gaveUp: `it waited in vain for ${words}: let that end first`,
+      gaveUp: `timed out waiting for ${words}: wait until the lock is released, and try again`,
       giveUp: () => {
         this.command.end();
         return Promise.resolve();
@@ -190,12 +189,12 @@ export class CommandWatch {
     const cookie = await this.findOwnCookie();
     if (cookie === null) return null;
     const isThere = isUdevListening();
-    const words = isThere ? 'udev to do its part' : 'udev, which does not run here: nobody listens to LVM';
+    const words = isThere ? 'udev to process an event' : 'udev, which is not running here';
     return {
       key: cookie.name,
       words,
       limitMs: isThere ? UDEV_LIMIT_MS : DEAD_UDEV_LIMIT_MS,
-      gaveUp: `LVM waited in vain for ${words}; ${UDEV_ADVICE}`,
+      gaveUp: `LVM timed out waiting for ${words}; ${UDEV_ADVICE}`,
       giveUp: () => this.command.completeCookie(cookie.name),
     };
   }

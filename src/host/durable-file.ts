@@ -79,7 +79,7 @@ export async function readOwn(path: string): Promise<string | null> {
       const { uid } = await file.stat();
       if (uid !== 0 && uid !== userInfo().uid)
         throw new Error(
-          `it belongs to user ${uid}, neither to you nor to root: remove it if it is not yours`,
+          `it is owned by user ${uid}, not by you or root: remove it if you did not create it`,
         );
       return await readRegular(file);
     } finally {
@@ -154,7 +154,7 @@ async function attempt<T>(path: string, operation: 'write' | 'flush', work: () =
 
 /** What kept a new file from being made, for the message of a DeviceError. */
 export function describeRefusal(error: unknown): unknown {
-  return isMissing(error) ? 'ENOENT: there is no such folder: make it first' : error;
+  return isMissing(error) ? 'ENOENT: no such directory: create it first' : error;
 }
 
 function isMissing(error: unknown): boolean {

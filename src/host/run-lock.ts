@@ -57,7 +57,7 @@ const PAUSE_MS = 25;
 const NO_ROOM = ['ENOSPC', 'EDQUOT'];
 
 /** Who holds a lock that it has not signed yet. */
-const JUST_BEGUN = 'another lvmsync that has just begun';
+const JUST_BEGUN = 'another lvmsync that has just started';
 
 /** Who works on something, for the message to whoever comes second. */
 export interface LockHolder {
@@ -162,7 +162,7 @@ export async function lookAtLock(path: string): Promise<SeenLock | null> {
 }
 
 function lockedBy(subject: string, holder: string, path: string): LockedError {
-  return new LockedError(subject, holder, `wait until it has ended (${path})`);
+  return new LockedError(subject, holder, `wait until it ends (${path})`);
 }
 
 /** False where another holds it, and lives. */

@@ -8,8 +8,8 @@ const COOKIE_MAGIC = 0x0d4d;
 
 /** What to do where LVM leaves device nodes to a udev that does not make them. */
 export const UDEV_ADVICE =
-  'where no udev runs (in a container, a chroot), set udev_sync = 0 and udev_rules = 0 in the activation section of lvm.conf, ' +
-  'so that LVM makes the nodes itself ("vgmknodes" makes those that are missing now), or run lvmsync on the host';
+  'if udev does not run here (in a container or a chroot), set udev_sync = 0 and udev_rules = 0 in the activation section of lvm.conf, ' +
+  'so that LVM creates the device nodes itself ("vgmknodes" creates those that are missing now), or run lvmsync on the host';
 
 /** A semaphore by which a program waits until udev has done its part. */
 export interface UdevCookie {

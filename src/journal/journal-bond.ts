@@ -9,7 +9,7 @@ import type { ApplyNote } from './journal.js';
  * as long as nobody else writes there. The bytes alone do not say who wrote them.
  */
 
-const UNSEEN = 'an apply to it was cut short, and nothing shows whether someone wrote to it since';
+const UNSEEN = 'an apply to it was interrupted, and lvmsync cannot tell whether someone wrote to it since';
 
 /**
  * Throws BaseMismatchError where a journal is of another device than the one that has the target's path now. Throws
@@ -19,7 +19,7 @@ export async function refuseOtherDevice(target: OpenTarget, note: ApplyNote): Pr
   if (note.device === undefined) return;
   const now = await target.record.identity();
   if (isSameDevice(note.device, now) !== 'no') return;
-  const what = `the journal of the apply that was cut short is of another device (${describeIdentity(note.device)}; this is ${describeIdentity(now)})`;
+  const what = `the journal of the interrupted apply belongs to another device (${describeIdentity(note.device)}; this is ${describeIdentity(now)})`;
   throw refusal(target, note, what);
 }
 
@@ -32,7 +32,7 @@ export async function findGap(target: OpenTarget, note: ApplyNote): Promise<stri
   if (note.isUndoing || note.stamp === undefined || note.device === undefined) return UNSEEN;
   const verdict = compareStamps(note.stamp, await target.record.stamp());
   if (verdict === 'moved')
-    throw refusal(target, note, 'someone wrote to it since an apply to it was cut short');
+    throw refusal(target, note, 'someone wrote to it since an apply to it was interrupted');
   return verdict === 'same' ? null : UNSEEN;
 }
 
@@ -45,7 +45,7 @@ function refusal(
     device.path,
     null,
     `${what}. Nothing was taken back, and nothing was written. Find out what it holds ("lvmsync verify" compares it ` +
-      `with a volume). Where that is right, give the journal up: remove ${folder}/apply.json. To write the old bytes ` +
-      `all the same: ${recoverWords} --force=base (they are in ${log})`,
+      `with a volume). If that is right, discard the journal: remove ${folder}/apply.json. To write the old bytes ` +
+      `anyway: ${recoverWords} --force=base (they are in ${log})`,
   );
 }

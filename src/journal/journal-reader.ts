@@ -85,8 +85,8 @@ export async function readJournal(
     // A log may end between two frames, too, which is no error by itself.
     if (contents.goodUpTo < durableLength) {
       const { size } = await file.stat();
-      const problem = size < durableLength ? `it was cut to ${size} bytes` : 'it is damaged from here on';
-      throw new LostJournalError(path, contents.goodUpTo, `${problem}, of ${durableLength} that are needed`);
+      const problem = size < durableLength ? `it was truncated to ${size} bytes` : 'it is damaged from here on';
+      throw new LostJournalError(path, contents.goodUpTo, `${problem}, but ${durableLength} bytes are needed`);
     }
     return contents.result(path);
   } finally {
@@ -145,7 +145,7 @@ class Collector {
     const { header, position } = frame;
     if ('data' in frame) {
       // Old bytes are read again from where they stand, so our logs hold them as they are.
-      if (frame.codec !== null) throw new FormatError(path, position, 'codec', `old bytes in ${frame.codec}`);
+      if (frame.codec !== null) throw new FormatError(path, position, 'codec', `its old bytes are compressed (${frame.codec})`);
       const at = position + FRAME_HEADER_LENGTH + DATA_PREFIX_LENGTH;
       this.save({
         offset: frame.offset,

@@ -129,7 +129,7 @@ export class Journal {
       await this.log.close();
       return (await settleFinished(this.folder, this.note)).problem;
     } catch (error) {
-      return `${describeCause(error)}: the next run or "lvmsync recover" sees to the journal`;
+      return `${describeCause(error)}: the next run or "lvmsync recover" will clean up the journal`;
     }
   }
 
@@ -165,7 +165,7 @@ export async function readNote(folder: string): Promise<ApplyNote | null> {
     const isUndoing = !(await isThere(onlyForwardPath(folder)));
     return { ...note, log: resolve(folder, note.log), isUndoing };
   } catch {
-    throw new LostJournalError(path, 0, 'it does not say where the journal lies');
+    throw new LostJournalError(path, 0, 'it does not say where the journal is');
   }
 }
 
@@ -217,7 +217,7 @@ export async function settleFinished(folder: string, note: ApplyNote): Promise<S
   if (refusal === null) return { snapback, problem: null };
   return {
     snapback: log,
-    problem: `its snapback is whole, but is called ${log} still (${refusal}): rename it`,
+    problem: `its snapback is complete, but is still called ${log} (${refusal}): rename it`,
   };
 }
 
@@ -273,8 +273,8 @@ export async function checkJournalRoom(path: string, bytes: number): Promise<voi
   if (free >= needed) return;
   throw new UnsafeTargetError(
     path,
-    `no room for the journal: ${needed} bytes may be needed, ${free} are free; ` +
-      'name another place with --state-dir (or --snapback), or go without a way back by --no-journal',
+    `not enough space for the journal: it may need ${needed} bytes, and ${free} are free; ` +
+      'choose another place with --state-dir (or --snapback), or do without a way back (--no-journal)',
   );
 }
 
@@ -305,7 +305,7 @@ export async function checkSnapbackName(folder: string, snapback: string): Promi
 
 async function refuseExisting(path: string): Promise<void> {
   if (await isThere(path))
-    throw new UsageError(`${path}: it exists already; a snapback never overwrites a file`);
+    throw new UsageError(`${path}: it already exists; a snapback never overwrites a file`);
 }
 
 /** Whether there is a file of this name. */

@@ -46,13 +46,13 @@ export async function choosePacker(
       if (codec !== null)
         return packerOf(codec, null, new TrialJudge(about.clock, activeMilliseconds), about);
     }
-    about.detail(`${far.host}: its lvmsync ${far.version} decompresses nothing: blocks go out as they are`);
+    about.detail(`${far.host}: its lvmsync ${far.version} cannot decompress anything: blocks are sent uncompressed`);
     return null;
   }
   if (!far.codecs.includes(wish.name)) {
-    const known = far.codecs.length === 0 ? 'nothing' : far.codecs.join(', ');
+    const known = far.codecs.length === 0 ? 'no codec' : `only ${far.codecs.join(', ')}`;
     throw new FarSideError(
-      `${far.host}: its lvmsync ${far.version} cannot decompress ${wish.name}, but ${known}`,
+      `${far.host}: its lvmsync ${far.version} cannot decompress ${wish.name} (it supports ${known})`,
     );
   }
   return packerFor(wish, about);
@@ -65,7 +65,7 @@ export async function packerFor(
 ): Promise<BlockPacker> {
   const codec = await loadCodec(name);
   if (codec === null) {
-    throw new UsageError(`--codec ${name}: this host lacks it: install libzstd1, or Node 22.15`);
+    throw new UsageError(`--codec ${name}: not available on this host: install libzstd1, or Node 22.15`);
   }
   return packerOf(codec, level, ALWAYS, about);
 }
@@ -81,7 +81,7 @@ export function tellPacking(packer: BlockPacker | null, about: Surroundings): Co
   }
   const ratio = (rawBytes / packedBytes).toFixed(2);
   about.detail(
-    `compression: ${name} made ${packedBytes} bytes of ${rawBytes} (${ratio} to 1) in ${blocks} blocks`,
+    `compression: ${name} compressed ${rawBytes} bytes to ${packedBytes} (${ratio} to 1) in ${blocks} blocks`,
   );
   return name;
 }

@@ -136,7 +136,7 @@ export class BlockSender {
     wanted.settle(splitExtents(behind(changes.dataExtents(), from), MAX_BLOCK_LENGTH), line.host);
     if (wanted.isEmpty) return;
     const bytes = sumLengths(wanted.extents());
-    this.about.detail(`${line.host}: it held something else in ${bytes} bytes: they are sent whole`);
+    this.about.detail(`${line.host}: ${bytes} bytes on the target are not as expected: they are sent in full`);
   }
 
   private async sendPass({ data, old, discards, unit, checkpoints }: Pass): Promise<void> {

@@ -66,12 +66,12 @@ export interface SendSession extends CheckpointLine, AuditLine {
   resume(token: Buffer): Promise<void>;
 }
 
-const NOT_AUDITED = 'written to faster than it could be sent: nothing was audited';
+const NOT_AUDITED = 'it was written to faster than it could be sent: nothing was audited';
 const NOTHING_MENDED: Mended = { blocks: 0, bytes: 0 };
 
 const FORGOTTEN =
-  'the target got something else from this base before: what was new then, and was discarded since, it keeps ' +
-  '(in a file system, free space); "lvmsync verify" tells, "lvmsync --scan" mends it';
+  'an earlier transfer brought other changes from this base: the target keeps what was new then and was discarded since ' +
+  '(in a file system, that is free space); "lvmsync verify" shows it, "lvmsync --scan" corrects it';
 
 /** A pipe that says nothing. */
 export function silentReader(packer: BlockPacker | null): StreamReader {
@@ -210,19 +210,19 @@ async function agreeOnRest(
   if (resume === null) return all;
   if (resume.length === 0) {
     if (!(await holdsResult(source, first, unit, holds))) return all;
-    about.notice('the target holds all of it already: only the report of that was lost');
+    about.notice('the target holds all of it already: only its report was lost');
     await session.resume(resume);
     return { changes: first, offset: source.volumeSize, sent: first.changedBytes };
   }
   const rest = await findRest(source, first, resume, unit);
   if (rest === null) {
     about.notice(
-      'what an earlier transfer brought cannot be proved to be of the same data: all of it is sent again',
+      'an earlier transfer cannot be continued, as its data may not be the same: all of it is sent again',
     );
     return all;
   }
   const [left, total] = [sumLengths(behind(rest.changes.extents(), rest.offset)), rest.changes.changedBytes];
-  about.notice(`goes on at byte ${rest.offset}: ${total - left} of ${total} bytes are there already`);
+  about.notice(`continuing at byte ${rest.offset}: ${total - left} of ${total} bytes are there already`);
   await session.resume(resume);
   return rest;
 }

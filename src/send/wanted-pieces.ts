@@ -37,12 +37,12 @@ export class WantedPieces {
         host,
         position,
         'want',
-        `of ${extent.length} bytes at ${extent.offset}, ${problem}`,
+        `it asks for ${extent.length} bytes at ${extent.offset}, ${problem}`,
       );
     };
-    if (this.isOver) fail('after it had said that this was all');
-    if (this.count >= this.offered.count) fail('where no more sections were sent');
-    if (extent.offset < this.end) fail('which is not behind the one before');
+    if (this.isOver) fail('but said before that this was all');
+    if (this.count >= this.offered.count) fail('but no more sections were sent');
+    if (extent.offset < this.end) fail('which are not after those that it asked for before');
     if (this.count === this.offsets.length) {
       this.offsets = grown(this.offsets);
       this.lengths = grown(this.lengths);
@@ -68,7 +68,7 @@ export class WantedPieces {
     }
     if (next === this.count) return;
     const what = `${this.lengths[next] ?? 0} bytes at ${this.offsets[next] ?? 0}`;
-    throw new FormatError(host, 0, 'want', `of ${what}, where no section was sent`);
+    throw new FormatError(host, 0, 'want', `it asks for ${what}, which were not sent as a section`);
   }
 
   /** What is wanted, ascending. */

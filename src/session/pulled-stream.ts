@@ -52,10 +52,10 @@ export class PulledStream {
     for (let left = await this.stream.next(); left.done !== true;) left = await this.stream.next();
     if (this.word === null && !(await this.reader.atEnd())) {
       const { header, head } = await this.readHead();
-      if (!isWord(header)) this.fail('end', 'something follows the end frame, which is not its last word');
+      if (!isWord(header)) this.fail('end', 'unexpected data after the end frame');
       this.word = await this.readWord(header, head);
     }
-    if (!(await this.reader.atEnd())) this.fail('end', 'something follows the last word');
+    if (!(await this.reader.atEnd())) this.fail('end', 'unexpected data after the last word');
     return this.word;
   }
 
@@ -105,7 +105,7 @@ export class PulledStream {
 
   private async readWord({ payloadLength }: FrameHeader, head: Buffer): Promise<LastWord> {
     const position = this.reader.offset;
-    if (payloadLength > MAX_WORD_LENGTH) this.fail('last word', `${payloadLength} bytes are too many`);
+    if (payloadLength > MAX_WORD_LENGTH) this.fail('last word', `it is too long (${payloadLength} bytes)`);
     const payload = await this.reader.readExactly(payloadLength, 'a last word');
     const checksum = await this.reader.readExactly(CHECKSUM_LENGTH, 'a checksum');
     if (checksum.readUInt32BE(0) !== checksumOf(head, payload)) {

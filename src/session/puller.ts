@@ -56,11 +56,11 @@ export async function runPuller(
 }
 
 function checkAgreed(word: LastWord | null, received: ReceiveSummary, host: string) {
-  const landed = 'all that came is on stable storage here, but';
-  if (word === null) throw new TransportError(`${host}: ${landed} the sender ended before it agreed`);
+  const landed = 'everything that was received is on stable storage here, but';
+  if (word === null) throw new TransportError(`${host}: ${landed} the sender ended before it confirmed that`);
   if (!word.ok) throw new FarError(word.code, host, word.message);
   if (word.blocks !== received.blocks) {
-    const problem = `the sender speaks of ${word.blocks} blocks, while ${received.blocks} came`;
+    const problem = `the sender reports ${word.blocks} blocks, and ${received.blocks} were received`;
     throw new TransportError(`${host}: ${landed} ${problem}`);
   }
   const { blocks, tableBytes, changedBytes, resumedBytes, volumeSize, consistent, codec } = word;

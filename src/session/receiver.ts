@@ -78,7 +78,7 @@ export async function runReceiver(
     if (incoming.asks)
       return await answerPlan(incoming, { what, target, policy }, replies, { ...about, signal });
     const giveWay = () => {
-      succeeded.abort(new LineError('the sender began anew over another line'));
+      succeeded.abort(new LineError('the sender started again over a new connection'));
     };
     if (run !== null) ends.push(watchForSuccessor(target.folder, run, giveWay));
     const options: ReceiveOptions = {

@@ -90,15 +90,15 @@ async function readAll(
 ): Promise<ResultMessage> {
   const what = `answer from ${host}`;
   const reader = new ByteReader(input, what);
-  if (await reader.atEnd()) throw new TransportError(`${host}: the far side ended without a word`);
+  if (await reader.atEnd()) throw new TransportError(`${host}: the far side ended without an answer`);
   await checkProtocol(reader, what, host);
   const frames = new FrameReader(reader, what);
   while (!(await reader.atEnd())) {
     const frame = await frames.next(lendNothing);
-    if ('data' in frame) throw new FormatError(what, frame.position, 'frame', 'a data frame as a reply');
+    if ('data' in frame) throw new FormatError(what, frame.position, 'frame', 'a data frame, not a reply');
     const { header, payload, position } = frame;
     if (WITHOUT_FLAGS.has(header.type) && header.flags !== 0) {
-      const problem = `flags 0x${header.flags.toString(16)} are not known`;
+      const problem = `unknown flags 0x${header.flags.toString(16)}`;
       throw new FormatError(what, position, `${header.type} frame`, problem);
     }
     if (header.type === HELLO) sayHello(parseHello(payload, what, position));
@@ -120,9 +120,9 @@ async function checkProtocol(reader: ByteReader, what: string, host: string): Pr
     throw error;
   });
   if (version === 4) return;
-  const found = version === null ? 'a protocol that this one does not know' : `PROTO[${version}]`;
+  const found = version === null ? 'an unknown protocol' : `PROTO[${version}]`;
   throw new FarSideError(
-    `${host}: its lvmsync speaks ${found}, PROTO[4] is needed: install this version there, or the newer one here`,
+    `${host}: its lvmsync speaks ${found}, but PROTO[4] is needed: install the same version on both sides`,
   );
 }
 
@@ -142,5 +142,5 @@ function drain(reader: ByteReader): void {
 
 /** Replies carry no data, so no memory is lent for any. */
 function lendNothing(): Promise<never> {
-  return Promise.reject(new TransportError('the far side sent data where only replies belong'));
+  return Promise.reject(new TransportError('the far side sent data where only replies are expected'));
 }

@@ -75,5 +75,5 @@ export function failureOf(error: unknown, who = 'receiver'): FailureMessage {
   }
   if (error instanceof InterruptedError)
     return { ok: false, code: 'TRANSPORT', message: `the ${who} was ${error.message}` };
-  return { ok: false, code: 'TRANSPORT', message: `internal fault of the ${who}: ${String(error)}` };
+  return { ok: false, code: 'TRANSPORT', message: `internal error of the ${who}: ${String(error)}` };
 }

@@ -164,7 +164,7 @@ export async function runSender(
 }
 
 function knowsNoAudit(host: string): FarSideError {
-  return new FarSideError(`${host}: its lvmsync knows no --audit: install this version there, too`);
+  return new FarSideError(`${host}: its lvmsync does not support --audit: install this version there, too`);
 }
 
 /** Which checkpoints a receiver still owes its answers to, the oldest first. */
@@ -185,7 +185,7 @@ class Acknowledgements {
     const frame = parseDurable(payload, host, position);
     const oldest = this.open.shift();
     if (frame !== oldest?.frame) {
-      throw new FormatError(host, position, 'acknowledgement', `of frame ${frame}, which asked for none`);
+      throw new FormatError(host, position, 'acknowledgement', `it is for frame ${frame}, which did not ask for one`);
     }
     oldest.answered();
     return true;
@@ -220,7 +220,7 @@ export async function unlessAnswered<T>(
 function checkResult(result: ResultMessage, sent: SendSummary, host: string) {
   if (!result.ok) throw new FarError(result.code, host, result.message);
   if (result.blocks !== sent.blocks) {
-    throw new TransportError(`${host}: it reports ${result.blocks} blocks, while ${sent.blocks} were sent`);
+    throw new TransportError(`${host}: it reports ${result.blocks} blocks, but ${sent.blocks} were sent`);
   }
   return result;
 }

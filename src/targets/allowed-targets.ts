@@ -48,7 +48,7 @@ function parseGlob(glob: string): Glob {
   const [before, ...parts] = glob.split('/');
   if (before !== '' || parts.length === 0 || parts.some((part) => /^\.{0,2}$|\*\*|\0/.test(part))) {
     throw new UsageError(
-      `--allow ${glob}: a glob is a path from / on, without . and .., and * is within one part of it`,
+      `--allow ${glob}: a pattern is an absolute path without "." and "..", and "*" matches within one part of it`,
     );
   }
   const first = parts.findIndex((part) => /[*?]/.test(part));

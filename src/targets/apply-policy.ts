@@ -63,12 +63,12 @@ export function checkKept(policy: ApplyPolicy, header: StreamHeader | null): voi
 /** The error of a stream that would not keep the old bytes that the policy insists on; null where it does. */
 export function whyNotKept(policy: ApplyPolicy, header: StreamHeader | null): UsageError | null {
   if (policy.requireSnapback && policy.snapback === null) {
-    const others = 'copy and verify --repair have none: lvmsync --scan SOURCE HOST:TARGET --snapback NAME';
+    const others = 'copy and verify --repair cannot: use lvmsync --scan SOURCE HOST:TARGET --snapback NAME';
     return new UsageError(`this receiver requires a snapback: add --snapback NAME (${others})`);
   }
   if (policy.requireJournal && !keepsOldBytes(policy, header)) {
-    const others = 'lvmsync --scan compares first and sends what differs, with a journal';
-    return new UsageError(`this receiver requires a journal, and a full copy has none: ${others}`);
+    const others = 'use "lvmsync --scan", which sends only what differs and keeps a journal';
+    return new UsageError(`this receiver requires a journal, and a full copy keeps no journal: ${others}`);
   }
   return null;
 }

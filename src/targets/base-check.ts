@@ -5,14 +5,14 @@ import type { Proof } from '../stream/frame-format.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { STOPPED_PREFIX, type TargetState } from './state-record.js';
 
-const HALF_COPIED = 'it holds a part of a copy that was cut short: run "lvmsync copy" again';
+const HALF_COPIED = 'it holds part of an interrupted copy: run "lvmsync copy" again';
 
 const BEHIND_ITS_BACK =
-  'written to behind the source’s back (or by an earlier run, with what a thin source discarded since)';
+  'something else wrote to it (or an earlier run wrote blocks that a thin source has discarded since)';
 
-const UNKNOWN_STATE = 'no record says for sure in which state it is';
+const UNKNOWN_STATE = 'no record says reliably what it holds';
 const FROM_A_PIPE =
-  'an undo that comes from a pipe cannot be compared with it before the first write: apply it from a file';
+  'an undo from a pipe cannot be checked against it before the first write: apply it from a file';
 const NOTHING_WRITTEN = 'nothing was written';
 
 /** In what a volume is counted for users. Bytes. */
@@ -72,7 +72,7 @@ export function whyNotBase(
 
 /** The error of a stream that is not applied. */
 export function refused(path: string, problem: string, untouched = NOTHING_WRITTEN): BaseMismatchError {
-  const advice = '"lvmsync --scan" sends whatever differs; if you know better: --force=base';
+  const advice = '"lvmsync --scan" sends whatever differs; --force=base overrides this check';
   return new BaseMismatchError(path, null, `${problem}; ${untouched}. ${advice}`);
 }
 
@@ -102,7 +102,7 @@ function findStateMismatch(header: StateChange, state: TargetState | null): stri
   const isLoose = state.is !== 'exactly' || state.identity.startsWith(STOPPED_PREFIX);
   // A snapshot can have been made of just the state that a stopped origin was in: contents decide what is refused.
   if (isLoose) return null;
-  return `it holds ${nameOf(state)}, while the stream starts from ${base}`;
+  return `it holds ${nameOf(state)}, but the stream starts from ${base}`;
 }
 
 /**
@@ -122,8 +122,8 @@ function isCutShort({ base, result }: Pick<StateChange, 'base' | 'result'>, stat
 
 function describeUncovered(base: string, state: TargetState): string {
   return (
-    `it holds ${nameOf(state)}, which other changes from ${base} brought: ` +
-    'nothing shows that this stream names all that those did, so some of it could be left there'
+    `it holds ${nameOf(state)}, the result of other changes from ${base}: ` +
+    'this stream may not cover all of those, so some of them could stay there'
   );
 }
 
@@ -155,8 +155,8 @@ export function judgeUndo(
   // What a transfer led to that has no name is known by a mark, which another transfer's undo does not have.
   if (base === null && mark !== undefined && state.is === 'since' && state.mark === mark)
     return { is: state.believed === undefined ? 'fit' : 'to be proved' };
-  const start = base ?? 'a state without a name, which is not shown to be this one';
-  return { is: 'refused', problem: `it holds ${nameOf(state)}, while the undo starts from ${start}` };
+  const start = base ?? 'a state without a name, which may not be this one';
+  return { is: 'refused', problem: `it holds ${nameOf(state)}, but the undo starts from ${start}` };
 }
 
 /** What a look at every extent that an undo would overwrite found: the first offset where it does not hold. */
@@ -223,13 +223,22 @@ export function whyNotUndo(
   if (found.is === 'proved') return null;
   const what =
     found.is === 'differs'
-      ? `it does not hold what the undo starts from (byte ${found.offset})`
-      : `nothing proves that it holds what the undo starts from (byte ${found.offset}): ${UNKNOWN_STATE}`;
+      ? `it does not hold the base of the undo (byte ${found.offset})`
+      : `nothing proves that it holds the base of the undo (byte ${found.offset}): ${UNKNOWN_STATE}`;
   return refused(path, what, untouched);
 }
 
 function nameOf({ is, identity }: TargetState): string {
-  return `${is} ${identity}`;
+  switch (is) {
+    case 'exactly':
+      return `exactly ${identity}`;
+    case 'since':
+      return `${identity} with later changes`;
+    case 'applying from':
+      return `part of an apply to ${identity}`;
+    case 'copying':
+      return `part of a copy of ${identity}`;
+  }
 }
 
 function findSampleMismatch(
@@ -239,14 +248,14 @@ function findSampleMismatch(
 ): string | null {
   const { changed, unchanged } = sample;
   if (unchanged.failed > 0) {
-    const what = unchanged.failed * 2 > unchanged.looked ? 'another volume' : BEHIND_ITS_BACK;
+    const what = unchanged.failed * 2 > unchanged.looked ? 'it seems to be another volume' : BEHIND_ITS_BACK;
     const share = `${unchanged.failed} of ${unchanged.looked} blocks that did not change`;
     return `${what}: ${share} differ from the source's, and would still differ afterwards`;
   }
   // Changed blocks differ on a rerun, too; but not all of them on a target that nothing was sent to.
   const isKnown = state !== null && (state.identity === header.base || state.from === header.base);
   if (isKnown || unchanged.looked > 0 || changed.failed * 2 <= changed.looked) return null;
-  return `another volume, or another state of it: ${changed.failed} of ${changed.looked} blocks differ from the stream's base`;
+  return `it seems to be another volume, or another state of this one: ${changed.failed} of ${changed.looked} blocks differ from the stream's base`;
 }
 
 /** Whether a target holds what a proof says. Throws DeviceError. */
@@ -258,18 +267,18 @@ export async function holdsProof(target: BlockDevice, proof: Proof): Promise<boo
 
 /** What a user must know of a target whose record cannot be trusted any more, though nothing contradicts it. */
 export function describeGap(path: string, gap: string): string {
-  return `${path}: ${gap}: nothing shows whether someone wrote to it since. What changed is proved as always; "lvmsync verify" compares the rest`;
+  return `${path}: ${gap}, so lvmsync cannot tell whether someone wrote to it since. The changed blocks are checked as always; "lvmsync verify" compares the rest`;
 }
 
 /** What a user must know of a target whose record is stale. */
 export function describeStale(path: string, header: StreamHeader | null, unchanged: LookResult): string {
-  const who = "written by someone since lvmsync's last run (or it got or lost a snapshot, or was inactive)";
+  const who = "someone wrote to it since lvmsync's last run (or a snapshot of it was created or removed, or it was inactive)";
   const advice = '"lvmsync verify" compares the rest, "lvmsync verify --audit" a share of it';
   if (header === null || unchanged.looked === 0) {
     return `${path}: ${who}: no block outside the changes was compared; ${advice}`;
   }
   const outside = Math.max(0, header.volumeSize - header.expectedBytes);
   const blocks = Math.max(unchanged.looked, Math.ceil(outside / BLOCK));
-  const differ = unchanged.failed === 0 ? 'none differs' : `${unchanged.failed} differ`;
+  const differ = unchanged.failed === 0 ? 'all of them match' : `${unchanged.failed} differ`;
   return `${path}: ${who}: ${unchanged.looked} of ${blocks} blocks outside the changes were compared, ${differ}; ${advice}`;
 }

@@ -51,9 +51,9 @@ export class ContainerGuard {
     const what = coming === null ? 'raw bytes' : `a ${coming} image`;
     throw new UnsafeTargetError(
       device.path,
-      `it begins as a ${there} image, and ${what} would overwrite that image, not what is in it: ` +
-        `convert it first (qemu-img convert -O raw), or name a device that shows what is in it (qemu-nbd); ` +
-        `if nobody needs it any more, wipe its header: dd if=/dev/zero of=TARGET bs=512 count=1 conv=notrunc`,
+      `it begins with the header of a ${there} image, and ${what} would overwrite the image file, not the disk in it: ` +
+        `convert it first (qemu-img convert -O raw), or use a device that shows the disk in it (qemu-nbd); ` +
+        `if the image is no longer needed, wipe its header: dd if=/dev/zero of=TARGET bs=512 count=1 conv=notrunc`,
     );
   }
 }

@@ -67,7 +67,7 @@ export async function openOrCreateTarget(
   const place = await placeOf(await findVolumePath(path));
   if (place.kind === 'there') return await openTarget(place.path, options, about);
   if (place.kind === 'file' && wish.kind === 'thin') {
-    throw new UsageError(`--create-thin: ${path} is no name of a volume: write /dev/VG/LV`);
+    throw new UsageError(`--create-thin: ${path} is not a volume name: write /dev/VG/LV`);
   }
   const pool = wish.kind === 'thin' ? poolWithin(wish.pool, place) : null;
   const made =
@@ -150,7 +150,7 @@ async function placeOf(path: string): Promise<Place> {
 }
 
 function notMade(path: string): UsageError {
-  return new UsageError(`${path}: not there, and of devices only volumes are made: write /dev/VG/LV`);
+  return new UsageError(`${path}: it does not exist, and lvmsync creates only logical volumes and files: write /dev/VG/LV`);
 }
 
 /** A pool's name within the group of the volume. Throws UsageError where it is of another one. */
@@ -159,7 +159,7 @@ function poolWithin(pool: string, place: Place): string {
   if (name === undefined && group !== undefined && new RegExp(`^${NAME}$`).test(group)) return group;
   const isWithin = place.kind === 'volume' && group === place.group && more.length === 0;
   if (isWithin && name !== undefined && new RegExp(`^${NAME}$`).test(name)) return name;
-  throw new UsageError(`--create-thin ${pool}: not the name of a thin pool of the volume's own group`);
+  throw new UsageError(`--create-thin ${pool}: not the name of a thin pool in the volume's own volume group`);
 }
 
 /** A sparse file, or the one that an earlier run left. Throws UnsafeTargetError, DeviceError. */
@@ -200,8 +200,8 @@ async function checkLeft(path: string, size: number): Promise<void> {
     throw new DeviceError(path, 'stat', null, error);
   });
   if (stats.isFile() && stats.size === size) return;
-  const what = stats.isFile() ? `of another copy (${stats.size} bytes)` : 'and no file';
-  throw new UnsafeTargetError(path, `it is in the way, ${what}: remove it first`);
+  const what = stats.isFile() ? `left by another copy (${stats.size} bytes)` : 'in the way, and not a regular file';
+  throw new UnsafeTargetError(path, `it is ${what}: remove it first`);
 }
 
 async function isThere(path: string): Promise<boolean> {

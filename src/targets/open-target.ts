@@ -162,7 +162,7 @@ async function checkOpened(
 ): Promise<void> {
   const { number, path } = device;
   if (number !== expected.number) {
-    throw new UnsafeTargetError(path, 'its name came to mean something else while it was opened');
+    throw new UnsafeTargetError(path, 'its path changed to another device or file while it was being opened');
   }
   if (allowed === null) return;
   const realPath = await device.realPath();

@@ -43,7 +43,7 @@ export function judgeStore(
   const [, allocated, total, metadata] = /^(\d+)\/(\d+) (\d+)$/.exec(words) ?? [];
   const name = lvmNameOf(dmName);
   if (allocated === undefined) {
-    return `${name ?? dmName} is not in order, the kernel says "${words}" of it: remove it first`;
+    return `${name ?? dmName} is not usable (the kernel reports "${words}"): remove it first`;
   }
   const chunkSectors = Number(target.words[3]);
   const chunkSize = chunkSectors * SECTOR;
@@ -71,14 +71,14 @@ export function judgePool(
   const [, metadata = '', data = '', , mode] = status?.words ?? [];
   const words = status?.words.join(' ') ?? '';
   if (mode !== 'rw' || words.includes('needs_check')) {
-    return `${lvmNameOf(dmName) ?? dmName} is not in order, the kernel says "${words}" of it: repair or extend it first`;
+    return `${lvmNameOf(dmName) ?? dmName} is not usable (the kernel reports "${words}"): repair or extend it first`;
   }
   const blockSize = Number(target?.words[2]) * SECTOR;
   const readsAsZeroes = target?.words.includes('skip_block_zeroing') === false;
   const bytes = readsAsZeroes ? (expected.mappedBytes ?? expected.bytes) : expected.bytes;
   const added = countChunks({ ...expected, bytes }, blockSize);
   const shortOfData = describeShortage(dmName, freeOf(data) * blockSize, added * blockSize, '-L');
-  if (shortOfData !== null) return `${shortOfData}, also where it would be extended by itself`;
+  if (shortOfData !== null) return `${shortOfData}, even if it is extended automatically`;
   const metadataBlock = 4096;
   const growth = Math.ceil(added / MAPPINGS_PER_BLOCK) * metadataBlock;
   return describeShortage(dmName, freeOf(metadata) * metadataBlock, growth, '--poolmetadatasize');
@@ -95,8 +95,8 @@ function describeShortage(dmName: string, free: number, needed: number, option: 
   const name = lvmNameOf(dmName);
   const mebibytes = Math.ceil((needed - free) / MEBIBYTE);
   const how = name === null ? '' : ` (lvextend ${option} +${mebibytes}m ${name})`;
-  const what = option === '-L' ? 'room' : 'room for metadata';
-  return `${name ?? dmName} has ${what} for ${free} bytes and may need ${needed}: extend it first${how}`;
+  const what = option === '-L' ? 'bytes' : 'bytes of metadata space';
+  return `${name ?? dmName} has ${free} ${what} free and may need ${needed}: extend it first${how}`;
 }
 
 /** `vg/lv` of a device-mapper name that LVM gave, whose dashes are doubled; layers such as `-tpool` are left out. */

@@ -37,13 +37,13 @@ export async function guardRoom(
     if (await hasLayersBelow(number)) {
       throw new UnsafeTargetError(
         path,
-        'it has snapshots or lies in a thin pool, and lvmsync cannot ask LVM and device-mapper whether they have room, ' +
-          'and whether a snapshot will be merged into it: run lvmsync as root there (--sudo)',
+        'it has snapshots or is in a thin pool, and lvmsync has no permission to ask LVM and device-mapper ' +
+          'whether they have enough space, and whether a snapshot will be merged into it: run lvmsync as root there (--sudo)',
       );
     }
     notice(
-      `${path}: without the right to ask LVM and device-mapper, lvmsync did not look for snapshots that will be merged ` +
-        `into it or are short of room: it does as root (--sudo)`,
+      `${path}: without permission to ask LVM and device-mapper, lvmsync did not check for snapshots that will be merged ` +
+        `into it or are short of space: it does so as root (--sudo)`,
     );
   }
 }
@@ -99,7 +99,7 @@ class RoomCheck {
     if (!isMerging(volume)) return;
     const begin = `lvchange --refresh --poll y ${volume.lv_full_name}`;
     this.refuse(
-      `a snapshot will be merged into it, over what is written until then: have that begin (${begin}), and wait until it is done`,
+      `a snapshot will be merged into it, over what is written until then: start the merge (${begin}), and wait until it is done`,
     );
   }
 

@@ -75,9 +75,9 @@ export interface KnownState {
   readonly by?: string;
 }
 
-const CUT_SHORT = 'an apply to it was cut short';
-const REMAPPED = 'it got or lost a snapshot since, which may have been merged, or LVM mapped it anew';
-const OTHER_BOOT = 'its state was recorded in an earlier boot, or by an earlier lvmsync';
+const CUT_SHORT = 'an apply to it was interrupted';
+const REMAPPED = 'a snapshot of it was created, removed or merged since, or LVM changed its mapping';
+const OTHER_BOOT = 'its state was recorded before the last boot, or by an earlier version of lvmsync';
 
 /** Whether a target holds exactly this state, by a chain of evidence without a gap. */
 export function isSurely(state: TargetState | null, identity: string | null): boolean {

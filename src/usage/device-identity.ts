@@ -52,8 +52,8 @@ export function isSameDevice(before: DeviceIdentity, now: DeviceIdentity): 'yes'
 
 /** An identity in words, for messages. */
 export function describeIdentity({ lasting, birth, passing }: DeviceIdentity): string {
-  const born = birth === undefined ? '' : ` made at ${new Date(Number(birth) / 1e6).toISOString()}`;
-  return `${lasting ?? passing ?? 'a device without a name of its own'}${born}`;
+  const born = birth === undefined ? '' : ` created at ${new Date(Number(birth) / 1e6).toISOString()}`;
+  return `${lasting ?? passing ?? 'a device without an identifier of its own'}${born}`;
 }
 
 async function identityOfFile(path: string): Promise<Omit<DeviceIdentity, 'boot'>> {

@@ -49,7 +49,7 @@ export class ForeignWrites {
     const discarded = now.discarded - before.discarded - own.discarded;
     if (written <= 0 && discarded <= 0) return null;
     const bytes = Math.max(written, 0) + Math.max(discarded, 0);
-    return `written by another program too, which is gone by now (${bytes} bytes, as the kernel counts)`;
+    return `also written to by another program, which has ended (${bytes} bytes, by the kernel's count)`;
   }
 }
 

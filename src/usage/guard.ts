@@ -62,7 +62,7 @@ export async function holdAlone(device: LocalDevice, spawner: Spawner): Promise<
       throw new LockedError(
         `the target ${path}`,
         holder,
-        'wait until it has ended (as root, lslocks names it)',
+        'wait until it ends (as root, lslocks shows it)',
       );
     }
     await sleep(PAUSE_MS);
@@ -94,7 +94,7 @@ export async function checkStillAlone(
     (await findUse(realPath, target, 'writers', spawner)) ??
     asIt((await waitForOpeners(openers)) ?? (await findQemu(device)) ?? (await foreign?.find()) ?? null);
   if (found === null) return;
-  throw new UnsafeTargetError(path, `no longer ours alone, so what it holds is not known: ${found}`);
+  throw new UnsafeTargetError(path, `something else used it during the run, so its contents are not known: ${found}`);
 }
 
 async function identify(path: string): Promise<DeviceNumber | FileIdentity> {
@@ -184,7 +184,7 @@ async function findWriter(
 /** Who uses QEMU's locks, in words after "it is"; also on another host, where that file system tells. */
 async function findQemu(device: LocalDevice): Promise<string | null> {
   if (await device.keepQemuOut()) return null;
-  return 'open in QEMU, by the locks that QEMU takes (a virtual machine, qemu-nbd, qemu-img): let that end first';
+  return "open in QEMU, as QEMU's own locks show (a virtual machine, qemu-nbd, qemu-img): stop that first";
 }
 
 /** For a program of another process namespace, or the kernel's own use: device-mapper counts, and names nobody. */
@@ -203,8 +203,8 @@ async function findUnnamedOpener(
   if (others <= 0) return null;
   const times = others === 1 ? 'once' : `${others} times`;
   return (
-    `open ${times}, as device-mapper counts, by what does not show here (a container, the kernel itself): ` +
-    `find it (lsof, nvme, targetcli, drbdadm in every namespace) and let it end first`
+    `open ${times} by device-mapper's count, by something that is not visible here (in a container, or in the kernel): ` +
+    `find it (lsof, nvme, targetcli, drbdadm in every namespace) and stop it first`
   );
 }
 

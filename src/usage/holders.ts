@@ -19,7 +19,7 @@ export async function findMount(number: DeviceNumber): Promise<string | null> {
     for (const mount of mounts) {
       const found = mount.number === number || (await isMountSource(mount.source, process, mount.number));
       if (!found) continue;
-      const where = process === 'self' ? '' : `, where process ${process} sees it`;
+      const where = process === 'self' ? '' : ` in the mount namespace of process ${process}`;
       return `mounted on ${mount.point}${where}: unmount it first`;
     }
   }
@@ -38,7 +38,7 @@ export async function findSwap(target: DeviceNumber | FileIdentity): Promise<str
   const lines = (await readFile('/proc/swaps', 'utf8').catch(() => '')).split('\n').slice(1);
   for (const line of lines) {
     const path = unescapeOctal(line.split(/\s/)[0] ?? '');
-    if (path !== '' && (await isTarget(path, target))) return `in use as swap: swapoff ${path} first`;
+    if (path !== '' && (await isTarget(path, target))) return `in use as swap: run "swapoff ${path}" first`;
   }
   return null;
 }
@@ -52,7 +52,7 @@ export async function findHolder(number: DeviceNumber): Promise<string | null> {
   const names = holders.map(({ dmName, kernelName }) =>
     dmName === null ? `/dev/${kernelName}` : `/dev/mapper/${dmName}`,
   );
-  return `part of ${names.join(', ')}: name that instead, or take it apart first`;
+  return `part of ${names.join(', ')}: use that as the target instead, or remove it first`;
 }
 
 /** Which view of ours is among the devices that sit on a target, in words after "it is"; null where none is. */
@@ -61,7 +61,7 @@ async function findView(holders: readonly NamedDevice[]): Promise<string | null>
     const uuid = await readAttribute(`/sys/dev/block/${number}/dm/uuid`);
     if (uuid?.startsWith(VIEW_UUID_PREFIX) !== true) continue;
     const name = dmName ?? '';
-    return `what the view ${name} is laid over, which a write would spoil: lvmsync view close ${name} first`;
+    return `underneath the view ${name}, which a write would damage: run "lvmsync view close ${name}" first`;
   }
   return null;
 }
@@ -87,7 +87,7 @@ export async function findLoop(
     const number = (await readAttribute(`/sys/block/${loop}/dev`)) ?? '';
     const view = isDeviceNumber(number) ? await findView(await linkedDevices(number, 'holders')) : null;
     if (view !== null) return view;
-    return `shown by the loop device /dev/${loop}: detach it first (losetup -d /dev/${loop})`;
+    return `attached to the loop device /dev/${loop}: detach it first (losetup -d /dev/${loop})`;
   }
 }
 

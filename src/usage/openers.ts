@@ -33,7 +33,7 @@ export function findOpener(
   if (names.length === 0) return null;
   const more = names.length > MOST_NAMED ? ` and ${names.length - MOST_NAMED} more` : '';
   const plural = names.length > 1 ? 'processes' : 'process';
-  return `open in ${plural} ${names.slice(0, MOST_NAMED).join(', ')}${more}: let that end first`;
+  return `open in ${plural} ${names.slice(0, MOST_NAMED).join(', ')}${more}: stop that first`;
 }
 
 function hasOpen(

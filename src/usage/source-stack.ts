@@ -32,10 +32,10 @@ export async function findOverlap(
 ): Promise<string | null> {
   const advice = 'name the volume that is to receive the changes';
   const own = { numbers: new Set(source.numbers), files: source.files };
-  if (holds(own, target)) return `what the source ${source.name} is read from: ${advice}`;
+  if (holds(own, target)) return `a device or file that the source ${source.name} is read from: ${advice}`;
   const below = await groundOf(target);
   if (source.numbers.some((each) => below.numbers.has(each)) || sharesFile(below, source.files)) {
-    return `on top of what the source ${source.name} is read from: ${advice}`;
+    return `on top of a device or file that the source ${source.name} is read from: ${advice}`;
   }
   for (const each of [...source.numbers, ...source.files]) {
     if (holds(await groundOf(each), target)) return `underneath the source ${source.name}: ${advice}`;

@@ -64,7 +64,7 @@ async function answerAll(
   lend: LendBuffer,
 ): Promise<number> {
   if ((await readProtocolLine(reader, WHAT)) !== 4) {
-    throw new FormatError(WHAT, 0, 'protocol', 'only PROTO[4] knows questions');
+    throw new FormatError(WHAT, 0, 'protocol', 'questions need PROTO[4]');
   }
   await target.refresh();
   const digests = await listFastDigests();
@@ -91,9 +91,9 @@ async function nextQuery(
     const query = parseQuery(frame.payload, size, WHAT, frame.position);
     const takeDigest = await loadDigest(frame.header.flags === BY_BLAKE3 ? 'blake3' : 'sha256');
     if (takeDigest !== null) return { number: frame.header.number, query, takeDigest };
-    throw new FormatError(WHAT, frame.position, 'question', 'of digests that this host cannot take');
+    throw new FormatError(WHAT, frame.position, 'question', 'it asks for digests that this host cannot compute');
   }
-  throw new FormatError(WHAT, frame.position, 'frame', 'no question, and nothing else is taken read-only');
+  throw new FormatError(WHAT, frame.position, 'frame', 'not a question, and a read-only session accepts nothing else');
 }
 
 /** Is the far side of a verify, for a device or file of this host that is only read; with `allowed`, one of those. */

@@ -165,6 +165,6 @@ function noteDifferences(
 function checkResult(result: ResultMessage, answered: number, host: string): void {
   if (!result.ok) throw new FarError(result.code, host, result.message);
   if (result.blocks !== answered) {
-    throw new TransportError(`${host}: it reports ${result.blocks} digests, while ${answered} came in`);
+    throw new TransportError(`${host}: it reports ${result.blocks} digests, but ${answered} were received`);
   }
 }

@@ -110,7 +110,7 @@ describe('an apply that was cut short is taken back', () => {
     expect(await apply(target, await onward('S2', 'S3'))).toEqual({
       code: 'BASE_MISMATCH',
       said: expect.stringMatching(
-        /exactly S1, while the stream starts from S2; that is what "lvmsync recover .*nothing was written/,
+        /exactly S1, but the stream starts from S2; that is what "lvmsync recover .*nothing was written/,
       ) as string,
     });
     expect(device.bytes.equals(left)).toBe(true);
@@ -127,7 +127,7 @@ describe('an apply that was cut short is not taken back', () => {
     const refused = {
       code: 'BASE_MISMATCH',
       said: expect.stringMatching(
-        /someone wrote to it since an apply to it was cut short\. Nothing was taken back, and nothing was written\..*apply\.json.*--force=base/s,
+        /someone wrote to it since an apply to it was interrupted\. Nothing was taken back, and nothing was written\..*apply\.json.*--force=base/s,
       ) as string,
     };
     for (const base of ['S1', 'S2']) expect(await apply(target, await onward(base, 'S3'))).toEqual(refused);
@@ -139,7 +139,7 @@ describe('an apply that was cut short is not taken back', () => {
     ]);
     expect(await apply(target, copy)).toEqual({
       code: 'ok',
-      said: expect.stringMatching(/this run overwrites all of it/) as string,
+      said: expect.stringMatching(/this run overwrites the whole target/) as string,
     });
     const { holds } = await target.record.read();
     expect(holds).toMatchObject({ is: 'exactly', identity: 'S4', from: null });
@@ -182,7 +182,7 @@ describe('an apply that was cut short is not taken back', () => {
     await expect(recoverTarget(target, quietSurroundings())).rejects.toMatchObject({
       code: 'BASE_MISMATCH',
       message: expect.stringMatching(
-        /is of another device \(inode \d+.*; this is inode \d+.*Nothing was taken back/,
+        /belongs to another device \(inode \d+.*; this is inode \d+.*Nothing was taken back/,
       ) as string,
     });
     expect(device.bytes.equals(left)).toBe(true);
@@ -206,7 +206,7 @@ it('what is said of a refusal after a take-back is true', async () => {
   withoutStamp(target);
   const { code, said } = await apply(target, undo);
   expect(code).toBe('BASE_MISMATCH');
-  expect(said).toMatch(/an undo that comes from a pipe .*; nothing else was written/);
+  expect(said).toMatch(/an undo from a pipe .*; nothing else was written/);
   expect(said).toMatch(/taken back to what it held before \(\d+ bytes\)/);
   expect(isBase(device)).toBe(true);
 });

@@ -100,14 +100,14 @@ describe('copy', () => {
       () => {
         writeFileSync(`${target}.lvmsync-partial`, 'other');
       },
-      /of another copy \(5 bytes\)/,
+      /left by another copy \(5 bytes\)/,
     ],
     [
       'that is a link',
       () => {
         symlinkSync(source, `${target}.lvmsync-partial`);
       },
-      /in the way, and no file/,
+      /in the way, and not a regular file/,
     ],
   ])('keeps off what is in the way, %s', async (_what, spoil, message) => {
     spoil();
@@ -142,7 +142,7 @@ describe('copy', () => {
     [[], 8, /targets are never created: .*"lvmsync copy --create"/],
     [['--create', '--dry-run'], 2, /--create cannot be used with --dry-run/],
     [['--create', '--seed'], 2, /--seed cannot be used with --create/],
-    [['--create-thin', 'pool'], 2, /is no name of a volume/],
+    [['--create-thin', 'pool'], 2, /is not a volume name/],
   ])('where there is no target, with %j, makes none', async (more, expected, message) => {
     const { status, said } = await copy(...more);
     expect([status, said]).toEqual([expected, [expect.stringMatching(message)]]);
@@ -173,7 +173,7 @@ describe('a target that begins as an image of virtual machines', () => {
     writeFileSync(target, image(SIZE));
     const { status, said } = await runWords([word, source, target, ...more, '--state-dir', stateDir]);
     expect(status).toBe(3);
-    expect(said.join('\n')).toContain('target: it begins as a qcow2 image, and raw bytes would overwrite');
+    expect(said.join('\n')).toContain('target: it begins with the header of a qcow2 image, and raw bytes would overwrite');
     expect(said.join('\n')).toContain('nothing was written to it');
     expect(readFileSync(target).equals(image(SIZE))).toBe(true);
   });

@@ -125,7 +125,7 @@ describe('a file that is believed in a folder that others can write to', () => {
     const reading = readOwn(at('note'));
     await expect(reading).rejects.toThrow(DeviceError);
     await expect(reading).rejects.toThrow(
-      /note: .* belongs to user 65534, neither to you nor to root: remove it/,
+      /note: .* is owned by user 65534, not by you or root: remove it/,
     );
   });
 });

@@ -110,7 +110,7 @@ describe('a snapback', () => {
     await expectFailure(
       ['--apply', UNDO, target],
       7,
-      /nothing proves that it holds what the undo starts from/,
+      /nothing proves that it holds the base of the undo/,
     );
     await runLvmsync('--apply', UNDO, '--force=base', target);
     expect(await digestOf(target)).toBe(before);
@@ -123,7 +123,7 @@ describe('a snapback that cannot be', () => {
     await expectFailure(
       [SNAPSHOT, target, '-b', UNDO],
       2,
-      /undo: it exists already; a snapback never overwrites/,
+      /undo: it already exists; a snapback never overwrites/,
     );
     expect(readFileSync(UNDO, 'utf8')).toBe('precious');
     expect(existsSync(`${UNDO}.partial`)).toBe(false);
@@ -159,7 +159,7 @@ describe('a target that fails in the middle', () => {
     }
     expect(existsSync(UNDO)).toBe(false);
     await expectFailure(['--apply', `${UNDO}.partial`, target], 5, /cut short/);
-    await expectFailure([SNAPSHOT, target, '-b', UNDO], 2, /undo\.partial: an unfinished snapback lies here/);
+    await expectFailure([SNAPSHOT, target, '-b', UNDO], 2, /undo\.partial: an unfinished snapback is here/);
   });
 });
 

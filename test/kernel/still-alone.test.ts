@@ -134,13 +134,13 @@ describe('what others do meanwhile', () => {
       sleepers.push(qemu);
       await once(qemu.stdout, 'data');
     });
-    await expectMet(opening, /plain: no longer ours alone, .*: it is open in process \d+ \(sleep\)/);
+    await expectMet(opening, /plain: something else used it during the run, .*: it is open in process \d+ \(sleep\)/);
     for (const sleeper of sleepers.splice(0)) {
       sleeper.kill('SIGKILL');
       await once(sleeper, 'exit');
     }
     const showing = whileOpen(volume, () => run(['losetup', '/dev/loop0', volume]));
-    await expectMet(showing, /it is shown by the loop device \/dev\/loop0/);
+    await expectMet(showing, /it is attached to the loop device \/dev\/loop0/);
     await run(['losetup', '-d', '/dev/loop0']);
   });
 
