@@ -104,7 +104,10 @@ export function whyTooSmall(
   { path, size }: Pick<ApplyFacts, 'path' | 'size'>,
 ): UnsafeTargetError | null {
   if (header === null || header.volumeSize <= size) return null;
-  return new UnsafeTargetError(path, `too small: it has ${size} bytes, and the volume has ${header.volumeSize}`);
+  return new UnsafeTargetError(
+    path,
+    `too small: it has ${size} bytes, and the volume has ${header.volumeSize}`,
+  );
 }
 
 /** Why the target is not what the stream starts from, or too small for it. */

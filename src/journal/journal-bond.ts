@@ -5,14 +5,14 @@ import { compareStamps } from '../usage/write-stamp.js';
 import type { ApplyNote } from './journal.js';
 
 /*
- * A journal belongs to one device and one moment: what it holds are the old bytes of the device that an apply wrote,
- * as long as nobody else writes there. The bytes alone do not say who wrote them.
+ * A journal belongs to one device and one moment: it holds the old bytes of the device that an apply wrote, and is
+ * valid as long as no one else writes there. The bytes alone do not show who wrote them.
  */
 
 const UNSEEN = 'an apply to it was interrupted, and lvmsync cannot tell whether someone wrote to it since';
 
 /**
- * Throws BaseMismatchError where a journal is of another device than the one that has the target's path now. Throws
+ * Throws BaseMismatchError if a journal belongs to another device than the one that has the target's path now. Throws
  * DeviceError.
  */
 export async function refuseOtherDevice(target: OpenTarget, note: ApplyNote): Promise<void> {
@@ -24,11 +24,11 @@ export async function refuseOtherDevice(target: OpenTarget, note: ApplyNote): Pr
 }
 
 /**
- * Whether someone else wrote to a target since an apply to it was cut short: the gap in what is known of it, null where
- * surely nobody did. Throws BaseMismatchError where someone did.
+ * The gap in what is known about a target since an apply to it was interrupted, in words; null: surely no one else
+ * wrote to it. Throws BaseMismatchError if someone did.
  */
 export async function findGap(target: OpenTarget, note: ApplyNote): Promise<string | null> {
-  // Once old bytes are written back, the stamp moves by that.
+  // Writing old bytes back changes the stamp.
   if (note.isUndoing || note.stamp === undefined || note.device === undefined) return UNSEEN;
   const verdict = compareStamps(note.stamp, await target.record.stamp());
   if (verdict === 'moved')

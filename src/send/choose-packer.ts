@@ -6,8 +6,8 @@ import { FarSideError, UsageError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 
 /**
- * What a user wants of compression: none; whatever codec both sides have, where it makes the transfer faster; or
- * this codec, for each block that it makes shorter. Level null is the codec's usual one.
+ * Which compression the user wants: no compression; a codec that both sides have, if it makes the transfer faster; or
+ * this codec, for each block that it makes smaller. Level null is the codec's default.
  */
 export type CompressionWish =
   | { readonly kind: 'none' }
@@ -16,23 +16,23 @@ export type CompressionWish =
 
 export const NO_COMPRESSION: CompressionWish & { kind: 'none' } = { kind: 'none' };
 
-/** What a receiver says of itself. */
+/** What a receiver says about itself. */
 export interface Decompressor {
   readonly host: string;
   readonly version: string;
   readonly codecs: readonly string[];
 }
 
-/** Begins to load what `choosePacker` will want, while the receiver is still at its own beginnings. */
+/** Begins to load the codec that `choosePacker` will probably need, while the receiver starts. */
 export function prepareCodec(wish: CompressionWish): void {
   if (wish.kind === 'none') return;
-  // Of the others nothing needs loading; whether it can be had is for choosePacker to say.
+  // The other codecs need no loading. Whether zstd is available is for choosePacker to report.
   loadCodec('zstd').catch(() => undefined);
 }
 
 /**
- * What compresses a session's blocks, null where nothing does. Throws FarSideError where the receiver cannot
- * decompress what was asked for, UsageError where this host cannot compress it.
+ * The packer for a session's blocks; null: no compression. Throws FarSideError if the receiver cannot decompress what
+ * the user asked for, UsageError if this host cannot compress it.
  */
 export async function choosePacker(
   wish: CompressionWish,
@@ -46,7 +46,9 @@ export async function choosePacker(
       if (codec !== null)
         return packerOf(codec, null, new TrialJudge(about.clock, activeMilliseconds), about);
     }
-    about.detail(`${far.host}: its lvmsync ${far.version} cannot decompress anything: blocks are sent uncompressed`);
+    about.detail(
+      `${far.host}: its lvmsync ${far.version} cannot decompress anything: blocks are sent uncompressed`,
+    );
     return null;
   }
   if (!far.codecs.includes(wish.name)) {
@@ -58,7 +60,7 @@ export async function choosePacker(
   return packerFor(wish, about);
 }
 
-/** What compresses with this very codec. Throws UsageError where this host cannot. */
+/** A packer with exactly this codec. Throws UsageError if this host does not have it. */
 export async function packerFor(
   { name, level }: Extract<CompressionWish, { kind: 'codec' }>,
   about: Surroundings,
@@ -70,7 +72,7 @@ export async function packerFor(
   return packerOf(codec, level, ALWAYS, about);
 }
 
-/** Tells those who asked for more what compressing did; the codec's name where it did anything. */
+/** Reports what the compression did, for a user who asked for more detail. Returns the codec's name if it was used. */
 export function tellPacking(packer: BlockPacker | null, about: Surroundings): CodecName | null {
   if (packer === null) return null;
   const { blocks, rawBytes, packedBytes } = packer.totals;
@@ -86,7 +88,7 @@ export function tellPacking(packer: BlockPacker | null, about: Surroundings): Co
   return name;
 }
 
-/** How long this thread was at work since it began. */
+/** How long this thread has been busy since it started. */
 function activeMilliseconds(): number {
   return performance.eventLoopUtilization().active;
 }

@@ -3,9 +3,9 @@ import { deviceNumberOf, type DeviceNumber } from '../device/device-facts.js';
 import { DeviceError } from '../errors.js';
 import { groundOf, isSameFile, type FileIdentity, type Ground } from './device-tree.js';
 
-/** What a source is read from: none of it may be the target, or lie under it. */
+/** What a source is read from. The target must not be any of it, on top of it, or underneath it. */
 export interface SourceStack {
-  /** As its user named it. */
+  /** The name that the user gave. */
   readonly name: string;
   readonly numbers: readonly DeviceNumber[];
   readonly files: readonly FileIdentity[];
@@ -25,7 +25,7 @@ export async function stackOf(paths: readonly string[]): Promise<Omit<SourceStac
   return { numbers, files };
 }
 
-/** Why a target must not be written while this source is read, in words after "it is"; null where it may be. */
+/** Why a target must not be written while this source is read, in words after "it is"; null: it may. */
 export async function findOverlap(
   target: DeviceNumber | FileIdentity,
   source: SourceStack,

@@ -98,7 +98,7 @@ describe('an apply that was cut short is taken back', () => {
     withoutStamp(target);
     expect(await recoverTarget(target, quietSurroundings())).toMatchObject({ kind: 'taken back' });
     expect(isBase(device)).toBe(true);
-    const believed = expect.stringMatching(/cut short/) as string;
+    const believed = expect.stringMatching(/interrupted/) as string;
     expect((await target.record.read()).holds).toEqual({ ...EXACTLY_S1, believed });
     expect(await apply(target, await onward('S1', 'S3'))).toMatchObject({ code: 'ok' });
     expect((await target.record.read()).holds).toMatchObject({ identity: 'S3', believed });

@@ -155,7 +155,7 @@ describe('copy', () => {
       const { status, said } = await runWords(['copy', source, name, '--create', '--state-dir', stateDir]);
       expect([status, said]).toEqual([
         2,
-        [expect.stringMatching(/only volumes are made: write \/dev\/VG\/LV/)],
+        [expect.stringMatching(/creates only logical volumes and files: write \/dev\/VG\/LV/)],
       ]);
     },
   );
@@ -173,7 +173,9 @@ describe('a target that begins as an image of virtual machines', () => {
     writeFileSync(target, image(SIZE));
     const { status, said } = await runWords([word, source, target, ...more, '--state-dir', stateDir]);
     expect(status).toBe(3);
-    expect(said.join('\n')).toContain('target: it begins with the header of a qcow2 image, and raw bytes would overwrite');
+    expect(said.join('\n')).toContain(
+      'target: it begins with the header of a qcow2 image, and raw bytes would overwrite',
+    );
     expect(said.join('\n')).toContain('nothing was written to it');
     expect(readFileSync(target).equals(image(SIZE))).toBe(true);
   });

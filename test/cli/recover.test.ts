@@ -88,7 +88,7 @@ describe('after an apply that was cut short', () => {
     const expectRefusal = async (words: readonly string[], input?: Buffer) => {
       const { status, said } = await runWords([...words, '--state-dir', state], input);
       const line: unknown = expect.stringMatching(
-        /journal at byte \d+: it .*: copy the volume in full \("lvmsync copy"\)$/,
+        /journal at byte \d+: it .*: copy the whole volume \("lvmsync copy"\)$/,
       );
       expect([status, said]).toEqual([6, [line]]);
       expect([readFileSync(target).equals(half), existsSync(path)]).toEqual([true, what !== 'gone']);

@@ -124,9 +124,7 @@ describe('a file that is believed in a folder that others can write to', () => {
     chownSync(at('note'), 65_534, 65_534);
     const reading = readOwn(at('note'));
     await expect(reading).rejects.toThrow(DeviceError);
-    await expect(reading).rejects.toThrow(
-      /note: .* is owned by user 65534, not by you or root: remove it/,
-    );
+    await expect(reading).rejects.toThrow(/note: .* is owned by user 65534, not by you or root: remove it/);
   });
 });
 

@@ -164,7 +164,9 @@ describe('a journal', () => {
     await applier.finish();
     await journal.log.close();
     unlinkSync(journal.log.path);
-    await expect(recover(target)).rejects.toThrow(/it is gone\. Without its journal the target cannot be recovered/);
+    await expect(recover(target)).rejects.toThrow(
+      /it is gone\. Without its journal the target cannot be recovered/,
+    );
   });
 
   it('with garbage after a crash, as file systems leave it, is cut there', async () => {

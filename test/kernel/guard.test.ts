@@ -126,7 +126,10 @@ describe('a target in use is refused', () => {
       target,
       '/run/guard/a b',
     );
-    await expectRefused(target, new RegExp(`mounted on /run/guard/a b in the mount namespace of process ${pid}`));
+    await expectRefused(
+      target,
+      new RegExp(`mounted on /run/guard/a b in the mount namespace of process ${pid}`),
+    );
   });
 
   it('mounted by a file system that has a number of its own, as btrfs has', async () => {
@@ -191,10 +194,7 @@ describe('a target in use is refused', () => {
 
   it('by a plain open, as QEMU has it, or one for reading only', async () => {
     const writer = await startSleeper('exec 3<>"$1"; echo open; exec sleep 60', target);
-    await expectRefused(
-      target,
-      new RegExp(`it is open in process ${writer} \\(sleep\\): stop that first`),
-    );
+    await expectRefused(target, new RegExp(`it is open in process ${writer} \\(sleep\\): stop that first`));
     const reader = await startSleeper('exec 3<"$1"; echo open; exec sleep 60', target);
     await expectRefused(target, new RegExp(`open in processes ${writer} \\(sleep\\), ${reader} \\(sleep\\)`));
   });
@@ -269,9 +269,21 @@ describe('a target of the source’s own stack is refused', () => {
   });
 
   it('the origin, the snapshot, its store, and what lies below', async () => {
-    await expectRefused(origin, /origin: it is a device or file that the source vg\/snap is read from/, paths);
-    await expectRefused(snap, /snap: it is on top of a device or file that the source vg\/snap is read from/, paths);
-    await expectRefused(paths[1] ?? '', /it is a device or file that the source vg\/snap is read from/, paths);
+    await expectRefused(
+      origin,
+      /origin: it is a device or file that the source vg\/snap is read from/,
+      paths,
+    );
+    await expectRefused(
+      snap,
+      /snap: it is on top of a device or file that the source vg\/snap is read from/,
+      paths,
+    );
+    await expectRefused(
+      paths[1] ?? '',
+      /it is a device or file that the source vg\/snap is read from/,
+      paths,
+    );
     await expectRefused(`/dev/mapper/${mapperName(GROUP, 'origin')}-real`, /underneath the source/, paths);
     await expectRefused('/dev/ubda', /\/dev\/ubda: it is underneath the source vg\/snap/, paths);
   });
@@ -281,7 +293,11 @@ describe('a target of the source’s own stack is refused', () => {
     await mkdir('/run/guard/origin', { recursive: true });
     await runAndUndo(['mount', origin, '/run/guard/origin'], ['umount', '/run/guard/origin']);
     await writeFile('/run/guard/origin/image', 'image');
-    await expectRefused('/run/guard/origin/image', /on top of a device or file that the source vg\/snap is read from/, paths);
+    await expectRefused(
+      '/run/guard/origin/image',
+      /on top of a device or file that the source vg\/snap is read from/,
+      paths,
+    );
 
     await writeFile('/run/guard/store', Buffer.alloc(MEBIBYTE));
     await runAndUndo(['losetup', '/dev/loop0', '/run/guard/store'], ['losetup', '-d', '/dev/loop0']);

@@ -160,7 +160,8 @@ describe('a udev that LVM leaves nodes to', () => {
     return await tryToRun(['env', '-u', 'DM_DISABLE_UDEV', ...lvmsyncCommand(...words)]);
   }
 
-  const ADVICE = /if udev does not run here \(in a container or a chroot\), set udev_sync = 0 and udev_rules = 0/;
+  const ADVICE =
+    /if udev does not run here \(in a container or a chroot\), set udev_sync = 0 and udev_rules = 0/;
 
   it.each([
     ['thick', COPY, /lvcreate .*LVM found no node of its new volume/],

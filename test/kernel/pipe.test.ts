@@ -148,7 +148,11 @@ describe('a stream', () => {
     const small = await createVolume(GROUP, 'small', '7M');
     await writeRandom(small, 0, 7 << 20, 'small');
     const before = await digestOf(small);
-    await expectFailure(['--apply', STREAM, small], 3, /too small: it has 7340032 bytes, and the volume has 8388608/);
+    await expectFailure(
+      ['--apply', STREAM, small],
+      3,
+      /too small: it has 7340032 bytes, and the volume has 8388608/,
+    );
     expect(await digestOf(small)).toBe(before);
   });
 

@@ -107,11 +107,7 @@ describe('a snapback', () => {
     await runLvmsync('--apply', '/run/stream', '-b', UNDO, target);
     expect(await digestOf(target)).not.toBe(before);
     // That format names no state, and of records that overlap nothing proves what was there in between.
-    await expectFailure(
-      ['--apply', UNDO, target],
-      7,
-      /nothing proves that it holds the base of the undo/,
-    );
+    await expectFailure(['--apply', UNDO, target], 7, /nothing proves that it holds the base of the undo/);
     await runLvmsync('--apply', UNDO, '--force=base', target);
     expect(await digestOf(target)).toBe(before);
   });

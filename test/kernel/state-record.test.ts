@@ -24,7 +24,10 @@ const FOLDER = '/run/record';
 const STATE = { is: 'exactly', identity: 'some snapshot', from: null } as const;
 
 const REMAPPED = {
-  holds: { ...STATE, believed: expect.stringMatching(/a snapshot of it was created, removed or merged/) as string },
+  holds: {
+    ...STATE,
+    believed: expect.stringMatching(/a snapshot of it was created, removed or merged/) as string,
+  },
   isStale: false,
   gap: expect.stringMatching(/a snapshot of it was created, removed or merged/) as string,
 };
@@ -125,7 +128,11 @@ it('does not vouch for a target into which a snapshot was merged since: the next
   const { status, stderr } = await lvmsync(words);
   // The sample may happen to see it.
   if (status === 7) expect(stderr).toMatch(/something else wrote to it \(/);
-  else expect([status, stderr]).toEqual([0, expect.stringMatching(/a snapshot of it was created, removed or merged since/)]);
+  else
+    expect([status, stderr]).toEqual([
+      0,
+      expect.stringMatching(/a snapshot of it was created, removed or merged since/),
+    ]);
 });
 
 it('is as sure as before where it grew, and no more than believed where its mapping was loaded anew', async () => {

@@ -134,7 +134,10 @@ describe('what others do meanwhile', () => {
       sleepers.push(qemu);
       await once(qemu.stdout, 'data');
     });
-    await expectMet(opening, /plain: something else used it during the run, .*: it is open in process \d+ \(sleep\)/);
+    await expectMet(
+      opening,
+      /plain: something else used it during the run, .*: it is open in process \d+ \(sleep\)/,
+    );
     for (const sleeper of sleepers.splice(0)) {
       sleeper.kill('SIGKILL');
       await once(sleeper, 'exit');

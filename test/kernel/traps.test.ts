@@ -111,7 +111,11 @@ describe('runs one after the other', () => {
 
     // other blocks than those that the merge took back, which are a few of those that did not change
     await scatterWrites(origin, { unit: 4096, stride: 7, count: 30, seed: 'second' });
-    await expectFailure([`${GROUP}/next`, target], 7, /target: something else wrote to it \(or an earlier run/);
+    await expectFailure(
+      [`${GROUP}/next`, target],
+      7,
+      /target: something else wrote to it \(or an earlier run/,
+    );
     expect(await digestOf(target)).toBe(base);
     await run(['lvremove', '-qq', '-f', `${GROUP}/next`]);
   });

@@ -52,7 +52,9 @@ describe('what was new since the base and was discarded again', () => {
       message: expect.stringMatching(/other changes from BASE: .*could stay/) as string,
     });
     const { said, holds } = await send(before, thin, { forceBase: true });
-    expect(said).toMatch(/vg\/snap: an earlier transfer brought other changes from this base: .*verify.*scan/);
+    expect(said).toMatch(
+      /vg\/snap: an earlier transfer brought other changes from this base: .*verify.*scan/,
+    );
     expect(holds).toMatchObject({ is: 'since', identity: 'BASE', believed: expect.any(String) as string });
     // where the source knows all of it, nothing is left
     const { believed } = before;

@@ -101,7 +101,7 @@ describe('a target that is recorded to hold the result, and holds old bytes', ()
   it('was taken back by someone, which puts the rest in doubt', async () => {
     const snapback = join(target.folder, 'reverted');
     const why = expect.stringMatching(
-      /1 of the replaced blocks .*held the old bytes, although its record/,
+      /1 of the replaced blocks held the old bytes, although its record/,
     ) as string;
     expect(await transfer(target, { snapback })).toMatchObject({ suspect: why });
     expect((await target.record.read()).holds).toMatchObject({ is: 'exactly', believed: why });

@@ -73,7 +73,9 @@ describe('a session that breaks', () => {
       expect(items.filter((item) => /^(data|zero) /.test(item))).toHaveLength(blocks);
       expect(items.filter((item) => item === 'resume')).toHaveLength(1);
       expect(again.notices.join('\n')).toMatch(/taken back to its last checkpoint/);
-      expect(again.notices.join('\n')).toMatch(/continuing at byte \d+: \d+ of 40960 bytes are there already/);
+      expect(again.notices.join('\n')).toMatch(
+        /continuing at byte \d+: \d+ of 40960 bytes are there already/,
+      );
     }
     expect(resumed).toBeGreaterThan(15);
   });

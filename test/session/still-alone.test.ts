@@ -19,7 +19,8 @@ import { quietSurroundings } from '../support/surroundings.js';
  * test/targets/open-target.test.ts and test/kernel/still-alone.test.ts. */
 
 const CHUNKS = 8;
-const IN_USE = 'something else used it during the run, so its contents are not known: it is open in process 7 (qemu)';
+const IN_USE =
+  'something else used it during the run, so its contents are not known: it is open in process 7 (qemu)';
 
 let parent: string;
 beforeAll(() => {

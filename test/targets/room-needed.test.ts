@@ -65,9 +65,7 @@ describe('a store', () => {
   it.each(['Invalid', 'Overflow', 'Merge failed', ''])(
     'is out of order when the kernel says "%s"',
     (word) => {
-      expect(judge(word, 1)).toBe(
-        `vg/snap is not usable (the kernel reports "${word}"): remove it first`,
-      );
+      expect(judge(word, 1)).toBe(`vg/snap is not usable (the kernel reports "${word}"): remove it first`);
     },
   );
 });
