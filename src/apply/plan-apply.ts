@@ -93,7 +93,7 @@ export function planApply({ header, policy, change }: ApplyRequest, facts: Apply
   };
 }
 
-/** Whether the sender shall prove more of what did not change: nothing says for sure what is there. */
+/** Whether a sender should prove more of what did not change, because it is not certain what the target holds. */
 export function wantsCloserLook(header: StreamHeader | null, { holds, isStale }: KnownState): boolean {
   return !isOverwriting(header) && (isStale || isDoubtful(holds));
 }

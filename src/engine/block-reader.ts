@@ -5,7 +5,7 @@ import type { ReadableVolume } from '../changes/base-view.js';
 /** Reads under way at once: enough to keep a disk busy, and libuv has no more than four threads anyway. */
 const READS_AHEAD = 8;
 
-/** Bytes read from a volume. Whoever takes it releases the data. */
+/** Bytes read from a volume. The consumer releases the data. */
 export interface ReadBlock {
   readonly offset: number;
   readonly data: LentBuffer;

@@ -52,7 +52,7 @@ export function isOverwriting(header: StreamHeader | null): boolean {
   return header?.kind === 'full' && header.compared !== true;
 }
 
-/** Whether a stream announces writes. One without writes keeps no old bytes; an apply makes sure that it writes nothing. */
+/** Whether a stream announces writes. One that announces nothing keeps no old bytes, and must not write. */
 export function announcesWrites(header: StreamHeader | null): boolean {
   return header?.expectedBytes !== 0 || isOverwriting(header);
 }
