@@ -8,10 +8,12 @@ import { DeviceError, isErrno } from '../errors.js';
 /** Fails if the name is taken, even by a link: in a folder that others can write to, a link may point anywhere. */
 const EXCLUSIVELY = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 
-/** A FIFO that nobody writes to would be waited for, by a thread without which the process cannot even end. */
+/** Without O_NONBLOCK, opening a FIFO without a writer would block a thread, and the process could not end. */
 const READ_AT_ONCE = constants.O_RDONLY | constants.O_NONBLOCK;
 
-/** Opens a new file that only its owner can read, for writing. Throws what `open` throws, EEXIST where the name is taken. */
+/**
+ * Opens a new file for writing that only its owner can read. Throws what `open` throws: EEXIST if the name is taken.
+ */
 export async function openNew(path: string): Promise<FileHandle> {
   return await open(path, EXCLUSIVELY, 0o600);
 }
@@ -64,7 +66,7 @@ export async function readIfThere(path: string): Promise<string | null> {
 
 async function readRegular(file: FileHandle): Promise<string> {
   if (!(await file.stat()).isFile())
-    throw new Error('it is no regular file, so lvmsync did not make it: move it away');
+    throw new Error('it is not a regular file, so lvmsync did not create it: move it away');
   return await file.readFile('utf8');
 }
 

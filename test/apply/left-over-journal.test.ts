@@ -160,7 +160,7 @@ describe('an apply that was cut short is not taken back', () => {
     expect(await apply(target, withoutProofs)).toEqual({
       code: 'FORMAT',
       said: expect.stringMatching(
-        /overwrites all of it\n[^]*\/dev\/t: half-copied: run the copy again/,
+        /overwrites the whole target\n[^]*\/dev\/t: half-copied: run the copy again/,
       ) as string,
     });
     const copy = await streamOf(header, writes);
@@ -240,7 +240,7 @@ describe('an apply that was done, but not recorded,', () => {
 it('a run without a journal that was killed leaves no more than a belief', async () => {
   const target = openInMemory(new MemoryDevice(patterned(SECTORS * SECTOR), '/dev/t'), folder);
   await target.record.write({ is: 'applying from', identity: 'S1', from: 'S1', to: 'S2' });
-  const believed = 'an apply to it was cut short';
+  const believed = 'an apply to it was interrupted';
   expect((await target.record.read()).holds).toMatchObject({ identity: 'S1', believed });
 });
 
@@ -257,6 +257,6 @@ it('a run that was cut short looks who came to use the target, as its journal th
     said: expect.stringMatching(/half-written; .* takes it back .*; what others wrote stays/) as string,
   });
   expect(await recoverTarget(target, quietSurroundings())).toMatchObject({ kind: 'taken back' });
-  const believed = expect.stringMatching(/nothing shows whether someone wrote to it since/) as string;
+  const believed = expect.stringMatching(/lvmsync cannot tell whether someone wrote to it since/) as string;
   expect((await target.record.read()).holds).toEqual({ ...EXACTLY_S1, believed });
 });

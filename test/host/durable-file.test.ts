@@ -142,7 +142,7 @@ describe('a small file that is read', () => {
     execFileSync(command, [at('note')]);
     for (const reading of [readIfThere(at('note')), readOwn(at('note'))]) {
       await expect(reading).rejects.toThrow(DeviceError);
-      await expect(reading).rejects.toThrow(/note: read failed: it is no regular file, .*: move it away/);
+      await expect(reading).rejects.toThrow(/note: read failed: it is not a regular file, .*: move it away/);
     }
   });
 });
