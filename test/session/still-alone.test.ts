@@ -73,7 +73,7 @@ describe('a target that someone else came to use', () => {
     expect(await recoverTarget(target, about)).toMatchObject({ kind: 'taken back' });
     expect(device.bytes.equals(volumeOf(CHUNKS, 1).bytes)).toBe(true);
     // What was taken back is not all that was written.
-    const believed = expect.stringMatching(/nothing shows whether someone wrote to it since/) as string;
+    const believed = expect.stringMatching(/lvmsync cannot tell whether someone wrote to it since/) as string;
     expect((await target.record.read()).holds).toMatchObject({ identity: 'BASE', believed });
     expect((await again()).status).toBe('fulfilled');
   });
