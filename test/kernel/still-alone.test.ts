@@ -163,7 +163,7 @@ describe('what others do meanwhile', () => {
     });
     await expectMet(
       opening,
-      /not known: it is open once, as device-mapper counts, by what does not show here/,
+      /not known: it is open once by device-mapper's count, by something that is not visible here/,
     );
   });
 });
