@@ -155,7 +155,7 @@ describe('an apply that was cut short is not taken back', () => {
     const tooLarge = await archiveBytes(2 * SECTORS * SECTOR, { passes: [writes], indexed: false, header });
     const refused = await apply(target, tooLarge);
     expect(refused).toEqual({ code: 'UNSAFE_TARGET', said: expect.stringMatching(/too small/) as string });
-    expect(refused.said).not.toMatch(/overwrites all of it/);
+    expect(refused.said).not.toMatch(/overwrites the whole target/);
     const withoutProofs = await streamOf({ ...header, sample: { changed: 1, unchanged: 0 } }, writes);
     expect(await apply(target, withoutProofs)).toEqual({
       code: 'FORMAT',
