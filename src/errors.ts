@@ -26,7 +26,7 @@ export abstract class LvmsyncError extends Error {
   }
 }
 
-/** The words of the command line make no sense together. */
+/** The command line is wrong: an argument is missing or invalid, or options cannot be combined. */
 export class UsageError extends LvmsyncError {
   readonly code = 'USAGE';
 }
@@ -57,7 +57,7 @@ export class SnapshotError extends LvmsyncError {
   }
 }
 
-/** There is no snapshot to look at: nothing of that name, nothing active, or something else. */
+/** There is no snapshot to look at: the name does not exist, is not active, or is not a snapshot. */
 export class NoSnapshotError extends SnapshotError {}
 
 /** A stream ended before its end frame. `stream` names it; `offset` counts bytes from its start. */
@@ -73,7 +73,7 @@ export class TruncatedStreamError extends LvmsyncError {
   }
 }
 
-/** Bytes that are not what their format says. `what` names the file, device or stream; `offset` is in bytes. */
+/** Bytes that break their format. `what` names the file, device or stream; `offset` is in bytes. */
 export class FormatError extends LvmsyncError {
   readonly code = 'FORMAT';
 
@@ -87,15 +87,19 @@ export class FormatError extends LvmsyncError {
   }
 }
 
-/** What would take a target back is gone or damaged: nothing but a full copy makes it whole. `offset` in bytes. */
+/**
+ * The journal that would take a target back is missing or damaged: only a full copy repairs the target. `offset` in
+ * bytes.
+ */
 export class LostJournalError extends FormatError {
   constructor(path: string, offset: number, problem: string) {
-    const wayOut = 'the target may be half-written: copy the volume in full ("lvmsync copy")';
-    super(path, offset, 'journal', `${problem}. The way back is lost, and ${wayOut}`);
+    const wayOut =
+      'the target cannot be recovered, and may be half-written: copy the whole volume ("lvmsync copy")';
+    super(path, offset, 'journal', `${problem}. Without its journal ${wayOut}`);
   }
 }
 
-/** The target is not in the state that the stream starts from. `offset` in bytes, null of the whole target. */
+/** The target does not hold the base of the stream. `offset` in bytes; null: the target as a whole. */
 export class BaseMismatchError extends LvmsyncError {
   readonly code = 'BASE_MISMATCH';
 
@@ -108,7 +112,7 @@ export class BaseMismatchError extends LvmsyncError {
   }
 }
 
-/** A device or an image file failed a system call. `offset` in bytes, or null where none applies. */
+/** A device or an image file failed a system call. `offset` in bytes; null: the call has no offset. */
 export class DeviceError extends LvmsyncError {
   readonly code = 'DEVICE';
 
@@ -128,10 +132,10 @@ export class TransportError extends LvmsyncError {
   readonly code = 'TRANSPORT';
 }
 
-/** The line itself broke, with all well at both its ends as far as is known: another one may hold. */
+/** Only the line broke. Both sides are well, as far as is known, so another line may work. */
 export class LineError extends TransportError {}
 
-/** The far side runs no lvmsync, or one too old to talk to. */
+/** There is no lvmsync on the far side, or it is too old to talk to. */
 export class FarSideError extends LvmsyncError {
   readonly code = 'FAR_SIDE';
 }
@@ -141,7 +145,9 @@ export class VerifyDiffersError extends LvmsyncError {
   readonly code = 'VERIFY_DIFFERS';
 }
 
-/** All that was sent is written, but bytes were found that someone else wrote: the rest of the target is in doubt. */
+/**
+ * Everything that was sent is written, but the target held bytes that someone else wrote: the rest of it is in doubt.
+ */
 export class SuspectTargetError extends LvmsyncError {
   readonly code = 'VERIFY_DIFFERS';
 
@@ -149,15 +155,15 @@ export class SuspectTargetError extends LvmsyncError {
     readonly path: string,
     reason: string,
   ) {
-    const rest = 'all that was sent is written and right, but the rest of the target may be wrong';
-    super(`${path}: ${reason}; ${rest}: "lvmsync --scan" compares all of it and sends what differs`);
+    const rest = 'everything that was sent is correct on the target, but the rest of it may be wrong';
+    super(`${path}: ${reason}; ${rest}: "lvmsync --scan" compares the whole volume and sends what differs`);
   }
 }
 
-/** A command of this host failed, is missing, or may not be run. */
+/** A command on this host failed, is missing, or must not be run by this user. */
 export class CommandError extends LvmsyncError {
   readonly code = 'COMMAND';
-  /** Whether it could not even be asked: it is not installed, or this user has no right to. */
+  /** Whether the command did not run at all: it is not installed, or this user has no permission to run it. */
   readonly mayNotAsk: boolean;
 
   constructor(
@@ -173,11 +179,11 @@ export class CommandError extends LvmsyncError {
   }
 }
 
-/** Another run works on the same target, or reads the same thin pool. */
+/** Another run has the target, or the thin pool that it reads. */
 export class LockedError extends LvmsyncError {
   readonly code = 'LOCKED';
 
-  /** @param subject what is locked; `holder` by whom; `wayOut` what to do: all in words */
+  /** @param subject what is locked, `holder` who has the lock, `wayOut` what to do: all in words */
   constructor(
     readonly subject: string,
     readonly holder: string,
@@ -196,7 +202,7 @@ export class InterruptedError extends LvmsyncError {
   }
 }
 
-/** The receiver refused or failed; `code` is the class that it reported, so both sides exit alike. */
+/** The receiver refused or failed. `code` is the class that it reported, so both sides have the same exit status. */
 export class FarError extends LvmsyncError {
   constructor(
     readonly code: ErrorCode,
@@ -207,10 +213,10 @@ export class FarError extends LvmsyncError {
   }
 }
 
-/** The plain reason in anything that was thrown; for Node's system errors the errno's name and text. */
+/** The reason in anything that was thrown, in plain words; of Node's system errors, the name and text of the errno. */
 export function describeCause(cause: unknown): string {
   if (!(cause instanceof Error)) return String(cause);
-  // Node writes "EIO: i/o error, read": the call is already named by whoever wraps it.
+  // Node writes "EIO: i/o error, read". The caller's message names the system call already.
   return cause.message.replace(/^(E[A-Z0-9]+: [^,]+),.*$/s, '$1');
 }
 

@@ -7,29 +7,29 @@ import { coverageAfter, coverageDuring, coverageOfAll, type CoverageAfter } from
 import { isSurely, type TargetState } from '../targets/state-record.js';
 
 /*
- * What is known of a target before, while and after a stream is applied: what its record says then, and what an undo
- * may say that it leads to. The stream's base is no witness of what was there: a second run from one base meets what
- * the first one brought.
+ * What is known about a target before, during and after an apply: what its record says then, and which result its undo
+ * may name. The stream's base does not tell what was there: a second run from the same base finds what the first one
+ * brought.
  */
 
-/** What a whole run found, and what it can say of the rest of the target. */
+/** What a whole run found, and what it can say about the rest of the target. */
 export interface RunFindings extends FoundContents {
-  /** Blocks and sections of the changes that held something else than the base. */
+  /** Blocks and sections of the changes that held something other than the base. */
   readonly failures: number;
-  /** When it began to write what it brought, or to compare: ISO 8601; null where that is not known. */
+  /** When it began to write or to compare: ISO 8601; null: not known. */
   readonly began: string | null;
-  /** The extent in which all that did not change was compared; null where it was not. */
+  /** The extent in which everything that did not change was compared; null: no audit. */
   readonly audited: Extent | null;
   readonly strays: number;
-  /** Whether it went on with an apply that an earlier session began. */
+  /** Whether it continued an apply of an earlier session. */
   readonly isContinued: boolean;
-  /** Whether the user's word stands for what was not checked. */
+  /** Whether the user forced the apply, so that the base was not checked. */
   readonly isForced: boolean;
 }
 
 /**
- * The name of what a target held before a stream: that of its record, or else that of the stream's base, which the
- * contents must then bear out. Null where there is none.
+ * The identity of what a target held before a stream: the one in its record, or else the stream's base, which the
+ * contents must then confirm. Null: not known.
  *
  * @param before what the record said
  */
@@ -38,18 +38,18 @@ export function formerName(applied: StreamHeader | null, before: TargetState | n
   return before !== null && isSurely(before, before.identity) ? before.identity : applied.base;
 }
 
-/** Whether a target is recorded to hold just what a stream leads to, from another state. */
+/** Whether a target is recorded to hold exactly the result of a stream, and the result differs from the base. */
 export function isRecordedResult(header: StreamHeader | null, before: TargetState | null): boolean {
   const { base = null, result = null } = header ?? {};
   return before?.is === 'exactly' && before.identity === result && result !== base;
 }
 
-/** Whether every block must prove that the target held the base: nothing else says so. */
+/** Whether every block must prove that the target held the base, because no record says so. */
 export function mustBeProved(before: TargetState | null): boolean {
   return before === null || !isSurely(before, before.identity);
 }
 
-/** Whether an undo leads to the state of this name, and from the one that the stream leads to. */
+/** Whether the undo of an apply leads from the stream's result to the state that its header names. */
 export function isBorneOut(
   applied: StreamHeader | null,
   before: TargetState | null,
@@ -59,18 +59,19 @@ export function isBorneOut(
   const { mismatches, doubts } = found;
   if (before === null || mustBeProved(before) || before.identity === base) return doubts === 0;
   if (findForeignWrites(applied, before, found) !== null) return false;
-  // What an earlier run from the same base brought differs, and all of it comes anew; else the rest is not known.
+  // What an earlier run from the same base brought may differ, but all of it is sent again; otherwise the rest is not
+  // known.
   if (applied !== null && isCovered(applied, before)) return true;
-  // Anything else, such as what the user forced, may start from another state than what was there.
+  // Any other stream, such as a forced one, may start from another state than the target's.
   return mismatches === 0 && isRecordedResult(applied, before);
 }
 
-/** What is known of a target while a stream is applied, which held `before`. */
+/** What is known about a target during an apply, if it held `before`. */
 export function stateDuring(header: StreamHeader | null, before: TargetState | null): TargetState | null {
   const { kind, base = null, result = null, table } = header ?? {};
   if (isOverwriting(header))
     return { is: 'copying', identity: result ?? 'a state without a name', from: null };
-  // Taken back, it is half-copied again.
+  // When this apply is taken back, the target is half-copied again.
   if (kind === 'full') return before?.is === 'copying' ? before : null;
   if (base === null) return null;
   return {
@@ -81,12 +82,12 @@ export function stateDuring(header: StreamHeader | null, before: TargetState | n
 }
 
 /**
- * What is known of a target that a stream was applied to: the state that its header names, or that there is something
- * newer than its base, by a chain of evidence or no more than believed. Null where it has no name.
+ * What is known about a target after an apply: that it holds the result that the header names, or its base with later
+ * changes. `believed` if the chain of evidence has a gap. Null: the state has no name.
  *
- * @param before what was known of it until then
- * @param suspicion why it is in doubt, by what this run found or an earlier one
- * @param mark of the undo that leads back from there, where that has no name
+ * @param before what was known about it before the apply
+ * @param suspicion why it is in doubt, as found by this run or an earlier one
+ * @param mark the mark of the undo that leads back from the new state, if that has no name
  */
 export function stateAfter(
   header: StreamHeader,
@@ -97,35 +98,38 @@ export function stateAfter(
 ): TargetState | null {
   const { kind, base, result, table } = header;
   const proved = provedAfter(header, before, found);
-  // Each byte was seen since the gap or the contradiction, and nothing has come between.
+  // Every byte was checked since the gap or the contradiction, and no one else wrote in between.
   const isProved = proved?.isComplete === true;
   const gap = isProved ? null : (suspicion ?? gapIn(header, before, found));
   const way = {
-    // An undo's base is no state that what it leads to has anything of.
+    // The result of an undo contains nothing of its base, so it has no `from`.
     from: kind === 'changes' ? base : null,
     ...(proved === null ? {} : { proved: proved.coverage }),
     ...(gap === null ? {} : { believed: gap }),
     ...(kind !== 'changes' || table === undefined ? {} : { table }),
   };
   if (result !== null) return { is: 'exactly', identity: result, ...way };
-  // An undo that leads to no name leads to before its base, not to some time after it.
+  // The result of an undo is older than its base, so it is not the base with later changes.
   if (base === null || kind !== 'changes') return null;
   return { is: 'since', identity: base, ...way, ...(mark === null ? {} : { mark }) };
 }
 
-/** Whether an undo met the very state without a name that it leads back from. */
+/** Whether the target surely held the unnamed state that an undo starts from. */
 function isSurelyMarked({ kind, mark }: StreamHeader, before: TargetState | null): boolean {
   return kind === 'undo' && mark !== undefined && before?.believed === undefined && before?.mark === mark;
 }
 
-/** Whether changes met a target that had taken some of them, all of which they name: then what it held may differ. */
+/**
+ * Whether changes are applied to a target that already has some of them, and cover all of those: then its contents may
+ * differ from base and result.
+ */
 export function isCheckedRerun(header: StreamHeader | null, before: TargetState | null): boolean {
   return header?.kind === 'changes' && before !== null && isCovered(header, before);
 }
 
 /**
- * How many blocks speak against what a target was known to hold. Where changes meet some of themselves, what came then
- * and changed again since is neither old nor new, as it is to be; what did not change and differs still counts.
+ * How many blocks contradict what a target was known to hold. In a checked rerun, a block that was sent before and has
+ * changed since is rightly neither old nor new, so mismatches do not count; audited pieces that differ still count.
  */
 export function countUnexpected(
   header: StreamHeader | null,
@@ -137,34 +141,33 @@ export function countUnexpected(
 }
 
 /**
- * The one judgement of whether what a target held contradicts what it should have held: how that shows, or null. Each
- * block that was looked at counts alike, whether it was to be replaced or only to be proved. What was neither old nor
- * new does, but where changes meet some of themselves and name all of those; and where the target was surely at the
- * base, or at the result, so does anything else than just that.
+ * The only place that decides whether a target's contents contradict what it should have held: in words, or null. Every
+ * block that was checked counts, whether it was replaced or only proved. A block that was neither old nor new is a
+ * contradiction, except in a checked rerun. If the target was surely at the base, or at the result, anything else than
+ * that is a contradiction too.
  */
 export function findForeignWrites(
   header: StreamHeader | null,
   before: TargetState | null,
   { mismatches, doubts, strays = 0, reverted = 0 }: FoundContents,
 ): string | null {
-  // A comparison begins with no word about what is there.
+  // A comparison assumes nothing about what is there.
   if (header === null || header.kind === 'full') return null;
-  if (strays > 0)
-    return `someone wrote to it: ${strays} of the pieces that did not change differed when they were audited`;
+  if (strays > 0) return `someone wrote to it: ${strays} of the audited pieces outside the changes differed`;
   const { base } = header;
-  const blocks = 'of the blocks that were replaced held';
+  const blocks = 'of the replaced blocks held';
   if (reverted > 0)
-    return `someone wrote to it: ${reverted} ${blocks} the old bytes, while it was recorded to hold the new ones`;
+    return `someone wrote to it: ${reverted} ${blocks} the old bytes, although its record says that it held the new ones`;
   if (isSurely(before, base) && doubts > 0 && mismatches === 0)
-    return `someone wrote to it: some ${blocks} the new bytes, while it was recorded to hold the old ones`;
+    return `someone wrote to it: some ${blocks} the new bytes, although its record says that it held the old ones`;
   if (countUnexpected(header, before, { mismatches }) === 0) return null;
-  const never = before === null ? ', or it never held what the changes start from' : '';
-  return `someone wrote to it, or to the snapshot${never}: ${mismatches} ${blocks} neither the old bytes nor the new ones`;
+  const never = before === null ? ', or it never held the base of the changes' : '';
+  return `someone wrote to it, or to the snapshot${never}: ${mismatches} ${blocks} neither the old bytes nor the new bytes`;
 }
 
 /**
- * Why what a target holds outside of what a stream brought is in doubt, by what this run found or an earlier one: until
- * all of it was compared, or copied, or audits have come around. Null where nothing speaks against it.
+ * Why a target's contents outside the applied changes are in doubt, as found by this run or an earlier one. The doubt
+ * lasts until all of the target was compared or copied, or a round of audits is complete. Null: no doubt.
  *
  * @param earlier what an earlier run found
  */
@@ -177,7 +180,7 @@ export function suspicionAfter(
   return header?.kind === 'full' ? null : (findForeignWrites(header, before, found) ?? earlier);
 }
 
-/** What of a target is proved after a stream; null where there is nothing to say of it. */
+/** How much of a target is proved after a stream; null: nothing to record. */
 function provedAfter(
   header: StreamHeader,
   before: TargetState | null,
@@ -185,7 +188,7 @@ function provedAfter(
 ): CoverageAfter | null {
   const { kind, volumeSize } = header;
   if (kind === 'full') {
-    // What was compared was compared before the stream began, and nobody says when.
+    // The comparison was made before the stream began, and its time is not known.
     return isOverwriting(header) ? coverageOfAll(volumeSize, found.began) : null;
   }
   const { began, audited, strays, isContinued } = found;
@@ -199,8 +202,8 @@ function provedAfter(
 }
 
 /**
- * Whether surely nobody wrote between two sessions of an apply that began on this: what the earlier one brought is not
- * looked at again. Where that cannot be told, `believe` was called, after which nothing is proved.
+ * Whether surely no one else wrote between the sessions of an apply that started from this state: what an earlier
+ * session brought is not checked again. If that is not certain, `believe` was called, which drops the proved coverage.
  */
 function isUnbroken(before: TargetState | null): boolean {
   if (before === null) return false;
@@ -208,8 +211,8 @@ function isUnbroken(before: TargetState | null): boolean {
 }
 
 /**
- * Whether a stream of changes leads from just what was recorded, sure or believed: then what was proved of that is true of
- * the result, too.
+ * Whether a stream of changes starts from exactly what was recorded, sure or believed. Then what was proved about that
+ * is also true of the result.
  */
 function isNextLink(
   header: StreamHeader,
@@ -222,7 +225,7 @@ function isNextLink(
   return (before.is === 'exactly' || before.is === 'since') && isCheckedRerun(header, before);
 }
 
-/** Whether what was there before shows that someone wrote who was none of ours. */
+/** Whether the contents before the apply show that another program wrote. */
 function isContradicted(
   header: StreamHeader,
   before: TargetState | null,
@@ -236,16 +239,16 @@ function isContradicted(
   return heldBase ? failures > 0 : mismatches > 0;
 }
 
-/** Where the chain of evidence for what a stream leads to has its gap; null where it has none. */
+/** The gap in the chain of evidence for a stream's result, in words; null: no gap. */
 function gapIn(header: StreamHeader, before: TargetState | null, found: RunFindings): string | null {
   const { kind, base, result } = header;
   if (kind === 'full') return null;
   if (isSurelyMarked(header, before)) return null;
-  if (base === null) return 'what was applied does not say which state it starts from';
+  if (base === null) return 'the applied stream does not name its base';
   if (before === null) return 'nothing was known of the target before';
   if (before.believed !== undefined) return before.believed;
   if (isSurely(before, result) && found.mismatches === 0) return null;
   if (isSurely(before, base) && found.doubts === 0) return null;
   if (isCheckedRerun(header, before)) return null;
-  return 'it was not known to hold what was applied to it starts from';
+  return 'it was not known to hold the base of the applied stream';
 }

@@ -20,53 +20,55 @@ import type { ResumableApply } from './unfinished-apply.js';
 
 export const HALF_COPIED = 'half-copied: run the copy again';
 const STILL_HALF_COPIED = 'which is half-copied by an earlier run: run that copy again';
-const IN_THE_WAY = 'see to what is in the way, and run it again';
+const IN_THE_WAY = 'remove what is in the way, and run it again';
 
 /** What a stream did to a target. Sizes in bytes. */
 export interface ReceiveSummary {
   readonly protocol: 3 | 4;
-  /** What the stream's header expected, null where it has none. */
+  /** What the stream's header expected; null: it has no header. */
   readonly expectedBytes: number | null;
   /** What came as data, zeroes or discards. */
   readonly changedBytes: number;
   readonly blocks: number;
   /**
-   * Blocks that the target held neither old nor new, and was not expected to; they are right now, as all of a block is
-   * always sent.
+   * Blocks that the target unexpectedly held neither old nor new. They are right now, because such blocks are sent in
+   * full.
    */
   readonly mismatches: number;
-  /** Why what else the target holds is in doubt, as bytes were found that contradict what was known of it; or null. */
+  /**
+   * Why the rest of the target is in doubt: bytes were found that contradict what was known about it. Null: no doubt.
+   */
   readonly suspect: string | null;
   /** How much of the target is proved, and since when. */
   readonly verified: Verified;
   readonly targetSize: number;
-  /** By the stream's header, null where it has none. */
+  /** From the stream's header; null: it has no header. */
   readonly volumeSize: number | null;
 }
 
 /** What is applied, to what, and how. */
 export interface ApplyOptions extends ApplierWish {
-  /** Told when all up to this frame is on stable storage, and whether another session can go on there. */
+  /** Called when everything up to this frame is on stable storage. `isPlace`: another session can continue there. */
   readonly durable?: (frame: number, isPlace: boolean) => Promise<void>;
 }
 
-/** An apply under way: the blocks, the journal that takes them back, the record of the state. */
+/** A running apply: the blocks, the journal that can take them back, the record of the state. */
 export class Apply {
   private changedBytes: number;
   private readonly room: RoomBudget;
   private readonly containers: ContainerGuard | null;
   /** How far a full copy has come. */
   private copied: CopiedPlace | null = null;
-  /** Whether the stream does not lead to the state that its header names. */
+  /** Whether the result is not the state that the stream's header names. */
   private isNameless = false;
   private isFirstPass = true;
-  /** What came in passes after the first: what changed meanwhile, and what was wanted whole. */
+  /** Bytes that came in passes after the first: what changed meanwhile, and what was asked for in full. */
   private laterBytes = 0;
   private audit: ReceivedAudit | null = null;
   private verified = NOTHING_VERIFIED;
-  /** Whether the target was found not to be ours alone any more. */
+  /** Whether someone else was found to use the target. */
   private isShared = false;
-  /** Whether all of it is on stable storage, and nothing takes it back any more. */
+  /** Whether everything is on stable storage, and can no longer be taken back. */
   private isDone = false;
 
   private constructor(
@@ -75,14 +77,14 @@ export class Apply {
     private readonly journal: Journal | null,
     private readonly applier: Applier,
     private readonly wants: Wants | null,
-    /** What was known of the target until then. */
+    /** What was known about the target before the apply. */
     private readonly before: TargetState | null,
     private readonly about: Surroundings,
-    /** When this session began, or the first one of a copy that it goes on with. */
+    /** When this session began, or the first session of a copy that it continues. */
     private readonly began: string | null,
-    /** What an earlier session brought; null where there was none. */
+    /** Bytes that an earlier session brought; null: there was no earlier session. */
     private readonly broughtBefore: number | null = null,
-    /** What the undo and the record share, where the stream leads to a state without a name. */
+    /** The mark that the undo and the record share, if the stream's result has no name. */
     private readonly mark: string | null = null,
   ) {
     this.changedBytes = broughtBefore ?? 0;
@@ -91,13 +93,13 @@ export class Apply {
     this.containers = ContainerGuard.for(device, incoming.header);
   }
 
-  /** Begins with a new journal, if there is to be one. Throws as `Journal.begin`. */
+  /** Begins with a new journal, if the policy wants one. Throws as `Journal.begin`. */
   static async begin(incoming: IncomingStream, options: ApplyOptions, about: Surroundings): Promise<Apply> {
     const { target, policy } = options;
     const { device, record, folder } = target;
     const { header } = incoming;
     const { holds } = await record.read();
-    // What has no name goes on with none of an earlier session.
+    // A stream to an unnamed state never continues an earlier session, so it needs only one mark.
     const isMarked = header?.result === null && policy.snapback !== null;
     const mark = isMarked ? randomBytes(16).toString('hex') : null;
     const journal = keepsOldBytes(policy, header)
@@ -121,7 +123,7 @@ export class Apply {
     return new Apply(incoming, options, journal, applier, wants, holds, about, began, null, mark);
   }
 
-  /** Goes on where an earlier session's apply stood. */
+  /** Continues the apply of an earlier session. */
   static continue(
     incoming: IncomingStream,
     options: ApplyOptions,
@@ -134,7 +136,7 @@ export class Apply {
     return new Apply(incoming, options, journal, applier, wants, before, about, began, point.changedBytes);
   }
 
-  /** Goes on with a full copy, whose journal is the record alone. */
+  /** Continues a full copy, which has only the record and no journal. */
   static continueCopy(
     incoming: IncomingStream,
     options: ApplyOptions,
@@ -155,7 +157,7 @@ export class Apply {
     await this.applier.finish();
     const missing = this.wants?.findMissing() ?? null;
     if (missing !== null) {
-      const problem = `the ${missing.length} bytes from ${missing.offset} were wanted whole, and never came`;
+      const problem = `${missing.length} bytes at byte ${missing.offset} were asked for in full, but never sent`;
       throw new FormatError('stream', 0, 'section', problem);
     }
     const suspect = await this.finish();
@@ -166,8 +168,8 @@ export class Apply {
   }
 
   /**
-   * From the end of the journal on the apply is done, whatever else goes wrong. Returns why the rest of the target is
-   * in doubt; the user's word that it may be goes for its exit status, but not for the record.
+   * Once the journal has ended, the apply is complete, whatever else goes wrong. Returns why the rest of the target is
+   * in doubt. `--force=base` keeps that from the exit status, but not from the record.
    */
   private async finish(): Promise<string | null> {
     const { policy } = this.options;
@@ -197,14 +199,14 @@ export class Apply {
     const { mismatches, doubts, failures, reverted } = applier;
     return {
       ...{ mismatches, doubts, reverted, began, ...(audit?.findings() ?? { failures, strays: 0 }) },
-      // What is kept that nobody knows of is kept outside the changes.
+      // The target may keep unknown blocks outside the changes, so the audit proves nothing then.
       audited: isNameless ? null : (audit?.extent ?? null),
       isContinued: broughtBefore !== null,
       isForced: options.policy.forceBase || isNameless,
     };
   }
 
-  /** The header with what its table grew by meanwhile: another stream must name that, too. */
+  /** The header with the entries that its table has gained meanwhile: another stream must cover those, too. */
   private headerAtEnd(): StreamHeader | null {
     const { header } = this.incoming;
     if (header?.table === undefined) return header;
@@ -223,19 +225,20 @@ export class Apply {
     return this.isNameless || !isBorneOut(this.incoming.header, before, this.findings());
   }
 
-  /** Leaves the target as it can be taken back, and says what that is. */
+  /** Leaves the target so that it can be taken back, and returns its condition in words. */
   async abandon(): Promise<string> {
     const { device, record, recoverWords } = this.options.target;
-    if (this.isDone) return `${device.path}: the copy is whole, but has no other name yet: ${IN_THE_WAY}`;
+    if (this.isDone)
+      return `${device.path}: the copy is complete, but still has its temporary name: ${IN_THE_WAY}`;
     await this.applier.abandon();
     const { hasWritten } = this.applier;
     if (!this.isShared) await this.checkStillAlone().catch(() => undefined);
-    // What has been written stays written: a crash now shall not make it less than what the journal says.
+    // Flush what was written: a crash now must not lose what the journal says is on the target.
     const flushed = await device.flush().then(
       () => record.stamp(),
       () => null,
     );
-    // Nobody may count on what others may have written to.
+    // A target that others may have written to must not be relied on.
     const stamp = this.isShared ? null : flushed;
     if (
       this.journal === null &&
@@ -248,7 +251,7 @@ export class Apply {
     const run = this.incoming.header?.run ?? null;
     const isStarted = (await this.journal?.abandon(hasWritten, stamp, run)) ?? hasWritten;
     if (!isStarted) {
-      // Else the next run would take what is there for what this one began with.
+      // Restore the record, which this apply had changed when it began.
       await record.putBack().catch(() => undefined);
       const isHalf = this.before?.is === 'copying';
       return `${device.path}: nothing was written to it${isHalf ? `, ${STILL_HALF_COPIED}` : ''}`;
@@ -258,12 +261,12 @@ export class Apply {
       return `${device.path}: half-written, without a journal: run the transfer again`;
     const path = this.journal.log.path;
     const foreign = this.isShared
-      ? '; what others wrote stays: "lvmsync --scan" sends whatever differs then'
+      ? '; what others wrote stays there: "lvmsync --scan" then sends whatever differs'
       : '';
     return `${device.path}: half-written; "${recoverWords}" takes it back (the old bytes are in ${path})${foreign}`;
   }
 
-  /** Whoever writes from here on shows, so that another run can go on where this one was. */
+  /** Records how far the copy came, and a stamp that shows later writes, so that another run can continue the copy. */
   private async leaveHalfCopied(stamp: string | null): Promise<void> {
     if (this.isShared) this.copied = null;
     if (this.isShared || stamp !== null) await this.recordCopied().catch(() => undefined);
@@ -272,7 +275,7 @@ export class Apply {
   private async take(item: StreamItem): Promise<void> {
     if (item.kind === 'proof') this.applier.expect(item);
     else if (item.kind === 'section') {
-      // For all of it: within one nothing may be waited for.
+      // For the whole section, because nothing may wait inside a section.
       await this.admit(item.length);
       await this.applier.openSection(item);
     } else if (item.kind === 'checkpoint') await this.makeDurable(item);
@@ -281,7 +284,7 @@ export class Apply {
     else if (item.kind === 'audit') this.audit = await ReceivedAudit.begin(item, this.applier);
     else if (item.kind === 'next-pass') {
       this.isFirstPass = false;
-      // Nothing else is needed of a new pass: the applier orders what overlaps by itself.
+      // A new pass needs nothing else: the applier orders overlapping blocks by itself.
       this.applier.closeSection();
     } else {
       const { length } = item;
@@ -299,20 +302,20 @@ export class Apply {
     }
   }
 
-  /** Where more comes than was announced, what takes it in is looked at before it is written. */
+  /** If more comes than was announced, checks for space before it is written. */
   private async admit(length: number): Promise<void> {
     checkKept(this.options.policy, this.incoming.header);
     if (this.room.covers(this.changedBytes + length)) return;
-    // What is under way would be counted as room.
+    // Otherwise the space for unfinished writes would be counted as free.
     await this.applier.finish();
     await this.room.extend(this.changedBytes, length);
   }
 
   private async makeDurable({ frame, token }: Extract<StreamItem, { kind: 'checkpoint' }>): Promise<void> {
     this.applier.closeSection();
-    // A pipe's writer hears nothing, so that nothing can ever be taken up.
+    // The writer of a pipe gets no answers, so that nothing can be resumed.
     if (this.options.durable === undefined) return;
-    // One without a token is no place to go on from: it asks for what is wanted whole, and for no more.
+    // A checkpoint without a token is not a place to continue from: it only asks which extents are needed in full.
     if (token.length === 0) await this.applier.finish();
     else await this.makePlace(token);
     await this.options.durable(frame, token.length > 0);
@@ -320,7 +323,7 @@ export class Apply {
 
   private async makePlace(token: Buffer): Promise<void> {
     await this.applier.checkpoint({ token, changedBytes: this.changedBytes });
-    // What was wanted whole lies below, and has not come.
+    // Extents that were asked for in full are before this place, and have not come.
     if (this.journal !== null || !isOverwriting(this.incoming.header) || this.wants?.hasAny === true) return;
     this.copied = { token, changedBytes: this.changedBytes, since: this.began };
     await this.recordCopied();
@@ -336,10 +339,10 @@ function begunAt({ now }: Pick<Surroundings, 'now'>): string {
   return now().toISOString();
 }
 
-/** An R frame that nobody here can do anything with. */
+/** The error for an R frame that is wrong here. */
 export function unexpectedResume({ token }: Extract<StreamItem, { kind: 'resume' }>): FormatError {
-  const what = token.length === 0 ? 'that nothing is left to send' : 'that its beginning is here';
-  return new FormatError('stream', 0, 'R frame', `it says ${what}, which it is not`);
+  const what = token.length === 0 ? 'all of it' : 'its beginning';
+  return new FormatError('stream', 0, 'R frame', `it says that ${what} is here already, which is not so`);
 }
 
 export function summaryOf(

@@ -6,10 +6,10 @@ import type { IncomingItems } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { holdsProof, type LookResult, type SampleResult } from '../targets/base-check.js';
 
-/** Proofs that are held against a target at once: what was read for them counts as memory. */
+/** How many proofs to compare with a target at once. Limits the memory for what is read. */
 const BATCH = 16;
 
-/** Holds the sample that follows the header against the target. Throws FormatError, DeviceError. */
+/** Compares the sample after the header with the target. Throws FormatError, DeviceError. */
 export async function checkSample(
   header: StreamHeader,
   items: IncomingItems,
@@ -22,7 +22,7 @@ export async function checkSample(
     while (looking.looked < count) {
       const item = await items.next();
       if (item?.kind !== 'proof') {
-        const problem = `${looking.looked} proofs where the header promises ${count}`;
+        const problem = `only ${looking.looked} proofs, but the header promises ${count}`;
         throw new FormatError(what, 0, 'sample', problem);
       }
       await looking.take(item);
@@ -33,8 +33,8 @@ export async function checkSample(
 }
 
 /**
- * Holds what else is proved before the first block against the target: of blocks outside the change set, for a
- * receiver whose record is stale. The first block's own proof stays among the items. Throws DeviceError.
+ * Compares the other proofs before the first block with the target: those of blocks outside the change set, for a
+ * receiver whose record is stale. Leaves the proof of the first block itself. Throws DeviceError.
  */
 export async function checkCloserSample(items: IncomingItems, target: BlockDevice): Promise<LookResult> {
   const looking = new Look(target);
@@ -53,13 +53,13 @@ export async function checkCloserSample(items: IncomingItems, target: BlockDevic
   return await looking.finish();
 }
 
-/** A proof right before a block of the same extent speaks of that block. */
+/** A proof right before a block of the same extent belongs to that block. */
 function isOfBlock(proof: Proof, item: StreamItem): boolean {
   const block = asBlock(item);
   return block !== null && block.offset === proof.offset && block.length === proof.length;
 }
 
-/** Looks at what a target holds in place of proofs, several at a time. */
+/** Compares proofs with a target, several at a time. */
 class Look {
   looked = 0;
   private failed = 0;
@@ -79,7 +79,7 @@ class Look {
 
   private async lookAtBatch(): Promise<void> {
     const looks = this.batch.splice(0).map((proof) => holdsProof(this.target, proof));
-    // All of them end before anyone may close the target.
+    // Wait for all of them, because the target may be closed after this.
     await Promise.allSettled(looks);
     for (const holds of await Promise.all(looks)) if (!holds) this.failed += 1;
   }

@@ -27,9 +27,12 @@ export interface TargetOfStream {
   readonly what: string;
   readonly target: OpenTarget;
   readonly policy: ApplyPolicy;
-  /** Holds all that an undo would overwrite against what it says of its base; without it, nothing can. */
+  /**
+   * Compares all that an undo would overwrite with what the undo says about its base; without it, that cannot be
+   * compared.
+   */
   readonly proveBase?: ProveBase;
-  /** What an undo leads to, by its end too: its header may name what it then turned out not to be. */
+  /** The result of an undo according to its end: the name in its header may have turned out to be wrong. */
   readonly resultOf?: () => Promise<string | null>;
   /** Whether only the plan is asked for. */
   readonly asks?: boolean;
@@ -37,7 +40,7 @@ export interface TargetOfStream {
 
 /** What an earlier apply to the same target left. */
 export interface EarlierHere {
-  /** Old bytes that an earlier session of the same apply saved. */
+  /** How many old bytes an earlier session of the same apply saved. */
   readonly savedBefore: number;
   /** Whether old bytes were written back to the target just now. */
   readonly isTakenBack: boolean;
@@ -114,7 +117,7 @@ async function findShortages(
   return found;
 }
 
-/** What a stream says that it is going to write; of PROTO[3], which does not say, the least that it can be. */
+/** What a stream announces that it will write. PROTO[3] does not announce anything: assume the least possible. */
 function expectedWrites(header: StreamHeader | null, targetSize: number): ExpectedWrites {
   if (header === null) return { bytes: SECTOR, blockSize: SECTOR, volumeSize: targetSize };
   const { expectedBytes: bytes, mappedBytes = bytes, blockSize, volumeSize } = header;
@@ -128,10 +131,10 @@ export interface StreamMeetsTarget extends Pick<TargetOfStream, 'target' | 'poli
 }
 
 /**
- * Goes by a plan up to the first write: refuses what it refuses, has the sender told, and looks closer where nothing says
- * for sure what is there. Throws the plan's first refusal, BaseMismatchError.
+ * Goes by a plan up to the first write: refuses what it refuses, has the sender told, and looks closer where nothing
+ * says for sure what is there. Throws the plan's first refusal, BaseMismatchError.
  *
- * @param ready awaited when the target was found fit, with what is known of it
+ * @param ready called and awaited when the target has passed, with what is known about it
  */
 export async function checkTarget(
   planned: Planned,
@@ -164,11 +167,11 @@ export async function lookCloser(
     about.notice(`${device.path}: ${untouched} to it`);
     throw error;
   });
-  // Not both together: the same blocks may be in either.
+  // Not the sum of both: they may contain the same blocks.
   const unchanged = closer.looked > 0 ? closer : facts.sample.unchanged;
   if (header !== null && !policy.forceBase)
     checkBase(device, header, null, { ...facts.sample, unchanged }, untouched);
-  // All of what was compared was looked at.
+  // A comparison has already checked every block.
   if (facts.known.isStale && header?.compared !== true)
     about.notice(describeStale(device.path, header, unchanged));
 }

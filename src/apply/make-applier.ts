@@ -14,9 +14,9 @@ import type { TargetState } from '../targets/state-record.js';
 import { formerName, isRecordedResult, mustBeProved } from './apply-states.js';
 
 /**
- * The header of the undo of an apply: the way back from what was applied, to what the record says was there `before`.
+ * The header of the undo of an apply, which leads from the applied stream's result back to what was recorded `before`.
  *
- * @param mark of a state without a name that it leads back from
+ * @param mark the mark of the state without a name that it leads back from
  */
 export function undoHeader(
   applied: StreamHeader | null,
@@ -28,7 +28,7 @@ export function undoHeader(
   return {
     kind: 'undo',
     volumeSize: applied?.volumeSize ?? target.size,
-    // A PROTO[3] stream promises no alignment: whole pages are saved around its blocks.
+    // The blocks of a PROTO[3] stream may be unaligned: whole pages around them are saved.
     blockSize: applied === null ? 4096 : undoUnitOf(applied),
     base: applied?.result ?? null,
     result: formerName(applied, before),
@@ -39,18 +39,24 @@ export function undoHeader(
   };
 }
 
-/** What is saved as a whole: the parts of sections are smaller than what the changes are tracked in. Bytes. */
+/**
+ * The unit in which old bytes are saved: parts of sections are smaller than the unit in which changes are tracked.
+ * Bytes.
+ */
 export function undoUnitOf({ unit, blockSize }: Pick<StreamHeader, 'unit' | 'blockSize'>): number {
   return Math.min(unit ?? blockSize, blockSize, MAX_BLOCK_LENGTH);
 }
 
-/** What a stream is applied to, and what becomes of proofs that fail. */
+/** What a stream is applied to, and what to do if a proof fails. */
 export interface ApplierWish {
   readonly target: OpenTarget;
   readonly policy: ApplyPolicy;
-  /** Whether the sender hears what we say; a pipe's does not, so that the first failed proof must stop. */
+  /**
+   * Whether the sender gets our replies. The sender of a pipe does not, so that the first failed proof must stop the
+   * apply.
+   */
   readonly isSession: boolean;
-  /** Asks the sender for an extent whole, where it hears what we say. */
+  /** Asks the sender for an extent in full, if it gets our replies. */
   readonly want?: (extent: Extent) => Promise<void>;
 }
 
@@ -73,7 +79,7 @@ export function makeApplier(
   });
 }
 
-/** What a sender that hears us can be asked for. */
+/** The extents that a sender can be asked for; null: it does not get our replies. */
 export function wantsOf(header: StreamHeader | null, { want }: ApplierWish): Wants | null {
   return header === null || want === undefined ? null : new Wants(header.volumeSize, want, header.unit);
 }

@@ -93,7 +93,7 @@ export function planApply({ header, policy, change }: ApplyRequest, facts: Apply
   };
 }
 
-/** Whether the sender shall prove more of what did not change: nothing says for sure what is there. */
+/** Whether a sender should prove more of what did not change, because it is not certain what the target holds. */
 export function wantsCloserLook(header: StreamHeader | null, { holds, isStale }: KnownState): boolean {
   return !isOverwriting(header) && (isStale || isDoubtful(holds));
 }
@@ -104,7 +104,10 @@ export function whyTooSmall(
   { path, size }: Pick<ApplyFacts, 'path' | 'size'>,
 ): UnsafeTargetError | null {
   if (header === null || header.volumeSize <= size) return null;
-  return new UnsafeTargetError(path, `too small: it has ${size} bytes, the volume ${header.volumeSize}`);
+  return new UnsafeTargetError(
+    path,
+    `too small: it has ${size} bytes, and the volume has ${header.volumeSize}`,
+  );
 }
 
 /** Why the target is not what the stream starts from, or too small for it. */
@@ -132,7 +135,7 @@ export function describeSteps(path: string, { steps }: Pick<ApplyPlan, 'steps'>)
     switch (step.do) {
       case 'settle':
         return [
-          `${path}: half-written by an earlier run; a run that writes would first take it back, or go on with it`,
+          `${path}: half-written by an earlier run; a run that writes would first take it back, or continue it`,
         ];
       case 'look closer':
       case 'write':

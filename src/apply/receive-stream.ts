@@ -36,20 +36,23 @@ import { settleEarlierApply, type EarlierApply, type ResumableApply } from './un
 
 const NO_TOKEN = Buffer.alloc(0);
 
-/** What the target was found to hold, before the first write. */
+/** What is known about the target before the first write. */
 export interface FoundTarget {
   /** Bytes. */
   readonly size: number;
   readonly known: KnownState;
-  /** The token of the place up to which it holds this very stream, an empty one where it holds all of it, or null. */
+  /**
+   * The token of the place up to which the target holds this same stream; empty: it holds all of it; null: nothing of
+   * it.
+   */
   readonly resume: Buffer | null;
 }
 
 /** A stream, what it is applied to, and how. */
 export interface ReceiveOptions extends ApplyOptions, TargetOfStream {
-  /** Whether old bytes of an earlier apply were written back to the target for it just now. */
+  /** Whether old bytes of an earlier apply were just written back to the target. */
   readonly isTakenBack?: boolean;
-  /** Awaited when the target was found fit, before the first write. */
+  /** Called and awaited when the target has passed all checks, before the first write. */
   readonly ready?: (found: FoundTarget) => Promise<void>;
 }
 
@@ -65,7 +68,7 @@ export async function openStreamFor(
   return await openIncomingStream(interruptible(source, about.signal), lend, what, end);
 }
 
-/** Opens a stream of `source` and applies it: see `applyIncoming`. */
+/** Opens a stream from `source` and applies it: see `applyIncoming`. */
 export async function receiveStream(
   source: ByteSource,
   options: ReceiveOptions,
@@ -77,13 +80,13 @@ export async function receiveStream(
 }
 
 /**
- * Applies a stream to a target. Returns once all of it, its end frame included, is on stable storage. An earlier
- * apply that did not end is taken back first, or gone on with.
+ * Applies a stream to a target. Returns once all of it, including its end frame, is on stable storage. First takes back
+ * an unfinished earlier apply, or continues it.
  *
- * Throws before the first write: UnsafeTargetError where the target, its snapshots or its journal lack the room,
- * BaseMismatchError where it is another state or volume, UsageError where a file's name is taken or old bytes that must
- * be kept would not be. Throws TruncatedStreamError, FormatError,
- * DeviceError, BaseMismatchError or InterruptedError at any later point: a notice then says what is left.
+ * Throws before the first write: UnsafeTargetError if there is not enough space in the target, its snapshots or for its
+ * journal, BaseMismatchError if the target holds another state or volume, UsageError if a file's name is taken, or old
+ * bytes would not be kept although they must be. Throws TruncatedStreamError, FormatError, DeviceError,
+ * BaseMismatchError or InterruptedError at any later point: a notice then says what is left.
  */
 export async function applyIncoming(
   incoming: IncomingStream,
@@ -177,14 +180,14 @@ async function findRefusals(
   );
 }
 
-/** What became of an earlier apply. */
+/** What was done about an earlier apply. */
 interface SeenTo {
   readonly resumable: ResumableApply | null;
   /** Whether old bytes were written back. */
   readonly isTakenBack: boolean;
 }
 
-/** Takes an earlier apply back, or to where it can go on; says so. */
+/** Takes an earlier apply back, or to a place where it can continue. A notice says so. */
 async function seeToEarlierApply(
   header: StreamHeader | null,
   options: ReceiveOptions,
@@ -195,7 +198,7 @@ async function seeToEarlierApply(
   if (earlier === null) return { resumable: null, isTakenBack: false };
   if (earlier.kind === 'resumable') {
     const where = `taken back to its last checkpoint (${earlier.bytes} bytes)`;
-    about.notice(`${device.path}: the earlier apply had not ended: ${where}`);
+    about.notice(`${device.path}: the earlier apply was incomplete: ${where}`);
     return { resumable: earlier.apply, isTakenBack: earlier.bytes > 0 };
   }
   if (earlier.kind !== 'nothing to do' && earlier.kind !== 'half copied')
@@ -203,18 +206,20 @@ async function seeToEarlierApply(
   return { resumable: null, isTakenBack: earlier.kind === 'taken back' && earlier.bytes > 0 };
 }
 
-/** Throws BaseMismatchError where a stream may not meet what a target is taken back to: before that is done. */
+/**
+ * Throws BaseMismatchError if a stream must not be applied to what a target would be taken back to; called before that.
+ */
 function checkWayBack(
   header: StreamHeader | null,
   { target: { device, recoverWords }, policy }: ReceiveOptions,
   state: TargetState | null,
 ): void {
   if (header === null || policy.forceBase || state?.is === 'copying') return;
-  const why = `that is what "${recoverWords}" takes it back to, as an apply was cut short; nothing was written`;
+  const why = `that is what "${recoverWords}" would take it back to after an interrupted apply; nothing was written`;
   checkBase(device, header, state, NOTHING_SAMPLED, why);
 }
 
-/** Null where nothing takes the earlier apply back any more, and all that it left is to be overwritten. */
+/** Null: the earlier apply can no longer be taken back, and this stream overwrites everything that it left. */
 async function settle(
   header: StreamHeader | null,
   options: ReceiveOptions,
@@ -228,10 +233,10 @@ async function settle(
   } catch (error) {
     const isOfNoUse = error instanceof LostJournalError || error instanceof BaseMismatchError;
     if (!isOfNoUse || !isOverwriting(header)) throw error;
-    // It stays known as no more than half of something, also where this copy is refused.
+    // Record that the target is half-copied, which stays true if this copy is refused.
     await target.record.write(stateDuring(header, null));
     await dropLost(target.folder);
-    about.notice(`${error.message}; this run overwrites all of it`);
+    about.notice(`${error.message}; this run overwrites the whole target`);
     return null;
   }
 }
@@ -240,14 +245,14 @@ async function settle(
 class Receiving {
   private apply: Apply | null = null;
   private offered: Buffer | null = null;
-  /** How far an earlier session brought the same copy. */
+  /** How far an earlier session came with the same copy. */
   private copied: CopiedPlace | null = null;
 
   constructor(
     private readonly incoming: IncomingStream,
     private readonly items: IncomingItems,
     private readonly options: ReceiveOptions,
-    /** An earlier apply, until it is taken back. */
+    /** An earlier apply that can be resumed, until it is taken back. */
     private resumable: ResumableApply | null,
     private readonly isTakenBack: boolean,
     private readonly about: Surroundings,
@@ -266,7 +271,9 @@ class Receiving {
     return await this.apply.run(items);
   }
 
-  /** Leaves things as they can be taken back, or gone on with; what there is to say of it. */
+  /**
+   * Leaves the target so that it can be taken back, or the apply continued. Returns its condition in words, or null.
+   */
   async abandon(): Promise<string | null> {
     const apply = this.apply ?? (this.resumable === null ? null : this.goOn(this.resumable));
     if (apply !== null) return await apply.abandon();
@@ -285,7 +292,7 @@ class Receiving {
     await options.ready?.({ size: options.target.device.size, known, resume: this.offered });
   }
 
-  /** Hears what the sender makes of what it was offered: true where all is here. */
+  /** Reads the sender's answer to the offer; true: everything is already here. */
   private async isAllThere(): Promise<boolean> {
     if (this.offered === null) return false;
     const first = await this.items.next();
@@ -304,7 +311,7 @@ class Receiving {
     return Apply.continue(this.incoming, this.options, resumable, this.about);
   }
 
-  /** All of it comes, also where the sender goes by none of what it was offered. */
+  /** Everything is sent, because there was no offer or the sender did not accept it. */
   private async beginAnew(): Promise<Apply> {
     const { target } = this.options;
     if (this.resumable !== null) {
@@ -317,16 +324,16 @@ class Receiving {
     return await Apply.begin(this.incoming, this.options, this.about);
   }
 
-  /** The target holds the result already. */
+  /** Expects no blocks, because the target already holds the result. */
   private async expectNothing(): Promise<ReceiveSummary> {
     const { incoming, items, options } = this;
     const item = await items.next();
     if (item !== null) {
       items.putBack(item);
-      throw new FormatError(options.what, 0, 'frame', 'more follows where nothing was left to send');
+      throw new FormatError(options.what, 0, 'frame', 'unexpected: nothing was left to send');
     }
     const bytes = incoming.header?.expectedBytes ?? 0;
-    // Of the run whose report got lost, that too.
+    // The doubt of the run whose report was lost is reported, too.
     const { holds } = await options.target.record.read();
     const suspect = options.policy.forceBase ? null : await options.target.record.suspicion();
     const found = { blocks: 0, mismatches: 0, suspect, verified: verifiedBy(holds?.proved) };
@@ -335,8 +342,8 @@ class Receiving {
 }
 
 /**
- * Whether an earlier session of the same run did all of it, and only its report got lost. Another run's record is not
- * enough to leave everything out: it cannot know who wrote beneath the target.
+ * Whether an earlier session of the same run did everything, and only its report was lost. The record of another run is
+ * not enough to skip everything: it cannot know about writes underneath the target.
  */
 async function isDoneAlready(
   { holds, run }: KnownState,
@@ -348,7 +355,7 @@ async function isDoneAlready(
   return snapback === null || (await isThere(snapback));
 }
 
-/** Whether what was cut short is a copy of the same state; that it is of the same bytes is the sender's to prove. */
+/** Whether the interrupted apply was a copy of the same state. The sender has to prove that the bytes are the same. */
 function isSameCopy({ holds }: KnownState, header: StreamHeader | null): boolean {
   return holds?.is === 'copying' && isOverwriting(header) && holds.identity === header?.result;
 }

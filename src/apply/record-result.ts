@@ -10,7 +10,10 @@ import { type RunFindings, stateAfter, suspicionAfter } from './apply-states.js'
 
 type Found = Pick<Applier, 'mismatches' | 'failures'>;
 
-/** An audit that comes in: from its begin on each section that fails is of what did not change, and so is what comes whole. */
+/**
+ * An incoming audit. From its beginning on, each section that fails is outside the changes, and so is each block that
+ * comes in full.
+ */
 export class ReceivedAudit {
   private constructor(
     readonly extent: Extent,
@@ -18,14 +21,14 @@ export class ReceivedAudit {
     private readonly now: Readonly<Found>,
   ) {}
 
-  /** Once all before it has been proved. Throws what the applier does. */
+  /** Begins once everything before it is proved. Throws what the applier throws. */
   static async begin({ offset, length }: Extent, applier: Applier): Promise<ReceivedAudit> {
     await applier.finish();
     const { mismatches, failures } = applier;
     return new ReceivedAudit({ offset, length }, { mismatches, failures }, applier);
   }
 
-  /** What failed of the changes, and what of the audit. */
+  /** What failed among the changes, and what failed in the audit. */
   findings(): Pick<RunFindings, 'failures' | 'strays'> {
     const { before, now } = this;
     const leastStrays = now.failures > before.failures ? 1 : 0;
@@ -33,35 +36,35 @@ export class ReceivedAudit {
   }
 }
 
-/** What a stream brought, in words after "by". */
+/** Where the contents came from, in words after "by". */
 function describeOrigin({ kind, names, host }: StreamHeader): string {
   const what = { changes: 'changes', undo: 'an undo', full: 'a copy' }[kind];
   return `${what}${names.source === undefined ? '' : ` from ${names.source}`} of ${host}`;
 }
 
-/** What was applied. */
+/** A stream that was applied. */
 export interface AppliedStream {
   readonly header: StreamHeader | null;
-  /** What was known of the target until then. */
+  /** What was known about the target before. */
   readonly before: TargetState | null;
-  /** Whether it does not lead to the state that its header names. */
+  /** Whether its result is not the state that its header names. */
   readonly isNameless: boolean;
   readonly blocks: number;
   readonly found: RunFindings;
-  /** Of its undo, where it leads to a state without a name. */
+  /** The mark of its undo, if its result has no name. */
   readonly mark: string | null;
 }
 
-/** What is known of a target afterwards. */
+/** What is known about a target after an apply. */
 export interface RecordedResult {
   readonly state: TargetState | null;
-  /** Why what else it holds is in doubt, by what this run found or an earlier one; or null. */
+  /** Why the rest of the target is in doubt, as found by this run or an earlier one; or null. */
   readonly suspicion: string | null;
 }
 
 /**
- * Records what a target holds that a stream was applied to, to its end and on stable storage, and returns it. Where that
- * cannot be done the target is right all the same, which a notice says, and nothing is recorded.
+ * Records what a target holds after a complete apply that is on stable storage, and returns it. If it cannot be
+ * recorded, the target is still right: a notice says so, and nothing is recorded.
  */
 export async function recordResult(
   target: OpenTarget,
@@ -71,10 +74,10 @@ export async function recordResult(
   try {
     return await writeResult(target, applied);
   } catch (error) {
-    // What it says by now is true of a target that is written in part.
+    // The record still says that an apply is running.
     await target.record.remove().catch(() => undefined);
     const problem = `all of it is written, but that could not be recorded (${describeCause(error)})`;
-    notice(`${target.device.path}: ${problem}: the next run goes by what it holds`);
+    notice(`${target.device.path}: ${problem}: the next run checks its contents instead`);
     const { header, before, found } = applied;
     return { state: null, suspicion: suspicionAfter(header, before, found, null) };
   }
@@ -87,18 +90,18 @@ async function writeResult(
   const { base = null, run = null } = header ?? {};
   const result = isNameless ? null : (header?.result ?? null);
   const record = (await target.moveRecord?.()) ?? target.record;
-  // A stream that only wanted to know whether the target is fit changes nothing of what is known of it.
+  // A stream that only asked whether the target is suitable does not change what is known about it.
   if (blocks === 0 && base === null && result === null) {
     await record.putBack();
     return { state: before, suspicion: await record.suspicion() };
   }
   if (header !== null) await noteVolumeSize(target.folder, header.volumeSize, target.device.size);
   const suspicion = suspicionAfter(header, before, found, await record.suspicion());
-  // Before the record, which would call the target sure without it.
+  // Written before the record, which alone would say that the state is sure.
   if (suspicion !== null) await record.suspect(suspicion);
   const state = header === null ? null : stateAfter({ ...header, result }, before, found, suspicion, mark);
   await record.write(state, run, null, header === null ? null : describeOrigin(header));
-  // What a copy, a scan or an audit that came around has made sure of is no longer in doubt.
+  // After a copy, a scan or a complete round of audits, the target is no longer in doubt.
   const isSeen = header?.kind === 'full' || (state !== null && state.believed === undefined);
   if (isSeen) await record.suspect(null);
   return { state, suspicion: isSeen ? null : suspicion };

@@ -25,53 +25,52 @@ import { checkWrites } from '../journal/written-blocks.js';
 import type { OpenTarget } from '../targets/open-target.js';
 import { believe, type TargetState } from '../targets/state-record.js';
 
-/** What recovering found and did. */
+/** What a recover found and did. */
 export type RecoverOutcome =
   | { readonly kind: 'nothing to do'; readonly stateDir: string }
-  /** A full copy to it was cut short, which nothing takes back. */
+  /** A full copy to it was interrupted, which cannot be taken back. */
   | { readonly kind: 'half copied' }
-  /** The apply was done: the target holds its result. */
+  /** The apply was complete: the target holds its result. */
   | ({ readonly kind: 'holds the result' } & Settled)
   /** The target was taken back to what it held before the apply. Bytes. */
   | { readonly kind: 'taken back'; readonly bytes: number };
 
 export interface RecoverOptions {
-  /** Write the old bytes back also where someone else wrote since. */
+  /** Write the old bytes back even if someone else wrote since. */
   readonly evenIfChanged?: boolean;
-  /** Throws, before the first write, where what the target is taken back to is not what is wanted. */
+  /** Called before the first write with what the target will be taken back to. Throws to prevent that. */
   readonly check?: (state: TargetState | null) => void;
-  /** What the target held before the apply, where that was found out just now. */
+  /** What the target held before the apply, if that was just found out. */
   readonly before?: TargetState | null;
 }
 
 const FORCED = 'an apply was taken back although someone wrote to it since';
 
-/** Says what became of an earlier apply that had not ended. */
+/** The outcome of an unfinished earlier apply, in words. */
 export function describeRecovery(path: string, outcome: RecoverOutcome): string {
   switch (outcome.kind) {
     case 'nothing to do':
-      return `${path}: nothing to recover: ${outcome.stateDir} knows of no apply to it that was cut short (another --state-dir, or another user's?)`;
+      return `${path}: nothing to recover: ${outcome.stateDir} has no record of an interrupted apply to it (did it run with another --state-dir, or as another user?)`;
     case 'half copied':
-      return `${path}: it holds a part of a copy that was cut short: run "lvmsync copy" again; nothing takes that back`;
+      return `${path}: it holds part of an interrupted copy, which cannot be taken back: run "lvmsync copy" again`;
     case 'holds the result':
-      return `${path}: the earlier apply was done to its end: it holds the result${outcome.problem === null ? '' : `; ${outcome.problem}`}`;
+      return `${path}: the earlier apply was complete: it holds the result${outcome.problem === null ? '' : `; ${outcome.problem}`}`;
     case 'taken back':
-      return `${path}: the earlier apply had not ended: taken back to what it held before (${outcome.bytes} bytes)`;
+      return `${path}: the earlier apply was incomplete: taken back to what it held before (${outcome.bytes} bytes)`;
   }
 }
 
-/** Who is told what is left, and may stop the work. */
+/** Where to report what is left, and the signal that stops the work. */
 export type WhoWaits = Pick<Surroundings, 'signal' | 'notice'>;
 
 /**
- * Takes a target back to what it held before an apply that did not end, or finds that the apply was done. Does
- * nothing twice: a crash while it runs is recovered by running it again.
+ * Takes a target back to what it held before an unfinished apply, or finds that the apply was complete. Can be
+ * repeated: after a crash, run it again.
  *
- * Throws BaseMismatchError, before any write, where the journal is of another device, or someone wrote since: the
- * target's stamp moved, or a block is neither old nor new.
- * Throws UnsafeTargetError where someone else came to use it meanwhile: it can be run again once that has ended.
- * Throws LostJournalError where the journal is gone or damaged, DeviceError, the signal's reason: a notice then says
- * what is left.
+ * Throws BaseMismatchError, before any write, if the journal belongs to another device, or someone wrote since: the
+ * target's stamp changed, or a block is neither old nor new. Throws UnsafeTargetError if someone else used the target
+ * meanwhile: it can be run again once that has ended. Throws LostJournalError if the journal is missing or damaged,
+ * DeviceError, the signal's reason: a notice then says what is left.
  */
 export async function recoverTarget(
   target: OpenTarget,
@@ -101,7 +100,7 @@ export async function recoverTarget(
         ? stateBefore(note, contents, evenIfChanged ? FORCED : await findGap(target, note))
         : stateBefore({ ...note, before: options.before }, contents, null);
     check?.(state);
-    // Whatever happens now, what was recorded of the target's state is no longer known to be true.
+    // From here on, the recorded state of the target may be wrong.
     await record.forget();
     const bytes = await takeBack(target, contents, note, about.signal, options);
     await target.checkStillAlone();
@@ -109,7 +108,7 @@ export async function recoverTarget(
     if (state !== null) {
       await record.write(state).catch((error: unknown) => {
         const problem = `taken back, but that could not be recorded (${describeCause(error)})`;
-        about.notice(`${target.device.path}: ${problem}: the next run goes by what it holds`);
+        about.notice(`${target.device.path}: ${problem}: the next run checks its contents instead`);
       });
     }
     return { kind: 'taken back', bytes };
@@ -117,8 +116,8 @@ export async function recoverTarget(
 }
 
 /**
- * What a target holds that was taken back: what it held before the apply, if nobody else wrote to it since; of which a
- * journal without a record only has the name that the stream gave it.
+ * What a target holds after it was taken back: what it held before the apply, if no one else wrote to it since. If
+ * nothing was recorded, only the journal's header names that state.
  */
 function stateBefore(
   { before }: ApplyNote,
@@ -134,8 +133,8 @@ function stateBefore(
 }
 
 /**
- * Takes a target back to a place of its journal, where an apply can be taken up again; before it the target must
- * hold all that was written. Returns the bytes that were written back. Throws as `recoverTarget`.
+ * Takes a target back to a place of its journal, so that the apply can be resumed there. The target must hold
+ * everything that was written before that place. Returns the number of bytes written back. Throws as `recoverTarget`.
  */
 export async function takeBackTo(
   place: ResumePlace,
@@ -149,7 +148,7 @@ export async function takeBackTo(
   return await takeBack(target, { ...contents, saved, writes }, note, signal, {});
 }
 
-/** Where the signal ends the work, says what is left of it, and what to do. */
+/** Does the work. If the signal ends it, reports what is left and what to do. */
 export async function tellWhereStopped<T>(
   { device, recoverWords }: OpenTarget,
   about: WhoWaits,
@@ -159,7 +158,7 @@ export async function tellWhereStopped<T>(
     return await work();
   } catch (error) {
     if (about.signal.aborted)
-      about.notice(`${device.path}: still half-written; "${recoverWords}" goes on with taking it back`);
+      about.notice(`${device.path}: still half-written; run "${recoverWords}" to finish taking it back`);
     throw error;
   }
 }
@@ -175,9 +174,9 @@ async function takeBack(
   const file = await openLog(note.log);
   try {
     const old = new OldBytes(file, note.log, saved);
-    // What an earlier attempt wrote back a crash may have torn, whatever was flushed before.
+    // A crash may have torn what an earlier attempt wrote back, even where the apply was flushed.
     const mayBeTorn = note.isUndoing ? writes.map((write) => ({ ...write, isFlushed: false })) : writes;
-    const advice = `to write the old bytes all the same: ${recoverWords} --force=base (they are in ${note.log})`;
+    const advice = `to write the old bytes anyway: ${recoverWords} --force=base (they are in ${note.log})`;
     if (!evenIfChanged) await checkWrites(device, mayBeTorn, old, advice, signal);
     await noteUndoing(folder);
     return await writeOld(device, saved, old, signal);

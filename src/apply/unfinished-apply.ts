@@ -19,24 +19,24 @@ import {
   type WhoWaits,
 } from './recover.js';
 
-/** An apply that did not end, at a place from which the same stream can go on. */
+/** An unfinished apply, at a place from which the same stream can continue. */
 export interface ResumableApply {
   readonly journal: Journal;
   readonly point: ResumePoint;
-  /** What was known of the target before the apply began, less what may have happened to it since. */
+  /** What was known about the target before the apply began; only believed if someone may have written since. */
   readonly before: TargetState | null;
 }
 
-/** What became of an apply that had not ended: over, or ready to be gone on with. */
+/** The outcome for an unfinished apply: it is settled, or ready to be resumed. */
 export type EarlierApply =
   RecoverOutcome | { readonly kind: 'resumable'; readonly apply: ResumableApply; readonly bytes: number };
 
 /**
- * Sees to an earlier apply to a target that did not end: where it was of the very stream that now comes in, it is
- * taken back to the last place at which that can go on, else all the way. Throws as `recoverTarget`.
+ * Settles an unfinished earlier apply to a target. If it was of the same stream that now comes in, takes the target
+ * back to the last place from which the stream can continue, else all the way. Throws as `recoverTarget`.
  *
- * @param header of the stream whose sender can be told where to go on, or null
- * @param check throws where the stream may not meet what the target is taken back to
+ * @param header the header of the incoming stream, if its sender can be told where to continue, or null
+ * @param check throws if the stream must not be applied to what the target is taken back to
  */
 export async function settleEarlierApply(
   target: OpenTarget,
@@ -61,14 +61,14 @@ async function takeUp(
   const { device, folder, record } = target;
   const note = await readNote(folder);
   if (note === null || !isWanted(note, policy) || !(await isThere(note.log))) return null;
-  // Its base is that of the apply that is under way. It says something else from the moment on at which a recover begins.
+  // The record names the base of the unfinished apply, until a recover begins.
   const { holds } = await record.read();
   if (holds?.is !== 'applying from' || holds.identity !== header.base) return null;
   const contents = await readJournal(note.log, await readDurableLength(folder), signal);
   const { resumePlace: place } = contents;
   if (place === null || contents.isFinished || !isSameStream(contents.header, header)) return null;
   if (!isInOrder(contents, place)) return null;
-  // Within one run, seconds later, it is enough that nobody wrote; else all of it is looked at.
+  // Within the same run, seconds later, it is enough that no one else wrote. Otherwise everything is checked.
   await refuseOtherDevice(target, note);
   const gap = await findGap(target, note);
   const isUntouched = gap === null && note.left !== undefined && note.left.run === header.run;
@@ -79,7 +79,7 @@ async function takeUp(
   return { kind: 'resumable', apply: { journal, point: place.point, before }, bytes };
 }
 
-/** Whether the journal is the one that this run would have: the same snapback, or none. */
+/** Whether this run would have the same journal: with the same snapback, or without one. */
 function isWanted(note: ApplyNote, { journal, snapback }: ApplyPolicy): boolean {
   if (snapback !== null) return note.snapback === resolve(snapback);
   return journal && note.snapback === null;
@@ -97,7 +97,7 @@ function isSameStream(undo: StreamHeader, applied: StreamHeader): boolean {
   );
 }
 
-/** Whether nothing was written twice: else what stood at the place would not be what the journal holds. */
+/** Whether nothing was written twice. Otherwise the journal would not hold what the target held at the place. */
 function isInOrder({ writes, saved }: JournalContents, place: ResumePlace): boolean {
   let end = 0;
   for (const write of writes) {

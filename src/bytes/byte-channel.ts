@@ -27,7 +27,7 @@ export type LendBuffer = (length: number) => Promise<LentBuffer>;
 
 const READ_SIZE = 1024 * 1024;
 
-/** A file from its beginning to its end. Throws DeviceError, which names `path`. */
+/** A file's bytes from its beginning to its end. Throws DeviceError, which names `path`. */
 export async function* piecesOf(file: FileHandle, path: string): ByteSource {
   const piece = Buffer.alloc(READ_SIZE);
   for (let position = 0; ;) {

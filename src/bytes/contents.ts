@@ -1,7 +1,7 @@
 import type { Extent } from './extent.js';
 const ZEROES = Buffer.alloc(1024 * 1024);
 
-/** Whether every byte is zero: exact, at the speed of memory. */
+/** Whether every byte is zero. Exact, and as fast as memory is read. */
 export function isZero(bytes: Uint8Array): boolean {
   for (let done = 0; done < bytes.length; done += ZEROES.length) {
     const piece = bytes.subarray(done, done + ZEROES.length);

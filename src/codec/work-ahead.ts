@@ -98,12 +98,14 @@ class Queue<Result> {
   }
 }
 
-/** Steps that run beside each other, some after others. The first that fails is remembered. */
+/** Steps that run at the same time, or after others. Remembers the first failure. */
 export class StepsUnderWay {
   private readonly underWay = new Set<Promise<void>>();
   private failure: unknown = null;
 
-  /** Does `work` once all of `before` are done; rejects as the first of them, and then does nothing. */
+  /**
+   * Does `work` once all of `before` have resolved. If one of them rejects, rejects with its error and does nothing.
+   */
   start(before: readonly Promise<void>[], work: () => Promise<void>): Promise<void> {
     const step = (async () => {
       for (const each of before) await each;
@@ -120,12 +122,12 @@ export class StepsUnderWay {
     return step;
   }
 
-  /** Waits until none is under way, whatever comes of them. */
+  /** Waits until no step is running, whatever their outcomes. */
   async settle(): Promise<void> {
     while (this.underWay.size > 0) await Promise.allSettled(this.underWay);
   }
 
-  /** Throws what the first failed step threw. */
+  /** Throws the error of the first step that failed, if any. */
   throwFailure(): void {
     if (this.failure === null) return;
     throw this.failure instanceof Error ? this.failure : new Error('a step failed', { cause: this.failure });

@@ -4,23 +4,23 @@ import { findData, discardBlocks, punchHole } from '../host/system-calls.js';
 import { allocateAligned, freeAligned, roundDown, roundUp } from '../memory/aligned-memory.js';
 import type { BlockDevice } from './block-device.js';
 /**
- * What we asked the kernel to write to a device, so that what it counts beyond that is somebody else's. Bytes; of what
- * failed all that was asked for, as nobody knows how much of it was counted.
+ * How much we asked the kernel to write to a device. Whatever it counts beyond that, someone else wrote. Bytes. A
+ * failed write counts in full, because it is not known how much of it the kernel counted.
  */
 export class OwnWrites {
   written = 0;
   discarded = 0;
   private hasFailedToPunch = false;
 
-  /** A hole is written, as the kernel counts it. */
+  /** The kernel counts a punched hole as written. */
   addHole(length: number, isMade: boolean): void {
-    // A device that took no hole once is asked for none any more: what fails from then on was not counted.
+    // After a first failure the kernel does not pass holes to the device any more, and so counts no more failures.
     if (isMade || !this.hasFailedToPunch) this.written += length;
     if (!isMade) this.hasFailedToPunch = true;
   }
 }
 
-/** The ranges of an open file that have bytes of their own: what lies between them are holes, which read as zeroes. */
+/** The ranges of an open file that hold data. Between them are holes, which read as zeroes. */
 export async function* dataExtentsOf(fd: number, size: number): AsyncGenerator<Extent> {
   for (let at = 0; at < size;) {
     const found = await findData(fd, at, size);
@@ -33,27 +33,27 @@ export async function* dataExtentsOf(fd: number, size: number): AsyncGenerator<E
 
 const PIECE = 1024 * 1024;
 
-/** What is known of an open device or file. Bytes. */
+/** What an open device or file can do. Bytes. */
 export interface Deallocation {
   readonly isBlockDevice: boolean;
-  /** How large its sectors are; of a file nothing depends on it. */
+  /** The size of its sectors; not used for a file. */
   readonly alignment: number;
-  /** Whether a hole can be punched into it; where that is not sure it is tried. */
+  /** Whether it may support punching holes. */
   readonly takesHoles: boolean;
-  /** What can be discarded so that it reads as zeroes: aligned multiples of this; null: nothing. */
+  /** Aligned multiples of this read as zeroes once they are discarded; null: a discard does not ensure that. */
   readonly discardUnit: number | null;
 }
 
-/** What was given back of a range; whether it reads as zeroes is sure, or has to be looked at. */
+/** The freed part of a range. Unless `isSure`, it has to be checked whether it reads as zeroes. */
 export interface Deallocated extends Extent {
   readonly isSure: boolean;
 }
 
 /**
- * Gives the room of a range back, as far as that can leave zeroes, and returns that part; null where it can be had of
- * none. A hole punched into a file or device reads as zeroes wherever the kernel grants it. Discarded chunks do where
- * the kernel hands them to the device whole: chunks that are no power of two it may cut, without a word (Linux 6.1),
- * and of a part of a chunk the device keeps everything.
+ * Frees the space of a range where that leaves zeroes, and returns that part; null: nothing could be freed. A punched
+ * hole always reads as zeroes. Discarded chunks read as zeroes only if the kernel passes them to the device whole: it
+ * may silently split chunks whose size is not a power of two (Linux 6.1), and the device keeps all of a chunk that is
+ * only partly discarded.
  */
 export async function deallocate(
   fd: number,
@@ -76,7 +76,7 @@ export async function deallocate(
   return { ...chunks, isSure: false };
 }
 
-/** Looks at a range that was discarded, and overwrites what is not zero. What is not mapped costs no read of a disk. */
+/** Reads a discarded range and overwrites what is not zero. Unmapped parts cost no read of the disk. */
 export async function zeroLeftOvers(
   device: Pick<BlockDevice, 'readAt' | 'zero'>,
   discarded: Extent,

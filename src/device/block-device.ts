@@ -4,19 +4,19 @@ export interface BlockDevice {
   readonly path: string;
   /** Bytes; fixed while open. */
   readonly size: number;
-  /** Fills `bytes` from `offset`. Throws DeviceError, also where the device ends before `bytes` is full. */
+  /** Fills `bytes` from `offset`. Throws DeviceError, also if the device ends before `bytes` is full. */
   readAt(bytes: Uint8Array, offset: number): Promise<void>;
   /** Writes all of `bytes` at `offset`; on stable storage only after `flush`. Throws DeviceError. */
   writeAt(bytes: Uint8Array, offset: number): Promise<void>;
-  /** Writes pieces one behind the other, from `offset`: in one go where that is possible. As `writeAt`. */
+  /** Writes pieces one after another, from `offset`, in one call if possible. As `writeAt`. */
   writePiecesAt(pieces: readonly Uint8Array[], offset: number): Promise<void>;
   /** Makes the range read as zeroes. Throws DeviceError. */
   zero(offset: number, length: number): Promise<void>;
-  /** The same, and gives the room back where the device allows that. Throws DeviceError. */
+  /** The same, and frees the space if the device supports that. Throws DeviceError. */
   discard(offset: number, length: number): Promise<void>;
-  /** Resolves when all that was written is on stable storage. A failed flush is final: what was lost is unknown. */
+  /** Resolves when all writes are on stable storage. A failed flush is final: what was lost is unknown. */
   flush(): Promise<void>;
-  /** Forgets what may be cached, so that the next read sees what the kernel wrote behind the cache. */
+  /** Drops cached data, so that the next read sees what the kernel wrote past the cache. */
   refresh(): Promise<void>;
   close(): Promise<void>;
 }

@@ -3,20 +3,20 @@ import type { Stats } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { DeviceError } from '../errors.js';
 
-/** What the kernel's sysfs says of a block device. Sizes in bytes. */
+/** What sysfs says about a block device. Sizes in bytes. */
 export interface DeviceFacts {
   /** The kernel's own name, such as `dm-3` or `sda1`. */
   readonly kernelName: string;
   readonly size: number;
   readonly logicalBlockSize: number;
-  /** Whether it may be able to zero a range by itself, as a hole that is punched into it makes it do. */
+  /** Whether it may be able to zero a range by itself, which is what punching a hole asks it to do. */
   readonly takesHoles: boolean;
 }
 
-/** A device number as `major:minor`, the way that dmsetup and sysfs write it. */
+/** A device number as `major:minor`, as dmsetup and sysfs write it. */
 export type DeviceNumber = `${number}:${number}`;
 
-/** The number of the device that a stat was taken of; with a file's `dev` as `rdev`, that of its file system. */
+/** The number of the device that was stat'ed. With a file's `dev` as `rdev`: the number of its file system. */
 export function deviceNumberOf({ rdev }: Pick<Stats, 'rdev'>): DeviceNumber {
   // glibc's encoding of dev_t: 12 bits of minor low, then major, then the rest of the minor.
   const major = Math.floor(rdev / 0x100) % 0x1000;
@@ -24,7 +24,10 @@ export function deviceNumberOf({ rdev }: Pick<Stats, 'rdev'>): DeviceNumber {
   return `${major}:${minor}`;
 }
 
-/** Reads a block device's facts by its number: a device's name can be a link, can be odd, can be gone. */
+/**
+ * Reads a block device's facts by its number, because its name can be a link, can be odd or can be gone. Throws
+ * DeviceError.
+ */
 export async function readDeviceFacts(number: DeviceNumber): Promise<DeviceFacts> {
   const link = `/sys/dev/block/${number}`;
   try {
@@ -32,7 +35,7 @@ export async function readDeviceFacts(number: DeviceNumber): Promise<DeviceFacts
     const sectors = Number(await readFile(`${folder}/size`, 'latin1'));
     return {
       kernelName: basename(await readlink(link)),
-      // sysfs counts 512-byte sectors whatever the device's own are.
+      // sysfs counts in sectors of 512 bytes, whatever the device's sector size.
       size: sectors * 512,
       logicalBlockSize: Number(await readQueue(folder, 'logical_block_size')),
       takesHoles: Number(await readQueue(folder, 'write_zeroes_max_bytes')) > 0,
@@ -43,15 +46,15 @@ export async function readDeviceFacts(number: DeviceNumber): Promise<DeviceFacts
 }
 
 /**
- * How many sectors were written to the device or discarded since it was activated, as its `stat` counts them (fields 7
- * and 14). Not how many writes there were: an empty flush counts as one there, and a discard does not.
+ * How many sectors were written or discarded since the device was activated: fields 7 and 14 of its `stat`. The number
+ * of writes would not do: it counts an empty flush, and does not count a discard.
  */
 export async function readWrittenSectors(number: DeviceNumber): Promise<number> {
   const fields = await readCounts(number);
   return Number(fields[6]) + Number(fields[13] ?? 0);
 }
 
-/** How many sectors were read from the device since it was activated, as its `stat` counts them (field 3). */
+/** How many sectors were read since the device was activated: field 3 of its `stat`. */
 export async function readReadSectors(number: DeviceNumber): Promise<number> {
   return Number((await readCounts(number))[2]);
 }
@@ -76,7 +79,7 @@ export async function isReadOnly(number: DeviceNumber): Promise<boolean> {
   }
 }
 
-/** A partition has no queue of its own: its disk's, one folder up, holds for it. */
+/** A partition has no queue of its own: the one of its disk, one folder up, applies. */
 async function readQueue(folder: string, name: string): Promise<string> {
   try {
     return await readFile(`${folder}/queue/${name}`, 'latin1');

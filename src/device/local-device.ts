@@ -11,30 +11,30 @@ import type { BlockDevice } from './block-device.js';
 import { deviceNumberOf, readDeviceFacts, type DeviceNumber } from './device-facts.js';
 import { refuseReadOnly, openHandle } from './open-handle.js';
 
-/** How far apart a file's direct reads may start: no common disk has larger sectors. */
+/** The alignment of a file's direct I/O: no common disk has larger sectors. Bytes. */
 const FILE_ALIGNMENT = 4096;
 const BOUNCE_LIMIT = 1024 * 1024;
 
-/** `direct` goes round the page cache, `buffered` through it; `auto` is direct for block devices where they allow it. */
+/** `direct` bypasses the page cache, `buffered` uses it; `auto` is direct for block devices that allow it. */
 export type IoMode = 'auto' | 'direct' | 'buffered';
 
 export interface OpenOptions {
-  /** Write as well; a block device is then held exclusively, so that a mounted one is refused. */
+  /** Open for writing too. A block device is then opened exclusively, so a mounted one is refused. */
   readonly writable?: boolean;
-  /** False for a file that we made: a link that came in its place since must not lead anywhere else. */
+  /** False for a file that we made, so that a link that replaced it is refused. */
   readonly followLinks?: false;
   readonly io?: IoMode;
-  /** Only the first so many bytes of it. */
+  /** Limits the size to this many bytes. */
   readonly most?: number;
-  /** Tells in which unit a block device reads as zeroes once it was discarded, in bytes; null: in none. */
+  /** The unit in which discarded parts of a block device read as zeroes, in bytes; null: they may not. */
   readonly discardUnitOf?: (number: DeviceNumber) => Promise<number | null>;
-  /** Runs `blockdev --flushbufs` where a block device cannot be read directly. */
+  /** Runs `blockdev --flushbufs` if a block device does not allow direct I/O. */
   readonly spawner: Spawner;
 }
 
 /**
- * Opens a block device or an image file in place: never created, never truncated, never extended.
- * Throws DeviceError; UnsafeTargetError where it is to be written and is in use, or is neither device nor file.
+ * Opens a block device or an image file in place: never created, never truncated, never extended. Throws DeviceError;
+ * UnsafeTargetError if it is opened for writing and is in use, or is neither device nor file.
  */
 export async function openLocalDevice(path: string, options: OpenOptions): Promise<LocalDevice> {
   const stats = await attempt(path, 'stat', () => stat(path));
@@ -58,7 +58,7 @@ export async function openLocalDevice(path: string, options: OpenOptions): Promi
 
 async function describe(path: string, file: FileHandle, direct: boolean, options: OpenOptions) {
   const { spawner, discardUnitOf, most = Infinity } = options;
-  // Of the opened descriptor, not of the name: the name may point elsewhere by now.
+  // Stats the open descriptor, not the name: the name may point elsewhere by now.
   const stats = await attempt(path, 'stat', () => file.stat());
   if (stats.isFile()) {
     return new LocalDevice(path, file, {
@@ -99,16 +99,16 @@ interface LocalFacts {
 /** A block device or an image file of this host. */
 export class LocalDevice implements BlockDevice {
   readonly size: number;
-  /** The device's number, or null of an image file. */
+  /** The device's number; null: an image file. */
   readonly number: DeviceNumber | null;
-  /** Whether I/O goes round the page cache. */
+  /** Whether I/O bypasses the page cache. */
   readonly direct: boolean;
   readonly ownWrites = new OwnWrites();
   private readonly alignment: number;
   private readonly takesHoles: boolean;
   private readonly discardUnit: number | null;
   private readonly spawner: Spawner;
-  /** Unaligned direct writes read, change and write whole sectors, so they take turns. */
+  /** Unaligned direct writes read, change and write whole sectors, so only one runs at a time. */
   private edgeTurn: Promise<void> = Promise.resolve();
 
   constructor(
@@ -125,25 +125,25 @@ export class LocalDevice implements BlockDevice {
     this.spawner = facts.spawner;
   }
 
-  /** Where what was opened lies now, without links, whatever its name leads to meanwhile. */
+  /** The current path of the open file or device, without links, whatever its name points to by now. */
   async realPath(): Promise<string> {
     return await attempt(this.path, 'stat', () => readlink(`/proc/self/fd/${this.file.fd}`));
   }
 
-  /** Locks it until it is closed, against all who lock it likewise (flock). False where another has it. Throws DeviceError. */
+  /** Locks it (flock) until it is closed. False if another process has the lock. Throws DeviceError. */
   async lock(): Promise<boolean> {
     return await attempt(this.path, 'lock', () => tryToLock(this.file.fd, 'exclusive'));
   }
 
   /**
-   * Takes QEMU's own locks of it until it is closed, so that no QEMU opens it to write. False where one has it open.
+   * Takes QEMU's own locks of it until it is closed, so that no QEMU opens it for writing. False if a QEMU has it open.
    * Throws DeviceError.
    */
   async keepQemuOut(): Promise<boolean> {
     return await attempt(this.path, 'lock', () => tryToKeepQemuOut(this.file.fd));
   }
 
-  /** The ranges that have bytes of their own: all of a block device; of a file what is no hole. */
+  /** The ranges that hold data: all of a block device; of a file, everything but its holes. */
   dataExtents(): AsyncGenerator<Extent> | Extent[] {
     return this.number === null ? dataExtentsOf(this.file.fd, this.size) : [{ offset: 0, length: this.size }];
   }
@@ -211,7 +211,7 @@ export class LocalDevice implements BlockDevice {
     const argv = ['blockdev', '--flushbufs', this.path] as const;
     const result = await this.spawner.run([...argv]);
     if (result.status !== 0) {
-      const problem = 'cannot drop the stale cache of this device, and it cannot be read directly';
+      const problem = 'cannot drop the stale page cache of this device, which allows no direct I/O';
       throw new CommandError(argv, result.status, result.stderr, problem);
     }
   }
@@ -258,7 +258,7 @@ export class LocalDevice implements BlockDevice {
     }
   }
 
-  /** Writes a range that starts or ends within a sector: the rest of those sectors keeps its bytes. */
+  /** Writes a range that starts or ends within a sector. The rest of those sectors stays the same. */
   private async writeEdges(bytes: Uint8Array, offset: number): Promise<void> {
     const start = roundDown(offset, this.alignment);
     const end = Math.min(roundUp(offset + bytes.length, this.alignment), this.size);
@@ -278,7 +278,7 @@ export class LocalDevice implements BlockDevice {
     await turn;
   }
 
-  /** Reads until `needed` bytes are there; a device's last sectors may end before a rounded-up buffer does. */
+  /** Reads at least `needed` bytes. A buffer that is rounded up to sectors may extend past the device's end. */
   private async readFully(bytes: Uint8Array, offset: number, needed = bytes.length): Promise<void> {
     let done = 0;
     while (done < needed) {
@@ -300,7 +300,7 @@ export class LocalDevice implements BlockDevice {
   private async writeTogether(pieces: readonly Uint8Array[], offset: number, length: number): Promise<void> {
     let done = await this.transferAll(pieces, offset, length);
     if (done === length) return;
-    // A short write: what is left goes piece by piece.
+    // A short write: write the rest piece by piece.
     let at = offset;
     for (const piece of pieces) {
       const skip = Math.min(done, piece.length);
@@ -312,7 +312,7 @@ export class LocalDevice implements BlockDevice {
 
   private refusePastEnd(offset: number, length: number): void {
     if (offset + length <= this.size) return;
-    // An image file would grow: nothing here may ever extend a target.
+    // An image file would grow, and a target must never be extended.
     throw new DeviceError(this.path, 'write', offset, `it ends at byte ${this.size}`);
   }
 
@@ -326,7 +326,7 @@ export class LocalDevice implements BlockDevice {
     });
   }
 
-  /** One system call. The callback form: a FileHandle's own read costs up to 15 % more. */
+  /** One system call. Uses the callback form, because FileHandle's own read costs up to 15 % more. */
   private transfer(
     operation: 'read' | 'write',
     bytes: Uint8Array,

@@ -3,7 +3,7 @@ import { open, type FileHandle } from 'node:fs/promises';
 import { DeviceError, isErrno, UnsafeTargetError } from '../errors.js';
 import { deviceNumberOf, isReadOnly } from './device-facts.js';
 
-/** What it means to a user that a device or file cannot be opened. */
+/** The error for a device or file that cannot be opened. */
 export function openError(path: string, error: unknown, isToBeWritten: boolean): Error {
   if (isToBeWritten && isErrno(error, 'EBUSY')) {
     return new UnsafeTargetError(path, 'in use: mounted, or held by another program or device', {
@@ -13,10 +13,11 @@ export function openError(path: string, error: unknown, isToBeWritten: boolean):
   return new DeviceError(path, 'open', null, error);
 }
 
-/** Throws DeviceError where the kernel refuses all writes to a device: it lets it be opened all the same. */
+/** Throws DeviceError if a device is read-only: the kernel lets it be opened for writing, and refuses the writes. */
 export async function refuseReadOnly(path: string, stats: Stats): Promise<void> {
   if (!stats.isBlockDevice() || !(await isReadOnly(deviceNumberOf(stats)))) return;
-  const advice = 'blockdev --setrw, or of a view that was cut short lvmsync view close, lets it be written';
+  const advice =
+    '"blockdev --setrw" makes it writable; if it was left by an interrupted view, run "lvmsync view close"';
   throw new DeviceError(path, 'open', null, `EROFS: the device is read-only (${advice})`);
 }
 
@@ -27,8 +28,8 @@ interface HandleWish {
 }
 
 /**
- * Opens a path, past the page cache where that is wanted and the device allows it. Throws DeviceError;
- * UnsafeTargetError where it is to be written and is in use.
+ * Opens a path, with direct I/O if that is wanted and the device allows it. Throws DeviceError; UnsafeTargetError if it
+ * is opened for writing and is in use.
  */
 export async function openHandle(
   path: string,

@@ -15,51 +15,58 @@ import type { UndoLog } from './undo-log.js';
 
 /** Writes under way at once. */
 const WRITES_AHEAD = 4;
-/** How much may wait until its old bytes are saved and flushed: three such batches fit in any receiver's pool. */
+/**
+ * The most that waits until its old bytes are saved and flushed: three such batches fit in any receiver's pool. Bytes.
+ */
 const SAVED_BATCH_BYTES = 8 * 1024 * 1024;
 const BATCH_BYTES = 1024 * 1024;
-/** Runs whose old bytes are read, or wait for memory to be read into: sections may come without a block. */
+/**
+ * Runs whose old bytes are being read, or wait for memory for that. Needed because sections may come without a block.
+ */
 const READS_AHEAD = 16;
-/** Runs of a batch: those of sections that need nothing take no memory of blocks, but some. */
+/** The most runs of a batch: a run of unchanged sections uses no block memory, but some memory. */
 const BATCH_RUNS = 4096;
 const CHECKPOINT_BYTES = 128 * 1024 * 1024;
 
-/** What an applier does beside writing. */
+/** What an applier does besides writing. */
 export interface ApplierOptions extends ProofOptions {
   /** Saves the old bytes, on stable storage, before they are overwritten. */
   readonly log?: UndoLog;
-  /** Lends memory for old bytes, 1 MiB or more: where there is a log, or proofs come. */
+  /** Lends memory for old bytes, 1 MiB or more. Needed with a log, and for proofs. */
   readonly lendOld?: LendBuffer;
-  /** How much is saved with one flush of the log, and only then written. Bytes. */
+  /** How much is saved with one flush of the log before it is written. Bytes. */
   readonly batchBytes?: number;
-  /** How much is written between two flushes of the target: past the last one, a crash may tear blocks. Bytes. */
+  /**
+   * How much is written between two flushes of the target. A crash may tear blocks that were written after the last
+   * one. Bytes.
+   */
   readonly checkpointBytes?: number;
 }
 
-/** Runs that are saved with one flush, and only then written. */
+/** Runs that are saved with one flush before they are written. */
 class Batch {
   readonly runs: BlockRun[] = [];
-  /** What they take of the memory that is lent. */
+  /** How much of the lent memory they use. */
   bytes = 0;
-  /** How many writes the log has announced, these included. */
+  /** How many writes the log has announced, including these. */
   announced = 0;
 
-  /** @param blocksBefore how many blocks came in before its first */
+  /** @param blocksBefore how many blocks came in before its first block */
   constructor(readonly blocksBefore: number) {}
 }
 
 /**
- * Lands blocks on a target: the only writer of targets. With a log, the old bytes of a batch of blocks are on
- * stable storage before the first of them is overwritten.
+ * Writes blocks to a target: the only writer of targets. With a log, the old bytes of a batch of blocks are on stable
+ * storage before the first of them is overwritten.
  *
- * Batches go through three steps, each in the order of the batches: their old bytes are read, proved and put in
- * the log; the log is flushed; they are written. While one batch is written, the next is flushed and the one after
- * it comes in. A step that fails is the last: nothing that waits for it begins.
+ * Batches go through three steps, each in the order of the batches: their old bytes are read, proved and put in the
+ * log; the log is flushed; they are written. While one batch is written, the next is flushed and a third comes in.
+ * After a failed step, nothing that waits for it begins.
  */
 export class Applier {
   /** How many blocks came in. */
   blocks = 0;
-  /** Whether it began to write: before that, the target is as it was. */
+  /** Whether it began to write. Before that, the target is unchanged. */
   hasWritten = false;
   private batch = new Batch(0);
   private run: BlockRun | null = null;
@@ -71,13 +78,13 @@ export class Applier {
   private unflushedBytes = 0;
   private readonly prover: RunProver;
   private readonly steps = new StepsUnderWay();
-  /** The last of each kind of step. */
+  /** The last step of each kind. */
   private saved = Promise.resolve();
   private durable = Promise.resolve();
   private written = Promise.resolve();
   private writtenBefore = Promise.resolve();
   private flushed = Promise.resolve();
-  /** Those that have not been written to their end. */
+  /** The batches that are not completely written. */
   private readonly batches = new Set([this.batch]);
 
   constructor(
@@ -87,35 +94,35 @@ export class Applier {
     this.prover = new RunProver(target.path, options);
   }
 
-  /** How many of the blocks were proved neither old nor new by what the target held. */
+  /** How many blocks the target held neither old nor new. */
   get mismatches(): number {
     return this.prover.mismatches;
   }
 
-  /** How many blocks and sections did not bear out that the target held the stream's base. */
+  /** How many blocks and sections did not confirm that the target held the stream's base. */
   get doubts(): number {
     return this.prover.doubts;
   }
 
-  /** Of those, how many held something else. */
+  /** How many of the doubts held something else. */
   get failures(): number {
     return this.prover.failures;
   }
 
-  /** How many blocks and sections still held the old bytes, where the new ones were expected. */
+  /** How many blocks and sections still held the old bytes although the new ones were expected. */
   get reverted(): number {
     return this.prover.reverted;
   }
 
-  /** Says what the target must hold where the next block goes. */
+  /** Sets what the target must hold in the place of the next block. */
   expect(proof: Proof): void {
     this.closeSection();
     this.proof = proof;
   }
 
   /**
-   * Says that only the parts of this extent come that differ. They are written only where the target holds the old
-   * bytes in all of it. Throws as `apply`.
+   * Opens an extent of which only the differing parts come. They are written only if the target holds the old bytes in
+   * all of the extent. Throws as `apply`.
    */
   async openSection(section: Section): Promise<void> {
     this.closeSection();
@@ -133,8 +140,8 @@ export class Applier {
   }
 
   /**
-   * Takes a block over. Throws DeviceError, also for an earlier block; UnsafeTargetError past the target's end;
-   * BaseMismatchError, before anything of the block's batch is written, where it is told to stop at one.
+   * Accepts a block and owns it from now on. Throws DeviceError, also for an earlier block; UnsafeTargetError past the
+   * target's end; BaseMismatchError, before anything of the block's batch is written, if it must stop at a mismatch.
    */
   async apply(block: Block): Promise<void> {
     this.blocks += 1;
@@ -156,7 +163,7 @@ export class Applier {
   private async addWhole(block: Block, proof: Proof | null): Promise<void> {
     this.closeSection();
     this.options.wants?.take(block);
-    // Only what ascends is known not to overlap what waits or is under way.
+    // Only ascending blocks are known not to overlap blocks that wait or are being written.
     if (block.offset < this.cursor) await this.drain();
     this.cursor = endOf(block);
     for (const piece of this.piecesOf(block)) {
@@ -165,38 +172,38 @@ export class Applier {
     }
   }
 
-  /** All parts of a section are of one run: none is written before all of it was looked at. */
+  /** All parts of a section go to one run, so that no part is written before the whole section is checked. */
   private addPart(block: Block, section: Section): void {
     this.cursor = endOf(block);
     this.run?.add({ block, proof: null, section });
     this.batch.bytes += loanSize(block.length);
   }
 
-  /** What comes next is no part of the section, if one is open. */
+  /** The next block does not belong to the open section, if any. */
   closeSection(): void {
     if (this.section !== null) this.cursor = Math.max(this.cursor, endOf(this.section));
     this.section = null;
   }
 
-  /** Writes what is left and flushes the target: from here on, all of it is on stable storage. */
+  /** Writes what is left and flushes the target. When it resolves, everything is on stable storage. */
   async finish(): Promise<void> {
     await this.drain();
     await this.flushed;
-    // The log is its owner's again.
+    // From now on the owner may use the log again.
     await this.saved;
     await this.target.flush();
   }
 
   /**
-   * As `finish`, in the middle: then the log, if there is one, says for good up to where it is; but not once anything
-   * was wanted whole, as that lies below and has not come.
+   * As `finish`, in the middle of a stream. Then writes a durable resume point to the log, if there is one; not while
+   * any extent is still to be sent in full, because the resume point would be past data that has not come.
    */
   async checkpoint(place: Pick<ResumePoint, 'token' | 'changedBytes'>): Promise<void> {
     await this.finish();
     this.unflushedBytes = 0;
     const { log, wants } = this.options;
     if (wants?.hasAny === true) return;
-    // Behind what else is still being put in the log.
+    // After everything else that is still being added to the log.
     this.saved = this.steps.start([this.saved], async () => {
       const { mismatches, doubts } = this;
       await log?.markResumePoint({ ...place, mismatches, doubts });
@@ -205,7 +212,7 @@ export class Applier {
     this.steps.throwFailure();
   }
 
-  /** Waits for what is under way and gives all memory back; for an apply that cannot go on. */
+  /** Waits for the running steps and gives all memory back, after an apply that failed. */
   async abandon(): Promise<void> {
     await this.steps.settle();
     for (const { runs } of this.batches) {
@@ -225,7 +232,7 @@ export class Applier {
     return this.options.batchBytes ?? (this.options.log === undefined ? BATCH_BYTES : SAVED_BATCH_BYTES);
   }
 
-  /** What is saved must not be longer than a batch, or a torn log would not be told from a damaged one. */
+  /** A saved piece must not be longer than a batch: otherwise a torn log could not be told from a damaged one. */
   private *piecesOf(block: Block): Generator<Block> {
     const { log } = this.options;
     if (log === undefined || block.kind === 'data' || block.length <= MAX_BLOCK_LENGTH) yield block;
@@ -248,23 +255,23 @@ export class Applier {
     return run;
   }
 
-  /** Starts to read what the target holds in a run's place, while earlier ones are still under way. */
+  /** Starts to read what the target holds in the place of a run, while earlier runs are still being processed. */
   private async closeRun(): Promise<void> {
     const { run, batch, written } = this;
     if (run === null) return;
     this.run = null;
     const { lendOld } = this.options;
     if (run.use === 'read' && lendOld !== undefined) run.startReading(this.target, lendOld);
-    // Without its own bytes alone, what is read around a run may be what earlier batches are still written to.
+    // Old bytes that are not read here are read in whole blocks, which earlier batches may still be writing to.
     const before = run.use === 'read' ? [this.saved] : [this.saved, written];
     this.saved = this.steps.start(before, () => this.saveAndProve(run, batch));
     if (run.sections.length === 0) return;
     this.proving.push(this.saved);
-    // Its failure is met as any step's.
+    // A failure is thrown with those of all steps.
     if (this.proving.length > READS_AHEAD) await this.proving.shift()?.catch(() => undefined);
   }
 
-  /** Sends a batch on its way; waits while two others are under way. */
+  /** Starts to process a batch. Waits while two others are being processed. */
   private async closeBatch(): Promise<void> {
     this.closeSection();
     await this.closeRun();
@@ -275,12 +282,12 @@ export class Applier {
       batch.announced = log?.announced ?? 0;
       await log?.handOver();
     });
-    // One flush after the other: of two at once, the one that succeeds may have lost its error to the other.
+    // One flush at a time: of two at once, one may report an error and the other success.
     this.durable = this.steps.start([this.saved, durable], async () => log?.sync());
     this.written = this.steps.start([this.durable, written], () => this.write(batch));
     this.batch = new Batch(this.blocks);
     this.batches.add(this.batch);
-    // What is in the log and not yet durable is bounded, and so is what waits to be written.
+    // Limits how much of the log is not durable yet, and how much waits to be written.
     await durable;
     await this.writtenBefore;
     this.writtenBefore = written;
@@ -330,7 +337,7 @@ export class Applier {
     await this.flushNowAndThen(batch);
   }
 
-  /** @param failed what comes after a failed write is not written */
+  /** @param failed aborted by a failed write: nothing after it is written */
   private async writeTogether(blocks: readonly Block[], failed: AbortSignal): Promise<void> {
     const [first] = blocks;
     if (first === undefined) return;
@@ -349,7 +356,7 @@ export class Applier {
     }
   }
 
-  /** Flushes the target beside what comes next, and lets the log say how far. */
+  /** Flushes the target while the next batch is processed, and then notes in the log how far it is flushed. */
   private async flushNowAndThen({ announced }: Batch): Promise<void> {
     const { log } = this.options;
     const { checkpointBytes = CHECKPOINT_BYTES } = this.options;
@@ -365,7 +372,7 @@ export class Applier {
   private checkEnd({ offset, length }: Extent): void {
     const { path, size } = this.target;
     if (offset + length <= size) return;
-    const problem = `a block of ${length} bytes at byte ${offset} lies past its end (${size} bytes)`;
+    const problem = `a block of ${length} bytes at byte ${offset} is past its end (${size} bytes)`;
     throw new UnsafeTargetError(path, problem);
   }
 }

@@ -8,8 +8,8 @@ import { MAX_BLOCK_LENGTH, type Proof, type Section } from '../stream/frame-form
 import type { KnownBytes } from './undo-log.js';
 
 /**
- * Old bytes between two blocks are read with them where they are fewer, or fewer than the next block's: cheaper
- * than another read.
+ * A gap between two blocks is read along with them if it is smaller than this, or than the next block: that is cheaper
+ * than another read. Bytes.
  */
 const SMALL_GAP = 16 * 1024;
 
@@ -21,12 +21,12 @@ export interface Waiting {
   readonly section: Section | null;
 }
 
-/** Why what lies in a run's place is read before: to be saved, to be proved. */
+/** Whether the old bytes in a run's place are read before it is written, to be saved or proved. */
 export type OldBytesUse = 'read' | 'ignored';
 
 /** Neighbouring blocks, ascending, at most 1 MiB from end to end unless it is one block. */
 export class BlockRun {
-  /** Blocks, and the sections of which these are parts: some have none. */
+  /** The blocks, and in `sections` the sections that they belong to. A section may have no blocks. */
   readonly waiting: Waiting[] = [];
   readonly sections: Section[] = [];
   private old: Promise<LentBuffer> | null = null;
@@ -64,7 +64,7 @@ export class BlockRun {
   /** Starts to read what the target holds in the run's place, gaps included. */
   startReading(target: BlockDevice, lend: LendBuffer): void {
     this.old = this.readOld(target, lend);
-    // Its failure is met when the old bytes are asked for, or not at all when another came first.
+    // The failure is thrown when the old bytes are asked for, unless another error came first.
     this.old.catch(() => undefined);
   }
 
@@ -73,7 +73,7 @@ export class BlockRun {
     const read = (extent: Extent) => target.readAt(sliceOf(lent.bytes, this.offset, extent), extent.offset);
     try {
       await read(this).catch(async () => {
-        // What is bad may be a gap, of which nothing is needed; else the block that is meant is named.
+        // The bad sector may be in a gap, which is not needed. Otherwise this error names the affected block.
         for (const { block } of this.waiting) await read(block);
         for (const section of this.sections) await read(section);
       });
@@ -84,7 +84,7 @@ export class BlockRun {
     }
   }
 
-  /** What the target held; null where nobody reads it. Throws DeviceError. */
+  /** What the target held; null: it was not read. Throws DeviceError. */
   async oldBytes(): Promise<OldBytesOfRun | null> {
     const old = await this.old;
     return old === null ? null : new OldBytesOfRun(this.offset, old);
@@ -115,7 +115,7 @@ export class BlockRun {
     }
   }
 
-  /** Gives up the parts of a section. */
+  /** Drops the parts of a section. */
   drop(section: Section): void {
     const kept: Waiting[] = [];
     for (const waiting of this.waiting) {
@@ -125,7 +125,7 @@ export class BlockRun {
     this.waiting.splice(0, this.waiting.length, ...kept);
   }
 
-  /** Gives back the memory of the blocks that nobody took. */
+  /** Gives back the memory of the blocks that were not taken. */
   releaseBlocks(): void {
     for (const { block } of this.waiting.splice(0)) releaseBlock(block);
   }
@@ -142,7 +142,7 @@ export class OldBytesOfRun {
     return sliceOf(this.lent.bytes, this.offset, extent);
   }
 
-  /** The old bytes of these blocks, joined where no gap lies between them: zeroes with zeroes only. */
+  /** The old bytes of these blocks. Adjacent ones are joined, but never zeroes with data. */
   *pieces(blocks: readonly Block[], crcs: readonly (number | undefined)[]): Generator<KnownBytes> {
     let open: (Extent & { crc: number | undefined; isEmpty: boolean }) | null = null;
     for (const [index, { offset, length }] of blocks.entries()) {

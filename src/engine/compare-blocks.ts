@@ -5,24 +5,27 @@ import type { Extent } from '../bytes/extent.js';
 import type { Proof, Section } from '../stream/frame-format.js';
 import type { ReadBlock } from './block-reader.js';
 
-/** Something that goes out: what proves it, then the block. Whoever takes it releases the data. */
+/** A block to send, with its proof. The consumer releases the data. */
 export interface OutgoingBlock extends ReadBlock {
   readonly proof: Proof | null;
-  /** Of which it is the first part; without a byte of data, there is none. */
+  /** Set on the first part of a section. A section in which nothing differs has one part without data. */
   readonly section: Section | null;
-  /** The piece of the volume that is dealt with behind it, or null where more of it follows. */
+  /** The piece of the volume that is complete with this block, or null if more parts of the piece follow. */
   readonly piece: Extent | null;
 }
 
-/** How old bytes are used, where they are at hand. */
+/** How old bytes are used, if they are available. */
 export interface Comparison {
-  /** Parts of so many bytes go out alone where they differ; null: everything goes out. Bytes, a power of two. */
+  /**
+   * The unit in which old and new bytes are compared: only units that differ are sent. Null: everything is sent. Bytes,
+   * a power of two.
+   */
   readonly unit: number | null;
 }
 
 /**
- * Makes of the new bytes of a volume what must go out of them. The old ones come in the same pieces; a tail that was
- * not there at the base has none. Throws what either throws.
+ * Turns the new bytes of a volume into the blocks that must be sent. The old bytes come in the same pieces; there are
+ * no old bytes for a tail that the base did not have. Throws what reading either throws.
  */
 export async function* compareBlocks(
   news: AsyncIterable<ReadBlock>,
@@ -53,7 +56,7 @@ export async function* compareBlocks(
   }
 }
 
-/** What goes out of a piece. Offsets are those of the volume. */
+/** What is sent of a piece. Offsets are relative to the volume. */
 interface Outgoing {
   readonly proof: Proof | null;
   readonly section: Section | null;
@@ -73,14 +76,14 @@ function compare(piece: Extent, old: Buffer, now: Buffer, { unit }: Comparison):
   return { proof: null, section: { ...piece, oldCrc, newCrc }, runs };
 }
 
-/** Each run's data is a part of the piece's, which goes back when all of them have been released. */
+/** The data of each run is a part of the piece's data, which is released once all of its runs are. */
 function* takeParts(
   { proof, section, runs }: Outgoing,
   piece: Extent,
   data: LentBuffer,
 ): Generator<OutgoingBlock> {
   const { offset } = piece;
-  // Where nothing goes out, that must be said, too.
+  // A section in which nothing differs must be sent, too.
   const parts = runs.length > 0 ? runs : [{ offset, length: 0 }];
   let [held, taken] = [parts.length, 0];
   const release = () => {

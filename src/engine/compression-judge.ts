@@ -1,39 +1,44 @@
-/** Says of each block whether to try to compress it, and hears what became of it. */
+/** Decides for each block whether to try to compress it, and learns from the outcome. */
 export interface CompressionJudge {
-  /** Whether the block that comes next shall be compressed. */
+  /** Whether to compress the next block. */
   readonly wantsPacked: boolean;
   heard(sent: SentBlock): void;
 }
 
-/** A block that went out. Bytes and milliseconds. */
+/** A block that was sent. Bytes and milliseconds. */
 export interface SentBlock {
   /** What `wantsPacked` was when the block was made ready. */
   readonly wasTried: boolean;
   readonly rawBytes: number;
   readonly sentBytes: number;
-  /** How long the line took to take it. */
+  /** How long the write to the line took. */
   readonly waitedMs: number;
 }
 
-/** Compresses whatever the line does. */
+/** Compresses always, however fast the line is. */
 export const ALWAYS: CompressionJudge = { wantsPacked: true, heard: () => undefined };
 
 /** A rate is measured over at least this long, and this many blocks. */
 const WINDOW_MS = 500;
 const WINDOW_BLOCKS = 4;
-/** The line is taken for the limit where a window was spent waiting for it to this share, and not below the other. */
+/**
+ * The line is the limit if more than the first share of a window was spent waiting for it; it is not if less than the
+ * second was.
+ */
 const MOSTLY_WAITING = 0.5;
 const HARDLY_WAITING = 0.4;
-/** Nor where our own thread was at work for this share of it: it waits for itself then. */
+/** The line is not the limit if our own thread was busy for this share of the window: then it waits for itself. */
 const BUSY = 0.7;
-/** So many times faster must the other way be to be kept: what is nearer may be chance. */
+/** How many times faster the other way must be to be kept: a smaller difference may be chance. */
 const CLEARLY_FASTER = 1.15;
-/** Compressing is given up at once where it leaves this share: such a gain is not worth a processor. */
+/**
+ * Compression stops at once if it leaves this share of the bytes or more: such a gain is not worth the processor time.
+ */
 const HARDLY_SMALLER = 0.95;
-/** A trial ends early where it is this much slower after so long. */
+/** A trial ends early if its rate is below this share of the other after SHORTEST_TRIAL_MS. */
 const CLEARLY_SLOWER = 0.7;
 const SHORTEST_TRIAL_MS = 100;
-/** Windows until the other way is tried again, after it was no better: so many times more after each trial. */
+/** Windows until the other way is tried again if it was not better. Grows by this factor after each trial. */
 const FIRST_PATIENCE = 1;
 const PATIENCE_GROWTH = 4;
 const MOST_PATIENCE = 64;
@@ -41,23 +46,23 @@ const MOST_PATIENCE = 64;
 const BEGINNING = { since: 0, activeBefore: 0, blocks: -1, rawBytes: 0, sentBytes: 0, waitedMs: 0 };
 
 /**
- * Finds out whether compressing makes a transfer faster, by trying: where the line is waited for, a window's
- * blocks are compressed, and they stay so where the volume's bytes then left clearly faster. Where the line is
- * hardly waited for any more, the processor is the limit, and the same trial goes the other way. So the
- * question is never why something is slow, only what is faster; a fast line costs a short trial now and then.
+ * Finds out by trial whether compression makes a transfer faster. If the sender waits for the line, the blocks of one
+ * window are compressed; if the volume's bytes then leave clearly faster, compression stays on. If the sender hardly
+ * waits for the line, the processor is the limit, and the same trial is made the other way. So it never matters why
+ * something is slow, only what is faster. On a fast line this costs a short trial now and then.
  */
 export class TrialJudge implements CompressionJudge {
   wantsPacked = false;
-  /** The rate of the window before a trial, bytes a millisecond; null outside a trial. */
+  /** The rate of the window before a trial, in bytes per millisecond; null: no trial is running. */
   private rivalRate: number | null = null;
   private patience = FIRST_PATIENCE;
-  /** The first window says nothing: it fills what lies between us and the line. */
+  /** The first window says nothing: it only fills the buffers before the line. */
   private windowsLeft = FIRST_PATIENCE + 1;
   private window = { ...BEGINNING };
 
   /**
    * @param clock milliseconds that only grow
-   * @param activeMs how many of them our own thread was at work
+   * @param activeMs for how many of them our own thread was busy
    */
   constructor(
     private readonly clock: () => number,
@@ -65,13 +70,13 @@ export class TrialJudge implements CompressionJudge {
   ) {}
 
   heard({ wasTried, rawBytes, sentBytes, waitedMs }: SentBlock): void {
-    // Blocks that were made ready before the last change of mind tell nothing of it.
+    // Ignore blocks that were prepared before the last change.
     if (wasTried !== this.wantsPacked) return;
     const { window } = this;
     const now = this.clock();
     window.blocks += 1;
     if (window.blocks === 0) {
-      // The first one's time is not known, only its end: from there on it is measured.
+      // The start of the first block is not known, so the window begins at its end.
       window.since = now;
       window.activeBefore = this.activeMs();
       return;
@@ -83,7 +88,7 @@ export class TrialJudge implements CompressionJudge {
     if (window.blocks >= WINDOW_BLOCKS && (elapsed >= WINDOW_MS || this.isLost(elapsed))) this.judge(elapsed);
   }
 
-  /** Whether a trial need not be waited for. */
+  /** Whether a trial is lost before its window ends. */
   private isLost(elapsed: number): boolean {
     if (this.rivalRate === null) return false;
     if (this.isUseless()) return true;
@@ -122,7 +127,7 @@ export class TrialJudge implements CompressionJudge {
     return waitingShare > MOSTLY_WAITING && activeShare < BUSY;
   }
 
-  /** To the way before, for longer than the last time. */
+  /** Goes back to the previous way, for longer than the last time. */
   private turnBack(): void {
     this.change();
     this.settle(Math.min(this.patience * PATIENCE_GROWTH, MOST_PATIENCE));
@@ -135,7 +140,7 @@ export class TrialJudge implements CompressionJudge {
 
   private change(): void {
     this.wantsPacked = !this.wantsPacked;
-    // Begins with the first block that was made ready the new way.
+    // The new window begins with the first block that was prepared the new way.
     this.window = { ...BEGINNING };
   }
 }

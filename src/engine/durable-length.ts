@@ -5,15 +5,15 @@ import { crc32 } from 'node:zlib';
 import { DeviceError, LostJournalError } from '../errors.js';
 import { readIfThere, writeDurably } from '../host/durable-file.js';
 
-/** Where the durable length lies of the log that a target's folder has a note of. */
+/** The file that holds the durable length of the log that is noted in a target's folder. */
 export function lengthPath(folder: string): string {
   return join(folder, 'apply.length');
 }
 
 /**
- * How much of an undo log is on stable storage, in a file of its own. It is noted after the log's flush and before a
- * byte of the target is overwritten, so what ends or breaks below it is damage, and what does above it is the tail
- * that a crash tore: of writes that had not begun. One call at a time.
+ * How much of an undo log is on stable storage, in a file of its own. It is updated after the log's flush and before a
+ * byte of the target is overwritten. So a fault below this length is damage, and a fault above it is a tail that a
+ * crash tore, which belongs to writes that had not begun. One call at a time.
  */
 export class DurableLength {
   private constructor(
@@ -23,13 +23,13 @@ export class DurableLength {
     public length: number,
   ) {}
 
-  /** Begins with the length of a new log; for good when it resolves. Throws DeviceError. */
+  /** Begins with the length of a new log; durable when it resolves. Throws DeviceError. */
   static async create(path: string, length: number): Promise<DurableLength> {
     await writeDurably(path, textOf(length));
     return await DurableLength.continue(path, length);
   }
 
-  /** Goes on where a log is to be cut. Throws DeviceError. */
+  /** Continues with the length to which a log will be truncated. Throws DeviceError. */
   static async continue(path: string, length: number): Promise<DurableLength> {
     const flags = constants.O_WRONLY | constants.O_DSYNC | constants.O_NOFOLLOW;
     const file = await open(path, flags).catch((error: unknown) => {
@@ -43,9 +43,10 @@ export class DurableLength {
     return durable;
   }
 
-  /** For good when it resolves. Throws DeviceError. */
+  /** Sets the length; durable when it resolves. Throws DeviceError. */
   async set(length: number): Promise<void> {
-    // In place, as a new file would cost several flushes: all of it is in one sector, which a crash does not tear.
+    // In place, because a new file would cost several flushes. The text is within one sector, which a crash does not
+    // tear.
     await this.file.write(textOf(length), 0).catch((error: unknown) => {
       throw new DeviceError(this.path, 'write', 0, error);
     });
@@ -57,13 +58,13 @@ export class DurableLength {
   }
 }
 
-/** How much of the log was on stable storage. Bytes. Throws LostJournalError where that is not known, DeviceError. */
+/** How much of the log was on stable storage. Bytes. Throws LostJournalError if that is not known, DeviceError. */
 export async function readDurableLength(folder: string): Promise<number> {
   const path = lengthPath(folder);
   const text = (await readIfThere(path)) ?? '';
   const length = Number(/^(\d{16}) /.exec(text)?.[1]);
   if (text !== textOf(length)) {
-    throw new LostJournalError(path, 0, 'it does not say how much of the journal had been written');
+    throw new LostJournalError(path, 0, 'it does not say how much of the journal was written');
   }
   return length;
 }

@@ -5,9 +5,9 @@ import { DeviceError } from '../errors.js';
 const CAPACITY = 1024 * 1024;
 
 /**
- * Appends to a file in large pieces: a system call through the thread pool costs more than to copy what it
- * writes. While one piece is written the next one gathers. Nothing is in the file for sure before `handOver` and
- * then `sync` resolve. One `write` or `handOver` at a time; a `sync` may run beside them.
+ * Appends to a file in large pieces, because a system call through the thread pool costs more than copying the bytes.
+ * While one piece is written, the next one is collected. Data is durable only after `handOver` and then `sync` have
+ * resolved. One `write` or `handOver` at a time; a `sync` may run at the same time.
  */
 export class GatheredFile implements ByteSink {
   private gathering = Buffer.allocUnsafeSlow(CAPACITY);
@@ -35,13 +35,13 @@ export class GatheredFile implements ByteSink {
     }
   }
 
-  /** Resolves when the file system has all that was gathered. Throws DeviceError. */
+  /** Resolves when everything collected so far is written to the file. Throws DeviceError. */
   async handOver(): Promise<void> {
     await this.startWriting();
     await this.settle();
   }
 
-  /** Resolves when all that was handed over before is on stable storage. Throws DeviceError. */
+  /** Resolves when everything handed over before is on stable storage. Throws DeviceError. */
   async sync(): Promise<void> {
     this.throwFailure();
     await this.file.datasync().catch((error: unknown) => {

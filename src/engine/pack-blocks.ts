@@ -9,28 +9,28 @@ import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
 import type { ReadBlock } from './block-reader.js';
 import type { CompressionJudge } from './compression-judge.js';
 
-/** Blocks that are compressed at once: as many as libuv has threads. */
+/** How many blocks are compressed at once: as many as libuv has threads. */
 const BLOCKS_AHEAD = 4;
-/** A block goes out compressed where that saves at least a sixteenth of it. */
+/** A block is sent compressed if that saves at least this share of it. */
 const WORTHWHILE = 1 / 16;
 
-/** A block that is ready to go out, known as `known`: compressed where that shall be so. */
+/** A block that is ready to be sent; `known` has its compressed bytes, if it is sent compressed. */
 export interface ReadyBlock extends ReadBlock {
   readonly known: KnownOfBytes;
-  /** Whether it was tried to compress it. */
+  /** Whether compressing it was tried. */
   readonly wasTried: boolean;
 }
 
 interface PreparedBlock extends ReadyBlock {
-  /** Where the compressed bytes lie. */
+  /** The memory of the compressed bytes. */
   readonly room: LentBuffer | null;
 }
 
-/** Compresses the blocks of a transfer where its judge wants it and it pays: on other threads, in order. */
+/** Compresses the blocks of a transfer on other threads, in order, if its judge wants that and it saves enough. */
 export class BlockPacker {
-  /** Blocks that went out compressed, and bytes. */
+  /** How many blocks were sent compressed, and their bytes. */
   readonly totals = { blocks: 0, rawBytes: 0, packedBytes: 0 };
-  /** Compressed bytes have memory of their own: reading ahead can take none of it. */
+  /** Compressed bytes have their own memory, which reading ahead cannot use up. */
   private readonly rooms = new BufferPool(BLOCKS_AHEAD * MAX_BLOCK_LENGTH);
 
   /** @param clock milliseconds that only grow */
@@ -41,7 +41,7 @@ export class BlockPacker {
     private readonly clock: () => number,
   ) {}
 
-  /** The same blocks, made ready to go out some ahead of whoever takes them. */
+  /** The same blocks, ready to be sent. Prepares some of them ahead of the consumer. */
   async *makeReady<Given extends ReadBlock>(
     blocks: AsyncIterable<Given>,
   ): AsyncGenerator<Given & ReadyBlock> {
@@ -63,7 +63,7 @@ export class BlockPacker {
     }
   }
 
-  /** Writes a block that was made ready. */
+  /** Writes a block that is ready. */
   async send({ offset, data, known, wasTried }: ReadyBlock, writer: BlockWriter): Promise<void> {
     const rawBytes = data.bytes.length;
     const started = this.clock();
@@ -89,7 +89,7 @@ export class BlockPacker {
   }
 
   private async pack(bytes: Uint8Array): Promise<Pick<PreparedBlock, 'known' | 'room'>> {
-    // Before a codec sees them: what goes wrong there shall show at the reader.
+    // Before the codec sees the bytes, so that the reader detects an error of the codec.
     const crc = crc32(bytes);
     const room = await this.rooms.lend(Math.floor(bytes.length * (1 - WORTHWHILE)));
     try {

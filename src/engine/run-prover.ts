@@ -6,41 +6,47 @@ import type { Proof, Section } from '../stream/frame-format.js';
 import type { BlockRun, OldBytesOfRun } from './block-run.js';
 import type { Wants } from './wants.js';
 
-/** What contradicts that a target held a stream's base. */
+/** Findings that contradict that a target held a stream's base. */
 export interface FoundContents {
   /** Blocks that the target held neither old nor new. */
   readonly mismatches: number;
-  /** Blocks and sections that did not bear out that it held the base. */
+  /** Blocks and sections that did not confirm that it held the base. */
   readonly doubts: number;
-  /** Pieces of what did not change that differed when they were audited, and were sent whole. */
+  /** Audited pieces outside the changes that differed, and were sent in full. */
   readonly strays?: number;
-  /** Blocks and sections that still held the old bytes, of a target that should have held the new ones. */
+  /** Blocks and sections that still held the old bytes although the target should have held the new ones. */
   readonly reverted?: number;
 }
 
-/** What to do where a target does not hold what it should. */
+/** What to do if a target does not hold what it should. */
 export interface ProofOptions {
-  /** Stop at the first block whose old bytes are not what the stream's proof says. */
+  /** Stop at the first block whose old bytes do not match the stream's proof. */
   readonly stopOnMismatch?: boolean;
-  /** Asks for sections whole whose proof fails; without it, the first of them stops. */
+  /** Asks for sections in full if their proof fails; without it, the first of them stops the apply. */
   readonly wants?: Wants;
   /** What an earlier session of the same apply counted. */
   readonly foundBefore?: FoundContents;
-  /** Whether a block that comes without a proof is a doubt. */
+  /** Whether a block without a proof counts as a doubt. */
   readonly mustBeProved?: boolean;
-  /** Whether the target is recorded to hold what the stream leads to, so that old bytes contradict that. */
+  /** Whether the target is recorded to hold the stream's result, so that old bytes contradict the record. */
   readonly expectsNew?: boolean;
 }
 
-/** Holds what a target holds in the place of runs against their proofs, before anything is written there. */
+/** Compares what a target holds in the place of runs with their proofs, before anything is written there. */
 export class RunProver {
-  /** How many blocks were neither old nor new: those that are whole, and so right all the same. */
+  /**
+   * How many blocks were neither old nor new. Only blocks that came in full, so the target is right afterwards all the
+   * same.
+   */
   mismatches: number;
-  /** How many blocks and sections did not bear out that the target held the stream's base. */
+  /** How many blocks and sections did not confirm that the target held the stream's base. */
   doubts: number;
-  /** Of those, how many held something else: not only came without a proof. As for an earlier session, all of them. */
+  /**
+   * How many of the doubts held something else, and did not just come without a proof. All doubts of an earlier session
+   * count.
+   */
   failures: number;
-  /** How many blocks and sections still held the old bytes, where the new ones are expected. */
+  /** How many blocks and sections still held the old bytes although the new ones are expected. */
   reverted: number;
 
   constructor(
@@ -55,11 +61,11 @@ export class RunProver {
   }
 
   /**
-   * Takes out of a run the parts of sections that are not needed, or of no use; returns the checksums of the old bytes
-   * of the blocks that are left, as far as they are known.
+   * Removes the parts of sections from a run that are not needed, or useless. Returns the checksums of the old bytes of
+   * the remaining blocks, as far as they are known.
    *
    * @param blocksBefore how many blocks came in before the run's batch
-   * @throws BaseMismatchError where it is told to stop at a mismatch, or there is nobody to ask
+   * @throws BaseMismatchError if it must stop at a mismatch, or has no sender to ask
    */
   async prove(
     run: BlockRun,
@@ -88,19 +94,19 @@ export class RunProver {
     this.doubts += 1;
     this.failures += 1;
     run.drop(section);
-    // After an earlier run they may be there already.
+    // After an earlier run the new bytes may be there already.
     if (crc === section.newCrc) return;
     const { wants, stopOnMismatch } = this.options;
     if (wants !== undefined && stopOnMismatch !== true) await wants.ask(section);
     else {
-      const wayOut = 'only the parts that changed came; with --whole-chunks all of it does';
+      const wayOut = 'only the parts that changed were sent; --whole-chunks sends all of it';
       throw this.mismatch(section.offset, blocksBefore, wayOut);
     }
   }
 
   /**
-   * What is neither the old bytes nor, after an earlier run, the new ones, is another state of the volume. Returns
-   * the old bytes' checksum.
+   * A block that holds neither the old bytes nor, after an earlier run, the new ones is from another state of the
+   * volume. Returns the old bytes' checksum.
    */
   private checkProof(block: Block, proof: Proof, old: Buffer, blocksBefore: number): number {
     const crc = crc32(old);
@@ -119,7 +125,7 @@ export class RunProver {
 
   private mismatch(offset: number, blocksBefore: number, wayOut?: string): BaseMismatchError {
     const before = `(${blocksBefore} blocks were written before)`;
-    const problem = `it does not hold what the stream's base holds here ${before}`;
+    const problem = `it does not hold the stream's base here ${before}`;
     return new BaseMismatchError(this.path, offset, wayOut === undefined ? problem : `${problem}: ${wayOut}`);
   }
 }

@@ -14,15 +14,15 @@ import type { StreamHeader } from '../stream/stream-header.js';
 import { DurableLength } from './durable-length.js';
 import { GatheredFile } from './gathered-file.js';
 
-/** Bytes of a target that have been read already. */
+/** Bytes of a target that are already read. */
 export interface KnownBytes {
   readonly offset: number;
   readonly bytes: Uint8Array;
-  /** Their CRC-32, where it is known. */
+  /** Their CRC-32, if known. */
   readonly crc?: number | undefined;
 }
 
-/** A log as it was read, up to a place. */
+/** A log that was read up to a place. */
 export interface ReadLog {
   readonly header: StreamHeader;
   readonly saved: readonly Extent[];
@@ -35,9 +35,9 @@ export interface ReadLog {
 }
 
 /**
- * A stream of kind `undo` that grows while a target is written: the bytes that it held before, each once, and
- * what is about to be written in their place. With its end frame it is a snapback; without, what `recover` needs.
- * One call at a time, but for `sync`, which may run beside others.
+ * A stream of kind `undo` that grows while a target is written: the bytes that the target held before, each once, and
+ * what is about to be written in their place. With its end frame it is a snapback; without it, `recover` uses it. One
+ * call at a time, except `sync`, which may run during others.
  */
 export class UndoLog {
   private readonly saved = new ChunkSet();
@@ -45,7 +45,7 @@ export class UndoLog {
   /** How many writes were announced. */
   announced = 0;
   private cursor = 0;
-  /** Whole frames that the file system has. Bytes. */
+  /** The length of the complete frames that are written to the file. Bytes. */
   private handedOver: number;
 
   private constructor(
@@ -60,8 +60,8 @@ export class UndoLog {
   }
 
   /**
-   * Begins a log in a new file, readable by its owner only, whose durable length is noted in `lengthPath`; with an
-   * index where it is to be kept. Throws UsageError where the file exists, DeviceError: then there is none.
+   * Begins a log in a new file that only its owner can read. Its durable length is noted in `lengthPath`. With an index
+   * if the log is to be kept. Throws UsageError if the file exists, DeviceError; then no file is left.
    */
   static async create(
     path: string,
@@ -91,16 +91,13 @@ export class UndoLog {
     }
   }
 
-  /**
-   * Goes on with a log at a place up to which it was read; what follows there is cut off, for good. Throws
-   * DeviceError.
-   */
+  /** Continues a log at a place up to which it was read, and durably cuts off what follows. Throws DeviceError. */
   static async continue(
     path: string,
     lengthPath: string,
     { header, saved, place }: ReadLog,
   ): Promise<UndoLog> {
-    // Before the cut, which after a crash would look like damage.
+    // Before the cut: otherwise, after a crash, the cut would look like damage.
     const durable = await DurableLength.continue(lengthPath, place.length);
     const file = await openCut(path, place.length).catch(async (error: unknown) => {
       await durable.close();
@@ -115,14 +112,14 @@ export class UndoLog {
     return log;
   }
 
-  /** Whether `extent` can be saved from its own bytes alone, without what lies around it. */
+  /** Whether `extent` can be saved from its own bytes alone, without those around it. */
   isWhole(extent: Extent): boolean {
     const { blockSize, volumeSize } = this.header;
     const end = endOf(extent);
     return extent.offset % blockSize === 0 && (end % blockSize === 0 || end === volumeSize);
   }
 
-  /** Saves what `target` holds in an extent, but for what was saved before; `known` spares reading it again. */
+  /** Saves what `target` holds in an extent, except what was saved before; `known` avoids reading it again. */
   async save(target: BlockDevice, extent: Extent, known: KnownBytes | null): Promise<void> {
     for (const part of this.unsavedParts(extent)) {
       if (part.offset < this.cursor) await this.writer.nextPass();
@@ -133,25 +130,25 @@ export class UndoLog {
     }
   }
 
-  /** Says what is about to be written. */
+  /** Announces what is about to be written. */
   async announce(writes: readonly Announcement[]): Promise<void> {
     await this.writer.announce(writes);
     this.announced += writes.length;
   }
 
-  /** Says that the first so many writes that were announced are on the target's stable storage. */
+  /** Notes that this many of the announced writes, from the first on, are on the target's stable storage. */
   async markFlushed(writes: number): Promise<void> {
     await this.writer.markFlushed(writes);
   }
 
-  /** Says, for good when it resolves, up to where the applied stream is on the target's stable storage. */
+  /** Notes up to where the applied stream is on the target's stable storage; durable when it resolves. */
   async markResumePoint(point: ResumePoint): Promise<void> {
     await this.writer.markResumePoint(point);
     await this.handOver();
     await this.sync();
   }
 
-  /** Hands all of the log to the file system: what `sync` then makes durable. */
+  /** Writes all of the log to the file, for `sync` to make it durable. */
   async handOver(): Promise<void> {
     const length = this.writer.bytesWritten;
     await this.gathered.handOver();
@@ -159,7 +156,7 @@ export class UndoLog {
   }
 
   /**
-   * Resolves when all that was handed over before is on stable storage, and noted to be. A failure, of any call, is
+   * Resolves when everything handed over before is on stable storage, and this is noted. A failure of any call is
    * final.
    */
   async sync(): Promise<void> {
@@ -169,9 +166,9 @@ export class UndoLog {
   }
 
   /**
-   * Writes the end frame, which says that the apply is done; durable when it resolves.
+   * Writes the end frame, which says that the apply is complete; durable when it resolves.
    *
-   * @param isNameless whether the target did not, after all, hold the state that the header names as the result
+   * @param isNameless whether it turned out that the target did not hold the state that the header names as the result
    */
   async end(isNameless = false): Promise<void> {
     await this.writer.finish(isNameless);
@@ -181,7 +178,7 @@ export class UndoLog {
 
   async close(): Promise<void> {
     freeAligned(this.buffer);
-    // What cannot be written any more is of writes that have not begun.
+    // What can no longer be written belongs to writes that have not begun.
     await this.gathered.handOver().catch(() => undefined);
     await this.file.close();
     await this.durable.close();
@@ -199,7 +196,7 @@ export class UndoLog {
     return { offset, bytes };
   }
 
-  /** The extent in whole blocks of the stream, without what was saved before; at most 1 MiB each. */
+  /** The extent in whole blocks of the stream, without those that were saved before, in parts of at most 1 MiB. */
   private *unsavedParts(extent: Extent): Generator<Extent> {
     const { blockSize, volumeSize } = this.header;
     const last = Math.ceil(endOf(extent) / blockSize);
@@ -220,14 +217,14 @@ export class UndoLog {
   }
 }
 
-/** What is in the way of another one of the same name. */
+/** The error for a snapback whose temporary name is taken. */
 export function unfinishedSnapback(path: string): UsageError {
   return new UsageError(
-    `${path}: an unfinished snapback lies here: recover its target first; where nothing is to recover, move it away`,
+    `${path}: an unfinished snapback is here: recover its target first; if there is nothing to recover, move it away`,
   );
 }
 
-/** Opens a file for writing of which nothing is left behind so many bytes. Throws DeviceError. */
+/** Opens a file for writing and truncates it to a length in bytes. Throws DeviceError. */
 async function openCut(path: string, length: number): Promise<FileHandle> {
   const file = await open(path, constants.O_WRONLY | constants.O_NOFOLLOW).catch((error: unknown) => {
     throw new DeviceError(path, 'open', null, error);

@@ -2,17 +2,17 @@ import { ChunkSet } from '../bytes/chunk-set.js';
 import { endOf, type Extent, SECTOR } from '../bytes/extent.js';
 
 /**
- * What a receiver wants of its sender: the extents of which parts alone came, and were of no use. Until all of each
- * has come whole, the target is not right.
+ * Extents that the receiver has asked its sender for in full, because their partial update could not be verified. The
+ * target is not right until all of them have come.
  */
 export class Wants {
   private readonly wanted = new ChunkSet();
   private readonly came = new ChunkSet();
 
   /**
-   * @param volumeSize bytes, where the last unit may be cut
-   * @param tell tells the sender
-   * @param unit what is remembered one by one: bytes; extents that are no multiples of it count as wanted to its bounds
+   * @param volumeSize in bytes; the last unit may be shorter
+   * @param tell asks the sender for an extent
+   * @param unit the unit in which extents are remembered, in bytes; partly requested units count in full
    */
   constructor(
     private readonly volumeSize: number,
@@ -20,12 +20,12 @@ export class Wants {
     private readonly unit = SECTOR,
   ) {}
 
-  /** Whether anything was ever wanted. */
+  /** Whether anything was ever asked for. */
   get hasAny(): boolean {
     return this.wanted.count > 0;
   }
 
-  /** How much was wanted, in whole units. */
+  /** How much was asked for, in whole units. Bytes. */
   get bytes(): number {
     return this.wanted.count * this.unit;
   }
@@ -36,7 +36,7 @@ export class Wants {
     await this.tell({ offset, length });
   }
 
-  /** Takes note of a block that is right whatever the target held: its bytes need not be wanted any more. */
+  /** Notes a block that came in full: its bytes are no longer missing. */
   take(block: Extent): void {
     if (!this.hasAny) return;
     const { unit, volumeSize } = this;
@@ -46,7 +46,7 @@ export class Wants {
     }
   }
 
-  /** The first bytes that were wanted and have not come, or null. */
+  /** The first bytes that were asked for and have not come, or null. */
   findMissing(): Extent | null {
     if (this.came.count === this.wanted.count) return null;
     for (const { offset, length } of this.wanted.without(this.came).runs()) {

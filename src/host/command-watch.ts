@@ -7,17 +7,17 @@ import { findUdevCookies, isUdevListening, UDEV_ADVICE, type UdevCookie } from '
 const LOOK_EVERY_MS = 250;
 /** After this the user is told what a command waits for. */
 const TELL_AFTER_MS = 2000;
-/** A question that takes so long without a reason that shows is worth a word. */
+/** After this the user is told about a question that takes long for no visible reason. */
 const SLOW_AFTER_MS = 10_000;
-/** So long another's lock, or an answer, is waited for. */
+/** How long to wait for a lock that another process holds, or for an answer. */
 const LOCK_LIMIT_MS = 300_000;
-/** So long udev is waited for, and so long where nobody listens. */
+/** How long to wait for udev: when it runs, and when it does not. */
 const UDEV_LIMIT_MS = 60_000;
 const DEAD_UDEV_LIMIT_MS = 3000;
-/** What runs when the user interrupts us has so long to end by itself. */
+/** How long a running command may take to end by itself once the user interrupts us. */
 const GRACE_MS = 500;
 
-/** What a command is to us: it changes nothing; or it does, and comes to its end unless it only waits. */
+/** A question changes nothing and can be stopped. A change runs to its end, unless it only waits. */
 export type WatchedKind = 'question' | 'change';
 
 /** The command that is watched. */
@@ -25,15 +25,15 @@ export interface WatchedCommand {
   readonly name: string;
   readonly pid: number;
   readonly kind: WatchedKind;
-  /** So long a question may take; Infinity where the limits for what it waits for are all that there is. */
+  /** How long a question may take. Infinity: only the limits for what it waits for apply. */
   readonly patienceMs: number;
-  /** Asks it to end. LVM heeds this while it waits for a lock, and puts it off while it changes anything. */
+  /** Asks it to end. LVM obeys while it waits for a lock, and delays this while it changes anything. */
   end(): void;
-  /** Tells those who wait for udev by this cookie that it has done its part. */
+  /** Completes a udev cookie: a process that waits for udev through it stops waiting. */
   completeCookie(name: string): Promise<void>;
 }
 
-/** Who is told, and whose interruption counts. */
+/** Where notices go, and the signal that interrupts. */
 export interface WatchSurroundings {
   readonly notice: (line: string) => void;
   readonly signal: AbortSignal;
@@ -41,23 +41,23 @@ export interface WatchSurroundings {
 
 /** What a command waits for. */
 interface Wait {
-  /** What tells it from another. */
+  /** Tells this wait from another. */
   readonly key: string;
-  /** What it waits for, in words behind its name. */
+  /** What it waits for, in words after "is waiting for". */
   readonly words: string;
   readonly limitMs: number;
-  /** What is said where it was made to give up. */
+  /** The reason to report when the command is made to give up. */
   readonly gaveUp: string;
   giveUp(): Promise<void>;
 }
 
 /**
- * Watches one of LVM's or device-mapper's commands while it runs. Says what it waits for, lets none wait without end,
- * and makes those that only wait give up once the user interrupts us. What is started after that, to clean up, may
- * wait a moment.
+ * Watches a command of LVM or device-mapper while it runs. Reports what it waits for, limits how long it waits, and
+ * makes it give up if it only waits when the user interrupts us. A command that is started after that, to clean up, may
+ * wait for a moment.
  */
 export class CommandWatch {
-  /** Why it was made to give up; null where it was not. */
+  /** Why it was made to give up; null: it was not. */
   gaveUp: string | null = null;
 
   private readonly interrupted: Promise<never>;
@@ -67,7 +67,7 @@ export class CommandWatch {
   private readonly startedAt = performance.now();
   private readonly startTime = Date.now();
   private abortedAt: number | null = null;
-  /** Whether it was started when the user had interrupted us. */
+  /** Whether it was started after the user interrupted us. */
   private readonly isCleanUp: boolean;
   private readonly timer: NodeJS.Timeout;
   private isLooking = false;
@@ -90,8 +90,8 @@ export class CommandWatch {
   }
 
   /**
-   * The command's end; throws the interruption that made it give up, and does not wait for a question's end then. Null
-   * of a question that took longer than whoever asked it has patience.
+   * The command's outcome; null: a question took longer than its patience. Throws the interruption that made the
+   * command give up; then it does not wait for a question to end.
    */
   async race<T>(ended: Promise<T>): Promise<T | null> {
     try {
@@ -131,7 +131,7 @@ export class CommandWatch {
     if (isTooLate) {
       this.gaveUp = wait?.gaveUp ?? `no answer within ${this.command.patienceMs / 1000} s`;
       this.command.end();
-      // What the kernel keeps, as on a suspended device, does not heed even that.
+      // A command that the kernel blocks, as on a suspended device, does not even obey that.
       this.abandon();
       return;
     }
@@ -139,7 +139,7 @@ export class CommandWatch {
       this.judgeSlow(ranFor);
       return;
     }
-    this.tell(wait.key, `${this.command.name} waits for ${wait.words}`);
+    this.tell(wait.key, `${this.command.name} is waiting for ${wait.words}`);
     const since = this.firstSeen.get(wait.key) ?? now;
     this.firstSeen.set(wait.key, since);
     const limit = isUrgent ? GRACE_MS : this.isCleanUp ? TELL_AFTER_MS : wait.limitMs;
@@ -172,13 +172,12 @@ export class CommandWatch {
     if (lock === null) return null;
     const which = lock.path === null ? 'a lock' : `the lock ${lock.path}`;
     const { holders } = lock;
-    const hold = holders.length === 1 ? 'holds' : 'hold';
-    const words = holders.length === 0 ? which : `${which}, which ${holders.join(' and ')} ${hold}`;
+    const words = holders.length === 0 ? which : `${which}, held by ${holders.join(' and ')}`;
     return {
       key: which,
       words,
       limitMs: LOCK_LIMIT_MS,
-      gaveUp: `it waited in vain for ${words}: let that end first`,
+      gaveUp: `timed out waiting for ${words}: wait until the lock is released, and try again`,
       giveUp: () => {
         this.command.end();
         return Promise.resolve();
@@ -190,22 +189,22 @@ export class CommandWatch {
     const cookie = await this.findOwnCookie();
     if (cookie === null) return null;
     const isThere = isUdevListening();
-    const words = isThere ? 'udev to do its part' : 'udev, which does not run here: nobody listens to LVM';
+    const words = isThere ? 'udev to process an event' : 'udev, which is not running here';
     return {
       key: cookie.name,
       words,
       limitMs: isThere ? UDEV_LIMIT_MS : DEAD_UDEV_LIMIT_MS,
-      gaveUp: `LVM waited in vain for ${words}; ${UDEV_ADVICE}`,
+      gaveUp: `LVM timed out waiting for ${words}; ${UDEV_ADVICE}`,
       giveUp: () => this.command.completeCookie(cookie.name),
     };
   }
 
   /**
-   * The cookie by which the command itself waits: it was the last to count it up. Another program's is not ours to
-   * complete, and one that udev has begun to count down is in udev's hands.
+   * The cookie that this command waits for: the command was the last to change it. A cookie of another program is not
+   * ours to complete, and udev is at work on one that it has begun to count down.
    */
   private async findOwnCookie(): Promise<UdevCookie | null> {
-    // Semaphores have whole seconds.
+    // The times of semaphores are in whole seconds.
     const isNew = ({ madeAt }: UdevCookie) => madeAt * 1000 > this.startTime - 1000;
     for (const cookie of findUdevCookies().filter(isNew)) {
       const pid = await lastToChange(cookie.semid).catch(() => null);

@@ -5,23 +5,25 @@ import { userInfo } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { DeviceError, isErrno } from '../errors.js';
 
-/** Fails where the name is taken, also by a link: in a folder that others can write to, it might lead anywhere. */
+/** Fails if the name is taken, even by a link: in a folder that others can write to, a link may point anywhere. */
 const EXCLUSIVELY = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 
-/** A FIFO that nobody writes to would be waited for, by a thread without which the process cannot even end. */
+/** Without O_NONBLOCK, opening a FIFO without a writer would block a thread, and the process could not end. */
 const READ_AT_ONCE = constants.O_RDONLY | constants.O_NONBLOCK;
 
-/** Opens a new file that only its owner can read, for writing. Throws what `open` throws, EEXIST where the name is taken. */
+/**
+ * Opens a new file for writing that only its owner can read. Throws what `open` throws: EEXIST if the name is taken.
+ */
 export async function openNew(path: string): Promise<FileHandle> {
   return await open(path, EXCLUSIVELY, 0o600);
 }
 
 /**
- * Replaces a small file as a whole: after a crash it is the old one or the new one. Where it fails, nothing is left of
- * the new one. Throws DeviceError.
+ * Replaces a small file atomically: after a crash it is the old file or the new one. If this fails, nothing of the new
+ * file stays. Throws DeviceError.
  */
 export async function writeDurably(path: string, text: string): Promise<void> {
-  // Nobody can take a name beforehand that nobody can guess.
+  // A random name, so that no one else can take it first.
   const next = `${path}.${randomBytes(8).toString('hex')}.new`;
   await attempt(path, 'write', async () => {
     const file = await openNew(next);
@@ -39,7 +41,7 @@ export async function writeDurably(path: string, text: string): Promise<void> {
   await syncFolderOf(path);
 }
 
-/** Makes an empty file, for good; one that is there already does as well. Throws DeviceError. */
+/** Makes an empty file durably, unless it already exists. Throws DeviceError. */
 export async function markDurably(path: string): Promise<void> {
   await attempt(path, 'write', async () => {
     const file = await openNew(path).catch((error: unknown) => {
@@ -51,7 +53,7 @@ export async function markDurably(path: string): Promise<void> {
   await syncFolderOf(path);
 }
 
-/** A file's text, or null where there is none. Throws DeviceError. */
+/** A file's text; null: there is no such file. Throws DeviceError. */
 export async function readIfThere(path: string): Promise<string | null> {
   try {
     const file = await open(path, READ_AT_ONCE);
@@ -64,13 +66,13 @@ export async function readIfThere(path: string): Promise<string | null> {
 
 async function readRegular(file: FileHandle): Promise<string> {
   if (!(await file.stat()).isFile())
-    throw new Error('it is no regular file, so lvmsync did not make it: move it away');
+    throw new Error('it is not a regular file, so lvmsync did not create it: move it away');
   return await file.readFile('utf8');
 }
 
 /**
- * A file's text that only we, or root, can have written there, or null where there is none. In a folder that others can
- * write to anyone can put one there; a link is none of ours. Throws DeviceError, also where it is another user's.
+ * The text of a file that belongs to us or root; null: there is no such file, or it is a link, which we never make. For
+ * folders that others can write to. Throws DeviceError, also if the file belongs to another user.
  */
 export async function readOwn(path: string): Promise<string | null> {
   try {
@@ -78,9 +80,7 @@ export async function readOwn(path: string): Promise<string | null> {
     try {
       const { uid } = await file.stat();
       if (uid !== 0 && uid !== userInfo().uid)
-        throw new Error(
-          `it belongs to user ${uid}, neither to you nor to root: remove it if it is not yours`,
-        );
+        throw new Error(`it is owned by user ${uid}, not by you or root: remove it if you did not create it`);
       return await readRegular(file);
     } finally {
       await file.close();
@@ -91,7 +91,7 @@ export async function readOwn(path: string): Promise<string | null> {
   }
 }
 
-/** Removes a file, if it is there, for good. Throws DeviceError. */
+/** Removes a file durably, if it exists. Throws DeviceError. */
 export async function removeDurably(path: string): Promise<void> {
   try {
     await unlink(path);
@@ -103,14 +103,14 @@ export async function removeDurably(path: string): Promise<void> {
 }
 
 /**
- * Gives a file another name for good, never in the place of something else: where that name is taken, the file keeps
- * its own. Goes on with what a crash interrupted. Throws DeviceError.
+ * Renames a file durably and never overwrites: if the new name is taken, the file keeps its old one. Finishes a rename
+ * that a crash interrupted. Throws DeviceError.
  */
 export async function giveName(from: string, to: string): Promise<void> {
   await attempt(to, 'write', async () => {
     await link(from, to).catch(async (error: unknown) => {
       if (isErrno(error, 'EEXIST') && (await isSameFile(from, to))) return;
-      // Some file systems know no second name: there the new one is taken first.
+      // Some file systems have no hard links: there, reserve the new name with an empty file first.
       if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP'].some((code) => isErrno(error, code))) throw error;
       await (await openNew(to)).close();
       await rename(from, to);
@@ -134,7 +134,7 @@ export async function syncFolderOf(path: string): Promise<void> {
   });
 }
 
-/** Makes a folder that only its owner can enter, and those above it, for good. Throws DeviceError. */
+/** Makes a folder that only its owner can enter, and the missing ones above it, durably. Throws DeviceError. */
 export async function makePrivateFolder(path: string): Promise<void> {
   const folder = resolve(path);
   const first = await attempt(path, 'write', () => mkdir(folder, { recursive: true, mode: 0o700 }));
@@ -152,9 +152,9 @@ async function attempt<T>(path: string, operation: 'write' | 'flush', work: () =
   }
 }
 
-/** What kept a new file from being made, for the message of a DeviceError. */
+/** Why a new file could not be made, for the message of a DeviceError. */
 export function describeRefusal(error: unknown): unknown {
-  return isMissing(error) ? 'ENOENT: there is no such folder: make it first' : error;
+  return isMissing(error) ? 'ENOENT: no such directory: create it first' : error;
 }
 
 function isMissing(error: unknown): boolean {

@@ -1,7 +1,7 @@
 import { readFileSync, readdirSync, readlinkSync, statSync } from 'node:fs';
 import { isByteLocked, tryToShareByte } from './system-calls.js';
 
-/** As much of a command line as fits into a message. */
+/** How many characters of a command line a message shows. */
 const MOST_WORDS = 100;
 
 /** A process in words, such as `process 12 (lvcreate -n x vg)`. */
@@ -17,7 +17,7 @@ function shorten(words: string): string {
   return words.length > MOST_WORDS ? `${words.slice(0, MOST_WORDS)}…` : words;
 }
 
-/** What others own, and what ends while we look, is passed over. */
+/** Undefined for a process of another user, or one that ends while we look. */
 export function attempt<T>(look: () => T): T | undefined {
   try {
     return look();
@@ -26,11 +26,11 @@ export function attempt<T>(look: () => T): T | undefined {
   }
 }
 
-/** A lock that a process waits for, and who has it. */
+/** A lock that a process waits for, and the processes that hold it. */
 export interface LockWait {
-  /** The lock's file; null where it does not show. */
+  /** The lock's file; null: not visible. */
   readonly path: string | null;
-  /** Who holds it, in words such as `process 12 (lvcreate …)`; none where nobody shows. */
+  /** The processes that hold it, in words such as `process 12 (lvcreate …)`; empty: no holder is visible. */
   readonly holders: readonly string[];
 }
 
@@ -42,12 +42,12 @@ interface LockLine {
   readonly isWaiting: boolean;
 }
 
-/** Who waits for another that waits himself, and so on: as far as this is followed. */
+/** How far to follow a chain of processes that wait for each other. */
 const LONGEST_CHAIN = 8;
 
 /**
- * What lock on a file a process waits for; null where it waits for none that shows here. Of a chain of those who wait
- * for each other the last one is named: LVM's readers queue up behind a writer that waits.
+ * The file lock that a process waits for; null: it waits for no visible lock. Follows a chain of waiting processes to
+ * its last lock, because LVM's readers queue up behind a writer that waits itself.
  */
 export function findLockWait(pid: number): LockWait | null {
   const lines = parseLocks(attempt(() => readFileSync('/proc/locks', 'latin1')) ?? '');
@@ -69,13 +69,13 @@ export function findLockWait(pid: number): LockWait | null {
   return { path, holders: holders.map(describeProcess) };
 }
 
-/** Whether anyone has a lock on the file with this inode, as far as this process namespace shows. Takes none. */
+/** Whether a process of this namespace has a lock on the file with this inode. Takes no lock itself. */
 export function isFileLocked(inode: number): boolean {
   const lines = parseLocks(attempt(() => readFileSync('/proc/locks', 'latin1')) ?? '');
   return lines.some((each) => !each.isWaiting && Number(each.file.split(':')[2]) === inode);
 }
 
-/** Takes /proc/locks apart: https://docs.kernel.org/filesystems/proc.html, "/proc/locks". */
+/** Parses /proc/locks: https://docs.kernel.org/filesystems/proc.html, "/proc/locks". */
 export function parseLocks(text: string): LockLine[] {
   return text.split('\n').flatMap((line) => {
     const [, arrow, pid, file] =
@@ -93,7 +93,7 @@ function holdersOf({ file }: LockLine, lines: readonly LockLine[]): LockLine[] {
   return lines.filter((each) => !each.isWaiting && each.file === file);
 }
 
-/** The path by which the waiting process has the lock's file open. */
+/** The path of the lock's file, from the waiting process's open files. */
 function pathOf({ pid, file }: LockLine): string | null {
   const inode = Number(file.split(':')[2]);
   const folder = `/proc/${pid}/fd`;
@@ -109,7 +109,7 @@ function isAlive(pid: number): boolean {
   return attempt(() => statSync(`/proc/${pid}`)) !== undefined;
 }
 
-/** A lock outlives the process that took it while others, its children or a shell, have the same file open. */
+/** A lock outlives the process that took it while another process, its child or a shell, has the same file open. */
 function openersOf(path: string, waiting: ReadonlySet<number>): number[] {
   const pids = (attempt(() => readdirSync('/proc')) ?? []).map(Number).filter((pid) => pid > 0);
   return pids.filter((pid) => !waiting.has(pid) && hasOpen(pid, path));
@@ -122,21 +122,22 @@ function hasOpen(pid: number, path: string): boolean {
 }
 
 /*
- * QEMU's image locking: who has an image or device open shares the locks of bytes that say what he does with it, and
- * of others that say what he cannot bear beside him. They are advice, and hold between those who open the same node.
+ * QEMU's image locking. A process that has an image or device open holds shared locks on bytes that say what it does
+ * with it, and on bytes that say what it does not allow others to do. The locks are advisory, and are per inode: they
+ * work between processes that open the same device node or file.
  */
 
-/** "I write": who cannot bear a writer does not open it. */
+/** "I write": a process that does not allow writers does not open it. */
 const WRITES = 101;
-/** "Nobody else may write": QEMU then refuses with `Failed to get "write" lock`. */
+/** "No one else may write": QEMU then refuses with `Failed to get "write" lock`. */
 const BEARS_NO_WRITER = 201;
 
 /**
- * Says to every QEMU that an open file is being written, by us alone, until its last descriptor is closed. False where
- * a QEMU has it open to write, or so that nobody may. Throws Error where it cannot be locked at all.
+ * Tells every QEMU that we alone write this open file, until its last descriptor is closed. False if a QEMU has it open
+ * for writing, or allows no writers. Throws Error if the file cannot be locked at all.
  */
 export async function tryToKeepQemuOut(fd: number): Promise<boolean> {
-  // Taken first and looked at then: of two who come at once, one at least sees the other.
+  // Lock first, then look: of two processes that start together, at least one sees the other.
   const isHeld = (await tryToShareByte(fd, WRITES)) && (await tryToShareByte(fd, BEARS_NO_WRITER));
   return isHeld && !(await isByteLocked(fd, WRITES)) && !(await isByteLocked(fd, BEARS_NO_WRITER));
 }

@@ -1,8 +1,11 @@
 import type { ByteSource } from '../bytes/byte-channel.js';
 
-/** The work's outcome, or the signal's reason as soon as it is aborted. The work itself goes on unheard. */
+/**
+ * The work's outcome. Throws the signal's reason as soon as it is aborted; the work continues, but its outcome is
+ * ignored.
+ */
 export async function orInterrupted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  // Whichever comes second may fail with nobody left to hear it.
+  // Work that fails after the interruption must not become an unhandled rejection.
   work.catch(() => undefined);
   signal.throwIfAborted();
   let stop: () => void = () => undefined;
@@ -19,11 +22,11 @@ export async function orInterrupted<T>(work: Promise<T>, signal: AbortSignal): P
   }
 }
 
-/** The same bytes, until the signal is aborted: then its reason is thrown, also while nothing comes. */
+/** The same bytes. Throws the signal's reason once it is aborted, even while no bytes come. */
 export async function* interruptible(source: ByteSource, signal: AbortSignal): ByteSource {
   const pieces = source[Symbol.asyncIterator]();
   let reject: (reason: Error) => void = () => undefined;
-  // One listener for all pieces, as there are many: each waits in a promise that it can reject.
+  // One listener for all pieces, because there are many: it rejects the promise of the piece that is waited for.
   const stop = () => {
     reject(signal.reason as Error);
   };

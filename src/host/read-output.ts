@@ -3,14 +3,14 @@ import { CommandError, isErrno } from '../errors.js';
 import type { RunningCommand } from './spawner.js';
 import type { Surroundings } from './surroundings.js';
 
-/** What a program says on stderr is kept up to so many characters. */
+/** How many characters of a program's stderr are kept. */
 const MOST_WORDS = 4096;
 
 /**
- * Runs a program whose output is read as it comes, and ends it where that goes wrong or the run is interrupted.
+ * Runs a program and reads its output as it comes. Kills the program if the reading fails or the run is interrupted.
  *
- * Throws CommandError where it cannot be started (with the package that it `comesWith`) or fails, which says more
- * than what that does to the reading; else what `read` throws, or the interruption.
+ * Throws CommandError if the program cannot be started (with the package that it `comesWith`) or fails: that says more
+ * than the error of a reader whose input was cut. Else throws what `read` throws, or the interruption.
  */
 export async function readOutput(
   argv: readonly [string, ...string[]],
@@ -28,7 +28,7 @@ export async function readOutput(
     child.stdin.end();
     const reading = read(child.stdout);
     let failure: unknown = null;
-    // Heard of below, once the program has said its own.
+    // Thrown below, after the program's own error.
     const readToItsEnd = reading.catch((error: unknown) => {
       failure = error;
       child.kill();
@@ -38,7 +38,7 @@ export async function readOutput(
     });
     await readToItsEnd;
     about.signal.throwIfAborted();
-    // Ended by a signal after its output made no sense: by ours.
+    // The reading failed, so the signal that ended the program was ours.
     const isOurs = status === null && failure !== null;
     if (status !== 0 && !isOurs) {
       throw new CommandError(

@@ -7,19 +7,19 @@ import { readIfThere, removeDurably, writeDurably, makePrivateFolder } from './d
 import { isFileLocked } from './file-locks.js';
 import { tryToLock, type LockKind } from './system-calls.js';
 
-/** How often a receiver looks whether it shall give way. Milliseconds. */
+/** How often a receiver checks whether it must give way. Milliseconds. */
 const LOOK_EVERY_MS = 500;
 
 /**
- * A sender whose line broke begins anew, while the receiver of the old line may not have noticed yet and holds the
- * target. The new receiver says so in a file beside the lock, by the name of the run that both belong to, and the
- * old one gives way at the next frame. No process is ever signalled: the file works whatever the two are allowed.
+ * A sender whose line broke starts again. The receiver of the old line may not have noticed yet and still holds the
+ * target. So the new receiver writes the name of the run to a file beside the lock, and the old receiver gives way at
+ * the next frame. No process is signalled, so it works without the permission to do that.
  */
 export async function askToGiveWay(folder: string, run: string): Promise<void> {
   await writeDurably(pathIn(folder), run);
 }
 
-/** The new receiver holds the target: nobody needs to give way any more. Throws DeviceError. */
+/** The new receiver holds the target: no receiver has to give way any more. Throws DeviceError. */
 export async function forgetAsking(folder: string): Promise<void> {
   await removeDurably(pathIn(folder));
 }
@@ -44,22 +44,22 @@ function pathIn(folder: string): string {
   return `${folder}/successor`;
 }
 
-/** How long a receiver of the same run may take to notice that it shall give way, and to leave. Milliseconds. */
+/** How long a receiver of the same run may take to notice that it must give way, and to end. Milliseconds. */
 const GIVING_WAY_MS = 45_000;
 const TRY_EVERY_MS = 100;
 
-/** Enough of a lock file for all that a holder writes. Bytes. */
+/** The most that a holder writes to a lock file. Bytes. */
 const MOST_WORDS = 4096;
-/** How long a lock may outlive its holder: a command that it was just starting has its files open for a moment. */
+/** How long a lock may outlive its holder: a command that the holder just started has its files open for a moment. */
 const PATIENCE_MS = 2000;
 const PAUSE_MS = 25;
 
 const NO_ROOM = ['ENOSPC', 'EDQUOT'];
 
-/** Who holds a lock that it has not signed yet. */
-const JUST_BEGUN = 'another lvmsync that has just begun';
+/** The holder of a lock that is not signed yet, in words. */
+const JUST_BEGUN = 'another lvmsync that has just started';
 
-/** Who works on something, for the message to whoever comes second. */
+/** The run that holds a lock, for the message to a second run. */
 export interface LockHolder {
   /** What it does, such as `receive /dev/vg/vm`. */
   readonly what: string;
@@ -69,15 +69,12 @@ export interface LockHolder {
   readonly run?: string | null;
 }
 
-/** The right to be the one lvmsync that works on something; it ends with `release` or with the process. */
+/** A lock that only one lvmsync has at a time. It ends with `release` or with the process. */
 export interface RunLock {
   release(): Promise<void>;
 }
 
-/**
- * Locks what has its state in a folder, by the file `lock` in it; both are made where they are missing. Throws as
- * `lockFile`.
- */
+/** Locks a state folder by the file `lock` in it. Makes both if they are missing. Throws as `lockFile`. */
 export async function lockFolder(stateFolder: string, subject: string, holder: LockHolder): Promise<RunLock> {
   const path = `${stateFolder}/lock`;
   await makePrivateFolder(stateFolder);
@@ -85,13 +82,13 @@ export async function lockFolder(stateFolder: string, subject: string, holder: L
 }
 
 /**
- * Locks by a file, which is made where it is missing. It stays: to remove it would let two runs hold two files of one
- * name. A receiver of the same run of a sender is asked to give way, and waited for.
+ * Takes a lock by a file, and makes the file if it is missing. The file is never removed: otherwise two runs could lock
+ * two files of the same name. Asks a receiver of the same run of a sender to give way, and waits for it.
  *
- * @param subject what is locked, in words, for the message to whoever comes second
- * @param nameless who holds it where the file names nobody
+ * @param subject what is locked, in words, for the message to a second run
+ * @param nameless the holder, in words, if the file names no holder
  *
- * Throws LockedError where another run holds it, DeviceError where the folder or its file system does not allow it.
+ * Throws LockedError if another run holds the lock, DeviceError if the folder or its file system does not allow it.
  */
 export async function lockFile(
   path: string,
@@ -123,17 +120,17 @@ export async function lockFile(
 }
 
 /**
- * Holds a file of `lockFile` together with others who only look: whoever wants it alone is refused meanwhile. They
- * have no names there. Null where it cannot be held: who only looks may be in a folder where nothing can be written.
+ * Shares a lock of `lockFile` with other readers: a run that wants it alone is refused meanwhile. Readers are not named
+ * in the file. Null: the file cannot be locked, as a reader may not be allowed to write to the folder.
  *
- * Throws LockedError where another run has it alone.
+ * Throws LockedError if another run has the lock alone.
  */
 export async function shareLockFile(path: string, subject: string): Promise<RunLock | null> {
   const file = await openLockFile(path).catch(() => null);
   if (file === null) return null;
   const isShared = await lockUnlessHeld(file, 'shared').catch(() => null);
   if (isShared === true) {
-    // What a killed run left would be taken for our name.
+    // The name that a killed run left there would be taken for ours.
     await file.truncate(0).catch(() => undefined);
     return { release: () => attempt(path, 'close', () => file.close()) };
   }
@@ -143,14 +140,14 @@ export async function shareLockFile(path: string, subject: string): Promise<RunL
   throw lockedBy(subject, holder.words || JUST_BEGUN, path);
 }
 
-/** A lock of `lockFile`, as it looks from outside. */
+/** A lock of `lockFile`, as another process sees it. */
 export interface SeenLock {
   readonly isHeld: boolean;
-  /** Who holds it, or held it when it was killed; empty where the file names nobody. */
+  /** The holder, or the run that held it when it was killed; empty: the file names no holder. */
   readonly words: string;
 }
 
-/** Looks at a lock of `lockFile` without taking it; null where there is none, or none that we may look at. */
+/** Looks at a lock of `lockFile` without taking it; null: it does not exist, or we have no permission to read it. */
 export async function lookAtLock(path: string): Promise<SeenLock | null> {
   const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW).catch(() => null);
   if (file === null) return null;
@@ -162,10 +159,10 @@ export async function lookAtLock(path: string): Promise<SeenLock | null> {
 }
 
 function lockedBy(subject: string, holder: string, path: string): LockedError {
-  return new LockedError(subject, holder, `wait until it has ended (${path})`);
+  return new LockedError(subject, holder, `wait until it ends (${path})`);
 }
 
-/** False where another holds it, and lives. */
+/** False if a live process holds it. */
 async function lockUnlessHeld(file: FileHandle, kind: LockKind): Promise<boolean> {
   for (let waited = 0; !(await tryToLock(file.fd, kind)); waited += PAUSE_MS) {
     if (waited >= PATIENCE_MS || !(await isLeftBehind(file))) return false;
@@ -174,7 +171,7 @@ async function lockUnlessHeld(file: FileHandle, kind: LockKind): Promise<boolean
   return true;
 }
 
-/** Whether the process that the lock names is there no more. */
+/** Whether the process that the lock names no longer exists. */
 async function isLeftBehind(file: FileHandle): Promise<boolean> {
   const pid = /^process (\d+) /.exec((await readHolder(file)).words)?.[1];
   if (pid === undefined) return false;
@@ -184,7 +181,7 @@ async function isLeftBehind(file: FileHandle): Promise<boolean> {
   );
 }
 
-/** Takes the lock over from a receiver of the same run; false where it is held by any other, or not given up. */
+/** Takes the lock over from a receiver of the same run; false if another run holds it, or it is not given up. */
 async function succeed(
   folder: string,
   file: FileHandle,
@@ -205,26 +202,26 @@ async function succeed(
 }
 
 async function openLockFile(path: string): Promise<FileHandle> {
-  // No link is followed: whatever it points to would be emptied.
+  // Never through a link: the file that it points to would be truncated.
   return await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
 }
 
-/** Says in the lock's file whose it is. Without room for that it is held all the same: to recover must need none. */
+/** Names the holder in the lock's file. A full file system does not end the lock: a recover must need no free space. */
 async function sign(file: FileHandle, { what, pid, startedAt, run = null }: LockHolder): Promise<void> {
   const words = `process ${pid} (${what.replace(/\s+/g, ' ')}), since ${startedAt.toISOString()}\n`;
   await file.truncate(0);
   await file.write(`${words}${run ?? ''}`, 0).catch(async (error: unknown) => {
     if (!NO_ROOM.some((code) => isErrno(error, code))) throw error;
-    // Half a name would deceive.
+    // Half a name would mislead.
     await file.truncate(0);
   });
 }
 
-/** What a lock's file says of who holds it. */
+/** What a lock's file says about its holder. */
 interface SignedHolder {
-  /** For whoever comes second. Empty where nobody is named: also for the moment between taking the lock and signing it. */
+  /** For the message to a second run. Empty: no holder is named, also between taking the lock and signing it. */
   readonly words: string;
-  /** Told to nobody, as who knows it can ask the holder to give way. */
+  /** Never shown: a process that knows it can ask the holder to give way. */
   readonly run: string | null;
 }
 

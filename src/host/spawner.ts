@@ -7,17 +7,17 @@ export interface CommandResult {
   readonly stdout: string;
   readonly stderr: string;
   readonly status: number | null;
-  /** Why it was made to give up, in words; absent where it was not. */
+  /** Why it was made to give up, in words; absent if it was not. */
   readonly gaveUp?: string;
 }
 
-/** How a command is run that is more than any program. */
+/** How a command runs. */
 export interface RunOptions {
-  /** What its environment has besides ours; what is undefined is taken out of it. */
+  /** Added to our environment; an undefined variable is removed from it. */
   readonly environment?: NodeJS.ProcessEnv;
-  /** One of LVM's or device-mapper's: what it waits for is told, and it does not wait without end. */
+  /** For a command of LVM or device-mapper: reports what it waits for, and limits how long it waits. */
   readonly watch?: WatchedKind;
-  /** So long a question that is watched may take; then it is given up, and its end not waited for. Milliseconds. */
+  /** How long a watched question may take. After that it is given up without waiting for its end. Milliseconds. */
   readonly patienceMs?: number;
 }
 
@@ -27,23 +27,23 @@ export type RunningCommand = ChildProcessWithoutNullStreams;
 /** The only door to other programs: argv arrays, never a shell. */
 export interface Spawner {
   /**
-   * Runs to the end; any exit status is a result. Throws CommandError where the program cannot be started, and of one
-   * that is watched the interruption that made it give up.
+   * Runs a program to its end; any exit status is a result. Throws CommandError if the program cannot be started, and
+   * the interruption that made a watched program give up.
    */
   run(argv: readonly [string, ...string[]], options?: RunOptions): Promise<CommandResult>;
   /** Starts a program whose three streams are pipes. A failed start shows as the child's 'error' event. */
   start(argv: readonly [string, ...string[]]): RunningCommand;
 }
 
-/** What a spawner tells, and to whom it listens. */
+/** Where a spawner reports, and what stops it. */
 export interface SpawnerSurroundings {
-  /** Hears of every command that is run. */
+  /** Told of every command that runs. */
   readonly tell: (line: string) => void;
   /** Tells the user what a command waits for. */
   readonly notice: (line: string) => void;
-  /** The interruption that ends what only waits. */
+  /** The interruption that ends a command that only waits. */
   readonly signal: AbortSignal;
-  /** Aborted when this process is about to exit at once: what is watched is asked to end, as nobody waits for it. */
+  /** Aborted when this process is about to exit at once: watched commands are then asked to end. */
   readonly leaving: AbortSignal;
 }
 
@@ -62,7 +62,7 @@ export class ProcessSpawner implements Spawner {
     environment: NodeJS.ProcessEnv,
     private readonly about: SpawnerSurroundings = ALONE,
   ) {
-    // An ordinary user's, or a cron job's, PATH often lacks the folders of dmsetup and lvs.
+    // The PATH of an ordinary user or a cron job often lacks the folders of dmsetup and lvs.
     this.environment = { ...environment, PATH: `${environment['PATH'] ?? '/usr/bin:/bin'}:/usr/sbin:/sbin` };
   }
 
@@ -78,7 +78,7 @@ export class ProcessSpawner implements Spawner {
     const child = spawn(command, words, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...this.environment, LC_ALL: 'C', ...options.environment },
-      // Ctrl-C at a terminal is for us alone: what has begun, such as a change of LVM's, comes to its end.
+      // Ctrl-C at a terminal is for us alone: a change that LVM has begun runs to its end.
       detached: true,
     });
     const stdout: Buffer[] = [];
@@ -107,7 +107,7 @@ export class ProcessSpawner implements Spawner {
     return gaveUp === null ? result : { ...result, gaveUp };
   }
 
-  /** LVM that waits for a lock would otherwise outlive us, and change the volumes of a user who believes it stopped. */
+  /** Otherwise an LVM command that waits for a lock would outlive us, and change volumes after the user stopped it. */
   private async orLeave<T>(child: ChildProcess, ended: Promise<T>): Promise<T> {
     const end = () => child.kill();
     this.about.leaving.addEventListener('abort', end);
@@ -126,7 +126,7 @@ export class ProcessSpawner implements Spawner {
     const { pid } = child;
     if (kind === undefined || pid === undefined) return null;
     const completeCookie = async (cookie: string) => {
-      // Where that fails, as dmsetup is missing, the command waits on, and is looked at again.
+      // If that fails, as when dmsetup is missing, the command still waits, and the watch tries again.
       await this.run(['dmsetup', 'udevcomplete', cookie]).catch((error: unknown) => {
         this.about.tell(describeCause(error));
       });

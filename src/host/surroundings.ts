@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import type { Spawner } from './spawner.js';
 
-/** Shows how far a long run is. Whoever makes it decides where, and whether at all. */
+/** Shows how far a long run is. */
 export interface Progress {
   /** Begins: `totalBytes` are expected. */
   start(totalBytes: number): void;
@@ -17,20 +17,20 @@ export interface Surroundings {
   readonly clock: () => number;
   /** The time of day. */
   readonly now: () => Date;
-  /** Tells the user a line that is no error. */
+  /** Prints a line for the user that is not an error. */
   readonly notice: (line: string) => void;
-  /** Tells the user what only those want to know who asked for more. */
+  /** Prints a line for a user who asked for more detail. */
   readonly detail: (line: string) => void;
-  /** Aborted, with an InterruptedError, when the run shall stop where it can be taken up or taken back. */
+  /** Aborted, with an InterruptedError, when the run must stop at a point where it can be resumed or taken back. */
   readonly signal: AbortSignal;
-  /** Where journals, locks and records of targets lie unless the user names another place. */
+  /** Where journals, locks and records of targets are, unless the user names another directory. */
   readonly stateDir: string;
   readonly hostname: string;
   /** This program's version, without its name. */
   readonly version: string;
 }
 
-/** The state directory that was named, or the usual one: a whole path, wherever what notes it is read from. */
+/** The state directory that the user named, or the default: an absolute path, as it is noted for later runs. */
 export function stateDirOf(named: string | null, { stateDir }: Pick<Surroundings, 'stateDir'>): string {
   return named === null ? stateDir : resolve(named);
 }
@@ -42,10 +42,10 @@ export const silentProgress: Progress = {
   stop: () => undefined,
 };
 
-/** Tells nobody: a far side's last words then come with the error, if there is one. */
+/** Prints nothing: the last words of a far side then come with the error, if there is one. */
 export const silentNotice = (): void => undefined;
 
-/** What made a stream or an archive, and when, for its header. */
+/** The program that made a stream or an archive, and when, for its header. */
 export interface Maker {
   readonly host: string;
   readonly time: string;

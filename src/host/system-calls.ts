@@ -2,7 +2,7 @@ import { constants } from 'node:os';
 import { getSystemErrorMap } from 'node:util';
 import type { LibraryHandle } from 'koffi';
 
-/** flock(2): together with others, or exclusively; without waiting. */
+/** flock(2): shared or exclusive, without waiting. */
 const LOCK_SH = 1;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
@@ -14,9 +14,9 @@ const F_OFD_SETLK = 37;
 const F_RDLCK = 0;
 const F_WRLCK = 1;
 const F_UNLCK = 2;
-/** fallocate(2): makes a hole, and leaves the file as long as it is. */
+/** fallocate(2): makes a hole, and keeps the file's length. */
 const PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01;
-/** lseek(2): to what a file has data for, from an offset on. */
+/** lseek(2): to the next data or hole of a file from an offset on. */
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 /** ioctl(2) of a block device: an offset and a length, as two unsigned 64-bit numbers. */
@@ -38,7 +38,7 @@ interface SystemCalls {
   readonly errno: () => number;
 }
 
-/** What fcntl(2) takes and gives back of a lock: a `struct flock`, as far as we need it. */
+/** The parts of fcntl(2)'s `struct flock` that we need, which it reads and writes. */
 interface ByteLock {
   type: number;
   readonly start: number;
@@ -46,12 +46,12 @@ interface ByteLock {
 
 let calls: Promise<SystemCalls> | undefined;
 
-/** A lock that only one holds, or one that many may hold as long as nobody has it exclusively. */
+/** A lock that one process holds, or one that many share while no process has it exclusively. */
 export type LockKind = 'exclusive' | 'shared';
 
 /**
- * Takes the lock of an open file, which lasts until its last descriptor is closed, or its process ends. False where
- * another holds it. Throws Error with the errno's name where it cannot be locked at all.
+ * Takes the lock of an open file. It lasts until the file's last descriptor is closed, or its process ends. False if
+ * another process holds it. Throws Error with the errno's name if the file cannot be locked at all.
  */
 export async function tryToLock(fd: number, kind: LockKind): Promise<boolean> {
   const { flock, errno } = await (calls ??= loadSystemCalls());
@@ -63,8 +63,8 @@ export async function tryToLock(fd: number, kind: LockKind): Promise<boolean> {
 }
 
 /**
- * Takes a lock of one byte of an open file together with others, for as long as `tryToLock`; whether the byte is there
- * makes no difference. False where another has it exclusively. Throws Error as `tryToLock`.
+ * Takes a shared lock of one byte of an open file, which lasts as long as one of `tryToLock`. The byte may be past the
+ * file's end. False if another process has it exclusively. Throws Error as `tryToLock`.
  */
 export async function tryToShareByte(fd: number, byte: number): Promise<boolean> {
   const { lockByte, errno } = await (calls ??= loadSystemCalls());
@@ -74,7 +74,7 @@ export async function tryToShareByte(fd: number, byte: number): Promise<boolean>
   throw systemError(number, 'fcntl');
 }
 
-/** Whether anyone else has a lock of a byte, of whatever kind. Throws Error as `tryToLock`. */
+/** Whether another process has a lock of a byte, of any kind. Throws Error as `tryToLock`. */
 export async function isByteLocked(fd: number, byte: number): Promise<boolean> {
   const { lockByte, errno } = await (calls ??= loadSystemCalls());
   const lock = { type: F_WRLCK, start: byte };
@@ -83,23 +83,23 @@ export async function isByteLocked(fd: number, byte: number): Promise<boolean> {
 }
 
 /**
- * Makes a hole in an open file or block device, which then reads as zeroes there. False where the kernel does not: it
- * has no way that it vouches for. Bytes; of a block device whole sectors.
+ * Makes a hole in an open file or block device, which then reads as zeroes there. False if the kernel has no way to
+ * guarantee that. Bytes; of a block device, whole sectors.
  */
 export async function punchHole(fd: number, offset: number, length: number): Promise<boolean> {
   const { fallocate } = await (calls ??= loadSystemCalls());
   return fallocate(fd, PUNCH_HOLE_KEEP_SIZE, offset, length) === 0;
 }
 
-/** Tells an open block device that nobody needs a range any more. False where it takes no such hint. */
+/** Discards a range of an open block device. False if the device does not support that. */
 export async function discardBlocks(fd: number, offset: number, length: number): Promise<boolean> {
   const { ioctl } = await (calls ??= loadSystemCalls());
   return ioctl(fd, BLKDISCARD, BigUint64Array.of(BigInt(offset), BigInt(length))) === 0;
 }
 
 /**
- * Where, from an offset on, an open file next has data, and where the hole behind that begins; null where it has none
- * any more. What the kernel does not tell counts as data. Bytes.
+ * The next range with data in an open file, from an offset on; null: there is no more data. A range of which the kernel
+ * says nothing counts as data. Bytes.
  */
 export async function findData(
   fd: number,
@@ -113,13 +113,13 @@ export async function findData(
   return { from, to: to < 0 ? size : to };
 }
 
-/** Lets a pipe hold more, where its owner may have that much. Throws where the system calls cannot be loaded. */
+/** Enlarges a pipe, as far as its user may have it. Throws if the system calls cannot be loaded. */
 export async function growPipe(fd: number, bytes: number): Promise<void> {
   const { fcntl } = await (calls ??= loadSystemCalls());
   fcntl(fd, F_SETPIPE_SZ, bytes);
 }
 
-/** The process that last changed a set's first semaphore; null where that cannot be told. */
+/** The process that last changed a set's first semaphore; null: not known. */
 export async function lastToChange(semid: number): Promise<number | null> {
   const { semctl } = await (calls ??= loadSystemCalls());
   const pid = semctl(semid, 0, GETPID);
@@ -137,10 +137,10 @@ function systemError(number: number, call: string): Error {
   return new Error(`${name}: ${meaning}, ${call}`);
 }
 
-/** Only when one is needed: koffi is native code, and most runs of most commands end without it. */
+/** Loads koffi only when a call is needed: it is native code, and most runs do without it. */
 async function loadSystemCalls(): Promise<SystemCalls> {
   const koffi = await import('koffi');
-  // The symbols of the process itself: Node has the C library loaded, whichever it is.
+  // The symbols of this process: Node has already loaded the C library, whichever it is.
   const library = koffi.load(null);
   const flock = library.func('int flock(int fd, int operation)');
   const ioctl = library.func('int ioctl(int fd, unsigned long request, void *argument)');
@@ -172,7 +172,7 @@ async function loadSystemCalls(): Promise<SystemCalls> {
   };
 }
 
-/** Under the name that has 64-bit offsets on 32-bit systems too; where there is none, they always have them (musl). */
+/** Prefers the name with 64-bit offsets on 32-bit systems. A C library without it (musl) always has 64-bit offsets. */
 function find64(library: LibraryHandle, name: string, parameters: string, result = 'int') {
   try {
     return library.func(`${result} ${name}64${parameters}`);

@@ -1,19 +1,19 @@
 import { readFileSync } from 'node:fs';
 import { attempt } from './file-locks.js';
 
-/** Where udevd listens. LVM takes the mere presence of this node for a sign that udev runs. */
+/** Where udevd listens. LVM takes the presence of this node as a sign that udev runs. */
 const CONTROL = '/run/udev/control';
 /** The upper half of the key of each of device-mapper's semaphores. */
 const COOKIE_MAGIC = 0x0d4d;
 
-/** What to do where LVM leaves device nodes to a udev that does not make them. */
+/** What to do if LVM leaves device nodes to a udev that does not make them. */
 export const UDEV_ADVICE =
-  'where no udev runs (in a container, a chroot), set udev_sync = 0 and udev_rules = 0 in the activation section of lvm.conf, ' +
-  'so that LVM makes the nodes itself ("vgmknodes" makes those that are missing now), or run lvmsync on the host';
+  'if udev does not run here (in a container or a chroot), set udev_sync = 0 and udev_rules = 0 in the activation section of lvm.conf, ' +
+  'so that LVM creates the device nodes itself ("vgmknodes" creates those that are missing now), or run lvmsync on the host';
 
 /** A semaphore by which a program waits until udev has done its part. */
 export interface UdevCookie {
-  /** As `dmsetup udevcomplete` takes it. */
+  /** As `dmsetup udevcomplete` accepts it. */
   readonly name: string;
   /** The semaphore's number. */
   readonly semid: number;
@@ -27,7 +27,7 @@ export function isUdevListening(): boolean {
   return sockets.split('\n').some((line) => line.endsWith(` ${CONTROL}`));
 }
 
-/** What programs wait for udev by right now. */
+/** The cookies by which programs wait for udev right now. */
 export function findUdevCookies(): UdevCookie[] {
   return parseSemaphores(attempt(() => readFileSync('/proc/sysvipc/sem', 'latin1')) ?? '');
 }

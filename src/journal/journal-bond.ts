@@ -5,34 +5,34 @@ import { compareStamps } from '../usage/write-stamp.js';
 import type { ApplyNote } from './journal.js';
 
 /*
- * A journal belongs to one device and one moment: what it holds are the old bytes of the device that an apply wrote,
- * as long as nobody else writes there. The bytes alone do not say who wrote them.
+ * A journal belongs to one device and one moment: it holds the old bytes of the device that an apply wrote, and is
+ * valid as long as no one else writes there. The bytes alone do not show who wrote them.
  */
 
-const UNSEEN = 'an apply to it was cut short, and nothing shows whether someone wrote to it since';
+const UNSEEN = 'an apply to it was interrupted, and lvmsync cannot tell whether someone wrote to it since';
 
 /**
- * Throws BaseMismatchError where a journal is of another device than the one that has the target's path now. Throws
+ * Throws BaseMismatchError if a journal belongs to another device than the one that has the target's path now. Throws
  * DeviceError.
  */
 export async function refuseOtherDevice(target: OpenTarget, note: ApplyNote): Promise<void> {
   if (note.device === undefined) return;
   const now = await target.record.identity();
   if (isSameDevice(note.device, now) !== 'no') return;
-  const what = `the journal of the apply that was cut short is of another device (${describeIdentity(note.device)}; this is ${describeIdentity(now)})`;
+  const what = `the journal of the interrupted apply belongs to another device (${describeIdentity(note.device)}; this is ${describeIdentity(now)})`;
   throw refusal(target, note, what);
 }
 
 /**
- * Whether someone else wrote to a target since an apply to it was cut short: the gap in what is known of it, null where
- * surely nobody did. Throws BaseMismatchError where someone did.
+ * The gap in what is known about a target since an apply to it was interrupted, in words; null: surely no one else
+ * wrote to it. Throws BaseMismatchError if someone did.
  */
 export async function findGap(target: OpenTarget, note: ApplyNote): Promise<string | null> {
-  // Once old bytes are written back, the stamp moves by that.
+  // Writing old bytes back changes the stamp.
   if (note.isUndoing || note.stamp === undefined || note.device === undefined) return UNSEEN;
   const verdict = compareStamps(note.stamp, await target.record.stamp());
   if (verdict === 'moved')
-    throw refusal(target, note, 'someone wrote to it since an apply to it was cut short');
+    throw refusal(target, note, 'someone wrote to it since an apply to it was interrupted');
   return verdict === 'same' ? null : UNSEEN;
 }
 
@@ -45,7 +45,7 @@ function refusal(
     device.path,
     null,
     `${what}. Nothing was taken back, and nothing was written. Find out what it holds ("lvmsync verify" compares it ` +
-      `with a volume). Where that is right, give the journal up: remove ${folder}/apply.json. To write the old bytes ` +
-      `all the same: ${recoverWords} --force=base (they are in ${log})`,
+      `with a volume). If that is right, discard the journal: remove ${folder}/apply.json. To write the old bytes ` +
+      `anyway: ${recoverWords} --force=base (they are in ${log})`,
   );
 }

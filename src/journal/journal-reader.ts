@@ -25,10 +25,10 @@ import { INDEX } from '../stream/index-format.js';
 import { parseResumePoint, RESUME_POINT, type ResumePoint } from '../stream/mark-format.js';
 import { parseHeader, type StreamHeader } from '../stream/stream-header.js';
 
-/** Old bytes that a log holds: at `position` of its file, or zeroes where that is null. */
+/** Old bytes that a log holds: at `position` of its file, or zeroes if that is null. */
 export interface SavedExtent extends Extent {
   readonly position: number | null;
-  /** The CRC-32 of the bytes there, 0 of zeroes. */
+  /** The CRC-32 of the bytes there; 0 for zeroes. */
   readonly crc: number;
   /** Where its frame starts. */
   readonly framePosition: number;
@@ -36,37 +36,37 @@ export interface SavedExtent extends Extent {
 
 /** A write that a log announces. */
 export interface AnnouncedWrite extends Announcement {
-  /** Whether it was on the target's stable storage for sure. */
+  /** Whether it was surely on the target's stable storage. */
   readonly isFlushed: boolean;
 }
 
-/** A place in a log up to which the applied stream is on stable storage. */
+/** A place in a log: up to it, the applied stream is on stable storage. */
 export interface ResumePlace {
   readonly point: ResumePoint;
-  /** How much of the log lies before it, itself included: bytes, saved extents, announced writes. */
+  /** How much of the log is before the place, the place included: bytes, saved extents, announced writes. */
   readonly length: number;
   readonly savedCount: number;
   readonly writeCount: number;
-  /** The log as a stream up to here, to be gone on with. */
+  /** The state of the log as a stream up to here, to continue it. */
   readonly written: WrittenStream;
 }
 
-/** What an undo log says, as far as it is whole. */
+/** What an undo log says, up to its first fault. */
 export interface JournalContents {
   readonly header: StreamHeader;
-  /** In the order of saving; none overlaps another. */
+  /** In the order of saving, without overlaps. */
   readonly saved: readonly SavedExtent[];
   readonly writes: readonly AnnouncedWrite[];
-  /** Whether it has its end frame: the apply was done, and flushed. */
+  /** Whether it has its end frame: the apply was complete and flushed. */
   readonly isFinished: boolean;
-  /** The last place at which the apply can be taken up, or null. */
+  /** The last place at which the apply can be resumed, or null. */
   readonly resumePlace: ResumePlace | null;
 }
 
 /**
- * Reads an undo log up to its end or its torn tail. What the target may have been overwritten for lies below the
- * log's durable length; all that a crash can tear lies behind it. Throws LostJournalError where the log is shorter
- * than that or damaged below it, DeviceError, the signal's reason.
+ * Reads an undo log up to its end or its torn tail. The target is overwritten only after the old bytes are below the
+ * log's durable length; a crash can tear only what is after it. Throws LostJournalError if the log is shorter than that
+ * or damaged below it, DeviceError, the signal's reason.
  */
 export async function readJournal(
   path: string,
@@ -82,11 +82,16 @@ export async function readJournal(
       const isBad = [TruncatedStreamError, FormatError, DeviceError].some((kind) => error instanceof kind);
       if (!isBad) throw error;
     }
-    // A log may end between two frames, too, which is no error by itself.
+    // A log may also end between two frames, which is not an error by itself.
     if (contents.goodUpTo < durableLength) {
       const { size } = await file.stat();
-      const problem = size < durableLength ? `it was cut to ${size} bytes` : 'it is damaged from here on';
-      throw new LostJournalError(path, contents.goodUpTo, `${problem}, of ${durableLength} that are needed`);
+      const problem =
+        size < durableLength ? `it was truncated to ${size} bytes` : 'it is damaged from here on';
+      throw new LostJournalError(
+        path,
+        contents.goodUpTo,
+        `${problem}, but ${durableLength} bytes are needed`,
+      );
     }
     return contents.result(path);
   } finally {
@@ -109,7 +114,7 @@ async function readFrames(
 ): Promise<void> {
   await readProtocolLine(reader, path);
   const frames = new FrameReader(reader, path);
-  // Each frame's data is looked at and dropped: one buffer does for all.
+  // The data of each frame is checked and dropped, so one buffer is enough.
   const buffer = Buffer.alloc(MAX_BLOCK_LENGTH);
   const lend = (length: number) =>
     Promise.resolve({ bytes: buffer.subarray(0, length), release: () => undefined });
@@ -136,7 +141,7 @@ class Collector {
   private pass = 1;
   private cursor = 0;
   private lastIndex = 0;
-  /** How many of the saved extents the index frames are for. */
+  /** How many of the saved extents the index frames cover. */
   private indexed = 0;
   /** The index as it was at the resume place. */
   private placeIndex = { last: 0, from: 0 };
@@ -144,8 +149,9 @@ class Collector {
   take(frame: Frame, path: string): void {
     const { header, position } = frame;
     if ('data' in frame) {
-      // Old bytes are read again from where they stand, so our logs hold them as they are.
-      if (frame.codec !== null) throw new FormatError(path, position, 'codec', `old bytes in ${frame.codec}`);
+      // Old bytes are read again directly from the file, so our logs hold them uncompressed.
+      if (frame.codec !== null)
+        throw new FormatError(path, position, 'codec', `its old bytes are compressed (${frame.codec})`);
       const at = position + FRAME_HEADER_LENGTH + DATA_PREFIX_LENGTH;
       this.save({
         offset: frame.offset,
@@ -169,7 +175,7 @@ class Collector {
     else if (header.type === END) this.isFinished = true;
   }
 
-  /** @param chain that over all frames up to this one, which ends at `offset` */
+  /** @param chain the chain checksum over all frames up to this one, which ends at `offset` */
   endFrame(offset: number, chain: Buffer): void {
     this.goodUpTo = offset;
     this.frames += 1;
@@ -218,7 +224,7 @@ class Collector {
     return { header, saved, writes, isFinished, resumePlace: this.indexedPlace() };
   }
 
-  /** The resume place with what a writer that goes on there must know of the log's index. */
+  /** The resume place, with the index that a writer needs to continue the log there. */
   private indexedPlace(): ResumePlace | null {
     const place = this.resumePlace;
     if (place === null) return null;
@@ -231,8 +237,8 @@ class Collector {
 }
 
 /**
- * Whether a file is the log of an apply to the same target that saved nothing, and so wrote nothing: a crash came
- * before there was a note of it. Throws DeviceError.
+ * Whether a file is the log of an apply to the same target that saved nothing, and so wrote nothing, because a crash
+ * came before its note was written. Throws DeviceError.
  */
 export async function isUnused(path: string, { host, names, volumeSize }: StreamHeader): Promise<boolean> {
   const file = await open(path, 'r').catch(() => null);

@@ -17,34 +17,37 @@ import { stateSchema, type TargetState } from '../targets/state-record.js';
 import { identitySchema, type DeviceIdentity } from '../usage/device-identity.js';
 import { isUnused } from './journal-reader.js';
 
-/** Frames, headers and the file system's own needs, on top of the old bytes. */
+/** Allows for frames, headers and file system metadata in addition to the old bytes. */
 const ROOM_MARGIN = 1.03;
 const ROOM_LEAST = 4 * 1024 * 1024;
 
 const noteSchema = v.object({
-  /** Where the undo log lies; in the file, of one beside it only the name: the folder may be moved. */
+  /**
+   * The path of the undo log. In the note's file, only its name if it is in the same folder, because the folder may be
+   * moved.
+   */
   log: v.string(),
-  /** The name that it gets when the apply is done, null where it is then removed. */
+  /** The path that the log gets when the apply is complete; null: it is removed then. */
   snapback: v.nullable(v.string()),
-  /** What the target was known to hold before. */
+  /** What the target was known to hold before the apply. */
   before: v.nullish(stateSchema, null),
-  /** What the target is: the journal is of no other device, whatever has its path. */
+  /** The identity of the target: the journal is not valid for another device at the same path. */
   device: v.exactOptional(identitySchema),
-  /** Of an apply that ended in order, with all that it wrote on stable storage: the target's write stamp. */
+  /** The target's write stamp, if the apply failed in order and everything that it wrote is on stable storage. */
   stamp: v.exactOptional(v.string()),
-  /** The same, and the run of a sender that it belonged to. */
+  /** The same, with the run of the sender. */
   left: v.optional(v.object({ stamp: v.string(), run: v.string() })),
 });
 
-/** What the target's folder says of an apply that has not ended. */
+/** What the target's folder says about an unfinished apply. */
 export interface ApplyNote extends v.InferOutput<typeof noteSchema> {
-  /** Whether it is being taken back, or may be: any of its blocks may be torn by now, flushed or not. */
+  /** Whether it is being taken back, or may be. Then any of its blocks may be torn, flushed or not. */
   readonly isUndoing: boolean;
 }
 
 /**
- * The undo log of the apply that is under way, and the note of where it lies. The note is there before the first
- * write and goes after the last, so whoever finds it finds what takes the target back.
+ * The undo log of the running apply, and the note that says where it is. The note is written before the first write to
+ * the target and removed after the last, so a run that finds the note can take the target back.
  */
 export class Journal {
   private constructor(
@@ -55,11 +58,11 @@ export class Journal {
   ) {}
 
   /**
-   * Begins a journal in the target's folder, or beside the later `snapback`. Throws UsageError where the snapback
-   * or an unfinished one exists, UnsafeTargetError where there is no room for it, DeviceError.
+   * Begins a journal in the target's folder, or beside the future `snapback`. Throws UsageError if the snapback or an
+   * unfinished one exists, UnsafeTargetError if there is not enough space, DeviceError.
    *
    * @param before what the target is known to hold
-   * @param device what the target is
+   * @param device the identity of the target
    */
   static async begin(
     folder: string,
@@ -72,7 +75,7 @@ export class Journal {
     if (final !== null) await refuseExisting(final);
     const path = final === null ? journalPath(folder) : `${final}.partial`;
     await checkJournalRoom(path, header.expectedBytes);
-    // Without a note it is of an apply that never wrote.
+    // A journal without a note is from an apply that wrote nothing.
     if (final === null || (await isUnused(path, header))) await removeDurably(path);
     const log = await UndoLog.create(path, lengthPath(folder), header, final !== null);
     const note = {
@@ -92,11 +95,11 @@ export class Journal {
     return new Journal(folder, log, note, false);
   }
 
-  /** Goes on with the journal of an apply that did not end, at a place in its log. Throws DeviceError. */
+  /** Continues the journal of an unfinished apply at a place in its log. Throws DeviceError. */
   static async continue(folder: string, left: ApplyNote, read: ReadLog): Promise<Journal> {
     const { log, snapback } = left;
     const { place } = read;
-    // Only what is to be kept has an index.
+    // Only a log that is kept as a snapback has an index.
     const written = snapback === null ? { ...place.written, index: null } : place.written;
     const continued = await UndoLog.continue(log, lengthPath(folder), {
       ...read,
@@ -118,10 +121,10 @@ export class Journal {
   }
 
   /**
-   * Once the target is flushed: ends the log, with which the apply is done; then gives it its name, or removes it. Throws
-   * DeviceError where it cannot be ended; what is not as it should be after that is returned, a sentence, or null.
+   * Ends the log, after the target was flushed: that completes the apply. Then gives the log its name, or removes it.
+   * Throws DeviceError if the log cannot be ended. A later problem is returned in words; null: there was no problem.
    *
-   * @param isNameless whether the target did not, after all, hold the state that the log names
+   * @param isNameless whether it turned out that the target did not hold the state that the log names
    */
   async commit(isNameless = false): Promise<string | null> {
     await this.log.end(isNameless);
@@ -129,16 +132,16 @@ export class Journal {
       await this.log.close();
       return (await settleFinished(this.folder, this.note)).problem;
     } catch (error) {
-      return `${describeCause(error)}: the next run or "lvmsync recover" sees to the journal`;
+      return `${describeCause(error)}: the next run or "lvmsync recover" will clean up the journal`;
     }
   }
 
   /**
-   * Leaves an apply that failed; true where something is left to recover.
+   * Ends the work on an apply that failed; true if there is something to recover.
    *
-   * @param hasWritten whether the apply began to write to the target; what it saved before that is of no use
-   * @param stamp the target's write stamp, where all that was written is on stable storage
-   * @param run of a sender, whose next receiver may count on it
+   * @param hasWritten whether the apply began to write to the target; if not, what it saved is useless
+   * @param stamp the target's write stamp, if everything that was written is on stable storage
+   * @param run the sender's run: its next receiver may rely on the stamp
    */
   async abandon(hasWritten: boolean, stamp: string | null, run: string | null): Promise<boolean> {
     await this.log.close();
@@ -148,14 +151,14 @@ export class Journal {
     }
     if (stamp !== null) {
       const note: ApplyNote = { ...this.note, stamp, ...(run === null ? {} : { left: { stamp, run } }) };
-      // Without it the next receiver looks for itself; the file system may be full.
+      // The file system may be full. Without the stamp, the next receiver checks the target itself.
       await writeNote(this.folder, note).catch(() => undefined);
     }
     return true;
   }
 }
 
-/** The note of an apply that has not ended, or null. Throws LostJournalError where it cannot be read, DeviceError. */
+/** The note of an unfinished apply, or null. Throws LostJournalError if it cannot be read, DeviceError. */
 export async function readNote(folder: string): Promise<ApplyNote | null> {
   const path = notePath(folder);
   const text = await readIfThere(path);
@@ -165,45 +168,46 @@ export async function readNote(folder: string): Promise<ApplyNote | null> {
     const isUndoing = !(await isThere(onlyForwardPath(folder)));
     return { ...note, log: resolve(folder, note.log), isUndoing };
   } catch {
-    throw new LostJournalError(path, 0, 'it does not say where the journal lies');
+    throw new LostJournalError(path, 0, 'it does not say where the journal is');
   }
 }
 
-/** Of an apply that is not being taken back. Throws DeviceError. */
+/** Writes the note of an apply that is not being taken back. Throws DeviceError. */
 async function writeNote(folder: string, note: ApplyNote): Promise<void> {
   await markDurably(onlyForwardPath(folder));
   const log = note.snapback === null ? basename(note.log) : note.log;
   const words: v.InferInput<typeof noteSchema> & { isUndoing?: undefined } = {
     ...note,
     log,
-    // told by the mark alone
+    // only the mark file says this
     isUndoing: undefined,
   };
   await writeDurably(notePath(folder), JSON.stringify(words));
 }
 
 /**
- * Notes, for good, that an apply is being taken back. It removes a file, as nothing can be written where the journal
- * has filled its file system. Throws DeviceError.
+ * Notes durably that an apply is being taken back. It removes a file, because nothing can be written if the journal has
+ * filled its file system. Throws DeviceError.
  */
 export async function noteUndoing(folder: string): Promise<void> {
   await removeDurably(onlyForwardPath(folder));
 }
 
-/** What a note says while the target is written: no stamp is one of what it will hold. */
+/** The note while the target is written: without a stamp, because every write changes it. */
 function whileWriting({ log, snapback, before, device }: ApplyNote): ApplyNote {
   return { log, snapback, before, isUndoing: false, ...(device === undefined ? {} : { device }) };
 }
 
-/** Where the snapback of an apply lies that was done, null where there is none; what there is to say of it, or null. */
+/** The path of the snapback of a complete apply, or null; and a problem with it in words, or null. */
 export interface Settled {
   readonly snapback: string | null;
   readonly problem: string | null;
 }
 
 /**
- * After an apply that was done: the log becomes the snapback, or goes; then the note goes. Where the snapback cannot
- * have its name, another file's perhaps, it keeps the one that it has: the target is none the worse for it.
+ * Finishes a complete apply: renames the log to the snapback, or removes it, and then removes the note. If the name of
+ * the snapback cannot be used, for example because another file has it, the snapback keeps its temporary name: the
+ * target is right all the same.
  */
 export async function settleFinished(folder: string, note: ApplyNote): Promise<Settled> {
   const { log, snapback } = note;
@@ -217,11 +221,11 @@ export async function settleFinished(folder: string, note: ApplyNote): Promise<S
   if (refusal === null) return { snapback, problem: null };
   return {
     snapback: log,
-    problem: `its snapback is whole, but is called ${log} still (${refusal}): rename it`,
+    problem: `its snapback is complete, but is still called ${log} (${refusal}): rename it`,
   };
 }
 
-/** What kept a snapback from getting its name, or null. */
+/** Why a snapback could not be renamed, or null. */
 async function nameSnapback(log: string, snapback: string): Promise<string | null> {
   return await giveName(log, snapback).then(
     () => null,
@@ -230,8 +234,8 @@ async function nameSnapback(log: string, snapback: string): Promise<string | nul
 }
 
 /**
- * Drops a log of which nothing is needed any more. The note goes first: a log without a note does no harm, a note
- * without its log says that the way back is lost.
+ * Removes a log that is no longer needed. The note goes first: a log without a note does no harm, but a note without
+ * its log means that the journal is lost.
  */
 export async function forget(folder: string, note: ApplyNote): Promise<void> {
   await removeDurably(notePath(folder));
@@ -239,7 +243,7 @@ export async function forget(folder: string, note: ApplyNote): Promise<void> {
   await removeBesideLog(folder);
 }
 
-/** Drops the note of an apply that nothing takes back any more, and its journal; a snapback is left where it is. */
+/** Removes the note and the journal of an apply that can no longer be taken back. A snapback stays. */
 export async function dropLost(folder: string): Promise<void> {
   await removeDurably(notePath(folder));
   await removeDurably(journalPath(folder));
@@ -252,8 +256,8 @@ async function removeBesideLog(folder: string): Promise<void> {
 }
 
 /**
- * Whether an apply was done and its log renamed already, when a crash came before the note went. Throws
- * LostJournalError where the log is nowhere.
+ * Whether an apply is complete and its log already renamed, because a crash came before the note was removed. Throws
+ * LostJournalError if the log cannot be found.
  */
 export async function isSettled(note: ApplyNote): Promise<boolean> {
   if (await isThere(note.log)) return false;
@@ -262,7 +266,7 @@ export async function isSettled(note: ApplyNote): Promise<boolean> {
   throw new LostJournalError(note.log, 0, `it is gone${where}`);
 }
 
-/** Throws UnsafeTargetError where the file system of a journal lacks the room for `bytes` of old bytes. */
+/** Throws UnsafeTargetError if the file system of a journal does not have enough space for `bytes` of old bytes. */
 export async function checkJournalRoom(path: string, bytes: number): Promise<void> {
   const folder = dirname(path);
   const needed = Math.ceil(bytes * ROOM_MARGIN) + ROOM_LEAST;
@@ -273,8 +277,8 @@ export async function checkJournalRoom(path: string, bytes: number): Promise<voi
   if (free >= needed) return;
   throw new UnsafeTargetError(
     path,
-    `no room for the journal: ${needed} bytes may be needed, ${free} are free; ` +
-      'name another place with --state-dir (or --snapback), or go without a way back by --no-journal',
+    `not enough space for the journal: it may need ${needed} bytes, and ${free} are free; ` +
+      'choose another place with --state-dir (or --snapback), or do without a way back (--no-journal)',
   );
 }
 
@@ -282,7 +286,7 @@ function journalPath(folder: string): string {
   return join(folder, 'journal');
 }
 
-/** There as long as nobody has begun to take the apply back. */
+/** A mark file that exists until a recover begins to take the apply back. */
 function onlyForwardPath(folder: string): string {
   return join(folder, 'apply.forward');
 }
@@ -292,7 +296,7 @@ function notePath(folder: string): string {
 }
 
 /**
- * What beginning a journal would find of its snapback's names, once an unfinished apply to the same target was seen to.
+ * Makes the checks of a snapback's names that `begin` would make after an unfinished apply was taken back or continued.
  * Throws UsageError.
  */
 export async function checkSnapbackName(folder: string, snapback: string): Promise<void> {
@@ -305,7 +309,7 @@ export async function checkSnapbackName(folder: string, snapback: string): Promi
 
 async function refuseExisting(path: string): Promise<void> {
   if (await isThere(path))
-    throw new UsageError(`${path}: it exists already; a snapback never overwrites a file`);
+    throw new UsageError(`${path}: it already exists; a snapback never overwrites a file`);
 }
 
 /** Whether there is a file of this name. */

@@ -7,7 +7,7 @@ import type { SavedExtent } from './journal-reader.js';
 /** The old bytes of a log, by extent of the volume. */
 export class OldBytes {
   private readonly sorted: readonly SavedExtent[];
-  /** What was read last: what is asked for next is often a part of the same. */
+  /** The extent that was read last: the next request is often for a part of it. */
   private last: { readonly saved: SavedExtent; readonly bytes: Promise<Buffer> } | null = null;
 
   constructor(
@@ -19,8 +19,8 @@ export class OldBytes {
   }
 
   /**
-   * Reads what the volume held in an extent. Throws LostJournalError where the log does not hold all of it, or holds
-   * something else than when it was read through; DeviceError.
+   * Reads what the volume held in an extent. Throws LostJournalError if the log does not hold all of it, or has changed
+   * since it was read; DeviceError.
    */
   async read(extent: Extent): Promise<Buffer> {
     const bytes = Buffer.alloc(extent.length);

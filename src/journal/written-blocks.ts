@@ -7,10 +7,13 @@ import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
 import type { AnnouncedWrite, JournalContents, ResumePlace } from './journal-reader.js';
 import type { OldBytes } from './old-bytes.js';
 
-/** Blocks that are looked at together: one after another, a million small ones would take minutes. */
+/** How many blocks to check at once: one at a time, a million small blocks would take minutes. */
 const LOOKED_AT_ONCE = 16;
 
-/** Whether a target holds all that was written up to a place of its journal. Throws DeviceError, the signal's reason. */
+/**
+ * Whether a target holds everything that was written up to a place of its journal. Throws DeviceError, the signal's
+ * reason.
+ */
 export async function holdsAllBefore(
   place: ResumePlace,
   target: BlockDevice,
@@ -26,10 +29,10 @@ export async function holdsAllBefore(
 }
 
 /**
- * Makes sure that every announced write is undone, done, or torn by the crash, and nothing else. Throws
- * BaseMismatchError where it is not, what reading old bytes throws, DeviceError, the signal's reason.
+ * Checks that every announced write is undone, done, or torn by the crash. Throws BaseMismatchError if a block holds
+ * anything else; also what reading old bytes throws, DeviceError, the signal's reason.
  *
- * @param advice what to do about a block that is neither
+ * @param advice what to do about a block that holds anything else
  */
 export async function checkWrites(
   target: BlockDevice,
@@ -42,7 +45,7 @@ export async function checkWrites(
     if (holdsNew(write, bytes)) return;
     const before = await old.read(part);
     if (bytes.equals(before)) return;
-    // Past the last flush a crash may leave any mixture of sectors.
+    // After the last flush, a crash may leave any mixture of old and new sectors.
     if (!write.isFlushed && hasOldSector(bytes, before)) return;
     throw new BaseMismatchError(
       target.path,
@@ -52,7 +55,7 @@ export async function checkWrites(
   });
 }
 
-/** Looks at what a target holds now where it was to be written, at some blocks at once; throws the first one's error. */
+/** Reads what a target holds now in the place of the writes, several blocks at once. Throws the first error. */
 async function lookAt(
   target: BlockDevice,
   writes: readonly AnnouncedWrite[],
@@ -82,13 +85,13 @@ async function readPart(target: BlockDevice, { offset, length }: Extent): Promis
   return bytes;
 }
 
-/** A range that was written more than once can hold any of its contents: it is left out. */
+/** Leaves out ranges that were written more than once, because they can hold any of those contents. */
 function withoutRewritten(writes: readonly AnnouncedWrite[]): readonly AnnouncedWrite[] {
   const sorted = [...writes].sort((a, b) => a.offset - b.offset);
   let endBefore = 0;
   return sorted.filter((write, index) => {
     const after = sorted[index + 1];
-    // Not only the one right before can reach into it: a longer one that starts earlier can, too.
+    // Not only the previous write can overlap this one: a longer one that starts earlier can, too.
     const isAlone = endBefore <= write.offset && !(after && endOf(write) > after.offset);
     endBefore = Math.max(endBefore, endOf(write));
     return isAlone;

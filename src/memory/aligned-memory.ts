@@ -1,14 +1,14 @@
 import type { LendBuffer, LentBuffer } from '../bytes/byte-channel.js';
 
-/** Direct I/O wants page-aligned memory, which a plain Buffer is not; WebAssembly's memory is. */
+/** Direct I/O needs page-aligned memory. A plain Buffer is not aligned; WebAssembly's memory is. */
 const PAGE = 4096;
 const WASM_PAGE = 65_536;
-/** What is taken at once, as each memory reserves 10 GB of address space. Bytes. */
+/** How much to allocate at once, because each memory reserves 10 GB of address space. Bytes. */
 const MEMORY_SIZE = 32 * 1024 * 1024;
 
 /**
- * The newest memory: of a fixed size, as growing takes a memory from those who use it, and not shared, as V8 copies
- * from and to shared memory byte by byte. Its pages are taken from the system only when touched.
+ * The newest memory. Its size is fixed, because growing a memory detaches the buffers in use. It is not shared, because
+ * V8 copies shared memory byte by byte. The system provides its pages only when they are touched.
  */
 let memory = new ArrayBuffer(0);
 let used = 0;
@@ -55,14 +55,17 @@ export function roundDown(value: number, unit: number): number {
 
 const LARGEST_LOAN = 1024 * 1024;
 
-/** What a loan of `length` bytes, at most 1 MiB, takes off a pool: powers of two, so that what comes back fits the next. */
+/**
+ * The bytes of a pool that a loan of `length` bytes, at most 1 MiB, uses: a power of two, so that buffers can be
+ * reused.
+ */
 export function loanSize(length: number): number {
   return Math.max(PAGE, 2 ** Math.ceil(Math.log2(length)));
 }
 
 /**
- * Lends aligned buffers up to a number of bytes; whoever asks past it waits its turn. This is what bounds the
- * memory of a transfer.
+ * Lends aligned buffers up to a number of bytes in total. A request beyond that waits its turn. This limits the memory
+ * of a transfer.
  */
 export class BufferPool {
   private lentBytes = 0;

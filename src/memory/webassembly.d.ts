@@ -1,4 +1,4 @@
-/** Node has it; TypeScript declares it only for browsers. */
+/** Node has WebAssembly; TypeScript declares it only for browsers. */
 declare namespace WebAssembly {
   class Memory {
     constructor(descriptor: { initial: number; maximum: number });

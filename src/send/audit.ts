@@ -11,33 +11,33 @@ import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
 import type { WantLine } from './send-blocks.js';
 import { WantedPieces } from './wanted-pieces.js';
 
-/** A line on which a receiver holds what did not change against its target. */
+/** A line to a receiver that compares what did not change with its target. */
 export interface AuditLine extends WantLine {
-  /** Says that the pass that has just begun audits this extent. */
+  /** Tells the receiver that the pass that has just begun audits this extent. */
   audit(extent: Extent): Promise<void>;
 }
 
-/** What differed, and went out whole. */
+/** What differed, and was sent in full. */
 export interface Mended {
   readonly blocks: number;
   readonly bytes: number;
 }
 
-/** What is audited. */
+/** What to audit. */
 export interface AuditPlan {
-  /** Where the bytes that did not change can be read: as they were at the base, whatever happens to the volume now. */
+  /** The volume to read unchanged bytes from, as they were at the base, whatever happens to the origin now. */
   readonly unchanged: ReadableVolume;
-  /** All that was sent. */
+  /** All changes that were sent. */
   readonly changes: ChangeSet;
   readonly extent: Extent;
 }
 
 /**
- * The stretch of a volume that comes next in a round of audits. Its length is a share of the whole volume, of what
- * changed as well, so that it is known beforehand how many runs go around: 20 for 5 percent. All of it is all of it,
- * wherever the last one ended.
+ * The next stretch of a volume in a round of audits. Its length is a share of the whole volume, changes included, so
+ * that the number of runs in a round is known: 20 for 5 percent. 100 percent is the whole volume, wherever the last
+ * stretch ended.
  *
- * @param from where the last one ended, in the words of a receiver
+ * @param from where the last stretch ended, as the receiver reports it; bytes
  */
 export function nextStretch(from: number, percent: number, volumeSize: number): Extent {
   const piece = MAX_BLOCK_LENGTH;
@@ -48,8 +48,8 @@ export function nextStretch(from: number, percent: number, volumeSize: number): 
 }
 
 /**
- * Proves to a receiver what did not change in a stretch, piece by piece, and sends whole what differs there. Throws
- * DeviceError, FormatError, what the writer throws.
+ * Sends proofs of what did not change in a stretch, piece by piece, and then the pieces that differ at the receiver, in
+ * full. Throws DeviceError, FormatError, what the writer throws.
  */
 export async function audit(
   { unchanged, changes, extent }: AuditPlan,
@@ -83,7 +83,7 @@ export async function audit(
   return wanted.isEmpty ? { blocks: 0, bytes: 0 } : await mend(unchanged, wanted, writer, about, lend);
 }
 
-/** Each behind a proof that fails at the receiver, so that it counts the piece as one that differed. */
+/** Sends each piece after a proof that fails at the receiver, so that the receiver counts the piece as different. */
 async function mend(
   unchanged: ReadableVolume,
   wanted: WantedPieces,

@@ -7,28 +7,28 @@ import type { ChangeSet } from '../changes/change-set.js';
 import { readBlocks } from '../engine/block-reader.js';
 import type { Proof } from '../stream/frame-format.js';
 
-/** A sample's blocks: a small read costs about as much as a smaller one. Bytes. */
+/** The size of a sample's blocks: smaller reads cost about as much. Bytes. */
 const BLOCK = 4096;
 const CHANGED_COUNT = 32;
-/** How many blocks outside the change set are looked at in any case. */
+/** How many blocks outside the change set are always checked. */
 const UNCHANGED_COUNT = 128;
-/** And how many more where someone may have written to the target since the last run. */
+/** How many more are checked if someone may have written to the target since the last run. */
 const CLOSER_COUNT = 1024;
-/** How many may be tried for each: on an empty volume nearly all are zeroes, which do not tell it from another. */
+/** How often to try for a block that is not zero: zeroes do not tell one volume from another. */
 const MOST_TRIES = 4;
-/** How often a place is drawn that is no unchanged block, before its stratum is passed over. */
+/** How often to draw a random block that turns out to be changed before its stratum is skipped. */
 const MOST_DRAWS = 32;
 
-/** Proofs of a few blocks of the base, by which a receiver tells this volume from another. */
+/** Proofs of a few blocks of the base, with which a receiver can tell this volume from another. */
 export interface BaseSample {
   readonly changed: readonly Proof[];
-  /** Of blocks outside the change set: they must be right whatever else happened. */
+  /** Of blocks outside the change set: they must match in any case. */
   readonly unchanged: readonly Proof[];
 }
 
 /**
- * Takes a random sample of a base: from all over it, and rather of blocks that hold something. What did not change may
- * be readable elsewhere, where the base itself is not any more. Throws DeviceError.
+ * Takes a random sample of a base, spread over all of it, and prefers blocks that are not zero. The blocks that did not
+ * change can be read from `unchanged` if the base itself no longer exists. Throws DeviceError.
  */
 export async function takeSample(
   base: ReadableVolume | null,
@@ -43,7 +43,7 @@ export async function takeSample(
   return { changed, unchanged: unchanged === null ? [] : await proveUnchanged(unchanged, changes, lend) };
 }
 
-/** Takes a larger random sample of what did not change: each block as likely as any other. Throws DeviceError. */
+/** Takes a larger random sample of what did not change, in which each block is equally likely. Throws DeviceError. */
 export async function takeCloserSample(
   base: ReadableVolume,
   changes: ChangeSet,
@@ -55,7 +55,7 @@ export async function takeCloserSample(
   return proofs;
 }
 
-/** The beginnings of up to 32 changed chunks, each as likely as any other. */
+/** The first blocks of up to 32 changed chunks, each equally likely. */
 function* pickChanged(base: ReadableVolume, changes: ChangeSet): Generator<Extent> {
   const { count } = changes.chunks;
   const wanted = new Set(Array.from({ length: CHANGED_COUNT }, () => Math.floor(Math.random() * count)));
@@ -71,7 +71,7 @@ function* pickChanged(base: ReadableVolume, changes: ChangeSet): Generator<Exten
   }
 }
 
-/** A block of each part of the volume; where it is zero throughout, another one of that part is tried. */
+/** One block of each part of the volume. If it is zero, tries another one of that part. */
 async function proveUnchanged(base: ReadableVolume, changes: ChangeSet, lend: LendBuffer): Promise<Proof[]> {
   const found = new Map<number, Proof>();
   let open = strataOf(base, changes, UNCHANGED_COUNT);
@@ -99,7 +99,7 @@ interface Stratum {
   readonly to: number;
 }
 
-/** As many equal parts of what the change source tracks; fewer of a volume that has fewer blocks. */
+/** `count` equal parts of what the change source tracks, or fewer if the volume has fewer blocks. */
 function strataOf(base: ReadableVolume, { trackedSize }: ChangeSet, count: number): Stratum[] {
   const blocks = Math.ceil(Math.min(trackedSize ?? base.size, base.size) / BLOCK);
   const strata = Math.min(count, blocks);
@@ -107,7 +107,7 @@ function strataOf(base: ReadableVolume, { trackedSize }: ChangeSet, count: numbe
   return Array.from({ length: strata }, (_, index) => ({ from: startOf(index), to: startOf(index + 1) }));
 }
 
-/** A random block that lies in no changed chunk, or null where none was found. */
+/** A random block outside the changed chunks; null: not found. */
 function pickUnchanged({ from, to }: Stratum, changes: ChangeSet): number | null {
   for (let draws = 0; draws < MOST_DRAWS; draws++) {
     const block = from + Math.floor(Math.random() * (to - from));
@@ -132,7 +132,7 @@ function extentsOf(blocks: readonly number[], base: ReadableVolume): Extent[] {
   });
 }
 
-/** Reads ascending extents that lie within one block each, several at a time. */
+/** Reads ascending extents, each within one block, several at a time. */
 async function* prove(base: ReadableVolume, extents: Iterable<Extent>, lend: LendBuffer) {
   for await (const { offset, data } of readBlocks(base, extents, BLOCK, lend)) {
     try {

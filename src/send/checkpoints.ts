@@ -9,20 +9,20 @@ const digest = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const tokenSchema = v.object({ key: digest, chunks: count, offset: count, sent: count, check: digest });
 
-/** Where the rest of a stream begins, and what it is made of. */
+/** Where the rest of a stream begins, and the changes that it is part of. */
 export interface StreamRest {
   readonly changes: ChangeSet;
-  /** Bytes of the volume below this one need not be sent again. */
+  /** Bytes of the volume before this offset need not be sent again. */
   readonly offset: number;
-  /** Bytes in blocks that went out for them. */
+  /** How many bytes in blocks were sent for them. */
   readonly sent: number;
 }
 
 /**
- * A token for the place where a block ends at `offset`, in the first pass of a stream of `changes`.
+ * A token for the place at `offset`, where a block ends, in the first pass of a stream of `changes`.
  *
  * @param key `keyOf` that stream
- * @param sent bytes that went out in blocks up to there
+ * @param sent how many bytes in blocks were sent up to there
  */
 export function makeToken(key: string, changes: ChangeSet, offset: number, sent: number): Buffer {
   const place = { key, chunks: changes.chunks.count, offset, sent };
@@ -30,10 +30,10 @@ export function makeToken(key: string, changes: ChangeSet, offset: number, sent:
 }
 
 /**
- * A digest over all that makes a stream what it is: the old bytes, the new bytes and the extents. Equal keys, equal
- * streams. Null where nothing proves that the bytes stay what they are.
+ * A digest of everything that determines a stream: the old bytes, the new bytes and the extents. Equal keys mean equal
+ * streams. Null: nothing proves that the bytes stay the same.
  *
- * @param unit in what old and new bytes are compared, null where they are not
+ * @param unit the unit in which old and new bytes are compared; null: they are not compared
  */
 export async function keyOf(
   source: ChangeSource,
@@ -51,9 +51,9 @@ export async function keyOf(
 }
 
 /**
- * What is left to send behind the place that a token names; null where the token is none of ours, or of another
- * stream than this source has to send now. It is a hint that anybody may have written: all of it is checked. Throws
- * what reading the changes throws.
+ * What is left to send after the place of a token; null: the token is not one of ours, or belongs to another stream
+ * than this source has to send now. The token is not trusted: all of it is checked. Throws what reading the changes
+ * throws.
  */
 export async function findRest(
   source: ChangeSource,
@@ -66,7 +66,7 @@ export async function findRest(
   const { key, chunks, offset, sent, check } = place;
   if (check !== sha256(JSON.stringify({ key, chunks, offset, sent }))) return null;
   if (chunks > now.chunks.count) return null;
-  // A table that has grown since: what it names more has not changed between the two states.
+  // The table has grown since: its new entries did not change between the two states.
   const changes = chunks === now.chunks.count ? now : await source.readChanges(chunks);
   if (changes.chunks.count !== chunks || key !== (await keyOf(source, changes, unit))) return null;
   const left = sumLengths(behind(changes.extents(), offset));
@@ -74,7 +74,7 @@ export async function findRest(
   return endsBlock(changes, offset) ? { changes, offset, sent } : null;
 }
 
-/** The parts of ascending extents that lie at or behind an offset. */
+/** The parts of ascending extents at or after an offset. */
 export function* behind(extents: Iterable<Extent>, offset: number): Generator<Extent> {
   for (const extent of extents) {
     if (extent.offset >= offset) yield extent;
@@ -82,7 +82,7 @@ export function* behind(extents: Iterable<Extent>, offset: number): Generator<Ex
   }
 }
 
-/** Whether one of the stream’s blocks of data ends at an offset: they are cut where extents end and at each MiB. */
+/** Whether a data block of the stream ends at an offset: blocks end where extents end, and at each MiB. */
 function endsBlock(changes: ChangeSet, offset: number): boolean {
   for (const extent of changes.dataExtents()) {
     if (extent.offset >= offset) return false;
@@ -100,7 +100,7 @@ function parse(token: Buffer): v.InferOutput<typeof tokenSchema> | null {
   }
 }
 
-/** Millions of extents, so not as one text. */
+/** Hashed in batches, because there can be millions of extents. */
 function digestOf(extents: Iterable<Extent>): string {
   const hash = createHash('sha256');
   const batch = Buffer.alloc(64 * 1024);
@@ -121,20 +121,21 @@ function sha256(text: string): string {
 }
 
 /**
- * A checkpoint makes the receiver's steps wait for each other once, some tenths of a second in all; with bytes as the
- * measure, each 128 MiB, that cost a quarter of a fast local sync. What a broken line costs is as long to send again.
+ * A checkpoint makes the receiver's steps wait for each other, a few tenths of a second in all. One every 128 MiB would
+ * cost a quarter of a fast local sync, so the interval is a time. After a broken line, at most about this much has to
+ * be sent again. Milliseconds.
  */
 const EVERY_MS = 5_000;
 
 /** A line on which a receiver answers checkpoints. */
 export interface CheckpointLine {
-  /** Asks for all so far to be made durable; a later session can go on at the place that the token names. */
+  /** Asks the receiver to make everything so far durable; a later session can continue at the token's place. */
   checkpoint(token: Buffer): Promise<void>;
-  /** Whether the last one was answered. */
+  /** Whether the last checkpoint was answered. */
   readonly isAnswered: boolean;
 }
 
-/** Decides when a stream's sender asks the receiver to make all durable. */
+/** Decides when a sender asks the receiver to make everything durable. */
 export class Checkpoints {
   private lastAt: number;
 
@@ -147,9 +148,9 @@ export class Checkpoints {
     this.lastAt = clock();
   }
 
-  /** Takes note that all up to `offset` went out: `sent` bytes in blocks. */
+  /** Notes that everything up to `offset` was sent: `sent` bytes in blocks. */
   async afterBlock(offset: number, sent: number): Promise<void> {
-    // A receiver whose disk is slow gets no second one before it is done with the first.
+    // A receiver with a slow disk gets no second checkpoint before it has answered the first.
     if (this.clock() - this.lastAt < EVERY_MS || !this.line.isAnswered) return;
     await this.line.checkpoint(makeToken(this.key, this.changes, offset, sent));
     this.lastAt = this.clock();

@@ -6,8 +6,8 @@ import { FarSideError, UsageError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 
 /**
- * What a user wants of compression: none; whatever codec both sides have, where it makes the transfer faster; or
- * this codec, for each block that it makes shorter. Level null is the codec's usual one.
+ * Which compression the user wants: no compression; a codec that both sides have, if it makes the transfer faster; or
+ * this codec, for each block that it makes smaller. Level null is the codec's default.
  */
 export type CompressionWish =
   | { readonly kind: 'none' }
@@ -16,23 +16,23 @@ export type CompressionWish =
 
 export const NO_COMPRESSION: CompressionWish & { kind: 'none' } = { kind: 'none' };
 
-/** What a receiver says of itself. */
+/** What a receiver says about itself. */
 export interface Decompressor {
   readonly host: string;
   readonly version: string;
   readonly codecs: readonly string[];
 }
 
-/** Begins to load what `choosePacker` will want, while the receiver is still at its own beginnings. */
+/** Begins to load the codec that `choosePacker` will probably need, while the receiver starts. */
 export function prepareCodec(wish: CompressionWish): void {
   if (wish.kind === 'none') return;
-  // Of the others nothing needs loading; whether it can be had is for choosePacker to say.
+  // The other codecs need no loading. Whether zstd is available is for choosePacker to report.
   loadCodec('zstd').catch(() => undefined);
 }
 
 /**
- * What compresses a session's blocks, null where nothing does. Throws FarSideError where the receiver cannot
- * decompress what was asked for, UsageError where this host cannot compress it.
+ * The packer for a session's blocks; null: no compression. Throws FarSideError if the receiver cannot decompress what
+ * the user asked for, UsageError if this host cannot compress it.
  */
 export async function choosePacker(
   wish: CompressionWish,
@@ -46,31 +46,33 @@ export async function choosePacker(
       if (codec !== null)
         return packerOf(codec, null, new TrialJudge(about.clock, activeMilliseconds), about);
     }
-    about.detail(`${far.host}: its lvmsync ${far.version} decompresses nothing: blocks go out as they are`);
+    about.detail(
+      `${far.host}: its lvmsync ${far.version} cannot decompress anything: blocks are sent uncompressed`,
+    );
     return null;
   }
   if (!far.codecs.includes(wish.name)) {
-    const known = far.codecs.length === 0 ? 'nothing' : far.codecs.join(', ');
+    const known = far.codecs.length === 0 ? 'no codec' : `only ${far.codecs.join(', ')}`;
     throw new FarSideError(
-      `${far.host}: its lvmsync ${far.version} cannot decompress ${wish.name}, but ${known}`,
+      `${far.host}: its lvmsync ${far.version} cannot decompress ${wish.name} (it supports ${known})`,
     );
   }
   return packerFor(wish, about);
 }
 
-/** What compresses with this very codec. Throws UsageError where this host cannot. */
+/** A packer with exactly this codec. Throws UsageError if this host does not have it. */
 export async function packerFor(
   { name, level }: Extract<CompressionWish, { kind: 'codec' }>,
   about: Surroundings,
 ): Promise<BlockPacker> {
   const codec = await loadCodec(name);
   if (codec === null) {
-    throw new UsageError(`--codec ${name}: this host lacks it: install libzstd1, or Node 22.15`);
+    throw new UsageError(`--codec ${name}: not available on this host: install libzstd1, or Node 22.15`);
   }
   return packerOf(codec, level, ALWAYS, about);
 }
 
-/** Tells those who asked for more what compressing did; the codec's name where it did anything. */
+/** Reports what the compression did, for a user who asked for more detail. Returns the codec's name if it was used. */
 export function tellPacking(packer: BlockPacker | null, about: Surroundings): CodecName | null {
   if (packer === null) return null;
   const { blocks, rawBytes, packedBytes } = packer.totals;
@@ -81,12 +83,12 @@ export function tellPacking(packer: BlockPacker | null, about: Surroundings): Co
   }
   const ratio = (rawBytes / packedBytes).toFixed(2);
   about.detail(
-    `compression: ${name} made ${packedBytes} bytes of ${rawBytes} (${ratio} to 1) in ${blocks} blocks`,
+    `compression: ${name} compressed ${rawBytes} bytes to ${packedBytes} (${ratio} to 1) in ${blocks} blocks`,
   );
   return name;
 }
 
-/** How long this thread was at work since it began. */
+/** How long this thread has been busy since it started. */
 function activeMilliseconds(): number {
   return performance.eventLoopUtilization().active;
 }

@@ -14,8 +14,8 @@ export interface OldBytesWish {
   /** Whether to prove the base: by a sample before the first block, and block by block. */
   readonly proofs: boolean;
   /**
-   * With proofs: in what old and new bytes are compared, so that only what differs goes out. Bytes, a power of two
-   * from 512 to 1 MiB; 4 KiB where nothing is said.
+   * With proofs: the unit in which old and new bytes are compared, so that only what differs is sent. Bytes, a power of
+   * two from 512 to 1 MiB; 4 KiB by default.
    */
   readonly blockSize?: number;
 }
@@ -49,7 +49,7 @@ export async function openStream(
   return { changes, base, unchanged, unit, sample, header };
 }
 
-/** What the changes are compared in: a power of two that the unit in which they are tracked is a multiple of. Bytes. */
+/** The unit in which changes are compared: a power of two that divides the unit in which they are tracked. Bytes. */
 function unitOf(blockSize: number, granularity: number): number {
   let unit = blockSize;
   while (granularity % unit !== 0) unit /= 2;
@@ -62,7 +62,7 @@ async function headerOf(
   { sample, unit }: { readonly sample: BaseSample; readonly unit: number | null },
   about: Surroundings,
 ): Promise<StreamHeader> {
-  // What somebody wrote to since it was opened is in no state that has a name.
+  // A source that was written to since it was opened has no named state.
   const isUnnamed = (await source.dataProof()) === null && !(await source.isConsistent());
   const mappedBytes = sumLengths(changes.dataExtents());
   const table = source.tableOf?.(changes) ?? null;

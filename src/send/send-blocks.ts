@@ -13,65 +13,69 @@ import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
 import { type Checkpoints, behind, type StreamRest } from './checkpoints.js';
 import { WantedPieces } from './wanted-pieces.js';
 
-/** With a live origin the changes are read again after the data, but not for ever: it may never stand still. */
+/** With a live origin the changes are read again after the data, but only this often: the origin may never be idle. */
 const MOST_PASSES = 3;
 
-/** How much goes out as one discard: more would keep a receiver that has to write zeroes busy for long. Bytes. */
+/**
+ * The most that is sent as one discard: more would keep a receiver that has to write zeroes busy for too long. Bytes.
+ */
 const DISCARD_LIMIT = 64 * 1024 * 1024;
 
-/** A receiver that can want pieces whole. */
+/** A line to a receiver that can ask for pieces in full. */
 export interface WantLine {
   readonly host: string;
-  /** From now on, what it wants is told to these. */
+  /** From now on, passes the receiver's requests to these pieces. */
   listen(wanted: WantedPieces): void;
-  /** Resolves when it has heard and proved all that was sent: until then it may want more. */
+  /** Resolves when the receiver has read and proved everything that was sent. Until then it may ask for more. */
   hearAll(): Promise<void>;
 }
 
-/** Where old bytes are read, and what for. */
+/** Where old bytes are read, and how they are used. */
 export interface OldBytesSource extends Comparison {
   readonly volume: ReadableVolume;
 }
 
 /** What a pass sends. */
 interface Pass {
-  /** Where new bytes are read, where old ones are, and what is discarded: each ascending. */
+  /**
+   * The extents whose new bytes are read, those whose old bytes are read, and those that are discarded: each ascending.
+   */
   readonly data: Iterable<Extent>;
   readonly old: Iterable<Extent>;
   readonly discards: Iterable<Extent>;
-  /** Null: blocks go out whole. */
+  /** Null: blocks are sent in full. */
   readonly unit: number | null;
   readonly checkpoints: Checkpoints | null;
 }
 
-/** Sends the blocks of a source's changes, each behind its proof, in as many passes as it takes. */
+/** Sends the blocks of a source's changes, each after its proof, in as many passes as it takes. */
 export class BlockSender {
   blocks = 0;
-  /** What went out in blocks. */
+  /** How many bytes were sent in blocks. */
   bytes = 0;
   resumedBytes = 0;
-  /** Whether the changes, read again after the last data, were those that had been sent. */
+  /** Whether there were no new changes when they were read again after the last data. */
   lastPassSawAll = true;
   private wanted = new WantedPieces();
 
   constructor(
     private readonly source: ChangeSource,
-    /** The old bytes of each block, or null where they are not used. */
+    /** The old bytes of each block; null: they are not used. */
     private readonly base: OldBytesSource | null,
     private readonly writer: BlockWriter,
     private readonly packer: BlockPacker | null,
     private readonly lend: LendBuffer,
     private readonly about: Surroundings,
     private readonly checkpoints: Checkpoints | null,
-    /** Null of a pipe. */
+    /** Null for a pipe. */
     private readonly line: WantLine | null,
   ) {
     line?.listen(this.wanted);
   }
 
   /**
-   * Sends until nothing new shows, or three times; then, or with that, whole what the receiver could not prove.
-   * Returns all that was known to have changed at the end.
+   * Sends passes until there are no new changes, at most three; also sends in full what the receiver could not prove.
+   * Returns everything that was known to have changed at the end.
    */
   async sendPasses({ changes, offset, sent }: StreamRest): Promise<ChangeSet> {
     this.resumedBytes = sent;
@@ -84,7 +88,7 @@ export class BlockSender {
     return changes;
   }
 
-  /** Sends what changes meanwhile; with the first of that, what is wanted of the first pass. */
+  /** Sends what has changed meanwhile, and in the second pass also what the receiver asks for from the first. */
   private async followLive(sent: ChangeSet): Promise<ChangeSet> {
     let known = sent;
     for (let pass = 1; ; pass++) {
@@ -112,8 +116,8 @@ export class BlockSender {
   }
 
   /**
-   * Sends what is wanted, and what changed meanwhile: whole, as that is right whatever the target holds. Nothing of it
-   * can be taken up again: it does not ascend from what came before.
+   * Sends what the receiver asked for, and what changed meanwhile, in full: that is right whatever the target holds. It
+   * cannot be resumed, because its offsets do not ascend from those of the first pass.
    */
   private async sendNextPass(more: ChangeSet | null, isWanted: boolean): Promise<void> {
     const wanted = () => (isWanted ? this.wanted.extents() : []);
@@ -127,16 +131,18 @@ export class BlockSender {
     });
   }
 
-  /** Waits until the receiver has proved the first pass, and takes what it wants of that. */
+  /** Waits until the receiver has proved the first pass, and notes what it asks for. */
   private async hearWants(changes: ChangeSet, from: number): Promise<void> {
     const { line, wanted } = this;
-    // A pipe's reader stops where it would want something.
+    // The reader of a pipe cannot ask for anything: it stops instead.
     if (line === null || !wanted.hasOffered) return;
     await line.hearAll();
     wanted.settle(splitExtents(behind(changes.dataExtents(), from), MAX_BLOCK_LENGTH), line.host);
     if (wanted.isEmpty) return;
     const bytes = sumLengths(wanted.extents());
-    this.about.detail(`${line.host}: it held something else in ${bytes} bytes: they are sent whole`);
+    this.about.detail(
+      `${line.host}: ${bytes} bytes on the target are not as expected: they are sent in full`,
+    );
   }
 
   private async sendPass({ data, old, discards, unit, checkpoints }: Pass): Promise<void> {
@@ -171,7 +177,7 @@ export class BlockSender {
     return readBlocks(volume, extents, MAX_BLOCK_LENGTH, this.lend);
   }
 
-  /** Not proved: whatever the target held there, it holds zeroes afterwards. */
+  /** Sent without a proof: whatever the target held there, it reads as zeroes afterwards. */
   private async sendDiscard({ offset, length }: Extent): Promise<void> {
     this.about.signal.throwIfAborted();
     await this.writer.discard(offset, length);
@@ -197,7 +203,7 @@ export class BlockSender {
   }
 }
 
-/** Ascending extents that are taken as far as is asked for. */
+/** Ascending extents that are taken up to an offset at a time. */
 class ExtentQueue {
   private readonly extents: Iterator<Extent>;
   private next: IteratorResult<Extent, unknown>;

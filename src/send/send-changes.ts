@@ -16,64 +16,67 @@ import type { CompressionWish } from './choose-packer.js';
 import { openStream, type OldBytesWish } from './open-stream.js';
 import { BlockSender, type OldBytesSource } from './send-blocks.js';
 
-/** What went out. Sizes in bytes. */
+/** What was sent. Sizes in bytes. */
 export interface SendSummary {
-  /** What the change set named. */
+  /** The size of the change set. */
   readonly tableBytes: number;
-  /** What went out as data, zeroes or discards, now or in a session that this one went on with. */
+  /** What was sent as data, zeroes or discards, in this session or in an earlier one that it continues. */
   readonly changedBytes: number;
-  /** What of that the target held from such a session. */
+  /** How much of that the target already held from an earlier session. */
   readonly resumedBytes: number;
-  /** What went out now. */
+  /** How many blocks were sent in this session. */
   readonly blocks: number;
   readonly volumeSize: number;
-  /** Whether the target now holds the volume's state at one moment. */
+  /** Whether the target is a consistent point-in-time copy of the volume. */
   readonly consistent: boolean;
 }
 
-/** What a user wants of a sender. */
+/** How a user wants changes to be sent. */
 export interface SendOptions extends OldBytesWish {
-  /** How much of the volume to audit: what did not change there is compared. Percent, with proofs only; null: nothing. */
+  /**
+   * How much of the volume to audit, which compares what did not change there. Percent, with proofs only; null: no
+   * audit.
+   */
   readonly audit?: number | null;
-  /** Whether to compress blocks; not, where nothing is said. Only a session can find out by itself what is best. */
+  /** Whether to compress blocks; by default not. Only a session can find out by itself what is best. */
   readonly compression?: CompressionWish;
-  /** The most that may go out in a second; without it, as much as the line takes. */
+  /** The most that may be sent per second; without it, there is no limit. */
   readonly bytesPerSecond?: number;
 }
 
 /** What is known once the receiver is ready. */
 export interface Greeting extends KnownState {
-  /** Whether it can check extents of which only parts come. */
+  /** Whether it can check extents of which only parts are sent. */
   readonly takesSections: boolean;
-  /** Compresses the blocks; null where they go out as they are. */
+  /** Compresses the blocks; null: they are sent uncompressed. */
   readonly packer: BlockPacker | null;
-  /** A token of ours, it says, for the place up to which the target holds this stream; an empty one for all of it. */
+  /** The token, allegedly ours, of the place up to which the target holds this stream; empty: all of it. */
   readonly resume: Buffer | null;
 }
 
-/** Who reads a stream, as far as its writer knows. */
+/** The reader of a stream, as far as the sender knows it. */
 export interface StreamReader {
   /** Awaited after the sample, before the first block. */
   greet(): Promise<Greeting>;
-  /** A receiver that answers, or null of a pipe. */
+  /** A receiver that answers; null: a pipe. */
   readonly session: SendSession | null;
 }
 
-/** What a receiver that answers can be told beside the stream. */
+/** What can be sent to a receiver that answers, in addition to the stream. */
 export interface SendSession extends CheckpointLine, AuditLine {
   readonly header: Pick<StreamHeader, 'heartbeat' | 'run'>;
-  /** Says that only what lies behind the place of this token follows. */
+  /** Tells the receiver that only what is after this token's place follows. */
   resume(token: Buffer): Promise<void>;
 }
 
-const NOT_AUDITED = 'written to faster than it could be sent: nothing was audited';
+const NOT_AUDITED = 'it was written to faster than it could be sent: nothing was audited';
 const NOTHING_MENDED: Mended = { blocks: 0, bytes: 0 };
 
 const FORGOTTEN =
-  'the target got something else from this base before: what was new then, and was discarded since, it keeps ' +
-  '(in a file system, free space); "lvmsync verify" tells, "lvmsync --scan" mends it';
+  'an earlier transfer brought other changes from this base: the target keeps what was new then and was discarded since ' +
+  '(in a file system, that is free space); "lvmsync verify" shows it, "lvmsync --scan" corrects it';
 
-/** A pipe that says nothing. */
+/** A pipe, which never answers. */
 export function silentReader(packer: BlockPacker | null): StreamReader {
   return {
     greet: () => Promise.resolve({ ...UNKNOWN, takesSections: true, packer, resume: null }),
@@ -84,8 +87,8 @@ export function silentReader(packer: BlockPacker | null): StreamReader {
 /**
  * Sends a source's changes as a stream: header, sample, blocks with their proofs in one or more passes, end.
  *
- * Throws SnapshotError where the source stopped knowing every change meanwhile: the stream is then left without
- * its end, so that no receiver takes it for whole. Throws DeviceError, and whatever the writer throws.
+ * Throws SnapshotError if the source no longer knows every change: the stream then has no end frame, so that no
+ * receiver takes it for complete. Throws DeviceError, and what the writer throws.
  */
 export async function sendChanges(
   source: ChangeSource,
@@ -98,7 +101,7 @@ export async function sendChanges(
   try {
     return await sendStream(source, writer, options, about, lend, reader);
   } catch (error) {
-    // A snapshot that overflows gives read errors from then on: the overflow is what its user must hear of.
+    // A snapshot gives read errors once it has overflowed: then report the overflow instead.
     if (error instanceof DeviceError) await source.checkValid();
     throw error;
   }
@@ -133,14 +136,14 @@ async function sendStream(
     const sender = new BlockSender(source, old, writer, greeting.packer, lend, about, checkpoints, session);
     const all = await sender.sendPasses(rest);
     const consistent = sender.lastPassSawAll && (await source.isConsistent());
-    // Of a target that holds all of it already, nothing is said any more.
+    // If the target already holds everything, there is nothing to audit.
     const isLeft = audited !== null && rest.offset < source.volumeSize;
     let mended = NOTHING_MENDED;
     if (isLeft && sender.lastPassSawAll) {
       mended = await audit({ ...audited, changes: all }, writer, audited.line, about, lend);
       await source.checkValid();
     } else if (isLeft) about.notice(`${source.name}: ${NOT_AUDITED}`);
-    // What somebody wrote to while it was read is in no state that has a name, whatever the header said.
+    // A source that was written to while it was read has no named state, whatever the header says.
     const isUnnamed = header.result !== null && !consistent && (await source.dataProof()) === null;
     await writer.finish(isDoubtful || isUnnamed);
     return {
@@ -156,14 +159,14 @@ async function sendStream(
   }
 }
 
-/** What is to be audited, and over which line. */
+/** What to audit, and over which line. */
 interface PlannedAudit {
   readonly unchanged: ReadableVolume;
   readonly extent: Extent;
   readonly line: AuditLine;
 }
 
-/** The stretch that an audit is for; null where none is wished. Throws UsageError where none is possible. */
+/** The stretch to audit; null: no audit is wanted. Throws UsageError if an audit is not possible. */
 function planAudit(
   { name, volumeSize }: ChangeSource,
   unchanged: ReadableVolume | null,
@@ -179,7 +182,7 @@ function planAudit(
   return { unchanged, line, extent: nextStretch(auditFrom, percent, volumeSize) };
 }
 
-/** Whether a target may keep what a source does not know of any more: then it comes to no state that has a name. */
+/** Whether a target may keep blocks that the source no longer knows about: then the result has no name. */
 function keepsForgotten(source: ChangeSource, holds: TargetState | null): boolean {
   const { forgetsDiscarded = false, base, result } = source;
   if (!forgetsDiscarded || holds === null || base === null) return false;
@@ -187,7 +190,7 @@ function keepsForgotten(source: ChangeSource, holds: TargetState | null): boolea
   return holds.identity === base || holds.from === base;
 }
 
-/** What old bytes are used for, with the receiver that there is. */
+/** How to use old bytes with this receiver. */
 function planOldBytes(
   volume: ReadableVolume,
   unit: number | null,
@@ -196,7 +199,7 @@ function planOldBytes(
   return { volume, unit: takesSections ? unit : null };
 }
 
-/** What is left to send, which the receiver is told where it is not all. */
+/** What is left to send. Tells the receiver if that is not everything. */
 async function agreeOnRest(
   source: ChangeSource,
   first: ChangeSet,
@@ -210,24 +213,24 @@ async function agreeOnRest(
   if (resume === null) return all;
   if (resume.length === 0) {
     if (!(await holdsResult(source, first, unit, holds))) return all;
-    about.notice('the target holds all of it already: only the report of that was lost');
+    about.notice('the target holds all of it already: only its report was lost');
     await session.resume(resume);
     return { changes: first, offset: source.volumeSize, sent: first.changedBytes };
   }
   const rest = await findRest(source, first, resume, unit);
   if (rest === null) {
     about.notice(
-      'what an earlier transfer brought cannot be proved to be of the same data: all of it is sent again',
+      'an earlier transfer cannot be continued, as its data may not be the same: all of it is sent again',
     );
     return all;
   }
   const [left, total] = [sumLengths(behind(rest.changes.extents(), rest.offset)), rest.changes.changedBytes];
-  about.notice(`goes on at byte ${rest.offset}: ${total - left} of ${total} bytes are there already`);
+  about.notice(`continuing at byte ${rest.offset}: ${total - left} of ${total} bytes are there already`);
   await session.resume(resume);
   return rest;
 }
 
-/** Whether a target that says so holds what all of the stream leads to. */
+/** Whether a target that reports to hold the stream's result really does. */
 async function holdsResult(
   source: ChangeSource,
   first: ChangeSet,
@@ -238,7 +241,7 @@ async function holdsResult(
   return isResult && (await keyOf(source, first, unit)) !== null;
 }
 
-/** Only what nobody can have changed is worth to be taken up again. */
+/** Checkpoints are useful only if the data cannot change: otherwise the stream cannot be resumed. */
 async function planCheckpoints(
   source: ChangeSource,
   changes: ChangeSet,

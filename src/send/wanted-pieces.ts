@@ -5,18 +5,18 @@ import { FormatError } from '../errors.js';
 const FIRST_ROOM = 64;
 
 /**
- * The pieces that a receiver wants whole, as it says so: those of which only parts were sent, and whose proof failed
- * there. It is not trusted: it can want what was offered that way, each once and in that order, and nothing else.
+ * The pieces that a receiver asks for in full, because only parts of them were sent and their proof failed there. The
+ * receiver is not trusted: it can ask only for pieces that were sent as sections, each once and in that order.
  */
 export class WantedPieces {
-  /** Which of the pieces that were sent went out as sections, by their place in the pass. */
+  /** Which of the pieces were sent as sections, by their index in the pass. */
   private readonly offered = new ChunkSet();
   private isOver = false;
   private count = 0;
   private offsets = new Float64Array(FIRST_ROOM);
   private lengths = new Float64Array(FIRST_ROOM);
 
-  /** Whether anything was sent that can be wanted. */
+  /** Whether anything was sent that the receiver can ask for. */
   get hasOffered(): boolean {
     return this.offered.count > 0;
   }
@@ -25,24 +25,24 @@ export class WantedPieces {
     return this.count === 0;
   }
 
-  /** Takes note that a piece goes out as a section. */
+  /** Notes that a piece is sent as a section. */
   offer(index: number): void {
     this.offered.add(index);
   }
 
-  /** Takes what a receiver wants. Throws FormatError where it can want no such thing. */
+  /** Accepts a request of a receiver. Throws FormatError if it cannot ask for that. */
   take(extent: Extent, host: string, position: number): void {
     const fail = (problem: string): never => {
       throw new FormatError(
         host,
         position,
         'want',
-        `of ${extent.length} bytes at ${extent.offset}, ${problem}`,
+        `it asks for ${extent.length} bytes at ${extent.offset}, ${problem}`,
       );
     };
-    if (this.isOver) fail('after it had said that this was all');
-    if (this.count >= this.offered.count) fail('where no more sections were sent');
-    if (extent.offset < this.end) fail('which is not behind the one before');
+    if (this.isOver) fail('but said before that this was all');
+    if (this.count >= this.offered.count) fail('but no more sections were sent');
+    if (extent.offset < this.end) fail('which are not after those that it asked for before');
     if (this.count === this.offsets.length) {
       this.offsets = grown(this.offsets);
       this.lengths = grown(this.lengths);
@@ -53,8 +53,8 @@ export class WantedPieces {
   }
 
   /**
-   * Once nothing more can be wanted: holds it all against the pieces that were sent, in their order. Throws
-   * FormatError where something is wanted that was not sent as a section.
+   * Once there can be no more requests, compares them with the pieces that were sent, in their order. Throws
+   * FormatError if a request is for something that was not sent as a section.
    */
   settle(pieces: Iterable<Extent>, host: string): void {
     this.isOver = true;
@@ -68,10 +68,10 @@ export class WantedPieces {
     }
     if (next === this.count) return;
     const what = `${this.lengths[next] ?? 0} bytes at ${this.offsets[next] ?? 0}`;
-    throw new FormatError(host, 0, 'want', `of ${what}, where no section was sent`);
+    throw new FormatError(host, 0, 'want', `it asks for ${what}, which were not sent as a section`);
   }
 
-  /** What is wanted, ascending. */
+  /** The requested extents, ascending. */
   *extents(): Generator<Extent> {
     for (let index = 0; index < this.count; index++) {
       yield { offset: this.offsets[index] ?? 0, length: this.lengths[index] ?? 0 };

@@ -1,6 +1,6 @@
 import type { ByteSource } from '../bytes/byte-channel.js';
 import { LineError } from '../errors.js';
-/** What the lines of one run have come to: whether to replace one that breaks is decided by it. */
+/** How far a run has come over all of its lines. Decides whether to replace a broken line. */
 export class LineProgress {
   /** Whether a receiver was ever ready. */
   hasBegun = false;
@@ -10,20 +10,20 @@ export class LineProgress {
 
 /** How often each side of a session gives a sign of life. Seconds. */
 export const HEARTBEAT_SECONDS = 5;
-/** So many signs of life missed in a row mean that the line is dead. */
+/** After this many missed signs of life in a row, the line is dead. */
 const MISSED_BEATS = 6;
-/** What came while this process stood still is looked at first. */
+/** A second wait, so that bytes that came while this process was stopped are read first. */
 const SECOND_LOOK_MS = 1000;
 
-/** How long nothing may come from a side that gives a sign of life so often. Milliseconds. */
+/** How long a side that gives a sign of life at this interval may be silent. Milliseconds. */
 export function silenceAllowed(heartbeatSeconds: number): number {
   return heartbeatSeconds * MISSED_BEATS * 1000;
 }
 
-/** Gives a sign of life again and again, until the function that comes back is called. */
+/** Gives a sign of life at intervals, until the returned function is called. */
 export function keepBeating(seconds: number, beat: () => Promise<void>): () => void {
   const timer = setInterval(() => {
-    // A line that takes none is found broken by whoever waits for what comes over it.
+    // The reader of the line finds out that it is broken.
     beat().catch(() => undefined);
   }, seconds * 1000);
   return () => {
@@ -31,19 +31,19 @@ export function keepBeating(seconds: number, beat: () => Promise<void>): () => v
   };
 }
 
-/** Finds a line dead of which nobody is told: its other side promised signs of life, and none comes. */
+/** Detects a line that died without an error: the other side promised signs of life, and they do not come. */
 export class LineSilence {
   private limit: { readonly milliseconds: number; readonly problem: string } | null = null;
   private timer: NodeJS.Timeout | undefined;
   private fail: ((error: LineError) => void) | null = null;
 
-  /** From now on, silence of so many milliseconds is the end of the line; null lets it be silent for ever. */
+  /** From now on, fails the line after this much silence; null: any silence is allowed. */
   allow(milliseconds: number | null, problem: string): void {
     this.limit = milliseconds === null ? null : { milliseconds, problem };
     this.arm();
   }
 
-  /** The same bytes. Throws LineError when none come for too long while they are waited for. */
+  /** The same bytes. Throws LineError if no bytes come for too long while the reader waits for them. */
   async *listen(source: ByteSource): ByteSource {
     const pieces = source[Symbol.asyncIterator]();
     for (;;) {
@@ -54,7 +54,7 @@ export class LineSilence {
   }
 
   private async orSilence<T>(work: Promise<T>): Promise<T> {
-    // The silence may be first, with nobody left to hear how the wait ends.
+    // If the silence fails first, a later error of the wait must not become an unhandled rejection.
     work.catch(() => undefined);
     const silence = new Promise<never>((_resolve, reject) => (this.fail = reject));
     this.arm();

@@ -5,17 +5,17 @@ import { FormatError, type ErrorCode } from '../errors.js';
 import { encodeFrame } from '../stream/frame-format.js';
 
 /**
- * What the receiver says to the sender: the line of the protocol, then frames of lower-case types whose payload
- * is JSON (docs/stream-format.md, "Session").
+ * What the receiver sends to the sender: the protocol line, then frames of lower-case types whose payload is JSON
+ * (docs/stream-format.md, "Session").
  */
 export const HELLO = 'h';
 export const RESULT = 'r';
 /** What applying the stream would do, in answer to a question. */
 export const PLAN = 'p';
 export const DURABLE = 'a';
-/** The proof of an extent failed of which only parts came: it is wanted whole. */
+/** Asks for an extent in full, because its proof failed and only parts of it came. */
 export const WANT = 'w';
-/** Optional: the receiver is still there. */
+/** A sign of life from the receiver. Optional. */
 export const ALIVE = 'k';
 
 const ERROR_CODES = [
@@ -45,7 +45,7 @@ const helloSchema = v.object({
   targetSize: size,
   holds: v.nullish(stateSchema, null),
   stale: v.optional(v.boolean(), false),
-  // A receiver that says nothing of them decompresses nothing.
+  // A receiver that names no codecs cannot decompress anything.
   codecs: v.optional(v.pipe(v.array(text), v.maxLength(32)), []),
   sections: v.optional(v.boolean(), false),
   digests: v.optional(v.pipe(v.array(text), v.maxLength(32)), []),
@@ -94,10 +94,11 @@ const sentSchema = v.object({
 const lastWordSchema = v.variant('ok', [sentSchema, failureSchema]);
 
 /**
- * The receiver is ready: its version, its target's size in bytes, the state that it is known to hold, whether
- * someone may have written to it since that was recorded, and the names of the codecs that it can decompress;
- * whether it understands sections; by what else than SHA-256 it can compare; the token, in base64, of the place up to which it holds this stream; how many seconds there are between its signs of
- * life; where an audit is to begin, null where it knows none.
+ * The receiver is ready: its version, its target's size in bytes, the state that the target is known to hold, and
+ * whether someone may have written to it since that was recorded; the names of the codecs that it can decompress;
+ * whether it understands sections; the digests that it supports besides SHA-256; the token, in base64, of the place up
+ * to which it holds this stream; the seconds between its signs of life; where an audit should begin, null if it does
+ * not support audits.
  */
 export type HelloMessage = v.InferOutput<typeof helloSchema>;
 
@@ -108,20 +109,20 @@ export type HelloMessage = v.InferOutput<typeof helloSchema>;
 export type PlanMessage = v.InferOutput<typeof planSchema>;
 
 /**
- * How it ended: everything is on stable storage, and why what else the target holds is in doubt, if it is; or the one
- * reason why not. A receiver that is older never says that it is in doubt.
+ * How the session ended: everything is on stable storage, and why the rest of the target is in doubt, if it is; or the
+ * one reason why it failed. An older receiver never reports a doubt.
  */
 export type ResultMessage = v.InferOutput<typeof resultSchema>;
 
-/** The same as whoever says it may leave things out. */
+/** The same before defaults are filled in, for the side that sends it. */
 export type SaidResult = v.InferInput<typeof resultSchema>;
 
-/** A failure as the other side is told of it. */
+/** A failure, as it is reported to the other side. */
 export type FailureMessage = v.InferOutput<typeof failureSchema>;
 
 /**
- * The last word of a sender that its receiver started: what it sent and heard to have landed, or the one reason why
- * it ended. Sizes in bytes.
+ * The last word of a sender that its receiver started: what it sent and the receiver confirmed, or the one reason why
+ * it failed. Sizes in bytes.
  */
 export type LastWord = v.InferOutput<typeof lastWordSchema>;
 
@@ -139,7 +140,7 @@ export function parsePlan(payload: Uint8Array, what: string, offset: number): Pl
   return parse(planSchema, payload, { what, offset, field: 'plan' });
 }
 
-/** Either side's last word. */
+/** Encodes the last word of either side. */
 export function encodeResult(result: SaidResult | LastWord, number: number): Buffer {
   const message = result.ok ? result : { ...result, message: result.message.slice(0, 4096) };
   return encodeFrame(RESULT, 0, number, Buffer.from(JSON.stringify(message)));
@@ -149,7 +150,7 @@ export function encodeDurable(frame: number, number: number): Buffer {
   return encodeFrame(DURABLE, 0, number, Buffer.from(JSON.stringify({ frame })));
 }
 
-/** The number of the frame up to which all is on stable storage. Throws FormatError on anything else. */
+/** The number of the frame up to which everything is on stable storage. Throws FormatError on anything else. */
 export function parseDurable(payload: Uint8Array, what: string, offset: number): number {
   return parse(durableSchema, payload, { what, offset, field: 'acknowledgement' }).frame;
 }
@@ -158,7 +159,7 @@ export function encodeWant({ offset, length }: Extent, number: number): Buffer {
   return encodeFrame(WANT, 0, number, Buffer.from(JSON.stringify({ offset, length })));
 }
 
-/** An extent that is wanted whole. Throws FormatError on anything else. */
+/** An extent that is asked for in full. Throws FormatError on anything else. */
 export function parseWant(payload: Uint8Array, what: string, offset: number): Extent {
   return parse(wantSchema, payload, { what, offset, field: 'want' });
 }

@@ -7,7 +7,7 @@ import { encodeResult, type LastWord } from './messages.js';
 import { failureOf } from './reply-writer.js';
 import { SESSION_LIMITS, type FarSide, type SessionLimits, type SessionSummary } from './sender.js';
 
-/** A session's line as a sender sees it that its receiver started. */
+/** The line of a session, from the side of a sender that its receiver started. */
 export interface SenderLine {
   /** The receiver's replies. */
   readonly input: ByteSource;
@@ -15,13 +15,13 @@ export interface SenderLine {
   readonly output: ByteSink;
 }
 
-/** How a pulled sender ended, and whether the receiver could be told. */
+/** How a pulled sender ended, and whether the receiver was told. */
 export interface PulledOutcome {
   readonly error: Error | null;
   readonly told: boolean;
 }
 
-/** The receiver waits for the last word: it says no farewell before. */
+/** The receiver does not end before it has the last word, so do not wait for its end. */
 const LIMITS = { ...SESSION_LIMITS, farewellMs: 0 };
 
 /** What a pulled sender does with its receiver: sends a source's changes, or asks what that would do. */
@@ -32,8 +32,8 @@ export type TalkToReceiver = (
 ) => Promise<SessionSummary>;
 
 /**
- * The far side of a pull: sends a source's changes to the receiver that started it, and tells it at last what it
- * sent, or why it failed. Never throws: the outcome says how to end.
+ * The far side of a pull: sends a source's changes to the receiver that started it, and finally tells it what was sent,
+ * or why it failed. Never throws: the outcome says how to end.
  */
 export async function runPulledSender(
   { input, output }: SenderLine,
@@ -44,7 +44,7 @@ export async function runPulledSender(
   const tell = (word: LastWord) => sayLast(output, word);
   let source: ChangeSource | null = null;
   try {
-    // A sign of life: to read a large table takes its time.
+    // A sign of life, because reading a large table takes time.
     await sink.begin();
     source = await open();
     const far = farSideOf(input, sink);
@@ -52,7 +52,7 @@ export async function runPulledSender(
     return { error: null, told: await tell(wordOf(summary)) };
   } catch (thrown) {
     const error = thrown instanceof Error ? thrown : new Error(String(thrown));
-    // A frame may be half-written then: without its rest the receiver knows that the stream is cut.
+    // A frame may be half-written now: without its rest, the receiver knows that the stream was cut.
     if (error instanceof InterruptedError) return { error, told: false };
     return { error, told: await tell(failureOf(error, 'sender')) };
   } finally {
@@ -60,7 +60,7 @@ export async function runPulledSender(
   }
 }
 
-/** The stream's way out: its end does not end the line, as the last word is still to come. */
+/** The sink of the stream. Its end does not end the line, because the last word follows. */
 class StreamSink implements ByteSink {
   private hasLine = false;
 
@@ -71,7 +71,7 @@ class StreamSink implements ByteSink {
   }
 
   async write(piece: Uint8Array): Promise<void> {
-    // The stream begins with the line that went out already.
+    // The stream begins with the protocol line, which was already sent.
     if (this.hasLine) await this.output.write(piece);
     this.hasLine = true;
   }
@@ -81,7 +81,7 @@ class StreamSink implements ByteSink {
   }
 }
 
-/** The receiver, which cannot be asked how it ended: it only hangs up. */
+/** The receiver as a far side. It cannot be asked how it ended: it only hangs up. */
 function farSideOf(input: ByteSource, output: ByteSink): FarSide {
   let hangUp: (exit: FarExit) => void = () => undefined;
   const exit = new Promise<FarExit>((resolve) => (hangUp = resolve));
@@ -103,10 +103,10 @@ function wordOf(summary: SessionSummary): LastWord {
   return { ok: true, blocks, tableBytes, changedBytes, resumedBytes, volumeSize, consistent, codec };
 }
 
-/** Says how it ended, and that nothing follows; false when the receiver is not there to hear it. */
+/** Sends the last word and ends the line; false: the receiver is gone. */
 async function sayLast(output: ByteSink, word: LastWord): Promise<boolean> {
   try {
-    // Of the sender's words, which are no part of its stream, it is the only one: number 0.
+    // The last word is not a part of the stream. It is the sender's only frame of its kind, so it has number 0.
     await output.write(encodeResult(word, 0));
     await output.end();
     return true;

@@ -13,21 +13,21 @@ import {
 import { parseLastWord, RESULT, type LastWord } from './messages.js';
 import { readFarProtocol } from './replies.js';
 
-/** A last word is short: whatever is longer is none. Bytes. */
+/** The most that a last word can have: they are short. Bytes. */
 const MAX_WORD_LENGTH = 64 * 1024;
 
 /**
- * What comes from a sender that this side started, taken apart: its stream, and its last word, which is none of the
- * receiver's business. The stream's own frames are passed on unread, for the receiver to check.
+ * Splits what comes from a sender that this side started into the stream for the receiver, and the sender's last word.
+ * The frames of the stream are passed on without a check, for the receiver to check.
  */
 export class PulledStream {
-  /** The stream alone. It ends behind its end frame, or early where the sender gave up. To be read once. */
+  /** The stream alone. It ends after its end frame, or early if the sender gave up. Can be read once. */
   readonly stream: AsyncGenerator<Uint8Array, undefined>;
   private readonly reader: ByteReader;
   private readonly what: string;
   private word: LastWord | null = null;
 
-  /** @param firstWordMs how long the sender may take to its first word */
+  /** @param firstWordMs how long the sender may take until its first word */
   constructor(
     input: ByteSource,
     private readonly host: string,
@@ -38,24 +38,24 @@ export class PulledStream {
     this.stream = this.passOn();
   }
 
-  /** Bytes that came in. */
+  /** How many bytes came in. */
   get bytesReceived(): number {
     return this.reader.offset;
   }
 
   /**
-   * The sender's last word. What is left of the stream before it is read and dropped, as a sender that is to hear
-   * something must be able to write; null where the line ended without a word. Throws FormatError where something
-   * else follows the stream, and what the line throws.
+   * The sender's last word; null: the line ended without one. First reads and drops the rest of the stream, because a
+   * sender that cannot write does not read either. Throws FormatError if anything else follows the stream, and what the
+   * line throws.
    */
   async lastWord(): Promise<LastWord | null> {
     for (let left = await this.stream.next(); left.done !== true;) left = await this.stream.next();
     if (this.word === null && !(await this.reader.atEnd())) {
       const { header, head } = await this.readHead();
-      if (!isWord(header)) this.fail('end', 'something follows the end frame, which is not its last word');
+      if (!isWord(header)) this.fail('end', 'unexpected data after the end frame');
       this.word = await this.readWord(header, head);
     }
-    if (!(await this.reader.atEnd())) this.fail('end', 'something follows the last word');
+    if (!(await this.reader.atEnd())) this.fail('end', 'unexpected data after the last word');
     return this.word;
   }
 
@@ -73,7 +73,7 @@ export class PulledStream {
       yield head;
       for (let left = header.payloadLength + CHECKSUM_LENGTH; left > 0;) {
         const some = await this.reader.readSome(left);
-        // The receiver finds out that the frame is cut.
+        // The receiver detects that the frame is cut.
         if (some.length === 0) return;
         yield some;
         left -= some.length;
@@ -105,7 +105,7 @@ export class PulledStream {
 
   private async readWord({ payloadLength }: FrameHeader, head: Buffer): Promise<LastWord> {
     const position = this.reader.offset;
-    if (payloadLength > MAX_WORD_LENGTH) this.fail('last word', `${payloadLength} bytes are too many`);
+    if (payloadLength > MAX_WORD_LENGTH) this.fail('last word', `it is too long (${payloadLength} bytes)`);
     const payload = await this.reader.readExactly(payloadLength, 'a last word');
     const checksum = await this.reader.readExactly(CHECKSUM_LENGTH, 'a checksum');
     if (checksum.readUInt32BE(0) !== checksumOf(head, payload)) {

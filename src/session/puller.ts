@@ -11,19 +11,19 @@ import { PulledStream } from './pulled-stream.js';
 import { runReceiver } from './receiver.js';
 import { SESSION_LIMITS, within, type FarSide, type SessionSummary } from './sender.js';
 
-/** One run of a puller, through all the lines that it takes. */
+/** One run of a puller, over all of its lines. */
 export class PullerRun extends LineProgress {
-  /** What came over all its lines. Bytes. */
+  /** How many bytes came over all of its lines. */
   receivedBytes = 0;
 }
 
 /**
- * Takes the changes that a far sender sends into a target of this host. Returns when all of it is on stable storage
- * here and the sender has agreed that it is all.
+ * Applies the changes that a far sender sends to a target on this host. Returns when everything is on stable storage
+ * here and the sender has confirmed that this is all.
  *
- * Throws FarError where the sender failed, FarSideError where there is none, TransportError where the line broke or
- * the sender ended without its last word; else what `receiveStream` throws. The far side has ended, or is cut off,
- * when it returns or throws.
+ * Throws FarError if the sender failed, FarSideError if there is no lvmsync, TransportError if the line broke or the
+ * sender ended without its last word; else what `receiveStream` throws. When it returns or throws, the far side has
+ * ended or is cut off.
  */
 export async function runPuller(
   far: FarSide,
@@ -44,7 +44,7 @@ export async function runPuller(
     if (refusal !== undefined) throw refusal;
     const word = await orInterrupted(within(limits.helloMs, pulled.lastWord()), about.signal);
     const sent = checkAgreed(word, summary, transport.host);
-    // It may have something to say on stderr yet; whatever it is, the result stands.
+    // The far side may still print something to stderr. That does not change the result.
     await within(limits.farewellMs, transport.exit);
     const sentBytes = run.receivedBytes + pulled.bytesReceived;
     const { mismatches, suspect, verified, targetSize } = summary;
@@ -56,11 +56,11 @@ export async function runPuller(
 }
 
 function checkAgreed(word: LastWord | null, received: ReceiveSummary, host: string) {
-  const landed = 'all that came is on stable storage here, but';
-  if (word === null) throw new TransportError(`${host}: ${landed} the sender ended before it agreed`);
+  const landed = 'everything that was received is on stable storage here, but';
+  if (word === null) throw new TransportError(`${host}: ${landed} the sender ended before it confirmed that`);
   if (!word.ok) throw new FarError(word.code, host, word.message);
   if (word.blocks !== received.blocks) {
-    const problem = `the sender speaks of ${word.blocks} blocks, while ${received.blocks} came`;
+    const problem = `the sender reports ${word.blocks} blocks, and ${received.blocks} were received`;
     throw new TransportError(`${host}: ${landed} ${problem}`);
   }
   const { blocks, tableBytes, changedBytes, resumedBytes, volumeSize, consistent, codec } = word;
@@ -68,8 +68,8 @@ function checkAgreed(word: LastWord | null, received: ReceiveSummary, host: stri
 }
 
 /**
- * Of several errors that one fault causes, the one that names it: our own side's, else the sender's word, else how
- * it ended.
+ * Of several errors with the same cause, the one that explains it best: our own side's, else the sender's last word,
+ * else how the sender ended.
  */
 async function explainFailure(
   error: Error,

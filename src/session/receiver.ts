@@ -15,7 +15,7 @@ import type { TargetState } from '../targets/state-record.js';
 import { LineProgress, HEARTBEAT_SECONDS, keepBeating, LineSilence, silenceAllowed } from './line-silence.js';
 import { failureOf, ReplyWriter } from './reply-writer.js';
 
-/** A session's line as its receiver sees it. */
+/** The line of a session, from the receiver's side. */
 export interface ReceiverLine {
   readonly input: ByteSource;
   readonly output: ByteSink;
@@ -23,10 +23,13 @@ export interface ReceiverLine {
   readonly what?: string;
 }
 
-/** Opens the target for a run of a sender, null where that has no name, that sends a volume of this size, if it says so. */
+/**
+ * Opens the target for a run of a sender (null: it has no name) that sends a volume of this size in bytes (null: not
+ * known).
+ */
 export type OpenForRun = (run: string | null, volumeSize: number | null) => Promise<OpenTarget>;
 
-/** How a session ended, and whether the sender could be told. */
+/** How a session ended, and whether the sender was told. */
 export type ReceiveOutcome =
   | {
       readonly summary: ReceiveSummary;
@@ -42,8 +45,8 @@ const NOTHING_DONE = { summary: null, plan: null } as const;
 const ONLY_ASKED = 'this receiver only says what it would do: add --dry-run';
 
 /**
- * The far side of a session: applies what comes in to a target, and reports once, when it is on stable storage or
- * when it went wrong. Never throws: the outcome says what to say and how to end.
+ * The far side of a session: applies what comes in to a target, and reports once: when everything is on stable storage,
+ * or when it failed. Never throws: the outcome says what to print and how to end.
  */
 export async function runReceiver(
   line: ReceiverLine,
@@ -54,7 +57,7 @@ export async function runReceiver(
   progress = new LineProgress(),
 ): Promise<ReceiveOutcome> {
   const replies = new ReplyWriter(line.output);
-  // What loads them need not wait for the sender, nor the sender for it.
+  // Load the codecs while waiting for the sender.
   const codecs = listCodecs();
   codecs.catch(() => undefined);
   const ends: (() => void)[] = [];
@@ -64,7 +67,7 @@ export async function runReceiver(
     const signal = AbortSignal.any([about.signal, succeeded.signal]);
     const what = line.what ?? 'stream from the sender';
     const silence = new LineSilence();
-    // Nothing of the target is held up before a sender is known to be there.
+    // The target is not opened or locked before the sender has sent something.
     const incoming = await openIncomingStream(interruptible(silence.listen(line.input), signal), lend, what);
     const { heartbeat, run = null, base = null } = incoming.header ?? {};
     if (heartbeat !== undefined) {
@@ -78,7 +81,7 @@ export async function runReceiver(
     if (incoming.asks)
       return await answerPlan(incoming, { what, target, policy }, replies, { ...about, signal });
     const giveWay = () => {
-      succeeded.abort(new LineError('the sender began anew over another line'));
+      succeeded.abort(new LineError('the sender started again over a new connection'));
     };
     if (run !== null) ends.push(watchForSuccessor(target.folder, run, giveWay));
     const options: ReceiveOptions = {
@@ -104,7 +107,7 @@ export async function runReceiver(
     const said = { ok: true, blocks, mismatches, suspect, verified } as const;
     return { summary, plan: null, error: null, told: await replies.result(said) };
   } catch (error) {
-    // Over a line that broke nobody hears it, and who reads it late would take it for a refusal.
+    // The sender cannot read it over a broken line, and would take it for a refusal if it reads it late.
     const told = error instanceof LineError ? false : await replies.result(failureOf(error));
     return { ...NOTHING_DONE, error: error instanceof Error ? error : new Error(String(error)), told };
   } finally {
@@ -134,8 +137,8 @@ async function answerPlan(
 }
 
 /**
- * That a target is half-copied is not the sender's to judge; and where it is no more than believed to hold the stream's
- * base, nothing may be left out because of that.
+ * The state to report to the sender. The sender is not told of a half-copied target, which is not for it to judge. It
+ * is not told of a state that is only believed to be the stream's base either, because nothing may be skipped for that.
  */
 function tellable(holds: TargetState | null, base: string | null, resume: Buffer | null) {
   if (holds === null || holds.is === 'copying') return null;

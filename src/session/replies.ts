@@ -19,7 +19,7 @@ import {
 } from './messages.js';
 
 /**
- * Reads the first line of what a lvmsync of another host says. Throws FarSideError where something else printed there,
+ * Reads the first line from an lvmsync on another host. Throws FarSideError if another program printed something there,
  * else as `readProtocolLine`.
  */
 export async function readFarProtocol(reader: ByteReader, what: string, host: string): Promise<3 | 4> {
@@ -28,26 +28,23 @@ export async function readFarProtocol(reader: ByteReader, what: string, host: st
   });
 }
 
-/** A flag could change what they mean. */
+/** Frames in which an unknown flag is an error, because it could change their meaning. */
 const WITHOUT_FLAGS = new Set([HELLO, RESULT, PLAN, DIGESTS, WANT]);
 
-/** What comes back from a receiver, as it comes. */
+/** The replies of a receiver. */
 export interface Replies {
-  /**
-   * What the receiver says when it is ready. Throws FarError where it refused, TransportError where nothing at all
-   * comes for so long.
-   */
+  /** The receiver's hello, when it is ready. Throws FarError if it refused, TransportError after this much silence. */
   waitForHello(silenceMs: number): Promise<HelloMessage>;
   /** Has the last word be a TransportError where nothing at all comes for so long. */
   allowSilence(silenceMs: number): void;
-  /** The receiver's last word. Rejects with TransportError or FormatError where it ends without one. */
+  /** The receiver's last word. Rejects with TransportError or FormatError if it ends without one. */
   readonly result: Promise<ResultMessage>;
 }
 
 /**
  * Starts to read a receiver's side of the line.
  *
- * @param takeOther is given what is neither hello nor result; false where such a reply has no place here
+ * @param takeOther called with replies other than hello and result; returns false if it does not accept one
  */
 export function readReplies(
   input: ByteSource,
@@ -58,7 +55,7 @@ export function readReplies(
   const hello = new Promise<HelloMessage>((resolve) => (sayHello = resolve));
   const silence = new LineSilence();
   const result = readAll(silence.listen(input), host, sayHello, takeOther);
-  // Heard by whoever awaits it; until then it must not end the process.
+  // Until it is awaited, it must not become an unhandled rejection.
   result.catch(() => undefined);
   const allowSilence = (silenceMs: number) => {
     const seconds = Math.round(silenceMs / 1000);
@@ -90,20 +87,20 @@ async function readAll(
 ): Promise<ResultMessage> {
   const what = `answer from ${host}`;
   const reader = new ByteReader(input, what);
-  if (await reader.atEnd()) throw new TransportError(`${host}: the far side ended without a word`);
+  if (await reader.atEnd()) throw new TransportError(`${host}: the far side ended without an answer`);
   await checkProtocol(reader, what, host);
   const frames = new FrameReader(reader, what);
   while (!(await reader.atEnd())) {
     const frame = await frames.next(lendNothing);
-    if ('data' in frame) throw new FormatError(what, frame.position, 'frame', 'a data frame as a reply');
+    if ('data' in frame) throw new FormatError(what, frame.position, 'frame', 'a data frame, not a reply');
     const { header, payload, position } = frame;
     if (WITHOUT_FLAGS.has(header.type) && header.flags !== 0) {
-      const problem = `flags 0x${header.flags.toString(16)} are not known`;
+      const problem = `unknown flags 0x${header.flags.toString(16)}`;
       throw new FormatError(what, position, `${header.type} frame`, problem);
     }
     if (header.type === HELLO) sayHello(parseHello(payload, what, position));
     else if (header.type === RESULT) {
-      // What comes after is of no use, but its writer must be able to end.
+      // What follows is not needed, but the writer must be able to finish.
       drain(reader);
       return parseResult(payload, what, position);
     } else if (!takeOther(frame) && !isSkippable(header)) {
@@ -113,20 +110,20 @@ async function readAll(
   throw new TransportError(`${host}: the far side ended without reporting a result`);
 }
 
-/** Throws FarSideError where the far side speaks another protocol, or is no lvmsync at all. */
+/** Throws FarSideError if the far side speaks another protocol, or is not an lvmsync. */
 async function checkProtocol(reader: ByteReader, what: string, host: string): Promise<void> {
   const version = await readFarProtocol(reader, what, host).catch((error: unknown) => {
     if (error instanceof FormatError && error.field === 'protocol') return null;
     throw error;
   });
   if (version === 4) return;
-  const found = version === null ? 'a protocol that this one does not know' : `PROTO[${version}]`;
+  const found = version === null ? 'an unknown protocol' : `PROTO[${version}]`;
   throw new FarSideError(
-    `${host}: its lvmsync speaks ${found}, PROTO[4] is needed: install this version there, or the newer one here`,
+    `${host}: its lvmsync speaks ${found}, but PROTO[4] is needed: install the same version on both sides`,
   );
 }
 
-/** Replies have lower-case types: the stream's own have no place here, and are never optional. */
+/** Replies have lower-case types. The frames of a stream do not belong here, and are never optional. */
 function isSkippable({ type, flags }: FrameHeader): boolean {
   return /[a-z]/.test(type) && (flags & OPTIONAL) !== 0;
 }
@@ -136,11 +133,11 @@ function drain(reader: ByteReader): void {
   const readOn = async (): Promise<void> => {
     while (!(await reader.atEnd())) await reader.readInto(rest, 'nothing');
   };
-  // The result is in: a line that breaks now takes nothing away from it.
+  // The result has come, so a line that breaks now does not matter.
   readOn().catch(() => undefined);
 }
 
-/** Replies carry no data, so no memory is lent for any. */
+/** Replies carry no data, so no memory is lent. */
 function lendNothing(): Promise<never> {
-  return Promise.reject(new TransportError('the far side sent data where only replies belong'));
+  return Promise.reject(new TransportError('the far side sent data where only replies are expected'));
 }

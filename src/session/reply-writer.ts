@@ -47,7 +47,7 @@ export class ReplyWriter {
     await this.write((number) => encodeFrame(type, 0, number, payload));
   }
 
-  /** Says how it ended, and that nothing follows; false when the sender is not there to hear it. */
+  /** Sends the result and ends the line; false: the sender is gone. */
   async result(result: SaidResult): Promise<boolean> {
     try {
       const written = this.write((number) => encodeResult(result, number));
@@ -60,20 +60,20 @@ export class ReplyWriter {
     }
   }
 
-  /** In one piece and at once: signs of life come in between other replies. */
+  /** In one write, because signs of life are written between other replies. */
   private async write(encode: (number: number) => Buffer): Promise<void> {
     const line = this.number === 0 ? [Buffer.from(PROTOCOL_LINE)] : [];
     await this.output.write(Buffer.concat([...line, encode(this.number++)]));
   }
 }
 
-/** A failure as the other side is told of it; `who` failed. */
+/** A failure, as it is reported to the other side; `who` failed. */
 export function failureOf(error: unknown, who = 'receiver'): FailureMessage {
-  // These two end the side that asked, never the one that answers.
+  // These two codes end only the side that asks, never the side that answers.
   if (error instanceof LvmsyncError && error.code !== 'INTERRUPTED' && error.code !== 'VERIFY_DIFFERS') {
     return { ok: false, code: error.code, message: error.message };
   }
   if (error instanceof InterruptedError)
     return { ok: false, code: 'TRANSPORT', message: `the ${who} was ${error.message}` };
-  return { ok: false, code: 'TRANSPORT', message: `internal fault of the ${who}: ${String(error)}` };
+  return { ok: false, code: 'TRANSPORT', message: `internal error of the ${who}: ${String(error)}` };
 }

@@ -24,11 +24,11 @@ import { LineProgress, HEARTBEAT_SECONDS, keepBeating } from './line-silence.js'
 import { DURABLE, parseDurable, parseWant, WANT, type ResultMessage } from './messages.js';
 import { readReplies, type Replies } from './replies.js';
 
-/** How long a far side is waited for. Milliseconds. */
+/** How long to wait for a far side. Milliseconds. */
 export interface SessionLimits {
   /** From its start to its first word. */
   readonly helloMs: number;
-  /** From the end of the line to its own end, before it is cut. */
+  /** From the end of the line to the end of the far side, before it is cut off. */
   readonly farewellMs: number;
 }
 
@@ -37,39 +37,41 @@ export const SESSION_LIMITS: SessionLimits = { helloMs: 30_000, farewellMs: 5_00
 /** The line to a far side that runs `lvmsync receive`. */
 export interface FarSide {
   readonly transport: Transport;
-  /** The one error that says why it ended without its report. It may be asked once more for that. */
+  /** The one error that says why it ended without its report. May run lvmsync on the far side once more to find out. */
   readonly explainEnd: (exit: FarExit) => Promise<Error>;
 }
 
-/** One run of a sender, through all the lines that it takes. */
+/** One run of a sender, over all of its lines. */
 export class SenderRun extends LineProgress {
-  /** Names it to receivers: one of an earlier line gives way to one of a later. */
+  /** Identifies the run to receivers: a receiver of an earlier line gives way to one of a later line. */
   readonly id = randomUUID();
-  /** What all its lines took. */
+  /** How many bytes were sent over all of its lines. */
   sentBytes = 0;
 }
 
-/** What went out, and what it took on the wire. */
+/** What was sent, and what it took on the wire. */
 export interface SessionSummary extends SendSummary {
   readonly sentBytes: number;
-  /** Bytes; null where nobody told. */
+  /** Bytes; null: not reported. */
   readonly targetSize: number | null;
-  /** Blocks that the target held neither old nor new, and was not expected to; null where nobody told. */
+  /** Blocks that the target unexpectedly held neither old nor new; null: not reported. */
   readonly mismatches: number | null;
-  /** Why what else the target holds is in doubt, as bytes were found that contradict what was known of it; or null. */
+  /**
+   * Why the rest of the target is in doubt: bytes were found that contradict what was known about it. Null: no doubt.
+   */
   readonly suspect: string | null;
-  /** How much of the target is proved, and since when; null where nobody told. */
+  /** How much of the target is proved, and since when; null: not reported. */
   readonly verified: Verified | null;
-  /** What made blocks fewer bytes, where any went out so. */
+  /** The codec, if any blocks were sent compressed. */
   readonly codec: CodecName | null;
 }
 
 /**
- * Sends a source's changes to a receiver and waits for its report that all of it is on stable storage there.
+ * Sends a source's changes to a receiver and waits for its report that everything is on stable storage there.
  *
- * Throws FarError where the receiver refused or failed, FarSideError where there is none, TransportError where
- * the line broke or the far side ended without its report; else what `sendChanges` throws. The far side has
- * ended, or is cut off, when it returns or throws.
+ * Throws FarError if the receiver refused or failed, FarSideError if there is no lvmsync, TransportError if the line
+ * broke or the far side ended without its report; else what `sendChanges` throws. When it returns or throws, the far
+ * side has ended or is cut off.
  */
 export async function runSender(
   far: FarSide,
@@ -100,7 +102,7 @@ export async function runSender(
     resume: (token) => writer.resume(token),
     audit: (extent) => writer.audit(extent),
     checkpoint: async (token) => {
-      // It may be answered before the write is done.
+      // The answer may come before the write is done.
       acknowledged.await(writer.frameCount, () => {
         run.checkpoints += 1;
       });
@@ -149,7 +151,7 @@ export async function runSender(
       suspect,
       verified = null,
     } = checkResult(await orInterrupted(replies.result, about.signal), summary, transport.host);
-    // It may have something to say on stderr yet; whatever it is, the result stands.
+    // The far side may still print something to stderr. That does not change the result.
     await within(limits.farewellMs, transport.exit);
     const sentBytes = run.sentBytes + writer.bytesWritten;
     const heard = { mismatches, suspect, verified, targetSize };
@@ -164,10 +166,10 @@ export async function runSender(
 }
 
 function knowsNoAudit(host: string): FarSideError {
-  return new FarSideError(`${host}: its lvmsync knows no --audit: install this version there, too`);
+  return new FarSideError(`${host}: its lvmsync does not support --audit: install this version there, too`);
 }
 
-/** Which checkpoints a receiver still owes its answers to, the oldest first. */
+/** The checkpoints that a receiver has not answered yet, the oldest first. */
 class Acknowledgements {
   private readonly open: { readonly frame: number; readonly answered: () => void }[] = [];
 
@@ -179,35 +181,40 @@ class Acknowledgements {
     this.open.push({ frame, answered });
   }
 
-  /** Takes a reply; false where it is no answer to a checkpoint. Throws FormatError where nobody asked for it. */
+  /** Accepts a reply; false: not an answer to a checkpoint. Throws FormatError if that checkpoint was not asked for. */
   take({ header, payload, position }: SmallFrame, host: string): boolean {
     if (header.type !== DURABLE) return false;
     const frame = parseDurable(payload, host, position);
     const oldest = this.open.shift();
     if (frame !== oldest?.frame) {
-      throw new FormatError(host, position, 'acknowledgement', `of frame ${frame}, which asked for none`);
+      throw new FormatError(
+        host,
+        position,
+        'acknowledgement',
+        `it is for frame ${frame}, which did not ask for one`,
+      );
     }
     oldest.answered();
     return true;
   }
 }
 
-/** The same sink, as slow as the options want it. */
+/** The same sink, limited to the rate in the options. */
 export function pacedSink(sink: ByteSink, { bytesPerSecond }: SendOptions, about: Surroundings): ByteSink {
   return bytesPerSecond === undefined ? sink : limitRate(sink, bytesPerSecond, about);
 }
 
 /**
- * What the work gives; throws TransportError as soon as the far side says its last word or ends before that.
+ * The result of the work. Throws TransportError as soon as the far side sends its last word or ends before that.
  *
- * @param isEnding whether all is on its way: the answer may then overtake the last write's own end
+ * @param isEnding whether everything is being sent: then the answer may come before the last write has ended
  */
 export async function unlessAnswered<T>(
   work: Promise<T>,
   replies: Replies,
   isEnding: () => boolean = () => false,
 ): Promise<T> {
-  // Whichever is second may fail too, with nobody left to hear it.
+  // If both fail, the second error must not become an unhandled rejection.
   work.catch(() => undefined);
   const early = replies.result.then((word) => {
     if (word.ok && isEnding()) return work;
@@ -220,14 +227,14 @@ export async function unlessAnswered<T>(
 function checkResult(result: ResultMessage, sent: SendSummary, host: string) {
   if (!result.ok) throw new FarError(result.code, host, result.message);
   if (result.blocks !== sent.blocks) {
-    throw new TransportError(`${host}: it reports ${result.blocks} blocks, while ${sent.blocks} were sent`);
+    throw new TransportError(`${host}: it reports ${result.blocks} blocks, but ${sent.blocks} were sent`);
   }
   return result;
 }
 
 /**
- * Ends the line, so that the far side can end too. Of several errors that one fault causes, the one that names
- * it: our own side's, else the far side's word, else how the far side ended.
+ * Ends the line, so that the far side can end too. Of several errors with the same cause, returns the one that explains
+ * it best: our own side's, else the far side's last word, else how the far side ended.
  */
 export async function explainFailure(
   error: unknown,
@@ -244,12 +251,12 @@ export async function explainFailure(
   if (end === null || !(error instanceof TransportError)) return error;
   const [result, exit] = end;
   if (result?.ok === false) return new FarError(result.code, transport.host, result.message);
-  // A line that was found dead says more than how its end looked.
+  // That the line was found dead says more than how it ended.
   if (result?.ok === true || error instanceof LineError) return error;
   return await far.explainEnd(exit);
 }
 
-/** What the work gives, or null when it takes longer. */
+/** The result of the work; null: it takes longer. */
 export async function within<T>(milliseconds: number, work: Promise<T>): Promise<T | null> {
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<null>((resolve) => {

@@ -98,7 +98,7 @@ async function readHeader(
   throw new FormatError(what, frame.position, 'first frame', 'it is not a header');
 }
 
-/** What a stream carries, one item after another, where the next can be looked at before its turn. */
+/** The items of a stream, one after another. An item can be put back. */
 export class IncomingItems {
   private readonly items: AsyncIterator<StreamItem>;
   /** The last one comes next. */
@@ -108,7 +108,7 @@ export class IncomingItems {
     this.items = blocks[Symbol.asyncIterator]();
   }
 
-  /** The next item, or null where the stream has ended whole. Throws what reading a stream throws. */
+  /** The next item; null: the stream has ended properly. Throws what reading a stream throws. */
   async next(): Promise<StreamItem | null> {
     const held = this.held.pop();
     if (held !== undefined) return held;
@@ -116,12 +116,12 @@ export class IncomingItems {
     return next.done === true ? null : next.value;
   }
 
-  /** Makes an item that was taken the next one. */
+  /** Puts an item back, to be returned next. */
   putBack(item: StreamItem): void {
     this.held.push(item);
   }
 
-  /** Releases the memory of items that have no consumer any more. */
+  /** Gives back the memory of the items that were put back. */
   drop(): void {
     for (const item of this.held.splice(0)) if (item.kind === 'data') item.data.release();
   }

@@ -3,15 +3,15 @@ import { dirname, join } from 'node:path';
 import { deviceNumberOf, type DeviceNumber } from '../device/device-facts.js';
 import { UnsafeTargetError, UsageError } from '../errors.js';
 
-/** What a target is, apart from its names. */
+/** What identifies a target, whatever its names. */
 export interface TargetIdentity {
-  /** Null of an image file. */
+  /** Null: an image file. */
   readonly number: DeviceNumber | null;
   /** Without links. */
   readonly realPath: string;
 }
 
-/** A glob, taken apart where its wildcards begin. */
+/** A glob, split where its wildcards begin. */
 interface Glob {
   /** The folder before the first part with a wildcard, or before the last part. */
   readonly folder: string;
@@ -19,15 +19,15 @@ interface Glob {
 }
 
 /**
- * The targets that a locked-down receiver may open, by globs. A name is only ever looked up, never believed: a
- * device is compared by its number with those that the globs lead to, a file by its real path.
+ * The targets that a locked-down receiver may open, by globs. A name is looked up, never trusted: a device is compared
+ * by its number with those that the globs match, a file by its real path.
  */
 export class AllowedTargets {
   private constructor(private readonly globs: readonly Glob[]) {}
 
   /**
-   * Takes globs: from / on; `*` and `?` stand for characters within one part of the path, but for a dot at its
-   * beginning. Throws UsageError.
+   * Parses globs. A glob is an absolute path; `*` and `?` match characters within one part of it, except a leading dot.
+   * Throws UsageError.
    */
   static of(globs: readonly string[]): AllowedTargets {
     return new AllowedTargets(globs.map(parseGlob));
@@ -39,7 +39,7 @@ export class AllowedTargets {
   }
 }
 
-/** The one refusal: it says the same of what is not allowed and of what does not exist. */
+/** The only refusal: it says the same whether the target is not allowed or does not exist. */
 export function notAllowed(name: string): UnsafeTargetError {
   return new UnsafeTargetError(name, 'not among the targets that this receiver allows');
 }
@@ -48,7 +48,7 @@ function parseGlob(glob: string): Glob {
   const [before, ...parts] = glob.split('/');
   if (before !== '' || parts.length === 0 || parts.some((part) => /^\.{0,2}$|\*\*|\0/.test(part))) {
     throw new UsageError(
-      `--allow ${glob}: a glob is a path from / on, without . and .., and * is within one part of it`,
+      `--allow ${glob}: a pattern is an absolute path without "." and "..", and "*" matches within one part of it`,
     );
   }
   const first = parts.findIndex((part) => /[*?]/.test(part));
@@ -65,7 +65,7 @@ function toRegExp(part: string): RegExp {
 }
 
 async function leadsTo(glob: Glob, { number, realPath }: TargetIdentity): Promise<boolean> {
-  // Whoever wrote the glob may have named the folder by a link; nobody else can.
+  // The author of the glob may name the folder by a link; a client cannot.
   const folder = await realpath(glob.folder).catch(() => null);
   if (folder === null) return false;
   if (number === null) return isBelow(folder, glob.parts, realPath);
@@ -92,7 +92,7 @@ async function expand(folder: string, [part, ...more]: readonly RegExp[]): Promi
   return (await Promise.all(folders.map(({ name }) => expand(join(folder, name), more)))).flat();
 }
 
-/** The device that a path names, itself or by a link as LVM and udev make them; else null. */
+/** The device that a path names, directly or through a link like those of LVM and udev; else null. */
 async function deviceAt(path: string): Promise<DeviceNumber | null> {
   const entry = await lstat(path).catch(() => null);
   if (entry === null) return null;
@@ -102,7 +102,7 @@ async function deviceAt(path: string): Promise<DeviceNumber | null> {
   return target?.isBlockDevice() === true ? deviceNumberOf(target) : null;
 }
 
-/** Whether a folder is one of /dev in which only root, or we, can put a link: /dev/shm, for one, is anybody's. */
+/** Whether a folder is in /dev and only root, or we, can put links there. In /dev/shm, for example, any user can. */
 async function holdsNodes(folder: string): Promise<boolean> {
   const stats = await stat(folder).catch(() => null);
   if (stats === null || !`${folder}/`.startsWith('/dev/')) return false;

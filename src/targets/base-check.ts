@@ -5,47 +5,46 @@ import type { Proof } from '../stream/frame-format.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { STOPPED_PREFIX, type TargetState } from './state-record.js';
 
-const HALF_COPIED = 'it holds a part of a copy that was cut short: run "lvmsync copy" again';
+const HALF_COPIED = 'it holds part of an interrupted copy: run "lvmsync copy" again';
 
 const BEHIND_ITS_BACK =
-  'written to behind the source’s back (or by an earlier run, with what a thin source discarded since)';
+  'something else wrote to it (or an earlier run wrote blocks that a thin source has discarded since)';
 
-const UNKNOWN_STATE = 'no record says for sure in which state it is';
+const UNKNOWN_STATE = 'no record says reliably what it holds';
 const FROM_A_PIPE =
-  'an undo that comes from a pipe cannot be compared with it before the first write: apply it from a file';
+  'an undo from a pipe cannot be checked against it before the first write: apply it from a file';
 const NOTHING_WRITTEN = 'nothing was written';
 
-/** In what a volume is counted for users. Bytes. */
+/** The unit in which messages count a volume's blocks. Bytes. */
 const BLOCK = 4096;
 
-/** From which state what leads where. */
+/** The parts of a header that say where a stream starts and ends. */
 export type StateChange = Pick<StreamHeader, 'kind' | 'base' | 'result' | 'table' | 'mark'>;
 
-/** How many blocks were looked at, and how many of them were not as the stream's base says. */
+/** How many blocks were checked, and how many of them differ from the stream's base. */
 export interface LookResult {
   readonly looked: number;
   readonly failed: number;
 }
 
-/** What a sample found. */
+/** The outcome of a sample. */
 export interface SampleResult {
   readonly changed: LookResult;
-  /** Of blocks outside the change set, which base and result share. */
+  /** Blocks outside the change set, which are the same in base and result. */
   readonly unchanged: LookResult;
 }
 
-/** Of a stream without a sample. */
+/** For a stream without a sample. */
 export const NOTHING_SAMPLED: SampleResult = {
   changed: { looked: 0, failed: 0 },
   unchanged: { looked: 0, failed: 0 },
 };
 
 /**
- * Whether a stream may be applied to a target: by the identities of the two states where they are known, else by
- * what a sample of the target holds. Throws BaseMismatchError where the target is another state, or another
- * volume.
+ * Checks whether a stream may be applied to a target: by the identities of their states if these are known, else by a
+ * sample of the target. Throws BaseMismatchError if the target holds another state or another volume.
  *
- * @param untouched what is true of the target where it is refused
+ * @param untouched what was not written, for the message
  */
 export function checkBase(
   target: Pick<BlockDevice, 'path'>,
@@ -72,11 +71,11 @@ export function whyNotBase(
 
 /** The error of a stream that is not applied. */
 export function refused(path: string, problem: string, untouched = NOTHING_WRITTEN): BaseMismatchError {
-  const advice = '"lvmsync --scan" sends whatever differs; if you know better: --force=base';
+  const advice = '"lvmsync --scan" sends whatever differs; --force=base overrides this check';
   return new BaseMismatchError(path, null, `${problem}; ${untouched}. ${advice}`);
 }
 
-/** Whether a stream that does not say where it starts from may be applied. Throws BaseMismatchError. */
+/** Checks whether a stream that names no base may be applied. Throws BaseMismatchError. */
 export function checkUnnamedBase(target: BlockDevice, state: TargetState | null): void {
   const refusal = whyNotUnnamedBase(target.path, state);
   if (refusal !== null) throw refusal;
@@ -100,14 +99,14 @@ function findStateMismatch(header: StateChange, state: TargetState | null): stri
   if (state.from === base || state.identity === base)
     return isCovered(header, state) ? null : describeUncovered(base, state);
   const isLoose = state.is !== 'exactly' || state.identity.startsWith(STOPPED_PREFIX);
-  // A snapshot can have been made of just the state that a stopped origin was in: contents decide what is refused.
+  // A snapshot may have been taken of the very state that a stopped origin was in. The contents decide.
   if (isLoose) return null;
-  return `it holds ${nameOf(state)}, while the stream starts from ${base}`;
+  return `it holds ${nameOf(state)}, but the stream starts from ${base}`;
 }
 
 /**
- * Whether a stream of changes names all that was brought to a target from the same base before: the table that names
- * them is the same one, which only grows; or it is the very stream that was cut short.
+ * Whether a stream of changes covers everything that earlier streams from the same base brought to a target: because it
+ * comes from the same table, which only grows, or because it is the interrupted stream itself.
  */
 export function isCovered({ base, result, table }: StateChange, state: TargetState): boolean {
   if (base === null || state.from !== base) return false;
@@ -115,30 +114,31 @@ export function isCovered({ base, result, table }: StateChange, state: TargetSta
   return table !== undefined && state.table?.id === table.id && state.table.entries <= table.entries;
 }
 
-/** Whether a target was left in the middle between the two states of a stream. */
+/** Whether a target was left halfway between the two states of a stream. */
 function isCutShort({ base, result }: Pick<StateChange, 'base' | 'result'>, state: TargetState): boolean {
   return state.is === 'applying from' && state.identity === base && result !== null && state.to === result;
 }
 
 function describeUncovered(base: string, state: TargetState): string {
   return (
-    `it holds ${nameOf(state)}, which other changes from ${base} brought: ` +
-    'nothing shows that this stream names all that those did, so some of it could be left there'
+    `it holds ${nameOf(state)}, the result of other changes from ${base}: ` +
+    'this stream may not cover all of those, so some of them could stay there'
   );
 }
 
-/** What becomes of an undo: it meets its base, or what it starts from must be proved first, or it is refused. */
+/** Whether the target holds the base of an undo, must be proved to hold it first, or holds something else. */
 export type UndoVerdict =
   | { readonly is: 'fit' }
   | { readonly is: 'to be proved' }
   | { readonly is: 'refused'; readonly problem: string };
 
 /**
- * Whether an undo may be applied. It leads back from its base alone: on any other state the blocks that it has are of
- * one moment, and all others of another. So a record that names another state refuses it; where nothing is sure, each
- * extent must be proved.
+ * Whether an undo may be applied. It is right only for its own base: on any other state, its blocks and the rest of the
+ * volume would be from different moments. So it is refused if the record names another state, and if nothing is
+ * certain, every extent must be proved.
  *
- * @param isResultSure false where its end, which is not read yet, may take back the name of what it leads to
+ * @param isResultSure false if the end of the undo is not read yet: it may say that the result does not deserve its
+ * name
  */
 export function judgeUndo(
   { base, result, mark }: Pick<StateChange, 'base' | 'result' | 'mark'>,
@@ -146,27 +146,27 @@ export function judgeUndo(
   isResultSure = true,
 ): UndoVerdict {
   if (state === null) return { is: 'to be proved' };
-  // It brings what is there already, or the rest of it.
+  // The target already holds its result, or part of it.
   if (result !== null && state.is === 'exactly' && state.identity === result && isResultSure)
     return { is: 'fit' };
   if (base !== null && isCutShort({ base, result }, state)) return { is: 'fit' };
   if (base !== null && state.is === 'exactly' && state.identity === base)
     return { is: state.believed === undefined ? 'fit' : 'to be proved' };
-  // What a transfer led to that has no name is known by a mark, which another transfer's undo does not have.
+  // An unnamed state is identified by a mark that only the undo of its own transfer has.
   if (base === null && mark !== undefined && state.is === 'since' && state.mark === mark)
     return { is: state.believed === undefined ? 'fit' : 'to be proved' };
-  const start = base ?? 'a state without a name, which is not shown to be this one';
-  return { is: 'refused', problem: `it holds ${nameOf(state)}, while the undo starts from ${start}` };
+  const start = base ?? 'a state without a name, which may not be this one';
+  return { is: 'refused', problem: `it holds ${nameOf(state)}, but the undo starts from ${start}` };
 }
 
-/** What a look at every extent that an undo would overwrite found: the first offset where it does not hold. */
+/** The outcome of checking every extent that an undo would overwrite, with the first offset that fails. Bytes. */
 export type BaseProof =
   | { readonly is: 'proved' }
   | { readonly is: 'differs'; readonly offset: number }
-  /** Nothing says what the undo starts from there. */
+  /** The undo does not say what its base holds there. */
   | { readonly is: 'unproved'; readonly offset: number };
 
-/** Holds all that an undo would overwrite against what it says of its base. */
+/** Compares all extents that an undo would overwrite with what it says about its base. */
 export type ProveBase = (target: BlockDevice) => Promise<BaseProof>;
 
 /** What is known of the start of an undo, before the first write. */
@@ -181,10 +181,10 @@ export interface UndoStart {
 export type UndoStates = Pick<StateChange, 'base' | 'result' | 'mark'>;
 
 /**
- * Makes sure that an undo meets what it starts from, in every extent that it would overwrite, where nothing else says
- * so. Throws BaseMismatchError, what the look at the target throws.
+ * Checks that the target holds the base of an undo, in every extent that the undo would overwrite, unless the record
+ * says so. Throws BaseMismatchError, and what `prove` throws.
  *
- * @param prove null where the undo can be read once only, so that nothing can be known of it before the first write
+ * @param prove null if the undo can be read only once, so that nothing can be proved before the first write
  */
 export async function checkUndo(
   target: BlockDevice,
@@ -223,13 +223,22 @@ export function whyNotUndo(
   if (found.is === 'proved') return null;
   const what =
     found.is === 'differs'
-      ? `it does not hold what the undo starts from (byte ${found.offset})`
-      : `nothing proves that it holds what the undo starts from (byte ${found.offset}): ${UNKNOWN_STATE}`;
+      ? `it does not hold the base of the undo (byte ${found.offset})`
+      : `nothing proves that it holds the base of the undo (byte ${found.offset}): ${UNKNOWN_STATE}`;
   return refused(path, what, untouched);
 }
 
 function nameOf({ is, identity }: TargetState): string {
-  return `${is} ${identity}`;
+  switch (is) {
+    case 'exactly':
+      return `exactly ${identity}`;
+    case 'since':
+      return `${identity} with later changes`;
+    case 'applying from':
+      return `part of an apply to ${identity}`;
+    case 'copying':
+      return `part of a copy of ${identity}`;
+  }
 }
 
 function findSampleMismatch(
@@ -239,14 +248,14 @@ function findSampleMismatch(
 ): string | null {
   const { changed, unchanged } = sample;
   if (unchanged.failed > 0) {
-    const what = unchanged.failed * 2 > unchanged.looked ? 'another volume' : BEHIND_ITS_BACK;
+    const what = unchanged.failed * 2 > unchanged.looked ? 'it seems to be another volume' : BEHIND_ITS_BACK;
     const share = `${unchanged.failed} of ${unchanged.looked} blocks that did not change`;
     return `${what}: ${share} differ from the source's, and would still differ afterwards`;
   }
-  // Changed blocks differ on a rerun, too; but not all of them on a target that nothing was sent to.
+  // On a rerun changed blocks differ, too. On a target that was never sent to, few of them do.
   const isKnown = state !== null && (state.identity === header.base || state.from === header.base);
   if (isKnown || unchanged.looked > 0 || changed.failed * 2 <= changed.looked) return null;
-  return `another volume, or another state of it: ${changed.failed} of ${changed.looked} blocks differ from the stream's base`;
+  return `it seems to be another volume, or another state of this one: ${changed.failed} of ${changed.looked} blocks differ from the stream's base`;
 }
 
 /** Whether a target holds what a proof says. Throws DeviceError. */
@@ -256,20 +265,21 @@ export async function holdsProof(target: BlockDevice, proof: Proof): Promise<boo
   return crc32(bytes) === proof.crc;
 }
 
-/** What a user must know of a target whose record cannot be trusted any more, though nothing contradicts it. */
+/** The warning for a target whose record cannot be trusted any more, although nothing contradicts it. */
 export function describeGap(path: string, gap: string): string {
-  return `${path}: ${gap}: nothing shows whether someone wrote to it since. What changed is proved as always; "lvmsync verify" compares the rest`;
+  return `${path}: ${gap}, so lvmsync cannot tell whether someone wrote to it since. The changed blocks are checked as always; "lvmsync verify" compares the rest`;
 }
 
-/** What a user must know of a target whose record is stale. */
+/** The warning for a target whose record is stale. */
 export function describeStale(path: string, header: StreamHeader | null, unchanged: LookResult): string {
-  const who = "written by someone since lvmsync's last run (or it got or lost a snapshot, or was inactive)";
+  const who =
+    "someone wrote to it since lvmsync's last run (or a snapshot of it was created or removed, or it was inactive)";
   const advice = '"lvmsync verify" compares the rest, "lvmsync verify --audit" a share of it';
   if (header === null || unchanged.looked === 0) {
     return `${path}: ${who}: no block outside the changes was compared; ${advice}`;
   }
   const outside = Math.max(0, header.volumeSize - header.expectedBytes);
   const blocks = Math.max(unchanged.looked, Math.ceil(outside / BLOCK));
-  const differ = unchanged.failed === 0 ? 'none differs' : `${unchanged.failed} differ`;
+  const differ = unchanged.failed === 0 ? 'all of them match' : `${unchanged.failed} differ`;
   return `${path}: ${who}: ${unchanged.looked} of ${blocks} blocks outside the changes were compared, ${differ}; ${advice}`;
 }

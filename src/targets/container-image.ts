@@ -3,10 +3,12 @@ import { UnsafeTargetError } from '../errors.js';
 import type { Block } from '../stream/block.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 
-/** Where an image of virtual machines has its mark, at most. Bytes. */
+/** The length of a header in which all known images have their mark. Bytes. */
 const HEADER_LENGTH = 512;
 
-/** What images begin with that are no raw disks, as qemu-img makes them; the older VMDK's by QEMU's documentation. */
+/**
+ * The marks of images that are not raw disks, as qemu-img makes them; that of the older VMDK from QEMU's documentation.
+ */
 const MARKS: readonly (readonly [kind: string, offset: number, mark: string])[] = [
   ['qcow2', 0, 'QFI\xfb'],
   ['VMDK', 0, 'KDMV'],
@@ -20,26 +22,27 @@ const MARKS: readonly (readonly [kind: string, offset: number, mark: string])[] 
   ['Parallels', 0, 'WithouFreSpacExt'],
 ];
 
-/** What kind of image some bytes begin, or null of a raw disk. */
+/** The kind of image that these bytes begin; null: a raw disk. */
 export function containerKindOf(bytes: Uint8Array): string | null {
   const text = Buffer.from(bytes.subarray(0, HEADER_LENGTH)).toString('latin1');
   return MARKS.find(([, offset, mark]) => text.startsWith(mark, offset))?.[0] ?? null;
 }
 
 /**
- * Keeps the bytes of a volume from being written over the header of an image that holds a volume: they belong into it,
- * and what is left of both is of no use. A volume may well hold such an image, and is copied to its like.
+ * Keeps a volume's bytes from overwriting the header of an image file that contains a volume: they belong inside the
+ * image, and would destroy it. A volume may itself begin with such an image, and may be copied over one of the same
+ * kind.
  */
 export class ContainerGuard {
   private constructor(private readonly device: BlockDevice) {}
 
-  /** Null where a stream leads from a state that has a name: that it meets that is proved otherwise. */
+  /** Null if a stream starts from a named state: other checks prove that the target holds it. */
   static for(device: BlockDevice, header: StreamHeader | null): ContainerGuard | null {
     const isNamed = header?.kind === 'undo' || (header?.kind === 'changes' && header.base !== null);
     return isNamed ? null : new ContainerGuard(device);
   }
 
-  /** Looks at a block that is to be written. Throws UnsafeTargetError; DeviceError. */
+  /** Checks a block before it is written. Throws UnsafeTargetError, DeviceError. */
   async check(block: Block): Promise<void> {
     if (block.offset > 0) return;
     const { device } = this;
@@ -51,9 +54,9 @@ export class ContainerGuard {
     const what = coming === null ? 'raw bytes' : `a ${coming} image`;
     throw new UnsafeTargetError(
       device.path,
-      `it begins as a ${there} image, and ${what} would overwrite that image, not what is in it: ` +
-        `convert it first (qemu-img convert -O raw), or name a device that shows what is in it (qemu-nbd); ` +
-        `if nobody needs it any more, wipe its header: dd if=/dev/zero of=TARGET bs=512 count=1 conv=notrunc`,
+      `it begins with the header of a ${there} image, and ${what} would overwrite the image file, not the disk in it: ` +
+        `convert it first (qemu-img convert -O raw), or use a device that shows the disk in it (qemu-nbd); ` +
+        `if the image is no longer needed, wipe its header: dd if=/dev/zero of=TARGET bs=512 count=1 conv=notrunc`,
     );
   }
 }

@@ -2,49 +2,54 @@ import * as v from 'valibot';
 import { endOf, type Extent } from '../bytes/extent.js';
 
 /*
- * Which share of a target was proved, and since when: what `--audit` counts, and what can make a state that was no more
- * than believed one that is sure.
+ * How much of a target was proved, and since when. `--audit` adds to it, and a complete round makes a state that was
+ * only believed a sure one.
  *
- * A round goes once around the volume, from wherever it began: each run audits the stretch that begins where the last one
- * ended. What lies in a stretch is proved in that run: what the run changes it writes, or finds to be as it wants it,
- * and the rest is compared with the source. The stretches of a round must follow each other without a gap in time as
- * well. The claim is then, of a round that is complete: **the target holds, in every byte, the state that is recorded.**
- * For take any byte. It lay in the stretch of some run of the round, and at that run's end it was what that run led to.
- * Each later run of the round started from the very state that the one before it had led to, or named all changes that
- * any of them had named. So each of them wrote that byte as its own state wants it; or did not name it, and then the two
- * states hold the same there. Between two runs nobody wrote, and within one nobody did either, as the target was held.
+ * A round goes once around the volume, starting anywhere: each run audits the stretch that begins where the last one
+ * ended. Everything in a stretch is proved in that run: the changes are written, or found to be there already, and the
+ * rest is compared with the source. The stretches of a round must follow each other without a gap, also in time. A
+ * complete round proves: **every byte of the target is as in the recorded state.** Proof, for any byte: it was in the
+ * stretch of one run of the round, and when that run ended it was as in that run's result. Each later run of the round
+ * started from exactly the result of the run before it, or covered all changes that any of them had covered. So each
+ * later run either wrote that byte as in its own result, or did not cover it, and then the byte is the same in both
+ * states. No one else wrote between two runs, or during a run, because the target was locked.
  *
- * So a round is broken, and begins anew, by whatever takes one of these away:
+ * So a round is broken and starts again if one of these conditions fails:
  *
- * - someone wrote between two runs, or that cannot be told: another boot, a stamp that cannot see, another device, no
- *   record. `StateRecord.read` says so by knowing nothing, or by `believe`, which drops what was covered;
- * - a run was killed, or was taken back without proof that nobody wrote meanwhile: `believe` again. One that ended in
- *   order is taken back to all that was known before it;
+ * - someone wrote between two runs, or may have: another boot, a stamp that does not see every write, another device,
+ *   no record. Then `StateRecord.read` knows nothing, or calls `believe`, which drops the coverage;
+ * - a run was killed, or was taken back without proof that no one else wrote meanwhile: `believe` again. After a run
+ *   that ended in order, taking it back restores everything that was known before it;
  * - what a run started from is not what was recorded (`follows`); an undo, since it leads somewhere else;
- * - a block was found that nobody of ours wrote, by an audit or by the proof of a change: whoever wrote it may have
- *   written elsewhere, behind the round's back too;
+ * - an audit or the proof of a change found a block that lvmsync did not write: the other program may have written
+ *   elsewhere, too, also in stretches that were already audited;
  * - the volume has another size.
  */
 
 const moment = v.nullable(v.string());
 
 export const coverageSchema = v.object({
-  /** The volume's, for which the rest is meant. Bytes. */
+  /** The size of the volume that the other fields are about. Bytes. */
   size: v.number(),
-  /** Where the next audit begins; kept also where all else is dropped, so that each part of a volume gets its turn. */
+  /**
+   * Where the next audit begins. Kept even if everything else is dropped, so that each part of a volume gets its turn.
+   */
   position: v.number(),
-  /** How many bytes before the position were proved in this round, around the volume's end where it comes to that. */
+  /** How many bytes before the position were proved in this round; may wrap around the volume's end. */
   covered: v.number(),
-  /** When the first run of this round began; null where nothing was covered yet. */
+  /** When the first run of this round began; null: nothing is covered yet. */
   since: moment,
-  /** When the first run of the last whole round began, or the copy that wrote all of it; null where there was none. */
+  /**
+   * When the first run of the last complete round began, or the copy that wrote the whole volume; null: neither
+   * happened.
+   */
   all: moment,
 });
 
 /** How much of a target was proved. */
 export type Coverage = Readonly<v.InferOutput<typeof coverageSchema>>;
 
-/** So many bytes of a target were proved, all of them at this time or later; none since null. */
+/** How many bytes of a target were proved, all of them at this time or later; null: no bytes. */
 export interface Verified {
   readonly bytes: number;
   readonly since: string | null;
@@ -52,14 +57,14 @@ export interface Verified {
 
 export const NOTHING_VERIFIED: Verified = { bytes: 0, since: null };
 
-/** The strongest claim that holds: all of it since the last whole round, or what this round has come to. */
+/** The strongest valid claim: the whole volume since the last complete round, or what this round has proved so far. */
 export function verifiedBy(coverage: Coverage | undefined): Verified {
   if (coverage === undefined) return NOTHING_VERIFIED;
   const { size, covered, since, all } = coverage;
   return all === null ? { bytes: covered, since } : { bytes: size, since: all };
 }
 
-/** What is left where the chain of evidence has a gap: where to go on. */
+/** What is left after a gap in the chain of evidence: the position at which to continue. */
 export function withoutEvidence({ size, position }: Coverage): Coverage {
   return { size, position, covered: 0, since: null, all: null };
 }
@@ -68,23 +73,23 @@ export function withoutEvidence({ size, position }: Coverage): Coverage {
 export interface RunEvidence {
   /** When it began, before it compared or wrote anything: ISO 8601. */
   readonly began: string;
-  /** The extent in which it compared all that did not change; null where it did not. */
+  /** The extent in which it compared everything that did not change; null: no audit. */
   readonly audited: Extent | null;
-  /** Whether all that it brought and proved came in one session, or in sessions between which surely nobody wrote. */
+  /** Whether everything came in one session, or in sessions between which surely no one else wrote. */
   readonly isWhole: boolean;
-  /** Whether it started from what was recorded, and found nothing that nobody of ours wrote. */
+  /** Whether it started from what was recorded, and found no foreign bytes. */
   readonly follows: boolean;
-  /** Whether it found such a thing. */
+  /** Whether it found foreign bytes. */
   readonly isContradicted: boolean;
 }
 
-/** What of a target is proved after a run, of which this much was proved before it; and whether that ended a round. */
+/** How much of a target is proved after a run, and whether the run completed a round. */
 export interface CoverageAfter {
   readonly coverage: Coverage;
   readonly isComplete: boolean;
 }
 
-/** After changes, or an undo; null where there is nothing to say. */
+/** The coverage after changes or an undo; null: nothing to record. */
 export function coverageAfter(
   before: Coverage | undefined,
   size: number,
@@ -104,7 +109,7 @@ export function coverageAfter(
   return { coverage: { size, position, covered: 0, since: null, all: since }, isComplete: true };
 }
 
-/** After a copy that wrote all of a volume; null where nobody noted when it began. */
+/** The coverage after a copy that wrote a whole volume; null: the time at which it began is not known. */
 export function coverageOfAll(size: number, since: string | null): CoverageAfter | null {
   return since === null ? null : { coverage: { size, ...START, all: since }, isComplete: false };
 }
@@ -115,7 +120,7 @@ function isEmpty({ position, since, all }: Coverage): boolean {
 
 const START = { position: 0, covered: 0, since: null, all: null };
 
-/** What of a record stays true while a stream is applied. */
+/** The coverage that stays true during an apply. */
 export function coverageDuring(before: Coverage | undefined): { proved?: Coverage } {
   return before === undefined ? {} : { proved: withoutEvidence(before) };
 }

@@ -13,13 +13,13 @@ import { openTarget, type OpenTarget, type OpenTargetOptions } from './open-targ
 import { StateRecord } from './state-record.js';
 import { targetKeyOf } from './target-key.js';
 
-/** A file's name until all of it is there. */
+/** The suffix of a file's name until the file is complete. */
 const PARTIAL = '.lvmsync-partial';
-/** What LVM lets a name begin with, and consist of. */
+/** The names that LVM allows. */
 const NAME = '[A-Za-z0-9_+.][A-Za-z0-9_+.-]*';
 const VOLUME_PATH = new RegExp(`^/dev/(${NAME})/(${NAME})$`);
 const VOLUME_NAME = new RegExp(`^(${NAME})/(${NAME})$`);
-/** Folders of /dev that are no volume group's. */
+/** Folders of /dev that do not belong to a volume group. */
 const OTHER_FOLDERS = [
   'mapper',
   'disk',
@@ -35,13 +35,13 @@ const OTHER_FOLDERS = [
   'net',
 ];
 
-/** What a name that is to be made means. */
+/** What to create for a name. */
 type Place =
   | { readonly kind: 'there'; readonly path: string }
   | ({ readonly kind: 'volume'; readonly path: string } & VolumeName)
   | { readonly kind: 'file'; readonly path: string };
 
-/** What was made, or found half-made, and waits for its name. */
+/** A target that was created, or left incomplete by an earlier run, and still has its temporary name. */
 interface Partial {
   readonly path: string;
   readonly isNew: boolean;
@@ -50,12 +50,12 @@ interface Partial {
 }
 
 /**
- * Opens a target as `openTarget`, and makes it where there is none: `/dev/VG/LV` and `VG/LV` as a volume, anything
- * else as a sparse file that only its owner can read. Until its `finish` it has another name, so that nobody takes it
- * for whole; where nothing was written to it, `close` removes it again.
+ * Opens a target as `openTarget`, and creates it if it does not exist: `/dev/VG/LV` and `VG/LV` as a volume, anything
+ * else as a sparse file that only its owner can read. Until `finish` it has a temporary name, so that no one takes it
+ * for complete. If nothing was written to it, `close` removes it again.
  *
- * Throws CommandError where LVM refuses, UsageError where the name means nothing that could be made, UnsafeTargetError
- * where something is in the way, DeviceError.
+ * Throws CommandError if LVM refuses, UsageError if nothing can be created for the name, UnsafeTargetError if something
+ * is in the way, DeviceError.
  */
 export async function openOrCreateTarget(
   path: string,
@@ -67,7 +67,7 @@ export async function openOrCreateTarget(
   const place = await placeOf(await findVolumePath(path));
   if (place.kind === 'there') return await openTarget(place.path, options, about);
   if (place.kind === 'file' && wish.kind === 'thin') {
-    throw new UsageError(`--create-thin: ${path} is no name of a volume: write /dev/VG/LV`);
+    throw new UsageError(`--create-thin: ${path} is not a volume name: write /dev/VG/LV`);
   }
   const pool = wish.kind === 'thin' ? poolWithin(wish.pool, place) : null;
   const made =
@@ -99,27 +99,29 @@ async function openMade(
     ...target,
     device: fresh,
     finish: async () => {
-      // LVM gives out whole extents, which others used before.
+      // LVM allocates whole extents, which may hold old data of other volumes.
       if (size < fresh.size) await fresh.discard(size, fresh.size - size);
       await fresh.flush();
       await made.finish();
       isFinished = true;
     },
-    // A volume is the same one under its new name.
+    // A volume keeps its record, because it is found by its UUID.
     ...(number === null ? { moveRecord: () => moveRecord(target, place.path, options) } : {}),
     close: async () => {
       const isUnused = made.isNew && !fresh.hasWritten && !isFinished;
       if (isUnused) await target.record.remove();
-      // While it is locked: the next receiver of this run shall find it, or not.
+      // Remove the unused file while it is locked, so that the next receiver of this run finds either the file or
+      // nothing.
       if (isUnused && number === null) await made.remove();
       await target.close();
-      // What is open cannot be removed: by us until now, or by that receiver from now on.
+      // A volume cannot be removed while it is open: we had it open until now, and that receiver may have it open from
+      // now on.
       if (isUnused && number !== null) await made.remove().catch(() => undefined);
     },
   };
 }
 
-/** The record of a file goes by its name. */
+/** The record of a file is found by the file's name, so it moves with it. */
 async function moveRecord(
   { record }: OpenTarget,
   path: string,
@@ -132,7 +134,7 @@ async function moveRecord(
   return new StateRecord(folder, { path: realPath, number });
 }
 
-/** Throws UsageError where nothing could be made of the name. */
+/** Throws UsageError if nothing can be created for the name. */
 async function placeOf(path: string): Promise<Place> {
   if (await isThere(path)) return { kind: 'there', path };
   const [, group, name] = VOLUME_PATH.exec(path) ?? [];
@@ -150,19 +152,21 @@ async function placeOf(path: string): Promise<Place> {
 }
 
 function notMade(path: string): UsageError {
-  return new UsageError(`${path}: not there, and of devices only volumes are made: write /dev/VG/LV`);
+  return new UsageError(
+    `${path}: it does not exist, and lvmsync creates only logical volumes and files: write /dev/VG/LV`,
+  );
 }
 
-/** A pool's name within the group of the volume. Throws UsageError where it is of another one. */
+/** A pool's name within the volume group of the volume. Throws UsageError if it is in another group. */
 function poolWithin(pool: string, place: Place): string {
   const [group, name, ...more] = pool.startsWith('/dev/') ? pool.split('/').slice(2) : pool.split('/');
   if (name === undefined && group !== undefined && new RegExp(`^${NAME}$`).test(group)) return group;
   const isWithin = place.kind === 'volume' && group === place.group && more.length === 0;
   if (isWithin && name !== undefined && new RegExp(`^${NAME}$`).test(name)) return name;
-  throw new UsageError(`--create-thin ${pool}: not the name of a thin pool of the volume's own group`);
+  throw new UsageError(`--create-thin ${pool}: not the name of a thin pool in the volume's own volume group`);
 }
 
-/** A sparse file, or the one that an earlier run left. Throws UnsafeTargetError, DeviceError. */
+/** Makes a sparse file, or takes the one that an earlier run left. Throws UnsafeTargetError, DeviceError. */
 async function makePartialFile(path: string, size: number): Promise<Partial> {
   const partial = `${path}${PARTIAL}`;
   const isNew = await createSparse(partial, size);
@@ -200,8 +204,10 @@ async function checkLeft(path: string, size: number): Promise<void> {
     throw new DeviceError(path, 'stat', null, error);
   });
   if (stats.isFile() && stats.size === size) return;
-  const what = stats.isFile() ? `of another copy (${stats.size} bytes)` : 'and no file';
-  throw new UnsafeTargetError(path, `it is in the way, ${what}: remove it first`);
+  const what = stats.isFile()
+    ? `left by another copy (${stats.size} bytes)`
+    : 'in the way, and not a regular file';
+  throw new UnsafeTargetError(path, `it is ${what}: remove it first`);
 }
 
 async function isThere(path: string): Promise<boolean> {

@@ -2,15 +2,15 @@ import type { DeviceNumber } from '../device/device-facts.js';
 import type { TargetDevice } from './open-target.js';
 
 /**
- * A target that was made just now: it knows whether anything was written to it. Where it reads as zeroes by itself,
- * none are written behind all that was, so that what is a hole at the source stays one here.
+ * A target that was just created. It knows whether anything was written to it. If new parts read as zeroes by
+ * themselves, zeroes after the last written byte are not written, so that a hole of the source stays a hole here.
  */
 export class FreshDevice implements TargetDevice {
   hasWritten = false;
-  /** Nothing was written from here on. */
+  /** Nothing was written at or after this offset. Bytes. */
   private end = 0;
 
-  /** @param readsAsZeroes whether all of it surely reads as zeroes until it is written */
+  /** @param readsAsZeroes whether every part of it surely reads as zeroes until it is written */
   constructor(
     private readonly device: TargetDevice,
     private readonly readsAsZeroes: boolean,

@@ -15,38 +15,38 @@ import { notAllowed, type AllowedTargets, type TargetIdentity } from './allowed-
 import { recordOf, type StateRecord } from './state-record.js';
 import { targetKeyOf, type TargetKey } from './target-key.js';
 
-/** A device that knows its number, null of an image file. */
+/** A device with its number; null: an image file. */
 export type TargetDevice = BlockDevice & { readonly number: DeviceNumber | null };
 
-/** What tells whether a target may be opened at all. */
+/** Decides which targets may be opened. */
 export type TargetLimit = Pick<AllowedTargets, 'include'>;
 
-/** A target that is ours alone while it is open. */
+/** A target that no one else uses while it is open. */
 export interface OpenTarget {
   readonly device: TargetDevice;
   /** Its folder under the state directory. */
   readonly folder: string;
   readonly stateDir: string;
-  /** The command that takes it back, for messages. */
+  /** The `lvmsync recover` command for it, for messages. */
   readonly recoverWords: string;
   readonly record: StateRecord;
-  /** Looks again whether it was ours alone until now. Throws UnsafeTargetError. */
+  /** Checks again that no one else used it until now. Throws UnsafeTargetError. */
   checkStillAlone(): Promise<void>;
-  /** Of one that was made for this: gives it its name, once all of it is there. */
+  /** For a target that was just created: gives it its name, once it is complete. */
   readonly finish?: () => Promise<void>;
-  /** Of one whose name that changed: the record to write from then on. */
+  /** For a target whose name that changed: moves its record, and returns the one to write from then on. */
   readonly moveRecord?: () => Promise<StateRecord>;
   close(): Promise<void>;
 }
 
 export interface OpenTargetOptions {
-  /** A whole path. */
+  /** An absolute path. */
   readonly stateDir: string;
-  /** What is being done, for whoever finds the target locked. */
+  /** What this run does, for the message to a run that finds the target locked. */
   readonly what: string;
-  /** The sources of this run that are of this host: none of them may be the target. */
+  /** The sources of this run on this host: the target must not be one of them. */
   readonly sources: readonly SourceStack[];
-  /** The only targets that may be opened; null where there is no such limit. */
+  /** The only targets that may be opened; null: no limit. */
   readonly allowed: TargetLimit | null;
   /** The run of a sender that this is part of: an earlier receiver of it gives way. */
   readonly run?: string | null;
@@ -55,9 +55,9 @@ export interface OpenTargetOptions {
 }
 
 /**
- * Opens a target for writing: locked against other runs, and refused while anyone else holds it.
+ * Opens a target for writing: locks it against other runs, and refuses it while anyone else uses it.
  *
- * Throws UnsafeTargetError, LockedError, DeviceError; CommandError where LVM cannot tell why it is not there.
+ * Throws UnsafeTargetError, LockedError, DeviceError; CommandError if LVM cannot say why the target does not exist.
  *
  * @param name a path, or `VG/LV`
  */
@@ -66,7 +66,8 @@ export async function openTarget(
   options: OpenTargetOptions,
   about: Surroundings,
 ): Promise<OpenTarget> {
-  // Before anything is made for it, and again of what was opened: its name may lead elsewhere by then.
+  // Checked before anything is created for the target, and again after it is opened, because its name may point
+  // elsewhere by then.
   const { path, ...expected } = await admit(name, options.allowed, about);
   const folder = join(options.stateDir, 'targets', expected.key);
   await makePrivateFolder(folder);
@@ -104,7 +105,9 @@ export async function openTarget(
   }
 }
 
-/** Opens a target that is only read, by a path or `VG/LV`. Throws UnsafeTargetError where it is not allowed, DeviceError. */
+/**
+ * Opens a target for reading only, by a path or `VG/LV`. Throws UnsafeTargetError if it is not allowed, DeviceError.
+ */
 export async function openReadOnly(
   name: string,
   allowed: TargetLimit | null,
@@ -128,8 +131,8 @@ export async function openReadOnly(
 }
 
 /**
- * What a name means, by a look that opens nothing; refused here where it is not allowed, or does not exist. Who is
- * allowed some targets only learns nothing of others: neither where their name leads nor what LVM knows of it.
+ * Resolves a name without opening anything, and refuses it if it is not allowed or does not exist. A client that may
+ * open only some targets learns nothing about others: neither where their names point nor what LVM knows about them.
  */
 async function admit(
   name: string,
@@ -162,7 +165,7 @@ async function checkOpened(
 ): Promise<void> {
   const { number, path } = device;
   if (number !== expected.number) {
-    throw new UnsafeTargetError(path, 'its name came to mean something else while it was opened');
+    throw new UnsafeTargetError(path, 'its path changed to another device or file while it was being opened');
   }
   if (allowed === null) return;
   const realPath = await device.realPath();

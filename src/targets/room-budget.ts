@@ -4,16 +4,17 @@ import { silentNotice } from '../host/surroundings.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { guardRoom, type RoomTarget } from './room.js';
 
-/** For how much more room is looked at first. Bytes. */
+/** How much more space to look for at first. Bytes. */
 const FIRST_STEP = 1024 * 1024 * 1024;
 
 /**
- * The room below a target that was judged before the first write, and more of it where more comes than was announced: a
- * live origin's later passes, the undo of such a stream, a stream of the Ruby tool, which announces nothing.
+ * The space below a target. It is checked before the first write, and again if more comes than was announced: in the
+ * later passes of a live origin, in the undo of such a stream, or in a stream of the Ruby tool, which announces
+ * nothing.
  */
 export class RoomBudget {
   private judged: number;
-  /** For how much is looked at once: less and less where there is less. Bytes. */
+  /** How much to look for at once: halved if there is less. Bytes. */
   private step = FIRST_STEP;
 
   constructor(
@@ -24,16 +25,16 @@ export class RoomBudget {
     this.judged = target.number === null ? Infinity : (header?.expectedBytes ?? 0);
   }
 
-  /** Whether there is room for so many bytes of the stream. */
+  /** Whether the checked space is enough for this many bytes of the stream. */
   covers(total: number): boolean {
     return total <= this.judged;
   }
 
   /**
-   * Looks for room for what comes, once all that came is written. Throws UnsafeTargetError, as `guardRoom`, where there
-   * is none for the next `length` bytes.
+   * Checks for more space, once everything that came is written. Throws UnsafeTargetError, as `guardRoom`, if there is
+   * not enough for the next `length` bytes.
    *
-   * @param brought bytes of the stream that are written
+   * @param brought how many bytes of the stream are written
    */
   async extend(brought: number, length: number): Promise<void> {
     const volumeSize = this.header?.volumeSize ?? this.target.size;

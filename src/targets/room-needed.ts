@@ -2,34 +2,34 @@ import { SECTOR } from '../bytes/extent.js';
 import type { DmTarget } from '../lvm/device-mapper.js';
 
 const MEBIBYTE = 1024 * 1024;
-/** An entry of an exception table, as docs/cow-format.md has it. Bytes. */
+/** The size of an entry of an exception table, see docs/cow-format.md. Bytes. */
 const EXCEPTION = 16;
-/** Mappings in a block of thin-pool metadata at the worst: half of the 252 that a leaf of its tree holds. */
+/** The fewest mappings in a block of thin-pool metadata: half of the 252 that a leaf of its tree can hold. */
 const MAPPINGS_PER_BLOCK = 126;
 
-/** What a stream is going to write. Bytes. */
+/** How much a stream will write. Bytes. */
 export interface ExpectedWrites {
   readonly bytes: number;
-  /** What of that is no discard; a pool that reads unmapped chunks as zeroes needs room for this alone. */
+  /** How much of that is not discards. A pool whose unmapped chunks read as zeroes needs space only for this. */
   readonly mappedBytes?: number;
   readonly blockSize: number;
   readonly volumeSize: number;
 }
 
-/** How many chunks the writes touch, with each block somewhere else; never more than the volume has. */
+/** How many chunks the writes touch if no two blocks share a chunk; at most as many as the volume has. */
 export function countChunks({ bytes, blockSize, volumeSize }: ExpectedWrites, chunkSize: number): number {
   const blocks = Math.ceil(bytes / blockSize);
   return Math.min(blocks * chunksPerBlock(blockSize, chunkSize), Math.ceil(volumeSize / chunkSize));
 }
 
-/** Blocks lie at multiples of their size, chunks at multiples of theirs. */
+/** Blocks start at multiples of their size, and chunks at multiples of theirs. */
 function chunksPerBlock(blockSize: number, chunkSize: number): number {
   if (chunkSize % blockSize === 0) return 1;
   return blockSize % chunkSize === 0 ? blockSize / chunkSize : Math.ceil(blockSize / chunkSize) + 1;
 }
 
 /**
- * What keeps a snapshot's store from taking the writes in, in words after the store's role; null where nothing does.
+ * Why a snapshot's store cannot hold the writes, in words after the store's role; null: it can.
  *
  * @param target the snapshot's line in its device-mapper table, `status` its line in the status
  */
@@ -43,7 +43,7 @@ export function judgeStore(
   const [, allocated, total, metadata] = /^(\d+)\/(\d+) (\d+)$/.exec(words) ?? [];
   const name = lvmNameOf(dmName);
   if (allocated === undefined) {
-    return `${name ?? dmName} is not in order, the kernel says "${words}" of it: remove it first`;
+    return `${name ?? dmName} is not usable (the kernel reports "${words}"): remove it first`;
   }
   const chunkSectors = Number(target.words[3]);
   const chunkSize = chunkSectors * SECTOR;
@@ -55,13 +55,13 @@ export function judgeStore(
   return describeShortage(dmName, free * chunkSize, (added + tables) * chunkSize, '-L');
 }
 
-/** The further tables that a store begins, in chunks: a full one is followed by an empty one. */
+/** How many more tables a store will begin, in chunks: an empty table follows each full one. */
 function countTables(known: number, added: number, chunkSize: number): number {
   const perTable = chunkSize / EXCEPTION;
   return Math.floor((known + added) / perTable) - Math.floor(known / perTable);
 }
 
-/** What keeps a thin pool from taking the writes in, in words after "its thin pool"; null where nothing does. */
+/** Why a thin pool cannot hold the writes, in words after "its thin pool"; null: it can. */
 export function judgePool(
   dmName: string,
   target: DmTarget | undefined,
@@ -71,20 +71,20 @@ export function judgePool(
   const [, metadata = '', data = '', , mode] = status?.words ?? [];
   const words = status?.words.join(' ') ?? '';
   if (mode !== 'rw' || words.includes('needs_check')) {
-    return `${lvmNameOf(dmName) ?? dmName} is not in order, the kernel says "${words}" of it: repair or extend it first`;
+    return `${lvmNameOf(dmName) ?? dmName} is not usable (the kernel reports "${words}"): repair or extend it first`;
   }
   const blockSize = Number(target?.words[2]) * SECTOR;
   const readsAsZeroes = target?.words.includes('skip_block_zeroing') === false;
   const bytes = readsAsZeroes ? (expected.mappedBytes ?? expected.bytes) : expected.bytes;
   const added = countChunks({ ...expected, bytes }, blockSize);
   const shortOfData = describeShortage(dmName, freeOf(data) * blockSize, added * blockSize, '-L');
-  if (shortOfData !== null) return `${shortOfData}, also where it would be extended by itself`;
+  if (shortOfData !== null) return `${shortOfData}, even if it is extended automatically`;
   const metadataBlock = 4096;
   const growth = Math.ceil(added / MAPPINGS_PER_BLOCK) * metadataBlock;
   return describeShortage(dmName, freeOf(metadata) * metadataBlock, growth, '--poolmetadatasize');
 }
 
-/** What is left in a status' `used/total`. */
+/** What is free, from `used/total` in a status line. */
 function freeOf(usage: string): number {
   const [used, total] = usage.split('/').map(Number);
   return (total ?? 0) - (used ?? 0);
@@ -95,11 +95,11 @@ function describeShortage(dmName: string, free: number, needed: number, option: 
   const name = lvmNameOf(dmName);
   const mebibytes = Math.ceil((needed - free) / MEBIBYTE);
   const how = name === null ? '' : ` (lvextend ${option} +${mebibytes}m ${name})`;
-  const what = option === '-L' ? 'room' : 'room for metadata';
-  return `${name ?? dmName} has ${what} for ${free} bytes and may need ${needed}: extend it first${how}`;
+  const what = option === '-L' ? 'bytes' : 'bytes of metadata space';
+  return `${name ?? dmName} has ${free} ${what} free and may need ${needed}: extend it first${how}`;
 }
 
-/** `vg/lv` of a device-mapper name that LVM gave, whose dashes are doubled; layers such as `-tpool` are left out. */
+/** `vg/lv` from the device-mapper name of an LVM volume, in which dashes are doubled. Drops layers such as `-tpool`. */
 export function lvmNameOf(dmName: string): string | null {
   const [, group, volume] = /^((?:[^-]|--)+)-((?:[^-]|--)+)(?:-[a-z]+)?$/.exec(dmName) ?? [];
   if (group === undefined || volume === undefined) return null;

@@ -8,21 +8,21 @@ import { isMerging, MERGE_COLUMNS, findDevice } from '../lvm/lvs.js';
 import { devicesBelow, readAttribute } from '../usage/device-tree.js';
 import { judgePool, judgeStore, type ExpectedWrites } from './room-needed.js';
 
-/** The target as the room below it is looked for. */
+/** The target whose space is checked. */
 export interface RoomTarget {
   readonly path: string;
-  /** Null of an image file, which nothing is asked of. */
+  /** Null: an image file, for which nothing is checked. */
   readonly number: DeviceNumber | null;
 }
 
 /**
- * Makes sure that what lies below a target can take a stream in, at the worst: the stores of the target's own
- * snapshots, which keep what is overwritten, and the pool of a thin volume. Either, when full, takes data along. Nor may
- * a snapshot be on its way back into it.
+ * Makes sure that what is below a target has enough space for a stream in the worst case: the stores of the target's
+ * own snapshots, which keep what is overwritten, and the pool of a thin volume. If either fills up, data is lost. Also
+ * refuses a target into which a snapshot is being merged, or will be.
  *
- * Throws UnsafeTargetError, which names what is short of room, by how much, and how to extend it; CommandError where
- * device-mapper or LVM gives no answer. Who has no right to ask them may write what has neither snapshots nor a pool
- * below, as sysfs shows, and is told that nothing else was looked at.
+ * Throws UnsafeTargetError, which says what is short of space, by how much, and how to extend it; CommandError if
+ * device-mapper or LVM gives no answer. A user without permission to ask them may write a target without snapshots or a
+ * pool below it, as far as sysfs shows. A notice then says that nothing else was checked.
  */
 export async function guardRoom(
   { path, number }: RoomTarget,
@@ -37,18 +37,18 @@ export async function guardRoom(
     if (await hasLayersBelow(number)) {
       throw new UnsafeTargetError(
         path,
-        'it has snapshots or lies in a thin pool, and lvmsync cannot ask LVM and device-mapper whether they have room, ' +
-          'and whether a snapshot will be merged into it: run lvmsync as root there (--sudo)',
+        'it has snapshots or is in a thin pool, and lvmsync has no permission to ask LVM and device-mapper ' +
+          'whether they have enough space, and whether a snapshot will be merged into it: run lvmsync as root there (--sudo)',
       );
     }
     notice(
-      `${path}: without the right to ask LVM and device-mapper, lvmsync did not look for snapshots that will be merged ` +
-        `into it or are short of room: it does as root (--sudo)`,
+      `${path}: without permission to ask LVM and device-mapper, lvmsync did not check for snapshots that will be merged ` +
+        `into it or are short of space: it does so as root (--sudo)`,
     );
   }
 }
 
-/** Whether LVM has snapshots of what lies below a target, or a thin pool there: sysfs shows that to everyone. */
+/** Whether there are LVM snapshots or a thin pool below a target: every user can see that in sysfs. */
 async function hasLayersBelow(number: DeviceNumber): Promise<boolean> {
   const uuid = await readAttribute(`/sys/dev/block/${number}/dm/uuid`);
   if (uuid !== null && /^LVM-\w+-(real|cow|tpool)$/.test(uuid)) return true;
@@ -85,21 +85,21 @@ class RoomCheck {
         await this.checkPool(target);
       }
     }
-    // A snapshot's origin is not written, and a pool's metadata has been looked at.
+    // A write to a snapshot does not write its origin, and the metadata of a pool has been checked.
     if (table.some(({ type }) => type === 'snapshot' || type === 'thin')) return;
     for (const each of await devicesBelow(number)) await this.visit(each);
   }
 
-  /** A merge that LVM has put off would write old bytes over all that comes until it begins. */
+  /** A merge that LVM has postponed would overwrite everything that is written before it begins. */
   private async refuseBeforeMerge(number: DeviceNumber): Promise<void> {
     const { uuid, name } = await this.mapper.info(number);
-    // What LVM hides below a volume ends with a layer's name: the volume itself was asked about.
+    // The UUIDs of LVM's hidden devices end with the name of a layer. The volume itself was checked before.
     if (!/^LVM-\w+$/.test(uuid)) return;
     const volume = await findDevice(this.spawner, ['lv_full_name', ...MERGE_COLUMNS], name);
     if (!isMerging(volume)) return;
     const begin = `lvchange --refresh --poll y ${volume.lv_full_name}`;
     this.refuse(
-      `a snapshot will be merged into it, over what is written until then: have that begin (${begin}), and wait until it is done`,
+      `a snapshot will be merged into it, over what is written until then: start the merge (${begin}), and wait until it is done`,
     );
   }
 
@@ -110,7 +110,7 @@ class RoomCheck {
       const [target] = await this.mapper.table(holder);
       if (target?.type !== 'snapshot' || target.words[0] !== real) continue;
       const [status] = await this.mapper.status(holder);
-      // One that knows no longer what was has nothing more to lose.
+      // An invalid snapshot has nothing left to lose.
       if (status?.words[0] === 'Invalid') continue;
       const { name } = await this.mapper.info(holder);
       this.refuse(judgeStore(name, target, status, this.expected), 'its snapshot');

@@ -36,55 +36,55 @@ export const stateSchema = v.object({
 });
 
 /**
- * What a target is known to hold: exactly the state `identity`; or the state `identity` plus some of the
- * changes made since; or, while an apply runs, anything between that and the state `to`; or, until a full copy has
- * ended, some of that state's bytes and some of whatever was there.
+ * What a target is known to hold: exactly the state `identity`; or the state `identity` plus some of the changes made
+ * since; or, during an apply, anything between that and the state `to`; or, until a full copy has ended, some bytes of
+ * that state and some of what was there before.
  *
- * `from` is the base of the changes that led to it, null where they had none, and `table` what named those changes:
- * other changes from that base may meet this target only where their table covers this one. `mark` is what the undo that
- * leads back from here has in its header, where this state has no name. `believed` is there where
- * no chain of evidence without a gap leads to all this: it says where the gap is. `proved` says how much of it was compared or written since
- * when; without it, nothing is known of that.
+ * `from` is the base of the changes that led to this state, null if they had none. `table` is the table that listed
+ * those changes: other changes from that base may be applied only if their table covers this one. `mark` is in the
+ * header of the undo that leads back from here, if this state has no name. `believed` is set if the chain of evidence
+ * has a gap, and says where. `proved` says how much of the target was compared or written, and since when; without it,
+ * nothing is proved.
  */
 export type TargetState = Readonly<v.InferOutput<typeof stateSchema>>;
 
-/** How far a full copy has come: all before the sender's token is on stable storage. */
+/** How far a full copy has come: everything before the sender's token is on stable storage. */
 export interface CopiedPlace {
   readonly token: Buffer;
-  /** Bytes of blocks that came in before it. */
+  /** How many bytes of blocks came in before the token. */
   readonly changedBytes: number;
-  /** When its first session began: ISO 8601; null where an earlier lvmsync did not say. */
+  /** When its first session began: ISO 8601; null: written by an earlier lvmsync, which did not note it. */
   readonly since: string | null;
 }
 
-/** What a record tells of a target. */
+/** What a record says about a target. */
 export interface KnownState {
-  /** Null where it is not known: no record, or someone may have written since. */
+  /** Null: not known, because there is no record, or someone may have written since. */
   readonly holds: TargetState | null;
-  /** Whether there is a record that no longer fits: someone wrote since, or its device was made anew. */
+  /** Whether there is a record that is no longer valid: someone wrote since, or the device was created again. */
   readonly isStale: boolean;
-  /** Why it is no more than believed, where that was found just now. */
+  /** Why it is only believed, if that was just found out. */
   readonly gap?: string;
-  /** The run of a sender that brought it there, where that has a name. */
+  /** The sender's run that brought the target to this state; null: it had no name. */
   readonly run: string | null;
-  /** Where a copy that was cut short can go on: nobody wrote since it was left in order. */
+  /** Where an interrupted copy can continue, if it ended in order and no one else wrote since. */
   readonly copied?: CopiedPlace;
-  /** Where an audit is to go on, whatever else is known. Bytes. */
+  /** Where the next audit begins, whatever else is known. Bytes. */
   readonly auditFrom?: number;
-  /** What brought it there, in words. */
+  /** What brought the target to this state, in words. */
   readonly by?: string;
 }
 
-const CUT_SHORT = 'an apply to it was cut short';
-const REMAPPED = 'it got or lost a snapshot since, which may have been merged, or LVM mapped it anew';
-const OTHER_BOOT = 'its state was recorded in an earlier boot, or by an earlier lvmsync';
+const CUT_SHORT = 'an apply to it was interrupted';
+const REMAPPED = 'a snapshot of it was created, removed or merged since, or LVM changed its mapping';
+const OTHER_BOOT = 'its state was recorded before the last boot, or by an earlier version of lvmsync';
 
 /** Whether a target holds exactly this state, by a chain of evidence without a gap. */
 export function isSurely(state: TargetState | null, identity: string | null): boolean {
   return state?.is === 'exactly' && state.believed === undefined && state.identity === identity;
 }
 
-/** Whether nothing, or no more than a belief, says what a target holds. */
+/** Whether it is unknown, or only believed, what a target holds. */
 export function isDoubtful(state: TargetState | null): boolean {
   return state === null || state.believed !== undefined;
 }
@@ -103,20 +103,20 @@ const recordSchema = v.object({
       since: v.nullish(v.string(), null),
     }),
   ),
-  /** Where a logical volume's bytes lay. */
+  /** Where the bytes of a logical volume were. */
   mapping: v.exactOptional(v.array(v.string())),
-  /** Whether the stamp is of the volume alone, as a merge writes below it. */
+  /** Whether the stamp counts writes to the volume alone, because a merge writes below it. */
   merging: v.nullish(v.boolean(), false),
 });
 
 const suspicionSchema = v.object({ found: v.string() });
 
-/** The identity of a state that no snapshot froze: of an origin that nobody had open. */
+/** Begins the identity of a state that no snapshot froze: that of an origin that was not in use. */
 export const STOPPED_PREFIX = 'stopped-';
 
 /**
- * An identity for the state of an origin that nobody writes to: the same in each run that finds the same stamp on it,
- * so that one run can go on with what another began; a fresh one without a stamp.
+ * An identity for the state of an origin that is not in use. It is the same in each run that finds the same stamp, so
+ * that one run can continue another; without a stamp, it is new each time.
  */
 export function stoppedIdentity(stamp: string | null): string {
   if (stamp === null) return `${STOPPED_PREFIX}${randomUUID()}`;
@@ -124,8 +124,8 @@ export function stoppedIdentity(stamp: string | null): string {
 }
 
 /**
- * The record of a target's state, beside its journal. It counts only while the target shows no sign of another
- * writer: a block device's write count within one boot, a file's times.
+ * The record of a target's state, beside its journal. It is valid only while the target shows no sign of another
+ * writer: by the write count of a block device within one boot, or by the times of a file.
  */
 export class StateRecord {
   private readonly path: string;
@@ -138,7 +138,7 @@ export class StateRecord {
     private readonly target: {
       readonly path: string;
       readonly number: DeviceNumber | null;
-      /** Asks where a logical volume's bytes lie; null where that is not known. */
+      /** Reads where the bytes of a logical volume are; null: not known. */
       readonly mapping?: () => Promise<Mapping | null>;
     },
   ) {
@@ -153,7 +153,7 @@ export class StateRecord {
     return known;
   }
 
-  /** The same, for whoever holds no lock: writes nothing. And whether a merge is over that was under way. */
+  /** The same without a lock: writes nothing. `isMerged`: a merge that was running is over. */
   async look(): Promise<KnownState & { readonly isMerged: boolean }> {
     this.lastRead = await readIfThere(this.path);
     const record = v.safeParse(recordSchema, parseJson(this.lastRead ?? ''));
@@ -161,12 +161,13 @@ export class StateRecord {
     const { merging, stamp, by } = record.output;
     const known = await this.judge(record.output);
     const isUntouched = merging && compareStamps(stamp, await this.stamp('its own')) === 'same';
-    // Where nothing lies below any more, the two are the same: the merge is over, and another one will show.
+    // If there is nothing below the volume any more, both stamps are the same: the merge is over, and a new one will
+    // show.
     const isMerged = isUntouched && isAlone(stamp, await this.stamp());
     return { ...known, ...(by === undefined ? {} : { by }), isMerged };
   }
 
-  /** When it was recorded; null where it is not. */
+  /** When the state was recorded; null: there is no record. */
   async writtenAt(): Promise<Date | null> {
     return await stat(this.path).then(
       ({ mtime }) => mtime,
@@ -183,7 +184,7 @@ export class StateRecord {
       const place = verdict === 'same' && copied !== undefined ? { copied: placeOf(copied) } : {};
       return { holds: state, isStale: false, run, ...place };
     }
-    // It has written since by itself, and perhaps not it alone.
+    // The apply itself has written since, and perhaps others have, too.
     if (is === 'applying from') return { holds: believe(state, CUT_SHORT), isStale: false, run };
     const isElsewhere = mapping !== undefined && (await this.isMappedElsewhere(mapping));
     if (verdict === 'same' && !isElsewhere) return { holds: state, isStale: false, run };
@@ -202,15 +203,15 @@ export class StateRecord {
     return mapping !== undefined && !isGrownFrom(before, (await mapping()) ?? []);
   }
 
-  /** Puts back what was last read: for an apply that ended before it wrote anything. */
+  /** Restores the record as it was last read, after an apply that failed before it wrote anything. */
   async putBack(): Promise<void> {
     if (this.lastRead === null) await removeDurably(this.path);
     else await writeDurably(this.path, this.lastRead);
   }
 
   /**
-   * Records what the target holds from now on, and which run brought it there; null says that nobody knows. A copy that
-   * has not ended can note how far it has come.
+   * Records what the target holds from now on, and which run brought it there. Null: not known. An unfinished copy can
+   * note how far it has come.
    */
   async write(
     state: TargetState | null,
@@ -229,16 +230,16 @@ export class StateRecord {
   }
 
   /**
-   * Records that nobody knows what the target holds; that it is half-copied stays known. Writes nothing, as there may
-   * be no room.
+   * Records that it is not known what the target holds, but keeps the record of a half-copied target. Only removes a
+   * file, because there may be no free space.
    */
   async forget(): Promise<void> {
     if ((await this.read()).holds?.is !== 'copying') await this.remove();
   }
 
   /**
-   * What a run found that contradicts what was known of the target; null where nothing does. It outlives the record,
-   * which may be lost or begun anew: only who has seen every block can take it away.
+   * What a run found that contradicts what was known about the target; null: no contradiction. It outlives the record,
+   * which may be lost or started again: only a run that has checked every block may remove it.
    */
   async suspicion(): Promise<string | null> {
     const text = await readIfThere(this.suspicionPath);
@@ -247,27 +248,30 @@ export class StateRecord {
     return said.success ? said.output.found : `${this.suspicionPath} is damaged`;
   }
 
-  /** Notes what `suspicion` tells from now on; null: nothing any more. */
+  /** Sets the suspicion; null removes it. */
   async suspect(found: string | null): Promise<void> {
     if (found === (await this.suspicion())) return;
     if (found === null) await removeDurably(this.suspicionPath);
     else await writeDurably(this.suspicionPath, `${JSON.stringify({ found })}\n`);
   }
 
-  /** Removes the record, for good. */
+  /** Removes the record durably. */
   async remove(): Promise<void> {
     await removeDurably(this.path);
   }
 
-  /** Records what the target holds while LVM merges the rest of that in below it: those writes are nobody else's. */
+  /**
+   * Records what the target holds while LVM is still merging it in below the target: the writes of the merge are not
+   * foreign.
+   */
   async writeWhileMerging(state: TargetState): Promise<void> {
     const record = { ...state, stamp: await this.stamp('its own'), run: null, merging: true };
     await writeDurably(this.path, `${JSON.stringify(record)}\n`);
   }
 
   /**
-   * Does some work that leaves what the target holds as it is, but not its stamp, such as what gives it a snapshot:
-   * what was known before is known afterwards, unless someone wrote to it meanwhile.
+   * Does work that changes the target's stamp but not its contents, such as creating a snapshot of it. What was known
+   * before is known afterwards, unless someone wrote to the target meanwhile.
    */
   async keepThrough<T>(work: () => Promise<T>): Promise<T> {
     const { holds, run, by = null } = await this.read();
@@ -278,20 +282,20 @@ export class StateRecord {
     return result;
   }
 
-  /** Changes whenever someone writes, also when the count of writes starts anew. */
+  /** A text that changes with each write, and also when the count of writes starts again. */
   async stamp(writes: CountedWrites = 'all'): Promise<string> {
     const { number, path } = this.target;
     if (number !== null) return await writeStampOf(number, writes);
     return await fileStampOf(path);
   }
 
-  /** What the target is, whatever path leads to it. */
+  /** The identity of the target, whatever its path. */
   async identity(): Promise<DeviceIdentity> {
     return await identityOf(this.target.path, this.target.number);
   }
 }
 
-/** The record of a target of this host that is kept in a folder. */
+/** The record, in a folder, of a target on this host. */
 export function recordOf(
   folder: string,
   { realPath, number }: { readonly realPath: string; readonly number: DeviceNumber | null },
@@ -302,20 +306,20 @@ export function recordOf(
 }
 
 /**
- * The same state, with where its chain of evidence has a gap, unless it has an earlier one. What was proved before the gap
- * may have been overwritten in it.
+ * The same state with a gap in its chain of evidence, unless it has an earlier gap. What was proved before the gap may
+ * have been overwritten since.
  */
 export function believe(state: TargetState, gap: string): TargetState {
   const { believed = gap, proved } = state;
   return { ...state, believed, ...(proved === undefined ? {} : { proved: withoutEvidence(proved) }) };
 }
 
-/** What a record says that is no more than believed from now on. */
+/** What a record says if it is only believed from now on. */
 function believed(state: TargetState, run: string | null, gap: string): KnownState {
   return { holds: believe(state, gap), isStale: false, run, ...(state.believed === gap ? {} : { gap }) };
 }
 
-/** What of a record is the state. */
+/** The part of a record that is the state. */
 function stateOf(record: TargetState): TargetState {
   return v.parse(stateSchema, record);
 }

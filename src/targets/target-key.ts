@@ -6,21 +6,21 @@ import { deviceNumberOf, readDeviceFacts, type DeviceNumber } from '../device/de
 import { DeviceError, UnsafeTargetError } from '../errors.js';
 import { readIfThere, removeDurably, writeDurably } from '../host/durable-file.js';
 
-/** What names a target from one run to the next. */
+/** Identifies a target from one run to the next. */
 export interface TargetKey {
   /** A folder's name: letters, digits and `._+-`, never beginning with a dot. */
   readonly key: string;
   /** Without links. */
   readonly realPath: string;
-  /** Null of an image file. */
+  /** Null: an image file. */
   readonly number: DeviceNumber | null;
 }
 
 /**
- * A stable name for a target: the UUID of a device-mapper device, which lasts as long as the volume does, or else
- * its name; of other devices the kernel's name; of an image file a digest of its real path.
+ * A stable name for a target: for a device-mapper device its UUID, which lasts as long as the volume, or else its name;
+ * for other devices the kernel's name; for an image file a digest of its real path.
  *
- * Throws DeviceError where there is no such target, UnsafeTargetError where it is neither device nor file.
+ * Throws DeviceError if there is no such target, UnsafeTargetError if it is neither device nor file.
  */
 export async function targetKeyOf(path: string): Promise<TargetKey> {
   const { realPath, stats } = await look(path);
@@ -45,13 +45,13 @@ async function look(path: string) {
   }
 }
 
-/** What sysfs says of a device; null where it says nothing. */
+/** An attribute of a device in sysfs; null: missing or empty. */
 async function readAttribute(number: DeviceNumber, name: string): Promise<string | null> {
   const text = await readFile(`/sys/dev/block/${number}/${name}`, 'utf8').catch(() => '');
   return text.trim() === '' ? null : text.trim();
 }
 
-/** Other characters go, and a digest comes, so that two names remain two. */
+/** Replaces characters that do not fit, and then adds a digest, so that different names stay different. */
 function fitForFolder(name: string): string {
   const fitting = name.replace(/^\.|[^A-Za-z0-9._+-]/g, '_');
   return fitting === name ? name : `${fitting}-${digestOf(name, 8)}`;
@@ -61,7 +61,7 @@ function digestOf(text: string, digits: number): string {
   return createHash('sha256').update(text).digest('hex').slice(0, digits);
 }
 
-/** The size of the volume that a target holds, where the target is larger: LVM gives out whole extents. Bytes. */
+/** The size of the volume that a target holds, if the target is larger because LVM allocates whole extents. Bytes. */
 const noteSchema = v.object({ volumeSize: v.number(), targetSize: v.number() });
 
 /** Notes how much of a target is the volume. Throws DeviceError. */
@@ -71,7 +71,7 @@ export async function noteVolumeSize(folder: string, volumeSize: number, targetS
   else await removeDurably(path);
 }
 
-/** How much of a target of this size was the volume by its last run; null where that is all of it, or not known. */
+/** How much of a target of this size was the volume in its last run; null: all of it, or not known. */
 export async function readVolumeSize(folder: string, targetSize: number): Promise<number | null> {
   const text = await readIfThere(pathIn(folder)).catch(() => null);
   const note = v.safeParse(v.pipe(v.string(), v.parseJson(), noteSchema), text);

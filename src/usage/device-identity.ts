@@ -8,23 +8,23 @@ import { diskOf, readAttribute } from './device-tree.js';
 import { readBootId, sequenceOf, LVM_UUID } from './write-stamp.js';
 
 export const identitySchema = v.object({
-  /** The start of the kernel in which it was asked for. */
+  /** The boot in which the identity was read. */
   boot: v.string(),
-  /** What it is for ever; null where nothing says so. */
+  /** A lasting identifier; null: it has none. */
   lasting: v.nullable(v.string()),
-  /** Of a file, when it came to be: its inode can be another one's by now. */
+  /** Of a file, when it was created, because inodes are reused. */
   birth: v.exactOptional(v.string()),
-  /** What it is within that boot; null where nothing says so, or it may change. */
+  /** An identifier that is valid within that boot; null: it has none, or it may change. */
   passing: v.nullable(v.string()),
 });
 
 /**
- * What a target is, whatever path leads to it: of a device-mapper device its UUID, of a disk its WWN or serial number,
- * else its sequence number, which lasts for a boot; of a file its inode and birth.
+ * Identifies a target, whatever its path: a device-mapper device by its UUID, a disk by its WWN or serial number, or
+ * else by its sequence number, which is valid for one boot; a file by its inode and time of creation.
  */
 export type DeviceIdentity = Readonly<v.InferOutput<typeof identitySchema>>;
 
-/** Asks what a target is. Throws what stat throws. */
+/** Reads the identity of a target. Throws what stat throws. */
 export async function identityOf(path: string, number: DeviceNumber | null): Promise<DeviceIdentity> {
   const boot = await readBootId();
   if (number === null) return { boot, ...(await identityOfFile(path)) };
@@ -38,7 +38,7 @@ export async function identityOf(path: string, number: DeviceNumber | null): Pro
   return { boot, lasting: null, passing: sequence === null ? null : `diskseq ${sequence}${part}` };
 }
 
-/** Whether two identities are of one device: yes, no, or nobody knows. */
+/** Whether two identities belong to the same device. */
 export function isSameDevice(before: DeviceIdentity, now: DeviceIdentity): 'yes' | 'no' | 'unknown' {
   const isSameBoot = before.boot === now.boot;
   if (isSameBoot && before.passing !== null && now.passing !== null && before.passing !== now.passing)
@@ -52,13 +52,13 @@ export function isSameDevice(before: DeviceIdentity, now: DeviceIdentity): 'yes'
 
 /** An identity in words, for messages. */
 export function describeIdentity({ lasting, birth, passing }: DeviceIdentity): string {
-  const born = birth === undefined ? '' : ` made at ${new Date(Number(birth) / 1e6).toISOString()}`;
-  return `${lasting ?? passing ?? 'a device without a name of its own'}${born}`;
+  const born = birth === undefined ? '' : ` created at ${new Date(Number(birth) / 1e6).toISOString()}`;
+  return `${lasting ?? passing ?? 'a device without an identifier of its own'}${born}`;
 }
 
 async function identityOfFile(path: string): Promise<Omit<DeviceIdentity, 'boot'>> {
   const { dev, ino, birthtimeNs, ctimeNs } = await stat(path, { bigint: true });
-  // Where no birth is known, its place is taken by nothing, or by a time that each write changes.
+  // A file system without creation times reports none, or a time that changes with each write.
   const isBorn = birthtimeNs > 0n && birthtimeNs !== ctimeNs;
   const birth = isBorn ? { birth: birthtimeNs.toString() } : {};
   return { lasting: `inode ${ino}`, ...birth, passing: `file system ${dev}` };
@@ -75,7 +75,7 @@ async function wwidOf(disk: DeviceNumber): Promise<string | null> {
 /** One target of a volume's table, as `start sectors type …`. */
 export type Mapping = readonly string[];
 
-/** Where an LVM volume's bytes lie, by its table; null of anything else, and where device-mapper cannot be asked. */
+/** Where the bytes of an LVM volume are, by its table; null: not an LVM volume, or device-mapper cannot be asked. */
 export async function mappingOf(spawner: Spawner, number: DeviceNumber): Promise<Mapping | null> {
   const uuid = await readAttribute(`/sys/dev/block/${number}/dm/uuid`);
   if (uuid?.startsWith(LVM_UUID) !== true) return null;
@@ -90,7 +90,7 @@ export async function mappingOf(spawner: Spawner, number: DeviceNumber): Promise
   }
 }
 
-/** Whether all bytes lie where they lay, in a volume that may have become larger. */
+/** Whether all bytes are where they were, in a volume that may have grown. */
 export function isGrownFrom(before: Mapping, now: Mapping): boolean {
   return before.every((was, index) => {
     const is = now[index] ?? '';

@@ -2,21 +2,21 @@ import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { deviceNumberOf, type DeviceNumber } from '../device/device-facts.js';
 import { isDeviceNumber } from '../lvm/device-node.js';
 
-/** A file by what no other name for it changes. */
+/** Identifies a file, whatever its name. */
 export interface FileIdentity {
   readonly dev: number;
   readonly ino: number;
 }
 
-/** Devices, and image files that devices or file systems lead to. */
+/** Devices, and image files that devices or file systems are on. */
 export interface Ground {
   readonly numbers: ReadonlySet<DeviceNumber>;
   readonly files: readonly FileIdentity[];
 }
 
 /**
- * All that a device stands on, itself left out: what it is mapped to, a partition's disk, a loop device's file, a
- * file's file system. What sysfs does not show is passed over.
+ * Everything underneath a device, without the device itself: what it is mapped to, a partition's disk, a loop device's
+ * file, a file's file system. Does not include what sysfs does not show.
  */
 export async function groundOf(start: DeviceNumber | FileIdentity): Promise<Ground> {
   const numbers = new Set<DeviceNumber>();
@@ -38,7 +38,10 @@ export async function groundOf(start: DeviceNumber | FileIdentity): Promise<Grou
   return { numbers, files };
 }
 
-/** The devices right below a device: what it is mapped to, a partition's disk, the device that a loop device shows. */
+/**
+ * The devices directly underneath a device: what it is mapped to, a partition's disk, the device that a loop device
+ * shows.
+ */
 export async function devicesBelow(number: DeviceNumber): Promise<DeviceNumber[]> {
   const below = (await linkedDevices(number, 'slaves')).map((each) => each.number);
   const disk = await diskOf(number);
@@ -51,15 +54,15 @@ export function isSameFile(a: FileIdentity, b: FileIdentity): boolean {
   return a.dev === b.dev && a.ino === b.ino;
 }
 
-/** A device and the name that its users know it by: device-mapper's, or else the kernel's. */
+/** A device and its names. */
 export interface NamedDevice {
   readonly number: DeviceNumber;
   readonly kernelName: string;
-  /** Null where it is none of device-mapper's. */
+  /** Null: not a device-mapper device. */
   readonly dmName: string | null;
 }
 
-/** The devices that sit on a device (`holders`), or that it sits on (`slaves`). */
+/** The devices on top of a device (`holders`), or underneath it (`slaves`). */
 export async function linkedDevices(
   number: DeviceNumber,
   which: 'holders' | 'slaves',
@@ -79,15 +82,15 @@ export async function partitionsOf(number: DeviceNumber): Promise<NamedDevice[]>
   return await nameAll(partitions);
 }
 
-/** The disk of a partition; null where the device is none. */
+/** The disk of a partition; null: the device is not a partition. */
 export async function diskOf(number: DeviceNumber): Promise<NamedDevice | null> {
   const folder = `/sys/dev/block/${number}`;
   if ((await readAttribute(`${folder}/partition`)) === null) return null;
-  // The parent of where the link leads, so no path function may shorten it.
+  // The parent of the link's target, so the path must not be normalized.
   return (await nameAll([`${folder}/..`]))[0] ?? null;
 }
 
-/** What a loop device shows: an image file's identity, or a block device's number; null where it is none. */
+/** What a loop device shows: an image file's identity, or a block device's number; null: not a loop device. */
 async function backingFileOf(number: DeviceNumber): Promise<FileIdentity | DeviceNumber | null> {
   const path = await readAttribute(`/sys/dev/block/${number}/loop/backing_file`);
   const stats = path === null ? null : await stat(path).catch(() => null);
@@ -95,7 +98,7 @@ async function backingFileOf(number: DeviceNumber): Promise<FileIdentity | Devic
   return stats.isBlockDevice() ? deviceNumberOf(stats) : { dev: stats.dev, ino: stats.ino };
 }
 
-/** Devices by their folders in sysfs; one that went meanwhile is left out. */
+/** Devices by their folders in sysfs, without those that disappeared meanwhile. */
 async function nameAll(folders: readonly string[]): Promise<NamedDevice[]> {
   const devices: NamedDevice[] = [];
   for (const folder of folders) {
@@ -107,7 +110,7 @@ async function nameAll(folders: readonly string[]): Promise<NamedDevice[]> {
   return devices;
 }
 
-/** A file of sysfs without its line end; null where there is none. */
+/** The text of a file in sysfs without its line end; null: there is no such file. */
 export async function readAttribute(path: string): Promise<string | null> {
   const text = await readFile(path, 'utf8').catch(() => null);
   return text === null ? null : text.replace(/\n$/, '');

@@ -3,20 +3,20 @@ import { SECTOR } from '../bytes/extent.js';
 import type { DeviceNumber } from '../device/device-facts.js';
 import { readAttribute } from './device-tree.js';
 
-/** What the kernel counted of a device since it was made. Bytes. */
+/** What the kernel has counted for a device since it was created. Bytes. */
 interface Counted {
   readonly written: number;
   readonly discarded: number;
 }
 
-/** A device that we write. */
+/** A device that we write to. */
 interface WrittenDevice {
   readonly number: DeviceNumber | null;
   readonly direct: boolean;
   readonly ownWrites: Readonly<Counted>;
 }
 
-/** Tells whether a device was written by others while we wrote to it: by what the kernel counted, and we did not. */
+/** Finds out whether others wrote to a device while we did: by what the kernel counted and we did not write. */
 export class ForeignWrites {
   private constructor(
     private readonly number: DeviceNumber,
@@ -25,13 +25,13 @@ export class ForeignWrites {
   ) {}
 
   /**
-   * Begins to watch; null where the kernel counts other things than we do. Where it is told not to count at all nothing is
-   * ever found.
+   * Begins to watch; null: the kernel's counts cannot be compared with ours. If the kernel is set not to count, nothing
+   * is ever found.
    */
   static async watch({ number, direct, ownWrites }: WrittenDevice): Promise<ForeignWrites | null> {
-    // Through the page cache whole pages go out, once or many times.
+    // The page cache writes whole pages, once or several times.
     if (number === null || !direct) return null;
-    // An MD array may count a request twice that it splits.
+    // An MD array may count a request twice if it splits it.
     if ((await readAttribute(`/sys/dev/block/${number}/md/level`)) !== null) return null;
     const counted = await readCounts(number);
     if (counted === null) return null;
@@ -40,7 +40,7 @@ export class ForeignWrites {
     return new ForeignWrites(number, ownWrites, before);
   }
 
-  /** What others wrote so far, in words after "it is"; null where it is nothing that we know of. */
+  /** What others wrote so far, in words after "it is"; null: nothing that we know of. */
   async find(): Promise<string | null> {
     const now = await readCounts(this.number);
     if (now === null) return null;
@@ -49,11 +49,11 @@ export class ForeignWrites {
     const discarded = now.discarded - before.discarded - own.discarded;
     if (written <= 0 && discarded <= 0) return null;
     const bytes = Math.max(written, 0) + Math.max(discarded, 0);
-    return `written by another program too, which is gone by now (${bytes} bytes, as the kernel counts)`;
+    return `also written to by another program, which has ended (${bytes} bytes, by the kernel's count)`;
   }
 }
 
-/** Fields 7 and 14 of a device's `stat`, in sectors of 512 bytes; the latter is there from Linux 4.18 on. */
+/** Fields 7 and 14 of a device's `stat`, in sectors of 512 bytes. Field 14 exists since Linux 4.18. */
 async function readCounts(number: DeviceNumber): Promise<Counted | null> {
   const text = await readFile(`/sys/dev/block/${number}/stat`, 'latin1').catch(() => '');
   const fields = text.trim().split(/\s+/).map(Number);

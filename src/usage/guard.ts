@@ -20,24 +20,24 @@ import { findOverlap, type SourceStack } from './source-stack.js';
 
 export { stackOf, type SourceStack } from './source-stack.js';
 
-/** udev and LVM look into a device for a moment whenever it was made, or closed by whoever wrote to it. */
+/** udev and LVM open a device for a moment after it was created, or closed by a writer. */
 const PATIENCE_MS = 1000;
 const PAUSE_MS = 50;
-/** Less than that: of two who come at once, the one that has the lock sees the other go. */
+/** Less than PATIENCE_MS: of two runs that start together, the one that has the lock sees the other one leave. */
 const LOCK_PATIENCE_MS = 500;
 const OWN_OPENS = 1;
 
 export interface GuardOptions {
   readonly spawner: Spawner;
-  /** What this run reads from on this host. */
+  /** The sources on this host that this run reads. */
   readonly sources: readonly SourceStack[];
 }
 
 /**
- * Makes sure that nobody else uses a target, before we open it ourselves: what an exclusive open does not see. What
- * we have no right to see is passed over.
+ * Makes sure that no one else uses a target before we open it: finds uses that an exclusive open does not. Ignores what
+ * we have no permission to see.
  *
- * Throws UnsafeTargetError, which names what holds it and what to do; DeviceError where there is no target.
+ * Throws UnsafeTargetError, which says what uses it and what to do; DeviceError if there is no target.
  */
 export async function guardTarget(path: string, { spawner, sources }: GuardOptions): Promise<void> {
   const target = await identify(path);
@@ -48,10 +48,11 @@ export async function guardTarget(path: string, { spawner, sources }: GuardOptio
 }
 
 /**
- * Makes sure, of a target that we just opened, that we stay alone with it: by a lock on it that other lvmsyncs meet
- * whatever their state directory and user, by QEMU's own locks, and by another look for who opened it while we did.
+ * Makes sure that no one else uses a target that we just opened: takes a lock on it that every other lvmsync checks,
+ * whatever its state directory and user; takes QEMU's own locks; and looks again for processes that opened it at the
+ * same time.
  *
- * Throws LockedError, UnsafeTargetError, DeviceError where it cannot be locked.
+ * Throws LockedError, UnsafeTargetError, and DeviceError if it cannot be locked.
  */
 export async function holdAlone(device: LocalDevice, spawner: Spawner): Promise<void> {
   const { path } = device;
@@ -59,26 +60,22 @@ export async function holdAlone(device: LocalDevice, spawner: Spawner): Promise<
   while (!(await device.lock())) {
     if (performance.now() >= deadline) {
       const holder = 'another program, most likely an lvmsync with another state directory';
-      throw new LockedError(
-        `the target ${path}`,
-        holder,
-        'wait until it has ended (as root, lslocks names it)',
-      );
+      throw new LockedError(`the target ${path}`, holder, 'wait until it ends (as root, lslocks shows it)');
     }
     await sleep(PAUSE_MS);
   }
   const realPath = await device.realPath();
   const target = device.number ?? (await identify(realPath));
   const openers = () => findAnyOpener(realPath, target, spawner, OWN_OPENS);
-  // Who shows is named; QEMU's locks tell of those who do not.
+  // Visible processes are reported by name. QEMU's locks also reveal a QEMU that is not visible here.
   refuse(path, asIt(await waitForOpeners(async () => (await openers()) ?? (await findQemu(device)))));
 }
 
 /**
- * Looks once more who uses a target that we have written: a lock is advice, and not every open is refused. Who only
- * reads is nobody. Throws UnsafeTargetError.
+ * Checks once more that no one else uses a target that we have written, because locks are advisory and not every open
+ * is refused. Readers do not count. Throws UnsafeTargetError.
  *
- * @param foreign what was written beside us
+ * @param foreign watches for writes of others
  */
 export async function checkStillAlone(
   device: LocalDevice,
@@ -86,7 +83,7 @@ export async function checkStillAlone(
   spawner: Spawner,
 ): Promise<void> {
   const { path } = device;
-  // Of what was opened: its name may lead elsewhere by now.
+  // The path of the open device: its name may point elsewhere by now.
   const realPath = await device.realPath();
   const target = device.number ?? (await identify(realPath));
   const openers = () => findWriter(realPath, target, spawner);
@@ -94,7 +91,10 @@ export async function checkStillAlone(
     (await findUse(realPath, target, 'writers', spawner)) ??
     asIt((await waitForOpeners(openers)) ?? (await findQemu(device)) ?? (await foreign?.find()) ?? null);
   if (found === null) return;
-  throw new UnsafeTargetError(path, `no longer ours alone, so what it holds is not known: ${found}`);
+  throw new UnsafeTargetError(
+    path,
+    `something else used it during the run, so its contents are not known: ${found}`,
+  );
 }
 
 async function identify(path: string): Promise<DeviceNumber | FileIdentity> {
@@ -106,7 +106,7 @@ async function identify(path: string): Promise<DeviceNumber | FileIdentity> {
   throw new UnsafeTargetError(path, 'neither a block device nor a regular file');
 }
 
-/** What uses a target beside those who have just it open. */
+/** What uses a target, other than processes that have the target itself open. */
 async function findUse(
   path: string,
   target: DeviceNumber | FileIdentity,
@@ -147,7 +147,7 @@ async function findClaim(number: DeviceNumber, spawner: Spawner): Promise<string
   );
 }
 
-/** What stays open; whoever only has a quick look is waited for. */
+/** A process that keeps it open. Waits for those that open it only for a moment. */
 async function waitForOpeners(look: () => Promise<string | null>): Promise<string | null> {
   const deadline = performance.now() + PATIENCE_MS;
   for (;;) {
@@ -157,7 +157,7 @@ async function waitForOpeners(look: () => Promise<string | null>): Promise<strin
   }
 }
 
-/** Who has it open before we write, beside what this process opened: of a file who may write to it. */
+/** Another process that has the target open before we write. For a file, only one that may write to it. */
 async function findAnyOpener(
   realPath: string,
   target: DeviceNumber | FileIdentity,
@@ -168,7 +168,7 @@ async function findAnyOpener(
   return findOpener(target, 'anyone', realPath) ?? (await findUnnamedOpener(target, spawner, ownOpens));
 }
 
-/** Who may write to it beside this process. */
+/** Another process that may write to it. */
 async function findWriter(
   realPath: string,
   target: DeviceNumber | FileIdentity,
@@ -176,18 +176,21 @@ async function findWriter(
 ): Promise<string | null> {
   const writer = findOpener(target, 'writers', realPath);
   if (writer !== null || typeof target !== 'string') return writer;
-  // Readers that show account for what device-mapper counts.
+  // The visible readers account for device-mapper's count.
   if (findOpener(target, 'anyone', realPath) !== null) return null;
   return await findUnnamedOpener(target, spawner, OWN_OPENS);
 }
 
-/** Who uses QEMU's locks, in words after "it is"; also on another host, where that file system tells. */
+/** A user of QEMU's locks, in words after "it is"; also on another host, if the file system shares locks. */
 async function findQemu(device: LocalDevice): Promise<string | null> {
   if (await device.keepQemuOut()) return null;
-  return 'open in QEMU, by the locks that QEMU takes (a virtual machine, qemu-nbd, qemu-img): let that end first';
+  return "open in QEMU, as QEMU's own locks show (a virtual machine, qemu-nbd, qemu-img): stop that first";
 }
 
-/** For a program of another process namespace, or the kernel's own use: device-mapper counts, and names nobody. */
+/**
+ * Finds a program in another process namespace, or a use by the kernel itself: device-mapper counts opens, without
+ * names.
+ */
 async function findUnnamedOpener(
   number: DeviceNumber,
   spawner: Spawner,
@@ -195,7 +198,7 @@ async function findUnnamedOpener(
 ): Promise<string | null> {
   if ((await readAttribute(`/sys/dev/block/${number}/dm/name`)) === null) return null;
   const info = await new DeviceMapper(spawner).info(number).catch((error: unknown) => {
-    // Without the right to ask, the exclusive open still protects from all that claims the device.
+    // Without permission to ask, the exclusive open still protects against every exclusive use of the device.
     if (error instanceof CommandError) return null;
     throw error;
   });
@@ -203,8 +206,8 @@ async function findUnnamedOpener(
   if (others <= 0) return null;
   const times = others === 1 ? 'once' : `${others} times`;
   return (
-    `open ${times}, as device-mapper counts, by what does not show here (a container, the kernel itself): ` +
-    `find it (lsof, nvme, targetcli, drbdadm in every namespace) and let it end first`
+    `open ${times} by device-mapper's count, by something that is not visible here (in a container, or in the kernel): ` +
+    `find it (lsof, nvme, targetcli, drbdadm in every namespace) and stop it first`
   );
 }
 

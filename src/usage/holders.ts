@@ -13,19 +13,19 @@ import {
 } from './device-tree.js';
 import { readMountTables, unescapeOctal } from './mount-tables.js';
 
-/** Where the mount of a device shows, in words after "it is"; null where none does. */
+/** Where a device is mounted, in words after "it is"; null: not mounted. */
 export async function findMount(number: DeviceNumber): Promise<string | null> {
   for (const { process, mounts } of await readMountTables()) {
     for (const mount of mounts) {
       const found = mount.number === number || (await isMountSource(mount.source, process, mount.number));
       if (!found) continue;
-      const where = process === 'self' ? '' : `, where process ${process} sees it`;
+      const where = process === 'self' ? '' : ` in the mount namespace of process ${process}`;
       return `mounted on ${mount.point}${where}: unmount it first`;
     }
   }
   return null;
 
-  /** Some file systems, such as btrfs, show a number of their own: their source tells the device. */
+  /** Some file systems, such as btrfs, show a number of their own. Then the mount's source tells the device. */
   async function isMountSource(source: string, process: string, shown: DeviceNumber): Promise<boolean> {
     if (!shown.startsWith('0:') || !source.startsWith('/dev/')) return false;
     const stats = await stat(`/proc/${process}/root${source}`).catch(() => null);
@@ -33,17 +33,17 @@ export async function findMount(number: DeviceNumber): Promise<string | null> {
   }
 }
 
-/** Whether the kernel swaps to it, in words after "it is". */
+/** Whether it is used as swap, in words after "it is". */
 export async function findSwap(target: DeviceNumber | FileIdentity): Promise<string | null> {
   const lines = (await readFile('/proc/swaps', 'utf8').catch(() => '')).split('\n').slice(1);
   for (const line of lines) {
     const path = unescapeOctal(line.split(/\s/)[0] ?? '');
-    if (path !== '' && (await isTarget(path, target))) return `in use as swap: swapoff ${path} first`;
+    if (path !== '' && (await isTarget(path, target))) return `in use as swap: run "swapoff ${path}" first`;
   }
   return null;
 }
 
-/** Which devices sit on it: volumes, snapshots, RAIDs, caches; in words after "it is". */
+/** The devices on top of it (volumes, snapshots, RAIDs, caches), in words after "it is". */
 export async function findHolder(number: DeviceNumber): Promise<string | null> {
   const holders = await linkedDevices(number, 'holders');
   if (holders.length === 0) return null;
@@ -52,21 +52,21 @@ export async function findHolder(number: DeviceNumber): Promise<string | null> {
   const names = holders.map(({ dmName, kernelName }) =>
     dmName === null ? `/dev/${kernelName}` : `/dev/mapper/${dmName}`,
   );
-  return `part of ${names.join(', ')}: name that instead, or take it apart first`;
+  return `part of ${names.join(', ')}: use that as the target instead, or remove it first`;
 }
 
-/** Which view of ours is among the devices that sit on a target, in words after "it is"; null where none is. */
+/** The lvmsync view among the devices on top of a target, in words after "it is"; null: there is no view. */
 async function findView(holders: readonly NamedDevice[]): Promise<string | null> {
   for (const { number, dmName } of holders) {
     const uuid = await readAttribute(`/sys/dev/block/${number}/dm/uuid`);
     if (uuid?.startsWith(VIEW_UUID_PREFIX) !== true) continue;
     const name = dmName ?? '';
-    return `what the view ${name} is laid over, which a write would spoil: lvmsync view close ${name} first`;
+    return `underneath the view ${name}, which a write would damage: run "lvmsync view close ${name}" first`;
   }
   return null;
 }
 
-/** Which loop device shows it, in words after "it is". */
+/** The loop device that shows it, in words after "it is". */
 export async function findLoop(
   spawner: Spawner,
   target: DeviceNumber | FileIdentity,
@@ -87,11 +87,11 @@ export async function findLoop(
     const number = (await readAttribute(`/sys/block/${loop}/dev`)) ?? '';
     const view = isDeviceNumber(number) ? await findView(await linkedDevices(number, 'holders')) : null;
     if (view !== null) return view;
-    return `shown by the loop device /dev/${loop}: detach it first (losetup -d /dev/${loop})`;
+    return `attached to the loop device /dev/${loop}: detach it first (losetup -d /dev/${loop})`;
   }
 }
 
-/** For a loop device whose file has since lost the name that it had, or never had one that we see. */
+/** For a loop device whose file was renamed or removed since, or is not visible here by name. */
 async function findLoopByInode(spawner: Spawner, target: FileIdentity): Promise<string | null> {
   const columns = 'NAME,BACK-INO,BACK-MAJ:MIN';
   const result = await spawner

@@ -4,7 +4,7 @@ import { isDeviceNumber } from '../lvm/device-node.js';
 
 /** A line of mountinfo, as proc(5) has it. */
 export interface Mount {
-  /** The file system's number: its device's, or, beginning with `0:`, one of its own. */
+  /** The number of the file system's device, or a number of its own that begins with `0:`. */
   readonly number: DeviceNumber;
   readonly point: string;
   readonly type: string;
@@ -18,7 +18,7 @@ export interface MountTable {
   readonly mounts: readonly Mount[];
 }
 
-/** The mounts of every namespace that we may look into, our own first. */
+/** The mounts of every namespace that we may read, our own first. */
 export async function readMountTables(): Promise<MountTable[]> {
   const processes = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
   const seen = new Set<string>();
@@ -34,7 +34,7 @@ export async function readMountTables(): Promise<MountTable[]> {
   return tables;
 }
 
-/** Takes a mountinfo file apart. */
+/** Parses a mountinfo file. */
 export function parseMountInfo(text: string): Mount[] {
   return text.split('\n').flatMap((line) => {
     const [before = '', after = ''] = line.split(' - ');

@@ -5,18 +5,18 @@ import { parseMountInfo } from './mount-tables.js';
 
 const ACCESS_MODE = 0o3;
 const READ_ONLY = 0;
-/** O_PATH: a name that is held, not an open device. */
+/** O_PATH: refers to a name, and is not an open device. */
 const PATH_ONLY = 0o10_000_000;
-/** A server that is away would hold up whoever only asks for a file's status, and no device's node lies on one. */
+/** If its server is away, even a stat blocks. These file systems contain no device nodes of this host. */
 const FAR_FILE_SYSTEM = /^(nfs|cifs|smb|ceph|fuse|9p|afs|lustre|gluster|gpfs)/;
 const MOST_NAMED = 3;
 
-/** Who counts: who has it open to write, or who has it open at all. */
+/** Which processes count: those that have it open for writing, or all that have it open. */
 export type Openers = 'anyone' | 'writers';
 
 /**
- * Which other processes have a device or a file open, in words after "it is"; null where nobody is seen. Those of
- * other users show to root only. System calls that wait for nothing are cheaper here than promises of them: a busy
+ * The other processes that have a device or a file open, in words after "it is"; null: none is visible. Only root sees
+ * the processes of other users. Synchronous system calls are cheaper here than promises: they do not block, and a busy
  * host has tens of thousands of open files.
  */
 export function findOpener(
@@ -33,7 +33,7 @@ export function findOpener(
   if (names.length === 0) return null;
   const more = names.length > MOST_NAMED ? ` and ${names.length - MOST_NAMED} more` : '';
   const plural = names.length > 1 ? 'processes' : 'process';
-  return `open in ${plural} ${names.slice(0, MOST_NAMED).join(', ')}${more}: let that end first`;
+  return `open in ${plural} ${names.slice(0, MOST_NAMED).join(', ')}${more}: stop that first`;
 }
 
 function hasOpen(
@@ -60,13 +60,13 @@ function leadsTo(path: string, target: DeviceNumber | FileIdentity): boolean {
   return stats.isFile() && isSameFile(stats, target);
 }
 
-/** What cannot be read is taken for open for writing: its descriptor was there a moment ago. */
+/** If it cannot be read, assume that it is open for writing: the descriptor existed a moment ago. */
 function readFlags(path: string): number {
   const text = attempt(() => readFileSync(path, 'latin1')) ?? '';
   return parseInt(/^flags:\s*([0-7]+)/m.exec(text)?.[1] ?? '2', 8);
 }
 
-/** Tells the paths that lie on far file systems, but for the one that the target itself lies on. */
+/** Whether a path is on a network file system other than the target's own. */
 function farFolders(targetPath: string): (path: string) => boolean {
   const mounts = parseMountInfo(attempt(() => readFileSync('/proc/self/mountinfo', 'utf8')) ?? '');
   const folders = mounts
@@ -88,7 +88,7 @@ function readLink(path: string): string | undefined {
   return attempt(() => readlinkSync(path));
 }
 
-/** What others own, and what ends while we look, is passed over. */
+/** Undefined for a process of another user, or one that ends while we look. */
 function attempt<T>(look: () => T): T | undefined {
   try {
     return look();

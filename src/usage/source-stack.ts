@@ -3,9 +3,9 @@ import { deviceNumberOf, type DeviceNumber } from '../device/device-facts.js';
 import { DeviceError } from '../errors.js';
 import { groundOf, isSameFile, type FileIdentity, type Ground } from './device-tree.js';
 
-/** What a source is read from: none of it may be the target, or lie under it. */
+/** What a source is read from. The target must not be any of it, on top of it, or underneath it. */
 export interface SourceStack {
-  /** As its user named it. */
+  /** The name that the user gave. */
   readonly name: string;
   readonly numbers: readonly DeviceNumber[];
   readonly files: readonly FileIdentity[];
@@ -25,17 +25,17 @@ export async function stackOf(paths: readonly string[]): Promise<Omit<SourceStac
   return { numbers, files };
 }
 
-/** Why a target must not be written while this source is read, in words after "it is"; null where it may be. */
+/** Why a target must not be written while this source is read, in words after "it is"; null: it may. */
 export async function findOverlap(
   target: DeviceNumber | FileIdentity,
   source: SourceStack,
 ): Promise<string | null> {
   const advice = 'name the volume that is to receive the changes';
   const own = { numbers: new Set(source.numbers), files: source.files };
-  if (holds(own, target)) return `what the source ${source.name} is read from: ${advice}`;
+  if (holds(own, target)) return `a device or file that the source ${source.name} is read from: ${advice}`;
   const below = await groundOf(target);
   if (source.numbers.some((each) => below.numbers.has(each)) || sharesFile(below, source.files)) {
-    return `on top of what the source ${source.name} is read from: ${advice}`;
+    return `on top of a device or file that the source ${source.name} is read from: ${advice}`;
   }
   for (const each of [...source.numbers, ...source.files]) {
     if (holds(await groundOf(each), target)) return `underneath the source ${source.name}: ${advice}`;

@@ -3,24 +3,25 @@ import { readWrittenSectors, type DeviceNumber } from '../device/device-facts.js
 import { countsWrites } from '../lvm/counted-writes.js';
 import { groundOf, linkedDevices, readAttribute } from './device-tree.js';
 
-/** Which writes to a device count: also those past a volume that has snapshots, or just its own. */
+/** Which writes to a device count: also those below a volume that has snapshots, or only the volume's own. */
 export type CountedWrites = 'all' | 'its own';
 
 /**
- * What two stamps say: nobody wrote in between; someone did; nobody wrote through this very device, but what it leads to
- * was exchanged meanwhile, as for a snapshot or by a merge; or that cannot be told.
+ * What two stamps say: no one wrote in between (`same`); someone did (`moved`); no one wrote through this device, but
+ * the devices underneath it were replaced, as for a snapshot or by a merge (`remapped`); or it cannot be told
+ * (`unknown`).
  */
 export type StampVerdict = 'same' | 'moved' | 'remapped' | 'unknown';
 
-/** Behind this a stamp says why it may stand still although someone writes. */
+/** After this a stamp says why it may stay the same although someone writes. */
 const BLIND = ' blind: ';
 const SECTORS = 'sectors';
-/** Behind this a stamp says what a volume is laid over. */
+/** After this a stamp says which devices are underneath a volume. */
 const LAID_OVER = ' over ';
-/** How the UUIDs of LVM's volumes begin. */
+/** Begins the UUID of each LVM volume. */
 export const LVM_UUID = 'LVM-';
 
-/** File systems whose files other hosts write, by the numbers that statfs has for them. */
+/** File systems whose files other hosts may write, by their statfs type. */
 const SHARED_FILE_SYSTEMS = new Map([
   [0x6969, 'NFS'],
   [0xff534d42, 'CIFS'],
@@ -33,19 +34,19 @@ const SHARED_FILE_SYSTEMS = new Map([
   [0x0bd00bd0, 'Lustre'],
 ]);
 
-/** Folders of sysfs in which disks lie that other hosts may write, or that do not count all writes. */
+/** Folders in sysfs of disks that other hosts may write, or that do not count all writes. */
 const SHARED_DISKS =
   /\/(?<kind>nbd\d|rbd\d|zd\d|drbd\d|session\d+\/|rport-\d|nvme-fabrics\/|vnd\d|gnbd\d)[^/]*/;
 
 /**
- * A text that is another one after each write to a block device: how many sectors were written and discarded, of which
- * of the devices that had this number, since which start of the kernel. An empty flush is no write. Where such counts
- * do not show everything, the text says so. Throws DeviceError.
+ * A text that changes with each write to a block device: the boot, the device (numbers are reused), and how many
+ * sectors were written and discarded. An empty flush is not a write. If the counts do not show every write, the text
+ * says so. Throws DeviceError.
  */
 export async function writeStampOf(number: DeviceNumber, writes: CountedWrites = 'all'): Promise<string> {
   const bootId = await readBootId();
   const below = writes === 'its own' ? [] : await linkedDevices(number, 'slaves');
-  // An LVM merge writes past a volume that has snapshots, to the device underneath that all of them share.
+  // An LVM merge bypasses a volume that has snapshots, and writes to the device underneath that all of them share.
   const shared = below.filter(({ dmName }) => dmName?.endsWith('-real') === true);
   const numbers = [number, ...shared.map((each) => each.number)];
   const counts = await Promise.all(numbers.map(countWrites));
@@ -57,9 +58,9 @@ export async function writeStampOf(number: DeviceNumber, writes: CountedWrites =
 }
 
 /**
- * What an LVM volume is laid over, by the inodes of sysfs's links to it; null of anything else. A merge writes below the
- * volume, which does not count it; when it is over, all is as it was but for these, which are made anew with each
- * snapshot and each end of one. A table for the same devices leaves them.
+ * The devices underneath an LVM volume, by the inodes of their links in sysfs; null: not an LVM volume. A merge writes
+ * below the volume, which does not count that. After a merge, only these inodes differ: the links are created again
+ * whenever a snapshot is created or removed, but not when a table with the same devices is loaded.
  */
 async function findLinks(number: DeviceNumber): Promise<string | null> {
   const uuid = await readAttribute(`/sys/dev/block/${number}/dm/uuid`);
@@ -71,12 +72,12 @@ async function findLinks(number: DeviceNumber): Promise<string | null> {
   return inodes.sort((left, right) => left - right).join(',');
 }
 
-/** Whether a volume's stamp shows nothing below it that counts for itself, as long as a merge lasts. */
+/** Whether a volume's stamp includes no device below it with a count of its own, as there is during a merge. */
 export function isAlone(own: string, all: string): boolean {
   return own === all.replace(new RegExp(`${LAID_OVER}[0-9,]*`), '');
 }
 
-/** The same of a file: which one it is, and its times. Throws what stat throws. */
+/** The same for a file: its inode and its times. Throws what stat throws. */
 export async function fileStampOf(path: string): Promise<string> {
   const { mtimeNs, ctimeNs, ino } = await stat(path, { bigint: true });
   const { type } = await statfs(path);
@@ -84,12 +85,12 @@ export async function fileStampOf(path: string): Promise<string> {
   return `file ${ino} ${mtimeNs} ${ctimeNs}${shared === null ? '' : `${BLIND}a file on ${shared}`}`;
 }
 
-/** The name of a file system whose files other hosts may write, by statfs's number for it; null of any other. */
+/** The name of a file system whose files other hosts may write, by its statfs type; null: another file system. */
 export function sharedFileSystemOf(type: number): string | null {
   return SHARED_FILE_SYSTEMS.get(type) ?? null;
 }
 
-/** Names this start of the kernel. */
+/** The identifier of this boot. */
 export async function readBootId(): Promise<string> {
   return (await readFile('/proc/sys/kernel/random/boot_id', 'latin1')).trim();
 }
@@ -106,7 +107,7 @@ export function compareStamps(before: string, now: string): StampVerdict {
   return own !== undefined && is.get(own[0]) === own[1] ? 'remapped' : 'unknown';
 }
 
-/** Within which stamps can be compared: a boot, or always for files. */
+/** Stamps of the same era can be compared: an era is a boot; for files there is only one. */
 export function eraOf(stamp: string): string {
   return stamp
     .split(' ')
@@ -114,15 +115,15 @@ export function eraOf(stamp: string): string {
     .join(' ');
 }
 
-/** Why a stamp may stand still although someone writes; null where it may not. */
+/** Why a stamp may stay the same although someone writes; null: it does not. */
 export function blindnessIn(stamp: string): string | null {
   return stamp.split(BLIND)[1] ?? null;
 }
 
 /**
- * A stamp where it can also be the name of what the device holds: no other device ever has it, nor this one after a
- * write. Null on a kernel that does not tell two devices of one number apart (before 5.15), and of a device whose writes
- * are not all seen. Throws DeviceError.
+ * A stamp that can identify what the device holds: no other device ever has the same stamp, nor has this one after a
+ * write. Null on a kernel that cannot tell apart two devices with the same number (before 5.15), and for a device whose
+ * writes are not all counted. Throws DeviceError.
  */
 export async function stillnessOf(number: DeviceNumber): Promise<string | null> {
   if ((await sequenceOf(number)) === null) return null;
@@ -130,7 +131,7 @@ export async function stillnessOf(number: DeviceNumber): Promise<string | null> 
   return blindnessIn(stamp) === null ? stamp : null;
 }
 
-/** What a stamp counts, by what it is of: of each device, or of the one file. */
+/** The counts in a stamp: one for each device, or one for the file. */
 function countsIn(stamp: string): Map<string, string> {
   const [known = ''] = (stamp.split(BLIND)[0] ?? '').split(LAID_OVER);
   if (!known.startsWith(`${SECTORS} `)) return new Map([[eraOf(stamp), known]]);
@@ -142,7 +143,7 @@ async function countWrites(number: DeviceNumber): Promise<string> {
   return `${number} ${(await sequenceOf(number)) ?? '-'} ${await readWrittenSectors(number)}`;
 }
 
-/** Why the counts of devices may stand still although someone writes; null where they may not. */
+/** Why the counts of devices may stay the same although someone writes; null: they do not. */
 async function whyBlind(numbers: readonly DeviceNumber[]): Promise<string | null> {
   for (const number of numbers) {
     if (!(await countsWrites(number))) return 'the kernel does not count its writes (queue/iostats is 0)';
@@ -156,7 +157,10 @@ async function whyBlind(numbers: readonly DeviceNumber[]): Promise<string | null
   return null;
 }
 
-/** Another number for each device that ever was, since the kernel started: the count begins anew with each. */
+/**
+ * The sequence number of a device: a new one for each device since the kernel started. Each begins a new count of
+ * writes.
+ */
 export function sequenceOf(number: DeviceNumber): Promise<string | null> {
   return readAttribute(`/sys/dev/block/${number}/diskseq`);
 }

@@ -25,14 +25,14 @@ import { listFastDigests, loadDigest, type TakeDigest } from './digest.js';
 
 const WHAT = 'questions from the other side';
 
-/** How a read-only session ended, and whether the other side could be told. */
+/** How a read-only session ended, and whether the other side was told. */
 export interface AnswerOutcome {
   readonly error: Error | null;
   readonly told: boolean;
 }
 
 /**
- * The far side of a read-only session: answers what its target's blocks hold, and refuses everything else. Never
+ * The far side of a read-only session: answers questions about its target's blocks, and refuses everything else. Never
  * throws: the outcome says how to end.
  */
 export async function answerQueries(
@@ -55,7 +55,7 @@ export async function answerQueries(
   }
 }
 
-/** Answers until nothing more is asked; returns the number of digests. */
+/** Answers until there are no more questions; returns the number of digests. */
 async function answerAll(
   reader: ByteReader,
   target: BlockDevice,
@@ -64,7 +64,7 @@ async function answerAll(
   lend: LendBuffer,
 ): Promise<number> {
   if ((await readProtocolLine(reader, WHAT)) !== 4) {
-    throw new FormatError(WHAT, 0, 'protocol', 'only PROTO[4] knows questions');
+    throw new FormatError(WHAT, 0, 'protocol', 'questions need PROTO[4]');
   }
   await target.refresh();
   const digests = await listFastDigests();
@@ -91,9 +91,19 @@ async function nextQuery(
     const query = parseQuery(frame.payload, size, WHAT, frame.position);
     const takeDigest = await loadDigest(frame.header.flags === BY_BLAKE3 ? 'blake3' : 'sha256');
     if (takeDigest !== null) return { number: frame.header.number, query, takeDigest };
-    throw new FormatError(WHAT, frame.position, 'question', 'of digests that this host cannot take');
+    throw new FormatError(
+      WHAT,
+      frame.position,
+      'question',
+      'it asks for digests that this host cannot compute',
+    );
   }
-  throw new FormatError(WHAT, frame.position, 'frame', 'no question, and nothing else is taken read-only');
+  throw new FormatError(
+    WHAT,
+    frame.position,
+    'frame',
+    'not a question, and a read-only session accepts nothing else',
+  );
 }
 
 /** Is the far side of a verify, for a device or file of this host that is only read; with `allowed`, one of those. */

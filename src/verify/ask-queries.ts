@@ -18,9 +18,9 @@ interface Asked {
   readonly resolve: (digests: Buffer) => void;
 }
 
-/** Asks a far side for digests, several questions ahead; the answers come in the questions' order. */
+/** Asks a far side for digests, several questions ahead. The answers come in the order of the questions. */
 export class Questioner {
-  /** Digests that came in. */
+  /** How many digests came in. */
   answeredBlocks = 0;
   private number = 0;
   private readonly asked: Asked[] = [];
@@ -34,23 +34,25 @@ export class Questioner {
     this.written.catch(() => undefined);
   }
 
-  /** Resolves to the blocks' digests, one behind the other. Rejects where the question cannot be sent. */
+  /** Resolves to the digests of the blocks, one after another. Rejects if the question cannot be sent. */
   ask(query: Query, digest: DigestName): Promise<Buffer> {
     const question = this.number++;
     const blocks = query.extents.reduce((sum, extent) => sum + countBlocks(extent, query.blockLength), 0);
     const frame = encodeFrame(QUERY, digest === 'blake3' ? BY_BLAKE3 : 0, question, encodeQuery(query));
-    // Not awaited: the far side reads the next question when it has answered this one.
+    // Not awaited, because the far side reads the next question only after it has answered this one.
     this.written = this.written.then(() => this.output.write(frame));
     const answer = new Promise<Buffer>((resolve, reject) => {
       this.asked.push({ question, blocks, resolve });
       this.written.catch(reject);
     });
-    // Heard by whoever awaits it, which an earlier one's failure may prevent.
+    // The caller awaits it, unless an earlier answer fails: then it must not be an unhandled rejection.
     answer.catch(() => undefined);
     return answer;
   }
 
-  /** Takes a reply that answers a question. Throws FormatError where it does not fit. */
+  /**
+   * Accepts a reply that answers a question; false: another reply. Throws FormatError if it does not fit the question.
+   */
   readonly take = ({ header, payload, position }: SmallFrame): boolean => {
     const next = this.asked[0];
     if (header.type !== DIGESTS || next === undefined) return false;
@@ -61,7 +63,7 @@ export class Questioner {
     return true;
   };
 
-  /** Says that nothing more is asked. */
+  /** Tells the far side that there are no more questions. */
   async end(): Promise<void> {
     await this.written;
     await this.output.end();

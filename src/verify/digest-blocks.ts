@@ -6,14 +6,14 @@ import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
 import type { Query } from '../stream/query-format.js';
 import type { TakeDigest } from './digest.js';
 
-/** Bytes that wait for their digest at once: copies of them, where other threads take it. */
+/** The most bytes that wait for their digests at once. They are copies if other threads compute the digests. */
 const MOST_WAITING = 8 * 1024 * 1024;
 
 /**
- * Reads extents of a device and takes the digest of each block: one behind the other, in the extents' order. Reads
- * ahead while it does. Throws DeviceError.
+ * Reads extents of a device and returns the digests of their blocks, one after another, in the order of the extents.
+ * Reads ahead meanwhile. Throws DeviceError.
  *
- * @param advance hears of bytes as they are read
+ * @param advance called with the number of bytes as they are read
  */
 export async function digestBlocks(
   device: BlockDevice,

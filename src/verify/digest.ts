@@ -1,13 +1,13 @@
 import { hash, webcrypto } from 'node:crypto';
 
 /**
- * What blocks are compared by: both are 32 bytes, and nobody can make two blocks that share one. BLAKE3 where both
- * sides have it, as it takes less than half of the processor time; it comes as a native package, which not every
- * platform has.
+ * The digests by which blocks are compared: both have 32 bytes, and no one can make two blocks with the same digest.
+ * BLAKE3 if both sides have it, because it needs less than half of the processor time; it is a native package, which
+ * not every platform has.
  */
 export type DigestName = 'blake3' | 'sha256';
 
-/** Takes a block's digest. Needs the bytes no longer once it has returned. */
+/** Computes a block's digest. The bytes may be reused once the function has returned. */
 export type TakeDigest = (bytes: Buffer) => Uint8Array | Promise<Uint8Array>;
 
 export interface Digest {
@@ -15,12 +15,12 @@ export interface Digest {
   readonly take: TakeDigest;
 }
 
-/** Up to here SHA-256 is sooner taken than handed to another thread. Bytes. */
+/** Up to this length it is faster to compute SHA-256 at once than on another thread. Bytes. */
 const AT_ONCE = 16_384;
 
 let loading: Promise<TakeDigest | null> | undefined;
 
-/** Null where this host lacks it. */
+/** Null: this host does not have it. */
 export async function loadDigest(name: DigestName): Promise<TakeDigest | null> {
   if (name === 'sha256') return takeSha256;
   loading ??= import('@napi-rs/blake-hash').then(
@@ -30,12 +30,12 @@ export async function loadDigest(name: DigestName): Promise<TakeDigest | null> {
   return await loading;
 }
 
-/** What this host can tell beside SHA-256, which every lvmsync can. */
+/** The digests that this host can compute besides SHA-256, which every lvmsync supports. */
 export async function listFastDigests(): Promise<DigestName[]> {
   return (await loadDigest('blake3')) === null ? [] : ['blake3'];
 }
 
-/** The faster of what both sides have. @param blake3 this side's */
+/** The faster digest that both sides have. @param blake3 this side's */
 export function chooseDigest(blake3: TakeDigest | null, farDigests: readonly string[]): Digest {
   return blake3 !== null && farDigests.includes('blake3')
     ? { name: 'blake3', take: blake3 }
@@ -44,7 +44,7 @@ export function chooseDigest(blake3: TakeDigest | null, farDigests: readonly str
 
 function takeSha256(bytes: Buffer): Uint8Array | Promise<Uint8Array> {
   if (bytes.length <= AT_ONCE) return hash('sha256', bytes, 'buffer');
-  // On other threads. Web Crypto takes its own copy before it returns; it refuses shared memory, which lent buffers
-  // are not.
+  // On other threads. Web Crypto makes its own copy before it returns. It refuses shared memory, but lent buffers are
+  // not shared.
   return webcrypto.subtle.digest('SHA-256', bytes).then((digest) => new Uint8Array(digest));
 }

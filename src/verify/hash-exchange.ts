@@ -19,22 +19,28 @@ import { Questioner } from './ask-queries.js';
 import { digestBlocks } from './digest-blocks.js';
 import { chooseDigest, loadDigest, type Digest } from './digest.js';
 
-/** What is compared first: few digests travel. What differs is looked at again, in smaller blocks. Bytes. */
+/**
+ * The block size of the first comparison, so that few digests are sent. Blocks that differ are compared again in
+ * smaller blocks. Bytes.
+ */
 const COARSE = 256 * 1024;
-/** Between that and the units, as a small block's digest costs nearly as much as a large one's. Bytes. */
+/**
+ * The block size between COARSE and the unit, because the digest of a small block costs nearly as much as that of a
+ * large one. Bytes.
+ */
 const FINER = 32 * 1024;
-/** A question's blocks are about as many bytes; this many questions are under way. */
+/** A question covers at most this many bytes; QUESTIONS_AHEAD questions are open at once. */
 const QUERY_BYTES = 256 * 1024 * 1024;
 const QUESTIONS_AHEAD = 3;
 
-/** What is compared with the far side. */
+/** What to compare with the far side. */
 export interface ComparisonRequest {
   readonly near: BlockDevice;
-  /** Ascending; the same each time. */
+  /** Ascending; the same for each call. */
   readonly extents: () => Iterable<Extent>;
-  /** How exactly differences are found: a power of two from 512 to 256 KiB. */
+  /** The unit in which differences are reported: a power of two from 512 bytes to 256 KiB. */
   readonly unit: number;
-  /** Hears of the far side's size before anything is read; may throw. */
+  /** Called with the far side's size before anything is read; may throw. */
   readonly checkFarSize: (size: number) => void;
 }
 
@@ -46,10 +52,10 @@ export interface ComparisonResult {
 }
 
 /**
- * Compares a device with the far side's: both hash at the same time, and only digests travel.
+ * Compares a device with the one on the far side: both sides hash at the same time, and only digests are sent.
  *
- * Throws FarError where the far side refused or failed, FarSideError where there is none, TransportError where the
- * line broke; DeviceError of the near device. The far side has ended, or is cut off, when it returns or throws.
+ * Throws FarError if the far side refused or failed, FarSideError if there is no lvmsync, TransportError if the line
+ * broke; DeviceError for the near device. When it returns or throws, the far side has ended or is cut off.
  */
 export async function runHashExchange(
   far: FarSide,
@@ -62,7 +68,7 @@ export async function runHashExchange(
   const questioner = new Questioner(transport.output, transport.host);
   const replies = readReplies(transport.input, transport.host, questioner.take);
   try {
-    // While the far side starts.
+    // Loads while the far side starts.
     const blake3 = await loadDigest('blake3');
     const { targetSize, digests } = await replies.waitForHello(patience.helloMs);
     comparison.checkFarSize(targetSize);
@@ -71,7 +77,7 @@ export async function runHashExchange(
     const result = await unlessAnswered(narrowDown(exchange, comparison), replies);
     await questioner.end();
     checkResult(await replies.result, questioner.answeredBlocks, transport.host);
-    // It may have something to say on stderr yet; whatever it is, the result stands.
+    // The far side may still print something to stderr. That does not change the result.
     await within(patience.farewellMs, transport.exit);
     return result;
   } catch (error) {
@@ -82,7 +88,7 @@ export async function runHashExchange(
   }
 }
 
-/** Finds what differs in large blocks, then where in those. */
+/** Finds the large blocks that differ, then the units that differ in those. */
 async function narrowDown(
   exchange: HashExchange,
   { extents, unit }: ComparisonRequest,
@@ -105,7 +111,7 @@ class HashExchange {
     private readonly lend: LendBuffer,
   ) {}
 
-  /** The blocks that differ. */
+  /** Finds the blocks that differ. */
   async compare(extents: () => Iterable<Extent>, blockLength: number): Promise<ChangeSet> {
     const bytes = sumLengths(extents());
     if (bytes > 0) this.progress.start(bytes);
@@ -130,7 +136,7 @@ class HashExchange {
   }
 }
 
-/** Puts extents together into questions within the limits of one. */
+/** Groups extents into questions, within the limits of a question. */
 function* cutQueries(extents: Iterable<Extent>, blockLength: number): Generator<Query> {
   const mostBlocks = Math.min(MAX_QUERY_BLOCKS, QUERY_BYTES / blockLength);
   let open: Extent[] = [];
@@ -165,6 +171,6 @@ function noteDifferences(
 function checkResult(result: ResultMessage, answered: number, host: string): void {
   if (!result.ok) throw new FarError(result.code, host, result.message);
   if (result.blocks !== answered) {
-    throw new TransportError(`${host}: it reports ${result.blocks} digests, while ${answered} came in`);
+    throw new TransportError(`${host}: it reports ${result.blocks} digests, but ${answered} were received`);
   }
 }

@@ -125,7 +125,7 @@ describe('an apply that is done', () => {
     expect([error, said]).toEqual([
       null,
       expect.stringMatching(
-        /all of it is written; its snapback is whole, but is called .*undo\.partial.*EEXIST/,
+        /all of it is written; its snapback is complete, but is still called .*undo\.partial.*EEXIST/,
       ),
     ]);
     expect(readFileSync(undo, 'utf8')).toBe('precious');
@@ -156,7 +156,7 @@ describe('recover, after an apply that was done and whose name', () => {
     expect(await recover(target)).toEqual({
       kind: 'holds the result',
       snapback: `${undo}.partial`,
-      problem: expect.stringContaining('its snapback is whole, but is called') as string,
+      problem: expect.stringContaining('its snapback is complete, but is still called') as string,
     });
     expect([readFileSync(undo, 'utf8'), existsSync(`${undo}.partial`)]).toEqual(['precious', true]);
     expect(await recover(target)).toMatchObject({ kind: 'nothing to do' });
@@ -185,7 +185,7 @@ describe('a copy to a target that was made for it', () => {
     await first.close();
     expect(error).toBeInstanceOf(DeviceError);
     expect(said).toMatch(
-      /image\.lvmsync-partial: the copy is whole, but has no other name yet: .*run it again/,
+      /image\.lvmsync-partial: the copy is complete, but still has its temporary name: .*run it again/,
     );
     expect(said).not.toMatch(/half/);
     expect(readFileSync(image, 'utf8')).toBe('precious');

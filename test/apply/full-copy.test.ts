@@ -108,7 +108,7 @@ describe('a full copy', () => {
       const { error } = await target.session({ ...changes, base });
       expect(error).toMatchObject({
         code: 'BASE_MISMATCH',
-        message: expect.stringContaining('a part of a copy that was cut short') as string,
+        message: expect.stringContaining('part of an interrupted copy') as string,
       });
     }
     expect(target.device.bytes.equals(before)).toBe(true);

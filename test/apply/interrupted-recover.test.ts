@@ -17,7 +17,7 @@ import { quietSurroundings } from '../support/surroundings.js';
 const MIB = 1024 * 1024;
 const SIZE = 24 * MIB;
 const BASE = patterned(SIZE);
-const STILL_HALF = '/dev/t: still half-written; "lvmsync recover /dev/t" goes on with taking it back';
+const STILL_HALF = '/dev/t: still half-written; run "lvmsync recover /dev/t" to finish taking it back';
 let parent: string;
 
 beforeAll(() => {

@@ -98,7 +98,7 @@ describe('an apply that was cut short is taken back', () => {
     withoutStamp(target);
     expect(await recoverTarget(target, quietSurroundings())).toMatchObject({ kind: 'taken back' });
     expect(isBase(device)).toBe(true);
-    const believed = expect.stringMatching(/cut short/) as string;
+    const believed = expect.stringMatching(/interrupted/) as string;
     expect((await target.record.read()).holds).toEqual({ ...EXACTLY_S1, believed });
     expect(await apply(target, await onward('S1', 'S3'))).toMatchObject({ code: 'ok' });
     expect((await target.record.read()).holds).toMatchObject({ identity: 'S3', believed });
@@ -110,7 +110,7 @@ describe('an apply that was cut short is taken back', () => {
     expect(await apply(target, await onward('S2', 'S3'))).toEqual({
       code: 'BASE_MISMATCH',
       said: expect.stringMatching(
-        /exactly S1, while the stream starts from S2; that is what "lvmsync recover .*nothing was written/,
+        /exactly S1, but the stream starts from S2; that is what "lvmsync recover .*nothing was written/,
       ) as string,
     });
     expect(device.bytes.equals(left)).toBe(true);
@@ -127,7 +127,7 @@ describe('an apply that was cut short is not taken back', () => {
     const refused = {
       code: 'BASE_MISMATCH',
       said: expect.stringMatching(
-        /someone wrote to it since an apply to it was cut short\. Nothing was taken back, and nothing was written\..*apply\.json.*--force=base/s,
+        /someone wrote to it since an apply to it was interrupted\. Nothing was taken back, and nothing was written\..*apply\.json.*--force=base/s,
       ) as string,
     };
     for (const base of ['S1', 'S2']) expect(await apply(target, await onward(base, 'S3'))).toEqual(refused);
@@ -139,7 +139,7 @@ describe('an apply that was cut short is not taken back', () => {
     ]);
     expect(await apply(target, copy)).toEqual({
       code: 'ok',
-      said: expect.stringMatching(/this run overwrites all of it/) as string,
+      said: expect.stringMatching(/this run overwrites the whole target/) as string,
     });
     const { holds } = await target.record.read();
     expect(holds).toMatchObject({ is: 'exactly', identity: 'S4', from: null });
@@ -155,12 +155,12 @@ describe('an apply that was cut short is not taken back', () => {
     const tooLarge = await archiveBytes(2 * SECTORS * SECTOR, { passes: [writes], indexed: false, header });
     const refused = await apply(target, tooLarge);
     expect(refused).toEqual({ code: 'UNSAFE_TARGET', said: expect.stringMatching(/too small/) as string });
-    expect(refused.said).not.toMatch(/overwrites all of it/);
+    expect(refused.said).not.toMatch(/overwrites the whole target/);
     const withoutProofs = await streamOf({ ...header, sample: { changed: 1, unchanged: 0 } }, writes);
     expect(await apply(target, withoutProofs)).toEqual({
       code: 'FORMAT',
       said: expect.stringMatching(
-        /overwrites all of it\n[^]*\/dev\/t: half-copied: run the copy again/,
+        /overwrites the whole target\n[^]*\/dev\/t: half-copied: run the copy again/,
       ) as string,
     });
     const copy = await streamOf(header, writes);
@@ -182,7 +182,7 @@ describe('an apply that was cut short is not taken back', () => {
     await expect(recoverTarget(target, quietSurroundings())).rejects.toMatchObject({
       code: 'BASE_MISMATCH',
       message: expect.stringMatching(
-        /is of another device \(inode \d+.*; this is inode \d+.*Nothing was taken back/,
+        /belongs to another device \(inode \d+.*; this is inode \d+.*Nothing was taken back/,
       ) as string,
     });
     expect(device.bytes.equals(left)).toBe(true);
@@ -206,7 +206,7 @@ it('what is said of a refusal after a take-back is true', async () => {
   withoutStamp(target);
   const { code, said } = await apply(target, undo);
   expect(code).toBe('BASE_MISMATCH');
-  expect(said).toMatch(/an undo that comes from a pipe .*; nothing else was written/);
+  expect(said).toMatch(/an undo from a pipe .*; nothing else was written/);
   expect(said).toMatch(/taken back to what it held before \(\d+ bytes\)/);
   expect(isBase(device)).toBe(true);
 });
@@ -240,7 +240,7 @@ describe('an apply that was done, but not recorded,', () => {
 it('a run without a journal that was killed leaves no more than a belief', async () => {
   const target = openInMemory(new MemoryDevice(patterned(SECTORS * SECTOR), '/dev/t'), folder);
   await target.record.write({ is: 'applying from', identity: 'S1', from: 'S1', to: 'S2' });
-  const believed = 'an apply to it was cut short';
+  const believed = 'an apply to it was interrupted';
   expect((await target.record.read()).holds).toMatchObject({ identity: 'S1', believed });
 });
 
@@ -257,6 +257,6 @@ it('a run that was cut short looks who came to use the target, as its journal th
     said: expect.stringMatching(/half-written; .* takes it back .*; what others wrote stays/) as string,
   });
   expect(await recoverTarget(target, quietSurroundings())).toMatchObject({ kind: 'taken back' });
-  const believed = expect.stringMatching(/nothing shows whether someone wrote to it since/) as string;
+  const believed = expect.stringMatching(/lvmsync cannot tell whether someone wrote to it since/) as string;
   expect((await target.record.read()).holds).toEqual({ ...EXACTLY_S1, believed });
 });

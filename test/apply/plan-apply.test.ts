@@ -131,7 +131,7 @@ describe('the plan of an apply', () => {
   it('refuses a target that is too small, also with --force=base', () => {
     const [refusal] = planOf(requestOf({}, { forceBase: true }), { size: SIZE - 512 }).refusals;
     expect(refusal).toBeInstanceOf(UnsafeTargetError);
-    expect(refusal?.message).toMatch(/too small: it has 1048064 bytes, the volume 1048576/);
+    expect(refusal?.message).toMatch(/too small: it has 1048064 bytes, and the volume has 1048576/);
   });
 
   it('names all that is in the way, what the receiver insists on first', () => {

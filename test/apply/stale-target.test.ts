@@ -72,7 +72,7 @@ describe('a target that someone wrote to since the record was made', () => {
       const { error } = await transfer(target);
       expect(error).toMatchObject({ code: 'BASE_MISMATCH' });
       expect(error?.message).toMatch(
-        /behind the source’s back .*: 1 of (995|128) blocks that did not change/,
+        /something else wrote to it \(.*: 1 of (995|128) blocks that did not change/,
       );
       expect(error?.message).toMatch(/nothing was written/);
       expect(device.bytes.equals(before)).toBe(true);
@@ -86,7 +86,7 @@ describe('a target that someone wrote to since the record was made', () => {
     expect(device.bytes.equals(origin().bytes)).toBe(true);
     expect(about.notices).toHaveLength(1);
     expect(about.notices[0]).toMatch(
-      /written by someone since lvmsync's last run.*: 995 of 995 blocks outside the changes were compared, none differs; "lvmsync verify"/,
+      /someone wrote to it since lvmsync's last run.*: 995 of 995 blocks outside the changes were compared, all of them match; "lvmsync verify"/,
     );
   });
 
@@ -128,7 +128,7 @@ it('a target whose changed block differs although its record stands says that it
   await target.record.write({ is: 'exactly', identity: 'BASE', from: null });
   device.bytes.fill('past the stamp', 100 * CHUNK + 512, 100 * CHUNK + 600);
   const { summary } = await transfer(target);
-  const why = expect.stringMatching(/someone wrote to it.*: 1 of the blocks/) as string;
+  const why = expect.stringMatching(/someone wrote to it.*: 1 of the replaced blocks/) as string;
   expect(summary).toMatchObject({ mismatches: 1, suspect: why });
   expect(device.bytes.equals(origin().bytes)).toBe(true);
   const believed = { is: 'exactly', identity: 'RESULT', believed: why };
@@ -193,7 +193,7 @@ describe('what changes brought from their own base', () => {
     const { summary } = await transfer(target);
     expect(summary).toMatchObject({
       mismatches: 0,
-      suspect: expect.stringMatching(/held the new bytes, while it was recorded/) as string,
+      suspect: expect.stringMatching(/held the new bytes, although its record/) as string,
     });
   });
 });
@@ -231,12 +231,12 @@ describe('a target that was recorded in another boot, or by an earlier lvmsync,'
     expect(device.bytes.equals(origin().bytes)).toBe(true);
     expect(about.notices).toEqual([
       expect.stringMatching(
-        /its state was recorded in an earlier boot.*: nothing shows whether someone wrote to it since\. .*"lvmsync verify" compares the rest$/,
+        /its state was recorded before the last boot.*, so lvmsync cannot tell whether someone wrote to it since\. .*"lvmsync verify" compares the rest$/,
       ),
     ]);
     expect((await target.record.read()).holds).toMatchObject({
       ...{ is: 'exactly', identity: 'RESULT' },
-      believed: expect.stringMatching(/earlier boot/) as string,
+      believed: expect.stringMatching(/before the last boot/) as string,
     });
   });
 

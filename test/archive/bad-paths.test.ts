@@ -38,7 +38,7 @@ it('a new archive in a folder that is not there is refused with what to do', asy
   const combined = await runWords(['combine', '-o', join(missing, 'all'), ...archives]);
   expect([combined.status, combined.said.join()]).toEqual([
     8,
-    expect.stringMatching(/no\/all: open failed: ENOENT: there is no such folder: make it first$/),
+    expect.stringMatching(/no\/all: open failed: ENOENT: no such directory: create it first$/),
   ]);
 
   for (const [name, fill] of [
@@ -50,7 +50,7 @@ it('a new archive in a folder that is not there is refused with what to do', asy
   const sent = await runWords([...words, '--snapback', join(missing, 'undo')]);
   expect([sent.status, sent.said.join()]).toEqual([
     8,
-    expect.stringMatching(/no: stat failed: ENOENT: there is no such folder: make it first/),
+    expect.stringMatching(/no: stat failed: ENOENT: no such directory: create it first/),
   ]);
 });
 

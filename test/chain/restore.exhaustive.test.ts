@@ -212,7 +212,7 @@ describe('a target whose state nobody knows', () => {
     putInState(GENERATIONS);
     const { status, said } = await restoreTo('S4');
     expect(status).toBe(7);
-    expect(said.at(-1)).toMatch(/nothing proves that it holds what the undo starts from.*--force=base/);
+    expect(said.at(-1)).toMatch(/nothing proves that it holds the base of the undo.*--force=base/);
     expect(readFileSync(target).equals(contents[GENERATIONS] ?? Buffer.alloc(0))).toBe(true);
     expect((await restoreTo('S4', '--force', 'base')).status).toBe(0);
     expect(readFileSync(target).equals(contents[4] ?? Buffer.alloc(0))).toBe(true);

@@ -112,7 +112,7 @@ describe('the doctor, of a target,', () => {
     execFileSync('mkfifo', [record]);
     expect(await doctor()).toMatchObject({
       status: 8,
-      said: [expect.stringMatching(/state\.json: read failed: it is no regular file/)],
+      said: [expect.stringMatching(/state\.json: read failed: it is not a regular file/)],
     });
   });
 

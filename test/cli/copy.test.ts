@@ -102,14 +102,14 @@ describe('copy', () => {
       () => {
         writeFileSync(`${target}.lvmsync-partial`, 'other');
       },
-      /of another copy \(5 bytes\)/,
+      /left by another copy \(5 bytes\)/,
     ],
     [
       'that is a link',
       () => {
         symlinkSync(source, `${target}.lvmsync-partial`);
       },
-      /in the way, and no file/,
+      /in the way, and not a regular file/,
     ],
   ])('keeps off what is in the way, %s', async (_what, spoil, message) => {
     spoil();
@@ -144,7 +144,7 @@ describe('copy', () => {
     [[], 8, /a transfer does not create targets: .*"lvmsync copy --create"/],
     [['--create', '--dry-run'], 2, /--create cannot be used with --dry-run/],
     [['--create', '--seed'], 2, /--seed cannot be used with --create/],
-    [['--create-thin', 'pool'], 2, /is no name of a volume/],
+    [['--create-thin', 'pool'], 2, /is not a volume name/],
   ])('where there is no target, with %j, makes none', async (more, expected, message) => {
     const { status, said } = await copy(...more);
     expect([status, said]).toEqual([expected, [expect.stringMatching(message)]]);
@@ -157,7 +157,7 @@ describe('copy', () => {
       const { status, said } = await runWords(['copy', source, name, '--create', '--state-dir', stateDir]);
       expect([status, said]).toEqual([
         2,
-        [expect.stringMatching(/only volumes are made: write \/dev\/VG\/LV/)],
+        [expect.stringMatching(/creates only logical volumes and files: write \/dev\/VG\/LV/)],
       ]);
     },
   );
@@ -175,7 +175,9 @@ describe('a target that begins as an image of virtual machines', () => {
     writeFileSync(target, image(SIZE));
     const { status, said } = await runWords([word, source, target, ...more, '--state-dir', stateDir]);
     expect(status).toBe(3);
-    expect(said.join('\n')).toContain('target: it begins as a qcow2 image, and raw bytes would overwrite');
+    expect(said.join('\n')).toContain(
+      'target: it begins with the header of a qcow2 image, and raw bytes would overwrite',
+    );
     expect(said.join('\n')).toContain('nothing was written to it');
     expect(readFileSync(target).equals(image(SIZE))).toBe(true);
   });

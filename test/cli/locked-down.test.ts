@@ -184,7 +184,7 @@ describe('a locked-down receiver', () => {
     const command = `'lvmsync' receive -- ${at('in/vm')}`;
     const { status, reply } = await serveStream(fullStream, command, '--require-journal');
     expect(status).toBe(2);
-    expect(reply).toContain('this receiver requires a journal, and a full copy has none: lvmsync --scan');
+    expect(reply).toContain('this receiver requires a journal, and a full copy keeps no journal: use');
     expect(readFileSync(at('in/vm'))).toEqual(base);
     expect((await serve(command, '--require-journal')).status).toBe(0);
     // what that sends has one
@@ -226,7 +226,7 @@ describe('a locked-down receiver', () => {
 
 it.each([
   [['--restrict'], /--restrict needs --allow/],
-  [['--restrict', '--allow', 'dev/*'], /a glob is a path from/],
+  [['--restrict', '--allow', 'dev/*'], /a pattern is an absolute path/],
   [['--restrict', '--allow', '/x', '-b', 'y'], /--snapback cannot be used with --restrict/],
   [['/dev/x', '--restrict', '--allow', '/x'], /unexpected argument: with --restrict the client names/],
   [['/dev/x', '--allow', '/x'], /--allow needs --restrict/],

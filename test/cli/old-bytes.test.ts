@@ -105,7 +105,7 @@ describe('in the words of a transfer', () => {
     expect(target().equals(origin)).toBe(true);
     expect(asked.status).toBe(11);
     expect(asked.said.join('\n')).toMatch(
-      /someone wrote to it, or to the snapshot, .*: 1 of the blocks .* neither the old bytes nor the new ones; all that was sent is written and right, but the rest of the target may be wrong: "lvmsync --scan"/,
+      /someone wrote to it, or to the snapshot, .*: 1 of the replaced blocks .* neither the old bytes nor the new bytes; everything that was sent is correct on the target, but the rest of it may be wrong: "lvmsync --scan"/,
     );
     // A second time it is all there already, but nobody has looked at the rest.
     const again = await runWords(apply, stream);

@@ -88,7 +88,7 @@ describe('after an apply that was cut short', () => {
     const expectRefusal = async (words: readonly string[], input?: Buffer) => {
       const { status, said } = await runWords([...words, '--state-dir', state], input);
       const line: unknown = expect.stringMatching(
-        /journal at byte \d+: it .*: copy the volume in full \("lvmsync copy"\)$/,
+        /journal at byte \d+: it .*: copy the whole volume \("lvmsync copy"\)$/,
       );
       expect([status, said]).toEqual([6, [line]]);
       expect([readFileSync(target).equals(half), existsSync(path)]).toEqual([true, what !== 'gone']);
@@ -101,7 +101,7 @@ describe('after an apply that was cut short', () => {
     const { status, said } = await runWords(['copy', source, target, '--state-dir', state]);
     expect([status, said[0]], said.join('\n')).toEqual([
       0,
-      expect.stringMatching(/The way back is lost.*; this run overwrites all of it$/),
+      expect.stringMatching(/the target cannot be recovered.*; this run overwrites the whole target$/),
     ]);
     expect(readFileSync(target).equals(readFileSync(source))).toBe(true);
     expect(existsSync(path)).toBe(false);
@@ -116,9 +116,9 @@ describe('after an apply that was cut short', () => {
     const copied = await runWords(['--apply', '-', target, '--state-dir', state], full);
     expect([copied.status, copied.said.join()]).toEqual([
       6,
-      expect.stringMatching(/0 proofs where the header promises 1/),
+      expect.stringMatching(/only 0 proofs, but the header promises 1/),
     ]);
-    expect((await recover()).said).toEqual([expect.stringMatching(/part of a copy that was cut short/)]);
+    expect((await recover()).said).toEqual([expect.stringMatching(/part of an interrupted copy/)]);
     const { status } = await runWords(['--apply', '-', target, '--state-dir', state], await cutStream());
     expect(status).toBe(7);
   });
@@ -145,7 +145,7 @@ describe('after an apply that was cut short', () => {
     expect([elsewhere.status, elsewhere.said]).toEqual([
       0,
       [
-        `${target}: nothing to recover: ${folder}/elsewhere knows of no apply to it that was cut short (another --state-dir, or another user's?)`,
+        `${target}: nothing to recover: ${folder}/elsewhere has no record of an interrupted apply to it (did it run with another --state-dir, or as another user?)`,
       ],
     ]);
     expect([(await recover()).status, isBase()]).toEqual([0, true]);

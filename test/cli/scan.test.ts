@@ -198,6 +198,9 @@ describe('--scan', () => {
 
   it('refuses its own source', async () => {
     const { status, said } = await runWords(['--scan', source, source, '--state-dir', stateDir]);
-    expect([status, said]).toEqual([3, [expect.stringMatching(/what the source .* is read from/)]]);
+    expect([status, said]).toEqual([
+      3,
+      [expect.stringMatching(/a device or file that the source .* is read from/)],
+    ]);
   });
 });

@@ -48,7 +48,7 @@ it('checks the names of a snapback in a dry run as well', async () => {
       const { status, said } = await run([...sources(), at('target'), '-b', at(name), ...dry]);
       expect([status, said.join()]).toEqual([
         2,
-        expect.stringMatching(/it exists already|an unfinished snapback/),
+        expect.stringMatching(/it already exists|an unfinished snapback/),
       ]);
     }
   }

@@ -25,7 +25,7 @@ describe('an undo', () => {
     expect(await undo('S2')).toEqual({
       status: 7,
       said: expect.stringMatching(
-        /holds exactly S3, while the undo starts from S2; nothing was written/,
+        /holds exactly S3, but the undo starts from S2; nothing was written/,
       ) as string,
     });
     expect(held().equals(states.get('S3') ?? Buffer.alloc(0))).toBe(true);
@@ -39,7 +39,7 @@ describe('an undo', () => {
     // what leads on from S3 lacks what came between
     expect(await bring('S3', 'S4', [{ at: 200, count: 8, kind: 'data', fill: 4 }])).toEqual({
       status: 7,
-      said: expect.stringMatching(/holds exactly S2, while the stream starts from S3/) as string,
+      said: expect.stringMatching(/holds exactly S2, but the stream starts from S3/) as string,
     });
     expect(held().equals(states.get('S2') ?? Buffer.alloc(0))).toBe(true);
   });
@@ -51,7 +51,7 @@ describe('an undo', () => {
     expect((await recorded()).holds).toEqual({ is: 'exactly', identity: 'S1', from: null });
     expect(await undo('S3')).toEqual({
       status: 7,
-      said: expect.stringMatching(/holds exactly S1, while the undo starts from S3/) as string,
+      said: expect.stringMatching(/holds exactly S1, but the undo starts from S3/) as string,
     });
     expect(held().equals(states.get('S1') ?? Buffer.alloc(0))).toBe(true);
   });
@@ -65,7 +65,7 @@ describe('an undo', () => {
     );
     const refused = {
       status: 7,
-      said: expect.stringMatching(/holds exactly S3, while the undo starts from S4/) as string,
+      said: expect.stringMatching(/holds exactly S3, but the undo starts from S4/) as string,
     };
     expect(await undo('S4')).toEqual(refused);
     // the end of which nobody knows yet
@@ -100,7 +100,7 @@ describe('an undo that leads back from a state without a name', () => {
   const refused = {
     status: 7,
     said: expect.stringMatching(
-      /holds since S3, while the undo starts from a state without a name, which is not shown to be this one; nothing was written/,
+      /holds S3 with later changes, but the undo starts from a state without a name, which may not be this one; nothing was written/,
     ) as string,
   };
 
@@ -197,7 +197,7 @@ describe('where nothing is recorded, an undo', () => {
       expect(await undo('S3')).toEqual({
         status: 7,
         said: expect.stringMatching(
-          /does not hold what the undo starts from \(byte \d+\); nothing was written/,
+          /does not hold the base of the undo \(byte \d+\); nothing was written/,
         ) as string,
       });
       expect(held().equals(bytes)).toBe(true);
@@ -218,7 +218,7 @@ describe('where nothing is recorded, an undo', () => {
       writeFileSync(at('target'), bytes);
       expect(await run(['--apply', at('both'), at('target')])).toEqual({
         status: 7,
-        said: expect.stringMatching(/does not hold what the undo starts from/) as string,
+        said: expect.stringMatching(/does not hold the base of the undo/) as string,
       });
     }
     writeFileSync(at('target'), now);
@@ -236,7 +236,7 @@ describe('where nothing is recorded, an undo', () => {
     await target.close();
     expect(await undo('S3')).toEqual({
       status: 7,
-      said: expect.stringMatching(/does not hold what the undo starts from/) as string,
+      said: expect.stringMatching(/does not hold the base of the undo/) as string,
     });
     expect(held().equals(bytes)).toBe(true);
   });
@@ -246,7 +246,7 @@ describe('where nothing is recorded, an undo', () => {
     const refused = await run(['--apply', '-', at('target')], readFileSync(at('undo/S3')));
     expect(refused).toEqual({
       status: 7,
-      said: expect.stringMatching(/an undo that comes from a pipe .*apply it from a file/) as string,
+      said: expect.stringMatching(/an undo from a pipe .*apply it from a file/) as string,
     });
     expect(held().equals(states.get('S3') ?? Buffer.alloc(0))).toBe(true);
   });
@@ -260,7 +260,7 @@ describe('where nothing is recorded, an undo', () => {
     );
     expect(await undo('S3')).toEqual({
       status: 7,
-      said: expect.stringMatching(/nothing proves that it holds what the undo starts from/) as string,
+      said: expect.stringMatching(/nothing proves that it holds the base of the undo/) as string,
     });
   });
 });

@@ -22,7 +22,7 @@ describe('a view', () => {
   it('is not made of an undo that starts from another state', async () => {
     expect(await store('S2')).toEqual({
       status: 7,
-      said: expect.stringMatching(/holds exactly S3, while the undo starts from S2/) as string,
+      said: expect.stringMatching(/holds exactly S3, but the undo starts from S2/) as string,
     });
     expect(await store('S3')).toMatchObject({ status: 0 });
   });
@@ -87,7 +87,7 @@ describe('a restore', () => {
     const { status, said } = await restore();
     expect(status).toBe(7);
     expect(said).toMatch(/taken back to what it held before \(\d+ bytes\)/);
-    expect(said).toMatch(/does not hold what the undo starts from .*; nothing else was written/);
+    expect(said).toMatch(/does not hold the base of the undo .*; nothing else was written/);
     held3[195 * SECTOR] = 0x77;
     expect(held().equals(held3)).toBe(true);
   });

@@ -84,7 +84,7 @@ describe('view store', () => {
     const refused = await storeOver('volume', stranger);
     expect([refused.status, refused.said]).toEqual([
       7,
-      expect.stringMatching(/volume: it holds exactly s1, while the undo starts from s7/),
+      expect.stringMatching(/volume: it holds exactly s1, but the undo starts from s7/),
     ]);
     expect(existsSync(at('out'))).toBe(false);
     expect(await storeOver('volume', stranger, '--force=base')).toMatchObject({ status: 0 });
@@ -104,7 +104,7 @@ describe('view store', () => {
     const unknown = await storeOver('volume', ...archives);
     expect([unknown.status, unknown.said]).toEqual([
       7,
-      expect.stringMatching(/volume: nothing proves that it holds what the undo starts from \(byte 1536\)/),
+      expect.stringMatching(/volume: nothing proves that it holds the base of the undo \(byte 1536\)/),
     ]);
     const { status, said } = await storeOver('volume', ...archives, '--force=base');
     expect([status, said]).toEqual([
@@ -199,7 +199,7 @@ describe('view open', () => {
 
   it('with a folder that is not there is refused, and nothing is noted', async () => {
     const refused = await open('--dir', at('nowhere'));
-    expect([refused.status, refused.said]).toEqual([8, expect.stringMatching(/nowhere: .*make it first/)]);
+    expect([refused.status, refused.said]).toEqual([8, expect.stringMatching(/nowhere: .*create it first/)]);
     expect((await view('list', '--state-dir', at('state'), '--json')).stdout).toBe('{"views":[]}\n');
   });
 });

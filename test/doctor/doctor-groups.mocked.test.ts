@@ -158,7 +158,7 @@ describe.each(['2.03.16', '2.03.31'])('a doctor of a host with LVM %s', (version
 it('an LVM that does not tell its groups is a problem, not nothing', async () => {
   const silent: Spawner = {
     run: () =>
-      Promise.resolve({ status: 5, stdout: '', stderr: 'no', gaveUp: 'it waited in vain for the lock x' }),
+      Promise.resolve({ status: 5, stdout: '', stderr: 'no', gaveUp: 'timed out waiting for the lock x' }),
     start: () => {
       throw new Error('nothing is started here');
     },
@@ -167,7 +167,7 @@ it('an LVM that does not tell its groups is a problem, not nothing', async () =>
     {
       check: 'groups',
       verdict: 'problem',
-      text: expect.stringMatching(/waited in vain for the lock x/) as string,
+      text: expect.stringMatching(/timed out waiting for the lock x/) as string,
     },
   ]);
 });

@@ -93,7 +93,7 @@ describe('a command that waits for a lock', () => {
       expect(result).toMatchObject({
         status: null,
         gaveUp: expect.stringMatching(
-          /^it waited in vain for the lock .*\/impatient, which process \d+ /,
+          /^timed out waiting for the lock .*\/impatient, held by process \d+ /,
         ) as string,
       });
     });
@@ -146,7 +146,7 @@ describe('a command that waits for a lock', () => {
       const result = await place.spawner.run(['flock', lock, 'echo'], { watch: 'change' });
       expect(result.status).not.toBe(0);
       expect(result.gaveUp).toMatch(
-        /^it waited in vain for the lock .*\/clean-up, which process \d+ .* holds: let/,
+        /^timed out waiting for the lock .*\/clean-up, held by process \d+ .*: wait/,
       );
     });
   });
@@ -188,7 +188,7 @@ describe('a cookie of device-mapper’s', () => {
         await sleep(100);
       remove(key);
       expect(await running).toMatchObject({
-        gaveUp: expect.stringMatching(/waited in vain for udev/) as string,
+        gaveUp: expect.stringMatching(/timed out waiting for udev/) as string,
       });
       expect(told.join('\n')).toMatch(/dmsetup: not installed, or not in PATH/);
       expect(unhandled).toEqual([]);

@@ -124,9 +124,7 @@ describe('a file that is believed in a folder that others can write to', () => {
     chownSync(at('note'), 65_534, 65_534);
     const reading = readOwn(at('note'));
     await expect(reading).rejects.toThrow(DeviceError);
-    await expect(reading).rejects.toThrow(
-      /note: .* belongs to user 65534, neither to you nor to root: remove it/,
-    );
+    await expect(reading).rejects.toThrow(/note: .* is owned by user 65534, not by you or root: remove it/);
   });
 });
 
@@ -144,7 +142,7 @@ describe('a small file that is read', () => {
     execFileSync(command, [at('note')]);
     for (const reading of [readIfThere(at('note')), readOwn(at('note'))]) {
       await expect(reading).rejects.toThrow(DeviceError);
-      await expect(reading).rejects.toThrow(/note: read failed: it is no regular file, .*: move it away/);
+      await expect(reading).rejects.toThrow(/note: read failed: it is not a regular file, .*: move it away/);
     }
   });
 });

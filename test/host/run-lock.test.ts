@@ -25,7 +25,7 @@ describe('the lock of a run', () => {
     const second = lockFolder(folder, 'the target', other);
     await expect(second).rejects.toThrow(LockedError);
     await expect(second).rejects.toThrow(
-      `the target is locked by process ${process.pid} (receive /dev/vg/vm), since 2026-01-02T03:04:05.000Z: wait until it has ended`,
+      `the target is locked by process ${process.pid} (receive /dev/vg/vm), since 2026-01-02T03:04:05.000Z: wait until it ends`,
     );
     await lock.release();
 

@@ -92,7 +92,9 @@ describe('a journal of batches that were all flushed and written', () => {
       return true;
     }
     expect(outcome).toBeInstanceOf(LostJournalError);
-    expect(outcome.message).toMatch(/target may be half-written: copy the volume in full/);
+    expect(outcome.message).toMatch(
+      /the target cannot be recovered, and may be half-written: copy the whole volume/,
+    );
     expect([device.bytes.equals(before), existsSync(path)]).toEqual([true, true]);
     return false;
   }

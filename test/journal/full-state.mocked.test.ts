@@ -116,7 +116,7 @@ it('a lock is held also where nothing can be written into it, by somebody withou
   expect(readFileSync(join(folder, 'lock'), 'utf8')).toBe('');
   const second = lockFolder(folder, 'the target', holder);
   await expect(second).rejects.toThrow(LockedError);
-  await expect(second).rejects.toThrow(/is locked by another lvmsync that has just begun/);
+  await expect(second).rejects.toThrow(/is locked by another lvmsync that has just started/);
   await lock.release();
 });
 

@@ -164,7 +164,9 @@ describe('a journal', () => {
     await applier.finish();
     await journal.log.close();
     unlinkSync(journal.log.path);
-    await expect(recover(target)).rejects.toThrow(/it is gone\. The way back is lost/);
+    await expect(recover(target)).rejects.toThrow(
+      /it is gone\. Without its journal the target cannot be recovered/,
+    );
   });
 
   it('with garbage after a crash, as file systems leave it, is cut there', async () => {
@@ -181,7 +183,7 @@ describe('a journal', () => {
     const target = openInMemory(new MemoryDevice(SIZE), parent);
     const beginning = Journal.begin(target.folder, { ...HEADER, expectedBytes: 2 ** 52 }, null);
     await expect(beginning).rejects.toThrow(UnsafeTargetError);
-    await expect(beginning).rejects.toThrow(/no room for the journal.*--state-dir/);
+    await expect(beginning).rejects.toThrow(/not enough space for the journal.*--state-dir/);
   });
 });
 

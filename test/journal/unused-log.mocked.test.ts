@@ -107,6 +107,6 @@ it.each<[string, () => Promise<void> | void]>([
   const before = readFileSync(partial);
   const beginning = Journal.begin(folder, HEADER, snapback);
   await expect(beginning).rejects.toThrow(UsageError);
-  await expect(beginning).rejects.toThrow(/unfinished snapback lies here: recover its target first/);
+  await expect(beginning).rejects.toThrow(/unfinished snapback is here: recover its target first/);
   expect(readFileSync(partial).equals(before)).toBe(true);
 });

@@ -181,7 +181,7 @@ describe('a copy that is cut short', () => {
     await waitForWrites(target, writesBefore + 1);
     process.kill(copying.pid, 'SIGKILL');
     await copying.finished;
-    await expectFailure([BASE, ...words], 7, /a part of a copy that was cut short: run "lvmsync copy" again/);
+    await expectFailure([BASE, ...words], 7, /part of an interrupted copy: run "lvmsync copy" again/);
     await runLvmsync('--scan', BASE, ...words);
     expect(await digestOf(target)).toBe(base);
     expect(await reportOf(BASE, ...words)).toMatchObject({ mismatches: 0 });

@@ -93,7 +93,7 @@ describe('a file system of the journal', () => {
     await expectFailure(
       [SNAPSHOT, '--state-dir', SMALL, target],
       3,
-      /no room for the journal: \d+ bytes may be needed, \d+ are free/,
+      /not enough space for the journal: it may need \d+ bytes, and \d+ are free/,
     );
     expect(await digestOf(target)).toBe(base);
     await runLvmsync(SNAPSHOT, '--state-dir', SMALL, '--no-journal', target);
@@ -230,7 +230,7 @@ describe('a run that is cut short', () => {
     await running.finished;
     writeFileSync(FAR_PID, '');
     const again = await lvmsync([SNAPSHOT, '--state-dir', STATE, `127.0.0.1:${slow}`]);
-    expect(again.stderr).toMatch(/127\.0\.0\.1: .*slow-cut: the earlier apply had not ended: taken back/);
+    expect(again.stderr).toMatch(/127\.0\.0\.1: .*slow-cut: the earlier apply was incomplete: taken back/);
     expect(again.status).toBe(0);
     expect(await digestOf(target)).toBe(changed);
   });

@@ -226,7 +226,7 @@ describe('what a snapshot of 64 KiB chunks names', () => {
     const { status, stderr } = await lvmsync([SNAPSHOT, target]);
     expect({ status, stderr }).toMatchObject({
       status: 11,
-      stderr: expect.stringMatching(/someone wrote to it.*: 1 of the blocks/) as string,
+      stderr: expect.stringMatching(/someone wrote to it.*: 1 of the replaced blocks/) as string,
     });
     await expectEqual();
   });

@@ -126,7 +126,10 @@ describe('a target in use is refused', () => {
       target,
       '/run/guard/a b',
     );
-    await expectRefused(target, new RegExp(`mounted on /run/guard/a b, where process ${pid} sees it`));
+    await expectRefused(
+      target,
+      new RegExp(`mounted on /run/guard/a b in the mount namespace of process ${pid}`),
+    );
   });
 
   it('mounted by a file system that has a number of its own, as btrfs has', async () => {
@@ -148,7 +151,7 @@ describe('a target in use is refused', () => {
   it('as swap, on a device or in a file', async () => {
     await run(['mkswap', target]);
     await runAndUndo(['swapon', target], ['swapoff', target]);
-    await expectRefused(target, /target: it is in use as swap: swapoff \/dev\/.* first/);
+    await expectRefused(target, /target: it is in use as swap: run "swapoff \/dev\/.*" first/);
 
     await run(['mkfs.ext4', '-q', '-F', '/dev/ubdb']);
     await runAndUndo(['mount', '/dev/ubdb', '/run/guard'], ['umount', '/run/guard']);
@@ -156,12 +159,12 @@ describe('a target in use is refused', () => {
     await writeFile(file, Buffer.alloc(4 * MEBIBYTE));
     await run(['mkswap', file]);
     await runAndUndo(['swapon', file], ['swapoff', file]);
-    await expectRefused(file, /swap file: it is in use as swap: swapoff \/run\/guard\/swap file first/);
+    await expectRefused(file, /swap file: it is in use as swap: run "swapoff \/run\/guard\/swap file" first/);
   });
 
   it('by a loop device, or as an image that is mounted', async () => {
     await runAndUndo(['losetup', '/dev/loop0', target], ['losetup', '-d', '/dev/loop0']);
-    await expectRefused(target, /it is shown by the loop device \/dev\/loop0: detach it first/);
+    await expectRefused(target, /it is attached to the loop device \/dev\/loop0: detach it first/);
 
     const image = '/run/guard/image';
     await writeFile(image, '');
@@ -170,10 +173,10 @@ describe('a target in use is refused', () => {
     await run(['mkfs.ext4', '-q', '-F', image]);
     await mkdir('/run/guard/loop', { recursive: true });
     await runAndUndo(['mount', '-o', 'loop', image, '/run/guard/loop'], ['umount', '/run/guard/loop']);
-    await expectRefused(image, /image: it is shown by the loop device \/dev\/loop\d+/);
+    await expectRefused(image, /image: it is attached to the loop device \/dev\/loop\d+/);
     await link(image, '/run/guard/other name');
     await rm(image);
-    await expectRefused('/run/guard/other name', /it is shown by the loop device \/dev\/loop\d+/);
+    await expectRefused('/run/guard/other name', /it is attached to the loop device \/dev\/loop\d+/);
     // another file by the name that the loop device remembers
     await writeFile(image, '');
     await expectAllowed(image);
@@ -191,10 +194,7 @@ describe('a target in use is refused', () => {
 
   it('by a plain open, as QEMU has it, or one for reading only', async () => {
     const writer = await startSleeper('exec 3<>"$1"; echo open; exec sleep 60', target);
-    await expectRefused(
-      target,
-      new RegExp(`it is open in process ${writer} \\(sleep\\): let that end first`),
-    );
+    await expectRefused(target, new RegExp(`it is open in process ${writer} \\(sleep\\): stop that first`));
     const reader = await startSleeper('exec 3<"$1"; echo open; exec sleep 60', target);
     await expectRefused(target, new RegExp(`open in processes ${writer} \\(sleep\\), ${reader} \\(sleep\\)`));
   });
@@ -221,7 +221,7 @@ describe('a target in use is refused', () => {
   it('by a device on top', async () => {
     await mapDevice('upper', `0 8 linear ${target} 0`);
     undo.push(['dmsetup', 'remove', 'upper']);
-    await expectRefused(target, /it is part of \/dev\/mapper\/upper: name that instead/);
+    await expectRefused(target, /it is part of \/dev\/mapper\/upper: use that as the target instead/);
   });
 
   it('by a RAID, also when that is not mounted', async () => {
@@ -232,7 +232,7 @@ describe('a target in use is refused', () => {
     await set('level', 'raid1');
     await set('raid_disks', '1');
     await set('new_dev', (await targetKeyOf(target)).number ?? '');
-    await expectRefused(target, /it is part of \/dev\/md_guard: name that instead/);
+    await expectRefused(target, /it is part of \/dev\/md_guard: use that as the target instead/);
     await set('array_state', 'clear');
     await expectAllowed(target);
   });
@@ -269,9 +269,21 @@ describe('a target of the source’s own stack is refused', () => {
   });
 
   it('the origin, the snapshot, its store, and what lies below', async () => {
-    await expectRefused(origin, /origin: it is what the source vg\/snap is read from/, paths);
-    await expectRefused(snap, /snap: it is on top of what the source vg\/snap is read from/, paths);
-    await expectRefused(paths[1] ?? '', /it is what the source vg\/snap is read from/, paths);
+    await expectRefused(
+      origin,
+      /origin: it is a device or file that the source vg\/snap is read from/,
+      paths,
+    );
+    await expectRefused(
+      snap,
+      /snap: it is on top of a device or file that the source vg\/snap is read from/,
+      paths,
+    );
+    await expectRefused(
+      paths[1] ?? '',
+      /it is a device or file that the source vg\/snap is read from/,
+      paths,
+    );
     await expectRefused(`/dev/mapper/${mapperName(GROUP, 'origin')}-real`, /underneath the source/, paths);
     await expectRefused('/dev/ubda', /\/dev\/ubda: it is underneath the source vg\/snap/, paths);
   });
@@ -281,11 +293,15 @@ describe('a target of the source’s own stack is refused', () => {
     await mkdir('/run/guard/origin', { recursive: true });
     await runAndUndo(['mount', origin, '/run/guard/origin'], ['umount', '/run/guard/origin']);
     await writeFile('/run/guard/origin/image', 'image');
-    await expectRefused('/run/guard/origin/image', /on top of what the source vg\/snap is read from/, paths);
+    await expectRefused(
+      '/run/guard/origin/image',
+      /on top of a device or file that the source vg\/snap is read from/,
+      paths,
+    );
 
     await writeFile('/run/guard/store', Buffer.alloc(MEBIBYTE));
     await runAndUndo(['losetup', '/dev/loop0', '/run/guard/store'], ['losetup', '-d', '/dev/loop0']);
-    await expectRefused('/dev/loop0', /on top of what the source/, ['/run/guard/store']);
+    await expectRefused('/dev/loop0', /on top of a device or file that the source/, ['/run/guard/store']);
     await expectRefused('/run/guard/store', /underneath the source/, ['/dev/loop0']);
     await expectAllowed(target, paths);
     await expectAllowed(target, ['/run/guard/store']);

@@ -175,7 +175,7 @@ it('a recover that is killed in the middle, or stopped by a signal, is done by a
       expect({ status, stderr }).toEqual({
         ...{
           status: 143,
-          stderr: expect.stringMatching(/still half-written; "lvmsync recover .*" goes on/) as string,
+          stderr: expect.stringMatching(/still half-written; run "lvmsync recover .*" to finish/) as string,
         },
       });
     }
@@ -199,7 +199,7 @@ it('the next run takes the target back by itself, says so, and brings the result
     await copyDevice(`/dev/${SNAPSHOT}`, target);
     again = await killAndRunAgain();
   }
-  expect(again.stderr).toMatch(/target: the earlier apply had not ended: taken back to what it held before/);
+  expect(again.stderr).toMatch(/target: the earlier apply was incomplete: taken back to what it held before/);
   expect(again.status).toBe(0);
   expect(await digestOf(target)).toBe(changed);
 });

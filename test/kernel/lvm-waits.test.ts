@@ -109,7 +109,7 @@ describe('another’s lock', () => {
       const running = new Run('inspect', `${GROUP}/nix`);
       inspecting = running;
       await running.waitToSay(
-        /^lvmsync: lvs waits for the lock \/run\/lock\/lvm\/V_vg-waits, which process \d+ \(.*\) holds$/m,
+        /^lvmsync: lvs is waiting for the lock \/run\/lock\/lvm\/V_vg-waits, held by process \d+ \(.*\)$/m,
       );
       expect(running.stderr).toMatch(holder);
     });
@@ -126,7 +126,7 @@ describe('another’s lock', () => {
     async (_kind, script, program, words) => {
       await whileLocked(script, async () => {
         const running = new Run(...words);
-        await running.waitToSay(new RegExp(`${program} waits for the lock`));
+        await running.waitToSay(new RegExp(`${program} is waiting for the lock`));
         expect(programsAt(GROUP)).toEqual([program]);
         running.interrupt();
         const before = performance.now();
@@ -142,7 +142,7 @@ describe('another’s lock', () => {
 it('a user who insists leaves nothing behind that would change something later', async () => {
   await whileLocked(SHARED, async () => {
     const running = new Run(...COPY);
-    await running.waitToSay(/lvcreate waits for the lock/);
+    await running.waitToSay(/lvcreate is waiting for the lock/);
     running.interrupt();
     await new Promise((resolve) => setTimeout(resolve, 30));
     running.interrupt();
@@ -160,7 +160,8 @@ describe('a udev that LVM leaves nodes to', () => {
     return await tryToRun(['env', '-u', 'DM_DISABLE_UDEV', ...lvmsyncCommand(...words)]);
   }
 
-  const ADVICE = /where no udev runs \(in a container, a chroot\), set udev_sync = 0 and udev_rules = 0/;
+  const ADVICE =
+    /if udev does not run here \(in a container or a chroot\), set udev_sync = 0 and udev_rules = 0/;
 
   it.each([
     ['thick', COPY, /lvcreate .*LVM found no node for its new volume/],
@@ -186,8 +187,8 @@ describe('a udev that LVM leaves nodes to', () => {
   it('and that died is not waited for without end', async () => {
     await leaveDeadSocket();
     const { status, stderr } = await runThere(...COPY);
-    expect([status, stderr]).toEqual([12, expect.stringMatching(/LVM waited in vain for udev/)]);
-    expect(stderr).toMatch(/^lvmsync: lvcreate waits for udev, which does not run here/m);
+    expect([status, stderr]).toEqual([12, expect.stringMatching(/LVM timed out waiting for udev/)]);
+    expect(stderr).toMatch(/^lvmsync: lvcreate is waiting for udev, which is not running here/m);
     expect(stderr).toMatch(ADVICE);
     expect(readFileSync('/proc/sysvipc/sem', 'latin1').trim().split('\n')).toHaveLength(1);
   });

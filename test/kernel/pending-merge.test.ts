@@ -146,10 +146,10 @@ describe('a user in the group disk, who may not ask LVM,', () => {
     expect([status, stderr]).toEqual([
       0,
       expect.stringMatching(
-        /^lvmsync: \/dev\/vg-pending\/kept: without the right to ask LVM and device-mapper, lvmsync did not look for/m,
+        /^lvmsync: \/dev\/vg-pending\/kept: without permission to ask LVM and device-mapper, lvmsync did not check for/m,
       ),
     ]);
-    expect(String(stderr).match(/without the right to ask/g)).toHaveLength(1);
+    expect(String(stderr).match(/without permission to ask/g)).toHaveLength(1);
   });
 
   it.each([

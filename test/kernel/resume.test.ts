@@ -148,7 +148,7 @@ describe('what a session brought is not sent again', () => {
       expect({ status, stderr }).toEqual({
         ...{ status: 0, stderr: expect.stringMatching(/trying again in 1 s \(1 of 5\)/) as string },
       });
-      expect(stderr).toMatch(/goes on at byte \d+: \d+ of 25165824 bytes are there already/);
+      expect(stderr).toMatch(/continuing at byte \d+: \d+ of 25165824 bytes are there already/);
       expect(await digestOf(target)).toBe(later);
       const report = JSON.parse(running.stdout()) as Record<string, number>;
       expect(report).toMatchObject({ changedBytes: CHANGED, mismatches: 0, consistent: true });
@@ -210,7 +210,7 @@ describe('what a session brought is not sent again', () => {
       await checkpointOf(running);
       await killBoth(running);
       const resumed = startCollecting(lvmsyncCommand(...words(...SLOWLY)));
-      while (!resumed.isOver() && !resumed.stderr().includes('goes on at byte')) await sleep(50);
+      while (!resumed.isOver() && !resumed.stderr().includes('continuing at byte')) await sleep(50);
       await sleep(500);
       await killBoth(resumed);
       await writeRandom(origin, 2 * MEBIBYTE, 4096, 'since');

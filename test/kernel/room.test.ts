@@ -59,7 +59,7 @@ describe('a target without room below it is refused', () => {
         () => false,
       );
     const message = await check(path, 4096).catch(String);
-    let chunks = Number(/room for (\d+) bytes/.exec(message ?? '')?.[1]) / 4096;
+    let chunks = Number(/has (\d+) bytes free/.exec(message ?? '')?.[1]) / 4096;
     while (!(await passes(chunks))) chunks--;
     return chunks;
   };
@@ -73,7 +73,7 @@ describe('a target without room below it is refused', () => {
     const status = () => statusOf(mapperName(GROUP, 'keeps'), 4096);
     await writeChunks(volume, 0, known);
     await expect(check(volume, 4096)).rejects.toThrow(
-      /kept: its snapshot vg-room\/keeps has room for \d+ bytes and may need \d+: extend it first \(lvextend -L \+\d+m vg-room\/keeps\)/,
+      /kept: its snapshot vg-room\/keeps has \d+ bytes free and may need \d+: extend it first \(lvextend -L \+\d+m vg-room\/keeps\)/,
     );
     const most = await mostChunks(volume);
     await writeChunks(volume, known, most);
@@ -95,7 +95,7 @@ describe('a target without room below it is refused', () => {
     const path = await createSnapshot(GROUP, 'kept', 'branch', { size: '4M' });
     await check(path, 100);
     await expect(check(path, 4000)).rejects.toThrow(
-      /it is a snapshot, and the store of vg-room\/branch has room for/,
+      /it is a snapshot, and the store of vg-room\/branch has \d+ bytes free/,
     );
   });
 
@@ -167,13 +167,13 @@ describe('a target without room below it is refused', () => {
     await check(thin, 64);
     await expect(check(thin, 65)).rejects.toThrow(
       new RegExp(
-        `thin: its thin pool vg-room/pool has room for ${4 * MEBIBYTE} bytes and may need ${65 * 65536}: ` +
+        `thin: its thin pool vg-room/pool has ${4 * MEBIBYTE} bytes free and may need ${65 * 65536}: ` +
           String.raw`extend it first \(lvextend -L \+1m vg-room/pool\), also where it would be extended`,
       ),
     );
     await tryToRun(['dd', 'if=/dev/zero', `of=${thin}`, 'bs=64k', 'count=65', 'oflag=direct', 'status=none']);
     await expect(check(thin, 1)).rejects.toThrow(
-      /its thin pool vg-room\/pool is not in order, the kernel says ".* out_of_data_space .*" of it: repair or extend/,
+      /its thin pool vg-room\/pool is not usable \(the kernel reports ".* out_of_data_space .*"\): repair or extend/,
     );
   });
 });
@@ -215,7 +215,7 @@ describe('a stream that brings more than it announced', () => {
     const { status, stderr } = await lvmsync(['--apply', '-', target], { input: stream });
     expect([status, stderr]).toEqual([
       3,
-      expect.stringMatching(/kept: its snapshot vg-room\/keeps has room for/),
+      expect.stringMatching(/kept: its snapshot vg-room\/keeps has \d+ bytes free/),
     ]);
     expect((await statusOf(mapperName(GROUP, 'keeps'), 4096)).exceptions).toBeGreaterThan(100);
     expect(await digestOf(snapshot)).toBe(before);

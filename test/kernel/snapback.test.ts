@@ -107,11 +107,7 @@ describe('a snapback', () => {
     await runLvmsync('--apply', '/run/stream', '-b', UNDO, target);
     expect(await digestOf(target)).not.toBe(before);
     // That format names no state, and of records that overlap nothing proves what was there in between.
-    await expectFailure(
-      ['--apply', UNDO, target],
-      7,
-      /nothing proves that it holds what the undo starts from/,
-    );
+    await expectFailure(['--apply', UNDO, target], 7, /nothing proves that it holds the base of the undo/);
     await runLvmsync('--apply', UNDO, '--force=base', target);
     expect(await digestOf(target)).toBe(before);
   });
@@ -123,7 +119,7 @@ describe('a snapback that cannot be', () => {
     await expectFailure(
       [SNAPSHOT, target, '-b', UNDO],
       2,
-      /undo: it exists already; a snapback never overwrites/,
+      /undo: it already exists; a snapback never overwrites/,
     );
     expect(readFileSync(UNDO, 'utf8')).toBe('precious');
     expect(existsSync(`${UNDO}.partial`)).toBe(false);
@@ -159,7 +155,7 @@ describe('a target that fails in the middle', () => {
     }
     expect(existsSync(UNDO)).toBe(false);
     await expectFailure(['--apply', `${UNDO}.partial`, target], 5, /cut short/);
-    await expectFailure([SNAPSHOT, target, '-b', UNDO], 2, /undo\.partial: an unfinished snapback lies here/);
+    await expectFailure([SNAPSHOT, target, '-b', UNDO], 2, /undo\.partial: an unfinished snapback is here/);
   });
 });
 

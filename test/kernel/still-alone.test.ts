@@ -134,13 +134,16 @@ describe('what others do meanwhile', () => {
       sleepers.push(qemu);
       await once(qemu.stdout, 'data');
     });
-    await expectMet(opening, /plain: no longer ours alone, .*: it is open in process \d+ \(sleep\)/);
+    await expectMet(
+      opening,
+      /plain: something else used it during the run, .*: it is open in process \d+ \(sleep\)/,
+    );
     for (const sleeper of sleepers.splice(0)) {
       sleeper.kill('SIGKILL');
       await once(sleeper, 'exit');
     }
     const showing = whileOpen(volume, () => run(['losetup', '/dev/loop0', volume]));
-    await expectMet(showing, /it is shown by the loop device \/dev\/loop0/);
+    await expectMet(showing, /it is attached to the loop device \/dev\/loop0/);
     await run(['losetup', '-d', '/dev/loop0']);
   });
 
@@ -160,7 +163,7 @@ describe('what others do meanwhile', () => {
     });
     await expectMet(
       opening,
-      /not known: it is open once, as device-mapper counts, by what does not show here/,
+      /not known: it is open once by device-mapper's count, by something that is not visible here/,
     );
   });
 });

@@ -166,7 +166,7 @@ describe('a thin snapshot', () => {
     expect(again).toMatchObject({
       status: 0,
       stderr: expect.stringMatching(
-        /the target got something else from this base before: .*--scan/,
+        /an earlier transfer brought other changes from this base: .*--scan/,
       ) as string,
     });
     // thin_delta has no word of it; the kernel decides which chunks it unmaps

@@ -100,7 +100,7 @@ it('a kill after the journal’s end frame: recover says that the target holds t
   await killWhen(() => hasEnd(join(dirname(note), 'journal')));
   const { status, stderr, stdout } = await lvmsync(['recover', '--state-dir', STATE, target]);
   expect({ status, said: stdout + stderr }).toEqual({
-    ...{ status: 0, said: expect.stringMatching(/done to its end: it holds the result/) as string },
+    ...{ status: 0, said: expect.stringMatching(/was complete: it holds the result/) as string },
   });
   expect(await digestOf(target)).toBe(changed);
   expect(existsSync(note)).toBe(false);
@@ -110,7 +110,7 @@ it('a kill after the snapback got its name: recover leaves it, and it leads back
   await killWhen(() => existsSync(SNAPBACK), '--snapback', SNAPBACK);
   const { status, stderr, stdout } = await lvmsync(['recover', '--state-dir', STATE, target]);
   expect({ status, said: stdout + stderr }).toEqual({
-    ...{ status: 0, said: expect.stringMatching(/done to its end: it holds the result/) as string },
+    ...{ status: 0, said: expect.stringMatching(/was complete: it holds the result/) as string },
   });
   expect(await digestOf(target)).toBe(changed);
   await runLvmsync('--apply', SNAPBACK, '--state-dir', STATE, target);

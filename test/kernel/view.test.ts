@@ -195,7 +195,7 @@ it('of a plain device makes it read-only, and lets nothing be applied to it mean
     const refused = await runWords(['--apply', undo(9), '--state-dir', STATE, device]);
     expect([refused.status, refused.said.join()]).toEqual([
       3,
-      expect.stringMatching(/what the view plain is laid over, .*: lvmsync view close plain first/),
+      expect.stringMatching(/underneath the view plain, .*: run "lvmsync view close plain" first/),
     ]);
     expect((await view('open', 'again', device, undo(9))).status).toBe(3);
     await expectFilesOf(3, '/dev/mapper/plain');
@@ -219,7 +219,7 @@ it('of an image file shows what it was, refuses applies to it as long as it is o
   const refused = await runWords(['--apply', undo(9), '--state-dir', STATE, IMAGE]);
   expect([refused.status, refused.said.join()]).toEqual([
     3,
-    expect.stringMatching(/what the view past is laid over, .*: lvmsync view close past first/),
+    expect.stringMatching(/underneath the view past, .*: run "lvmsync view close past" first/),
   ]);
   expect((await view('open', 'past', IMAGE, undo(9))).said).toMatch(
     /past of \S+ is open: lvmsync view close past/,
@@ -234,7 +234,7 @@ it('is refused where the volume is not what the archives start from, or in use, 
   const other = await view('open', 'past', target, ...chain(8));
   expect([other.status, other.said]).toEqual([
     7,
-    expect.stringMatching(/holds exactly another, while the undo starts from s10/),
+    expect.stringMatching(/holds exactly another, but the undo starts from s10/),
   ]);
   await recordState(`s${STATES}`);
   expect((await view('open', 'past', target, undo(8), undo(9))).status).toBe(7);

@@ -162,7 +162,7 @@ describe('asking LVM', () => {
     [{ stdout: 'oops' }, /not in the format that LVM documents/],
     [{ stdout: '{"report": [{"lv": [{"lv_full_name": "vg/lv"}]}]}' }, /not in the format that LVM documents/],
     [{ status: 5, stderr: 'lock failed' }, /LVM did not answer: lock failed/],
-    [{ status: 5, gaveUp: 'it waited in vain for a lock' }, /^lvs .*: it waited in vain for a lock$/],
+    [{ status: 5, gaveUp: 'timed out waiting for a lock' }, /^lvs .*: timed out waiting for a lock$/],
   ])('fails in words, without those settings: %o', async (result, message) => {
     const asking = findLogicalVolume(answering(result), 'vg/lv');
     await expect(asking).rejects.toThrow(message);

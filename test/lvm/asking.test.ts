@@ -107,7 +107,7 @@ describe('a volume without a node', () => {
     const merging = withRow({ lv_merging: 'merging' });
     await expect(findDeviceNumber(merging, 'no-vg/lv')).rejects.toThrow(/being merged into its origin/);
     await expect(findDeviceNumber(withRow({}), 'no-vg/lv')).rejects.toThrow(
-      /active, but it has no node under \/dev: where no udev runs .*udev_sync = 0.*vgmknodes/,
+      /active, but it has no node under \/dev: if udev does not run here .*udev_sync = 0.*vgmknodes/,
     );
   });
 

@@ -204,7 +204,10 @@ export class Send implements Step {
 
   /** Where all of it was compared, or what was compared came around, all of it is there, and nothing speaks against it. */
   private async expectAudited(model: Model, world: World, { said }: Ran, { images }: Intent): Promise<void> {
-    if (this.wish.audit === null || /goes on at byte|holds all of it already|nothing was audited/.test(said))
+    if (
+      this.wish.audit === null ||
+      /continuing at byte|holds all of it already|nothing was audited/.test(said)
+    )
       return;
     const { holds } = await world.record(this.wish.dir);
     const isRound = holds?.proved?.covered === 0 && holds.proved.all !== null;

@@ -144,7 +144,9 @@ describe('an audited block that differs, although the record stands,', () => {
     expect(mismatches).toBe(1);
     expect(verified).toEqual({ bytes: 0, since: null });
     expect(holds).toMatchObject({
-      believed: expect.stringMatching(/someone wrote to it: 1 of the pieces that did not change/) as string,
+      believed: expect.stringMatching(
+        /someone wrote to it: 1 of the audited pieces outside the changes/,
+      ) as string,
       proved: { position: 2 * MIB, covered: 0, all: null },
     });
     // all of it must be proved anew, the first stretch as well

@@ -49,10 +49,12 @@ describe('what was new since the base and was discarded again', () => {
   ])('would be left on a target that holds $is $identity, which is refused', async (before) => {
     await expect(send(before, thin)).rejects.toMatchObject({
       code: 'BASE_MISMATCH',
-      message: expect.stringMatching(/other changes from BASE brought: .*could be left/) as string,
+      message: expect.stringMatching(/other changes from BASE: .*could stay/) as string,
     });
     const { said, holds } = await send(before, thin, { forceBase: true });
-    expect(said).toMatch(/vg\/snap: the target got something else from this base before: .*verify.*scan/);
+    expect(said).toMatch(
+      /vg\/snap: an earlier transfer brought other changes from this base: .*verify.*scan/,
+    );
     expect(holds).toMatchObject({ is: 'since', identity: 'BASE', believed: expect.any(String) as string });
     // where the source knows all of it, nothing is left
     const { believed } = before;
@@ -67,7 +69,7 @@ describe('what was new since the base and was discarded again', () => {
     expect(holds).toEqual({ is: 'since', identity: 'BASE', from: 'BASE', table: { id: 'BASE', entries: 3 } });
     // what was read before that names less
     const before = { ...changesOf(volumeOf(CHUNKS, 2), [[3, 5]]), result: 'RESULT' };
-    await expect(send(holds ?? RESULT, before)).rejects.toThrow(/other changes from BASE brought/);
+    await expect(send(holds ?? RESULT, before)).rejects.toThrow(/other changes from BASE: this/);
   });
 
   const result = { is: 'exactly', identity: 'RESULT', from: 'BASE' } as const;

@@ -101,7 +101,7 @@ describe('a target that is recorded to hold the result, and holds old bytes', ()
   it('was taken back by someone, which puts the rest in doubt', async () => {
     const snapback = join(target.folder, 'reverted');
     const why = expect.stringMatching(
-      /1 of the blocks .* held the old bytes, while it was recorded/,
+      /1 of the replaced blocks held the old bytes, although its record/,
     ) as string;
     expect(await transfer(target, { snapback })).toMatchObject({ suspect: why });
     expect((await target.record.read()).holds).toMatchObject({ is: 'exactly', believed: why });
@@ -126,7 +126,7 @@ it('the snapback of a run whose audit found foreign bytes leads to no name', asy
   const tableOf = () => ({ ...TABLE, entries: 10 });
   const from = { ...source(), live: live.live, readChanges, result: 'LATER', tableOf };
   const snapback = join(target.folder, 'stray');
-  const why = expect.stringMatching(/1 of the pieces that did not change/) as string;
+  const why = expect.stringMatching(/1 of the audited pieces outside the changes/) as string;
   expect(await transfer(target, { from, audit: 100, snapback })).toMatchObject({ suspect: why });
   expect((await openArchive(snapback)).header).toMatchObject({ result: null });
 });

@@ -248,7 +248,7 @@ describe('a sender that is cut', () => {
     const target = volumeOf(CHUNKS, 1);
     const word = bytes.lastIndexOf('{"ok":true') - 14;
     await expect(pull(scriptedSender(bytes.subarray(0, word)), target)).rejects.toThrow(
-      'far: all that came is on stable storage here, but the sender ended before it agreed',
+      'far: everything that was received is on stable storage here, but the sender ended before it confirmed that',
     );
     expect(isChanged(target)).toBe(true);
   });
@@ -263,20 +263,20 @@ describe('a last word', () => {
     [
       'of other blocks than came',
       encodeResult({ ok: true, blocks: 5, ...sent }, 0),
-      /5 blocks, while 2 came/,
+      /5 blocks, and 2 were received/,
     ],
     [
       'of a failure after all',
       encodeResult({ ok: false, code: 'DEVICE', message: 'it broke' }, 0),
       /^far: it broke$/,
     ],
-    ['that is none', encodeFrame('Z', 0, 0, Buffer.alloc(16)), /something follows the end frame/],
+    ['that is none', encodeFrame('Z', 0, 0, Buffer.alloc(16)), /unexpected data after the end frame/],
     ['that is no JSON', encodeFrame('r', 0, 0, Buffer.from('{')), /last word/],
-    ['that is endless', encodeFrame('r', 0, 0, Buffer.alloc(70_000)), /too many/],
+    ['that is endless', encodeFrame('r', 0, 0, Buffer.alloc(70_000)), /too long/],
     [
       'with something behind it',
       Buffer.concat([encodeResult({ ok: true, blocks: 2, ...sent }, 0), Buffer.from('x')]),
-      /something follows the last word/,
+      /unexpected data after the last word/,
     ],
   ])('%s, is refused', async (_name, word, message) => {
     const bytes = await goodBytes();

@@ -73,7 +73,9 @@ describe('a session that breaks', () => {
       expect(items.filter((item) => /^(data|zero) /.test(item))).toHaveLength(blocks);
       expect(items.filter((item) => item === 'resume')).toHaveLength(1);
       expect(again.notices.join('\n')).toMatch(/taken back to its last checkpoint/);
-      expect(again.notices.join('\n')).toMatch(/goes on at byte \d+: \d+ of 40960 bytes are there already/);
+      expect(again.notices.join('\n')).toMatch(
+        /continuing at byte \d+: \d+ of 40960 bytes are there already/,
+      );
     }
     expect(resumed).toBeGreaterThan(15);
   });
@@ -93,7 +95,7 @@ describe('a session that breaks', () => {
     const { error } = await target.session(frozenSource(SCENE));
     expect(error).toMatchObject({
       code: 'BASE_MISMATCH',
-      message: expect.stringMatching(/is of another device .*Nothing was taken back/s) as string,
+      message: expect.stringMatching(/belongs to another device .*Nothing was taken back/s) as string,
     });
     expect(target.device.bytes.equals(left)).toBe(true);
   });
@@ -148,7 +150,7 @@ describe('a session that breaks', () => {
     await target.session(frozenSource(SCENE), { run });
     const again = await target.session(frozenSource(SCENE), { run });
     expect(again.summary).toMatchObject({ blocks: 0, resumedBytes: 40_960, changedBytes: 40_960 });
-    expect(again.notices.join()).toMatch(/only the report of that was lost/);
+    expect(again.notices.join()).toMatch(/only its report was lost/);
     expect(target.device.bytes.equals(newState(SCENE))).toBe(true);
     const another = await target.session(frozenSource(SCENE));
     expect(another.summary?.resumedBytes).toBe(0);
@@ -163,7 +165,7 @@ describe('a session that breaks', () => {
     const suspect = expect.stringMatching(/someone wrote to it/) as string;
     expect((await target.session(frozenSource(SCENE), { run })).summary).toMatchObject({ suspect });
     const again = await target.session(frozenSource(SCENE), { run });
-    expect(again.notices.join()).toMatch(/only the report of that was lost/);
+    expect(again.notices.join()).toMatch(/only its report was lost/);
     expect(again.summary).toMatchObject({ blocks: 0, suspect });
   });
 

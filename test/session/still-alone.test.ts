@@ -19,7 +19,8 @@ import { quietSurroundings } from '../support/surroundings.js';
  * test/targets/open-target.test.ts and test/kernel/still-alone.test.ts. */
 
 const CHUNKS = 8;
-const IN_USE = 'no longer ours alone, so what it holds is not known: it is open in process 7 (qemu)';
+const IN_USE =
+  'something else used it during the run, so its contents are not known: it is open in process 7 (qemu)';
 
 let parent: string;
 beforeAll(() => {
@@ -67,12 +68,12 @@ describe('a target that someone else came to use', () => {
     expect(sent).toMatchObject({ status: 'rejected', reason: { code: 'UNSAFE_TARGET' } });
     expect(record).toEqual({});
     const said =
-      /half-written; "lvmsync recover .*" takes it back .*; what others wrote stays: "lvmsync --scan"/;
+      /half-written; "lvmsync recover .*" takes it back .*; what others wrote stays there: "lvmsync --scan"/;
     expect(about.notices.join('\n')).toMatch(said);
     expect(await recoverTarget(target, about)).toMatchObject({ kind: 'taken back' });
     expect(device.bytes.equals(volumeOf(CHUNKS, 1).bytes)).toBe(true);
     // What was taken back is not all that was written.
-    const believed = expect.stringMatching(/nothing shows whether someone wrote to it since/) as string;
+    const believed = expect.stringMatching(/lvmsync cannot tell whether someone wrote to it since/) as string;
     expect((await target.record.read()).holds).toMatchObject({ identity: 'BASE', believed });
     expect((await again()).status).toBe('fulfilled');
   });

@@ -71,7 +71,7 @@ describe('what a receiver can want', () => {
     wanted.settle(pieces, 'far');
     expect(() => {
       wanted.take(PIECE, 'far', 0);
-    }).toThrow(/after it had said that this was all/);
+    }).toThrow(/but said before that this was all/);
   });
 });
 
@@ -172,7 +172,7 @@ describe('a sender that leaves out what was wanted whole', () => {
   ])('hears that it failed: %s', async (_name, after) => {
     const { outcome } = await send(after);
     expect(outcome.error).toBeInstanceOf(FormatError);
-    expect(outcome.error?.message).toMatch(/wanted whole, and never came/);
+    expect(outcome.error?.message).toMatch(/asked for in full, but never sent/);
   });
 
   it('and succeeds where it all came, in parts or not', async () => {

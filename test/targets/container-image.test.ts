@@ -52,11 +52,11 @@ describe('over an image', () => {
     for (const coming of [raw, null]) {
       await expect(write(headerOf('qcow2'), coming)).rejects.toThrow(UnsafeTargetError);
       await expect(write(headerOf('qcow2'), coming)).rejects.toThrow(
-        /vm.qcow2: it begins as a qcow2 image, and raw bytes would overwrite that image.*qemu-img convert -O raw/,
+        /vm.qcow2: it begins with the header of a qcow2 image, and raw bytes would overwrite the image file.*qemu-img convert -O raw/,
       );
     }
     await expect(write(headerOf('vdi'), headerOf('qcow2'))).rejects.toThrow(
-      /begins as a VDI image, and a qcow2 image would overwrite/,
+      /begins with the header of a VDI image, and a qcow2 image would overwrite/,
     );
     await expect(write(headerOf('vdi'), raw, 0, headers.nameless)).rejects.toThrow(UnsafeTargetError);
   });

@@ -145,7 +145,7 @@ describe('an image file that another lvmsync may be writing', () => {
       },
     };
     const opening = openTarget(at('in/vm'), options(allowed), quietSurroundings());
-    await expect(opening).rejects.toThrow(/vm: it is open in process \d+ \(sleep\): let that end first/);
+    await expect(opening).rejects.toThrow(/vm: it is open in process \d+ \(sleep\): stop that first/);
     expect(writers).toHaveLength(1);
     for (const writer of writers) writer.kill();
   });
@@ -173,7 +173,7 @@ describe('a target that was ours alone when it was opened', () => {
     const checking = target.checkStillAlone();
     await expect(checking).rejects.toThrow(UnsafeTargetError);
     await expect(checking).rejects.toThrow(
-      `vm: no longer ours alone, so what it holds is not known: it is open in process ${writer.pid ?? 0} (sleep)`,
+      `vm: something else used it during the run, so its contents are not known: it is open in process ${writer.pid ?? 0} (sleep)`,
     );
     for (const each of [reader, writer]) await end(each);
     await target.checkStillAlone();
@@ -224,7 +224,7 @@ describe('QEMU’s locks', () => {
     expect(await tryToShareByte(fd, byte)).toBe(true);
     const opening = openTarget(at('in/vm'), options(null), quietSurroundings());
     await expect(opening).rejects.toThrow(UnsafeTargetError);
-    await expect(opening).rejects.toThrow(/vm: it is open in QEMU, by the locks that QEMU takes/);
+    await expect(opening).rejects.toThrow(/vm: it is open in QEMU, as QEMU's own locks show/);
     closeSync(fd);
     await (await openTarget(at('in/vm'), options(null), quietSurroundings())).close();
   });

@@ -52,22 +52,20 @@ describe('a store', () => {
     // 1,024 chunks: the header, tables at 1, 258, 515 and 772, and 1,019 chunks of data
     expect(judge('16/8192 16', 1019)).toBeNull();
     expect(judge('16/8192 16', 1020)).toBe(
-      'vg/snap has room for 4186112 bytes and may need 4190208: extend it first (lvextend -L +1m vg/snap)',
+      'vg/snap has 4186112 bytes free and may need 4190208: extend it first (lvextend -L +1m vg/snap)',
     );
   });
 
   it('needs no more than what it does not hold yet', () => {
     // 16,383 of the volume's 16,384 chunks are known, in 64 tables
     expect(judge(`${(16_383 + 65) * 8}/131600 520`, 5000)).toBeNull();
-    expect(judge(`${(16_383 + 65) * 8}/131584 520`, 5000)).toMatch(/has room for 0 bytes and may need 8192/);
+    expect(judge(`${(16_383 + 65) * 8}/131584 520`, 5000)).toMatch(/has 0 bytes free and may need 8192/);
   });
 
   it.each(['Invalid', 'Overflow', 'Merge failed', ''])(
     'is out of order when the kernel says "%s"',
     (word) => {
-      expect(judge(word, 1)).toBe(
-        `vg/snap is not in order, the kernel says "${word}" of it: remove it first`,
-      );
+      expect(judge(word, 1)).toBe(`vg/snap is not usable (the kernel reports "${word}"): remove it first`);
     },
   );
 });
@@ -85,10 +83,10 @@ describe('a thin pool', () => {
   it('takes in what it has blocks for, of data and of metadata', () => {
     expect(judge(`1 14/512 192/256 ${rest}`, 64)).toBeNull();
     expect(judge(`1 14/512 192/256 ${rest}`, 65)).toMatch(
-      /^vg-a\/pool has room for 4194304 bytes and may need 4259840: .*\(lvextend -L \+1m vg-a\/pool\), also/,
+      /^vg-a\/pool has 4194304 bytes free and may need 4259840: .*\(lvextend -L \+1m vg-a\/pool\), even if/,
     );
     expect(judge(`1 511/512 192/2560 ${rest}`, 127)).toMatch(
-      /has room for metadata for 4096 bytes and may need 8192: .*lvextend --poolmetadatasize \+1m vg-a\/pool/,
+      /has 4096 bytes of metadata space free and may need 8192: .*lvextend --poolmetadatasize \+1m vg-a\/pool/,
     );
   });
 
@@ -98,7 +96,7 @@ describe('a thin pool', () => {
     '1 14/512 1/256 - rw no_discard_passdown queue_if_no_space needs_check 1024',
     'Fail',
   ])('is out of order when the kernel says "%s"', (status) => {
-    expect(judge(status, 1)).toMatch(/^vg-a\/pool is not in order, the kernel says/);
+    expect(judge(status, 1)).toMatch(/^vg-a\/pool is not usable \(the kernel reports/);
   });
 });
 

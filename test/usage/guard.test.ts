@@ -53,7 +53,7 @@ describe('an image file as a target', () => {
     const guarding = guard(other);
     await expect(guarding).rejects.toThrow(UnsafeTargetError);
     await expect(guarding).rejects.toThrow(
-      `${other}: it is open in process ${writer.pid ?? 0} (sleep): let that end first`,
+      `${other}: it is open in process ${writer.pid ?? 0} (sleep): stop that first`,
     );
   });
 
@@ -67,7 +67,7 @@ describe('an image file as a target', () => {
     await symlink('image', path.join(place, 'link'));
     const sources = [{ name: 'the store', ...(await stackOf(['/dev/null', path.join(place, 'link')])) }];
     await expect(guardTarget(image, { spawner, sources })).rejects.toThrow(
-      /image: it is what the source the store is read from: name the volume that is to receive/,
+      /image: it is a device or file that the source the store is read from: name the volume that is to receive/,
     );
     const other = path.join(place, 'other');
     await writeFile(other, '');

@@ -109,8 +109,8 @@ describe('a record of a device', () => {
       ] as const) {
         edit((text) => text.replace(from, to));
         expect(await record.read()).toMatchObject({
-          ...{ isStale: false, gap: expect.stringMatching(/earlier boot/) as string },
-          holds: { ...state, believed: expect.stringMatching(/earlier boot/) as string },
+          ...{ isStale: false, gap: expect.stringMatching(/before the last boot/) as string },
+          holds: { ...state, believed: expect.stringMatching(/before the last boot/) as string },
         });
       }
       // what was once believed stays so, and is not told again and again
