@@ -91,6 +91,27 @@ const STRICT = {
   'typescript/return-await': ['error', 'error-handling-correctness-only'],
 };
 
+/** Beside the categories, so that each test can fail. */
+const TESTS = {
+  ...asErrors(
+    [
+      ...['no-duplicate-hooks', 'no-identical-title', 'no-unneeded-async-expect-function'],
+      ...['prefer-comparison-matcher', 'prefer-equality-matcher'],
+    ].map((name) => `vitest/${name}`),
+  ),
+  // what begins with `expect` does; runLvmsync and viewWell fail where the program does
+  'vitest/expect-expect': [
+    'error',
+    { assertFunctionNames: ['expect', 'expect*', '*.expect*', 'runLvmsync', 'viewWell'] },
+  ],
+  // the second is the message
+  'vitest/valid-expect': ['error', { maxArgs: 2 }],
+  // most are in tests of random input, or of several kernels, which expect something in each case
+  'vitest/no-conditional-expect': 'off',
+  // hooks and methods of scenes expect too
+  'vitest/no-standalone-expect': 'off',
+};
+
 /** Only the command line touches the process and the console. */
 const NO_PROCESS = {
   'no-restricted-globals': ['error', 'console'],
@@ -118,6 +139,7 @@ export default {
   },
   overrides: [
     { files: ['**/*.ts'], rules: STRICT },
+    { files: ['test/**/*.test.ts'], plugins: ['vitest'], rules: TESTS },
     ...FLOORS.filter((rooms) => !rooms.includes('cli')).flatMap((rooms) =>
       rooms.map((room) => ({ files: [filesOf(room)], rules: NO_PROCESS })),
     ),

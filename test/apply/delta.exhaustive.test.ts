@@ -55,7 +55,7 @@ describe('a session that sends the parts that differ', () => {
         const source = sourceOf(scene, isPlaced ? {} : { dataProof: () => Promise.resolve(null) });
         const { summary, error } = await target.session(source, { options, policy: { journal } });
         expect(error).toBe(null);
-        expect(target.device.bytes.equals(bytesOf(scene.now))).toBe(true);
+        expect(target.device.bytes).toBeBytes(bytesOf(scene.now));
         expect(summary?.mismatches).toBe(countMismatches(scene));
         // What was neither is nobody's who can be named: the rest of the target is in doubt.
         expect(summary?.suspect !== null).toBe(countMismatches(scene) > 0);
@@ -73,7 +73,7 @@ describe('a session that sends the parts that differ', () => {
         expect(error).toBe(null);
         // Nothing is recorded, and from a pipe an undo cannot be proved.
         await apply(readFileSync(snapback), target, { forceBase: true });
-        expect(target.device.bytes.equals(bytesOf(scene.target))).toBe(true);
+        expect(target.device.bytes).toBeBytes(bytesOf(scene.target));
       }),
       { numRuns: 25 },
     );
@@ -88,11 +88,11 @@ describe('a session that sends the parts that differ', () => {
           if (error === null) break;
           expect(received.error).not.toBe(null);
           const { bytes } = await target.recovered();
-          expect(bytes.equals(bytesOf(scene.target))).toBe(true);
+          expect(bytes).toBeBytes(bytesOf(scene.target));
         }
         const { error } = await target.session(sourceOf(scene), { options });
         expect(error).toBe(null);
-        expect(target.device.bytes.equals(bytesOf(scene.now))).toBe(true);
+        expect(target.device.bytes).toBeBytes(bytesOf(scene.now));
       }),
       { numRuns: 25 },
     );
@@ -106,7 +106,7 @@ describe('a session that sends the parts that differ', () => {
         await target.session(sourceOf(scene), { options, cutAfter });
         const { error, summary } = await target.session(sourceOf(scene), { options });
         expect(error).toBe(null);
-        expect(target.device.bytes.equals(bytesOf(scene.now))).toBe(true);
+        expect(target.device.bytes).toBeBytes(bytesOf(scene.now));
         expect(summary?.changedBytes).toBe(whole.summary?.changedBytes);
       }
     }
@@ -134,7 +134,7 @@ describe('a session that sends the parts that differ', () => {
         await record.write({ is: 'exactly', identity: 'BASE', from: null });
         const known = await target.session(sourceOf(scene, { isBaseReadOnly: true }), { options });
         expect(known.error).toBe(null);
-        expect(target.device.bytes.equals(bytesOf(scene.now))).toBe(true);
+        expect(target.device.bytes).toBeBytes(bytesOf(scene.now));
         const differing = scene.now.filter((value, unit) => value !== scene.base[unit]).length;
         expect(known.summary?.changedBytes).toBe(differing * UNIT);
 
@@ -150,7 +150,7 @@ describe('a session that sends the parts that differ', () => {
             ...{ options, policy: { forceBase } },
           });
           expect(mended.error).toBe(null);
-          expect(odd.device.bytes.equals(bytesOf(scene.now))).toBe(true);
+          expect(odd.device.bytes).toBeBytes(bytesOf(scene.now));
           const why = expect.stringMatching(/someone wrote to it/) as string;
           expect(mended.summary).toMatchObject({ mismatches: 1, suspect: forceBase ? null : why });
           const { holds } = await recorded.read();
@@ -178,7 +178,7 @@ describe('a live origin', () => {
         // The first table does not name all that differs, which the sample would find.
         const { error } = await target.session(live, { options, policy: { forceBase: true } });
         expect(error).toBe(null);
-        expect(target.device.bytes.equals(bytesOf(scene.now))).toBe(true);
+        expect(target.device.bytes).toBeBytes(bytesOf(scene.now));
       }),
       { numRuns: 40 },
     );
@@ -193,12 +193,12 @@ describe('a pipe', () => {
         const outcome = await apply(await streamOf(scene, true), target).catch((error: unknown) => error);
         if (countMismatches(scene) === 0) {
           expect(outcome).toMatchObject({ mismatches: 0 });
-          expect(target.device.bytes.equals(bytesOf(scene.now))).toBe(true);
+          expect(target.device.bytes).toBeBytes(bytesOf(scene.now));
           return;
         }
         expect(outcome).toMatchObject({ code: 'BASE_MISMATCH' });
         const { bytes } = await target.recovered();
-        expect(bytes.equals(bytesOf(scene.target))).toBe(true);
+        expect(bytes).toBeBytes(bytesOf(scene.target));
       }),
       { numRuns: 40 },
     );
@@ -209,7 +209,7 @@ describe('a pipe', () => {
       fc.asyncProperty(scenes('both'), async (scene) => {
         const target = new LastingTarget(bytesOf(scene.target));
         await apply(await streamOf(scene, false), target);
-        expect(target.device.bytes.equals(bytesOf(scene.now))).toBe(true);
+        expect(target.device.bytes).toBeBytes(bytesOf(scene.now));
       }),
       { numRuns: 25 },
     );

@@ -45,34 +45,6 @@ function stream(base: string | null, result: string, kind: 'changes' | 'full' = 
   return archiveBytes(SIZE, { passes: [[write]], indexed: false, header: { kind, base, result } });
 }
 
-/** Applies a stream; what it did, what was said, and the error that ended it. */
-async function apply(target: OpenTarget, bytes: Buffer, policy: Partial<ApplyPolicy> = {}) {
-  const about = quietSurroundings();
-  const options = {
-    ...{ what: 'stream', target, isSession: false },
-    policy: { ...DEFAULT_POLICY, ...policy },
-  };
-  const error: unknown = await receiveStream(sourceOf(bytes), options, about, pool()).then(
-    () => null,
-    (thrown: unknown) => thrown,
-  );
-  return { error, said: about.notices.join('\n') };
-}
-
-/** A target that holds A; something happens as it is first written. */
-async function targetOfA(meanwhile: (folder: string) => void) {
-  let isFirst = true;
-  const device = new MemoryDevice(patterned(SIZE), '/dev/t', {
-    beforeWrite: () => {
-      if (isFirst) meanwhile(target.folder);
-      isFirst = false;
-    },
-  });
-  const target = openInMemory(device, folder);
-  await target.record.write(EXACTLY_A);
-  return target;
-}
-
 const recover = (target: OpenTarget) => recoverTarget(target, quietSurroundings());
 
 describe('an apply that is done', () => {
@@ -196,3 +168,31 @@ describe('a copy to a target that was made for it', () => {
     expect(readFileSync(image).subarray(0, 8).toString()).toBe('sector 0');
   });
 });
+
+/** Applies a stream; what it did, what was said, and the error that ended it. */
+async function apply(target: OpenTarget, bytes: Buffer, policy: Partial<ApplyPolicy> = {}) {
+  const about = quietSurroundings();
+  const options = {
+    ...{ what: 'stream', target, isSession: false },
+    policy: { ...DEFAULT_POLICY, ...policy },
+  };
+  const error: unknown = await receiveStream(sourceOf(bytes), options, about, pool()).then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
+  return { error, said: about.notices.join('\n') };
+}
+
+/** A target that holds A; something happens as it is first written. */
+async function targetOfA(meanwhile: (folder: string) => void) {
+  let isFirst = true;
+  const device = new MemoryDevice(patterned(SIZE), '/dev/t', {
+    beforeWrite: () => {
+      if (isFirst) meanwhile(target.folder);
+      isFirst = false;
+    },
+  });
+  const target = openInMemory(device, folder);
+  await target.record.write(EXACTLY_A);
+  return target;
+}

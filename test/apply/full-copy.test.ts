@@ -60,7 +60,7 @@ describe('a full copy', () => {
     const { summary, frames } = await target.session(whole());
     expect(summary).toMatchObject({ changedBytes: CHUNKS * CHUNK, tableBytes: CHUNKS * CHUNK });
     expect(frames.length).toBeLessThan((CHUNKS - UNMAPPED.length + 1) * CHUNK);
-    expect(target.device.bytes.equals(volume().bytes)).toBe(true);
+    expect(target.device.bytes).toBeBytes(volume().bytes);
     expect(target.device.calls.filter((call) => call.startsWith('discard'))).toHaveLength(11);
     // No more than whether it is an image of virtual machines.
     expect(target.device.calls.filter((call) => call.startsWith('read'))).toEqual(['read 0+512']);
@@ -74,7 +74,7 @@ describe('a full copy', () => {
       const target = await cutCopy(cutAfter);
       const again = await target.session(whole());
       expect(again.error).toBeNull();
-      expect(target.device.bytes.equals(volume().bytes)).toBe(true);
+      expect(target.device.bytes).toBeBytes(volume().bytes);
       expect(again.summary?.changedBytes).toBe(CHUNKS * CHUNK);
       expect(recordOf(target)).toMatchObject({ is: 'exactly', identity: 'RESULT' });
       if ((again.summary?.resumedBytes ?? 0) > 0) resumed += 1;
@@ -97,7 +97,7 @@ describe('a full copy', () => {
     meanwhile(target);
     const again = await target.session(source);
     expect([again.error, again.summary?.resumedBytes]).toEqual([null, 0]);
-    expect(target.device.bytes.equals(volume().bytes)).toBe(true);
+    expect(target.device.bytes).toBeBytes(volume().bytes);
   });
 
   it('that was cut leaves a target that takes no changes, unless insisted upon', async () => {
@@ -111,7 +111,7 @@ describe('a full copy', () => {
         message: expect.stringContaining('part of an interrupted copy') as string,
       });
     }
-    expect(target.device.bytes.equals(before)).toBe(true);
+    expect(target.device.bytes).toBeBytes(before);
     expect((await target.recovered()).outcome).toEqual({ kind: 'half copied' });
     const forced = await target.session(changes, { policy: { forceBase: true } });
     expect(forced.error).toBeNull();
@@ -128,12 +128,12 @@ describe('a full copy', () => {
     const target = seen.killed ?? half;
     const { outcome, bytes } = await target.recovered();
     expect(outcome.kind).toBe('taken back');
-    expect(bytes.equals(volume().bytes)).toBe(false);
+    expect(bytes).not.toBeBytes(volume().bytes);
     const refused = await target.session({ ...frozenSource({ ...SCENE, table: [3] }), baseVolume: null });
     expect(refused.error).toMatchObject({ code: 'BASE_MISMATCH' });
     const scanned = await target.session(whole('compared'));
     expect(scanned.error).toBeNull();
-    expect(target.device.bytes.equals(volume().bytes)).toBe(true);
+    expect(target.device.bytes).toBeBytes(volume().bytes);
     expect(recordOf(target)).toMatchObject({ is: 'exactly', identity: 'RESULT' });
   });
 

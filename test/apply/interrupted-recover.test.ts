@@ -70,9 +70,9 @@ describe('a recover that a signal stops', () => {
     expect(writes).toBeLessThan(10);
     expect(device.calls.at(-1)).toBe('flush');
     expect(notices).toEqual([STILL_HALF]);
-    expect(device.bytes.equals(BASE)).toBe(false);
+    expect(device.bytes).not.toBeBytes(BASE);
     expect(await recoverTarget(target, quietSurroundings())).toMatchObject({ kind: 'taken back' });
-    expect(device.bytes.equals(BASE)).toBe(true);
+    expect(device.bytes).toBeBytes(BASE);
   });
 
   it('ends while it still looks at what is there, and has written nothing', async () => {
@@ -100,9 +100,9 @@ describe('a recover that a signal stops', () => {
     if (settled.kind !== 'resumable') throw new Error(settled.kind);
     await settled.apply.journal.log.close();
     expect(settled.apply.point.changedBytes).toBe(4 * MIB);
-    expect(device.bytes.subarray(4 * MIB).equals(BASE.subarray(4 * MIB))).toBe(true);
+    expect(device.bytes.subarray(4 * MIB)).toBeBytes(BASE.subarray(4 * MIB));
     expect(device.bytes[0]).toBe(1);
     expect(await recoverTarget(target, quietSurroundings())).toMatchObject({ kind: 'taken back' });
-    expect(device.bytes.equals(BASE)).toBe(true);
+    expect(device.bytes).toBeBytes(BASE);
   });
 });

@@ -44,31 +44,6 @@ async function streamOf(header: Header, writes: readonly Write[] = ALL): Promise
   return await archiveBytes(SECTORS * SECTOR, { passes: [writes], indexed: false, header });
 }
 
-async function apply(target: OpenTarget, stream: Uint8Array, policy: Partial<ApplyPolicy> = {}) {
-  const about = quietSurroundings();
-  const options = {
-    ...{ what: 'stream', target, isSession: false },
-    policy: { ...DEFAULT_POLICY, ...policy },
-  };
-  const error = await receiveStream(sourceOf(stream), options, about, pool()).then(
-    () => null,
-    (thrown: unknown) => thrown as Error & { code: string },
-  );
-  return { code: error?.code ?? 'ok', said: [error?.message, ...about.notices].join('\n') };
-}
-
-/** A target that holds S1, and to which a stream that leads to S2 was cut after most of it. */
-async function cutTarget() {
-  const device = new MemoryDevice(patterned(SECTORS * SECTOR), '/dev/t');
-  const target = openInMemory(device, folder);
-  await target.record.write(EXACTLY_S1);
-  const stream = await streamOf({ kind: 'changes', base: 'S1', result: 'S2' });
-  const cut = await apply(target, stream.subarray(0, stream.length - 1024));
-  expect(cut).toEqual({ code: 'TRUNCATED', said: expect.stringMatching(/half-written/) as string });
-  expect(device.bytes.equals(patterned(SECTORS * SECTOR))).toBe(false);
-  return { device, target, left: Buffer.from(device.bytes) };
-}
-
 const stampOf = (target: OpenTarget) => join(target.folder, 'stamp');
 
 /** As if the process had been killed, or the power cut: nothing says how it left the target. */
@@ -79,14 +54,14 @@ function withoutStamp(target: OpenTarget): void {
   writeFileSync(note, JSON.stringify(rest));
 }
 
-const isBase = ({ bytes }: MemoryDevice) => bytes.equals(patterned(SECTORS * SECTOR));
+const BASE = patterned(SECTORS * SECTOR);
 const onward = (base: string, result: string) => streamOf({ kind: 'changes', base, result }, ALL.slice(0, 1));
 
 describe('an apply that was cut short is taken back', () => {
   it('to what was recorded, where nobody wrote since', async () => {
     const { device, target } = await cutTarget();
     expect(await recoverTarget(target, quietSurroundings())).toMatchObject({ kind: 'taken back' });
-    expect(isBase(device)).toBe(true);
+    expect(device.bytes).toBeBytes(BASE);
     expect((await target.record.read()).holds).toEqual(EXACTLY_S1);
     // the next stream starts there
     expect(await apply(target, await onward('S1', 'S3'))).toMatchObject({ code: 'ok' });
@@ -97,7 +72,7 @@ describe('an apply that was cut short is taken back', () => {
     const { device, target } = await cutTarget();
     withoutStamp(target);
     expect(await recoverTarget(target, quietSurroundings())).toMatchObject({ kind: 'taken back' });
-    expect(isBase(device)).toBe(true);
+    expect(device.bytes).toBeBytes(BASE);
     const believed = expect.stringMatching(/interrupted/) as string;
     expect((await target.record.read()).holds).toEqual({ ...EXACTLY_S1, believed });
     expect(await apply(target, await onward('S1', 'S3'))).toMatchObject({ code: 'ok' });
@@ -113,7 +88,7 @@ describe('an apply that was cut short is taken back', () => {
         /exactly S1, but the stream starts from S2; that is what "lvmsync recover .*nothing was written/,
       ) as string,
     });
-    expect(device.bytes.equals(left)).toBe(true);
+    expect(device.bytes).toBeBytes(left);
     expect(existsSync(join(target.folder, 'apply.json'))).toBe(true);
     expect(await apply(target, await onward('S1', 'S3'))).toMatchObject({ code: 'ok' });
   });
@@ -132,7 +107,7 @@ describe('an apply that was cut short is not taken back', () => {
     };
     for (const base of ['S1', 'S2']) expect(await apply(target, await onward(base, 'S3'))).toEqual(refused);
     await expect(recoverTarget(target, quietSurroundings())).rejects.toMatchObject({ code: refused.code });
-    expect(device.bytes.equals(left)).toBe(true);
+    expect(device.bytes).toBeBytes(left);
 
     const copy = await streamOf({ kind: 'full', base: null, result: 'S4' }, [
       { at: 0, count: SECTORS / 64, kind: 'data', fill: 4 },
@@ -170,7 +145,7 @@ describe('an apply that was cut short is not taken back', () => {
         /\/dev\/t: nothing was written to it, which is half-copied by an earlier run: run that copy again/,
       ) as string,
     });
-    expect(device.bytes.equals(left)).toBe(true);
+    expect(device.bytes).toBeBytes(left);
     expect((await target.record.read()).holds).toMatchObject({ is: 'copying', identity: 'S4' });
   });
 
@@ -185,14 +160,14 @@ describe('an apply that was cut short is not taken back', () => {
         /belongs to another device \(inode \d+.*; this is inode \d+.*Nothing was taken back/,
       ) as string,
     });
-    expect(device.bytes.equals(left)).toBe(true);
+    expect(device.bytes).toBeBytes(left);
   });
 
   it('unless that is wanted all the same, and then it is only believed', async () => {
     const { device, target } = await cutTarget();
     utimesSync(stampOf(target), 1, 1);
     await recoverTarget(target, quietSurroundings(), { evenIfChanged: true });
-    expect(isBase(device)).toBe(true);
+    expect(device.bytes).toBeBytes(BASE);
     expect((await target.record.read()).holds).toMatchObject({
       identity: 'S1',
       believed: expect.stringMatching(/although someone wrote/) as string,
@@ -208,7 +183,7 @@ it('what is said of a refusal after a take-back is true', async () => {
   expect(code).toBe('BASE_MISMATCH');
   expect(said).toMatch(/an undo from a pipe .*; nothing else was written/);
   expect(said).toMatch(/taken back to what it held before \(\d+ bytes\)/);
-  expect(isBase(device)).toBe(true);
+  expect(device.bytes).toBeBytes(BASE);
 });
 
 /** An apply that was done when the process was killed, before anything else was noted. */
@@ -260,3 +235,28 @@ it('a run that was cut short looks who came to use the target, as its journal th
   const believed = expect.stringMatching(/lvmsync cannot tell whether someone wrote to it since/) as string;
   expect((await target.record.read()).holds).toEqual({ ...EXACTLY_S1, believed });
 });
+
+async function apply(target: OpenTarget, stream: Uint8Array, policy: Partial<ApplyPolicy> = {}) {
+  const about = quietSurroundings();
+  const options = {
+    ...{ what: 'stream', target, isSession: false },
+    policy: { ...DEFAULT_POLICY, ...policy },
+  };
+  const error = await receiveStream(sourceOf(stream), options, about, pool()).then(
+    () => null,
+    (thrown: unknown) => thrown as Error & { code: string },
+  );
+  return { code: error?.code ?? 'ok', said: [error?.message, ...about.notices].join('\n') };
+}
+
+/** A target that holds S1, and to which a stream that leads to S2 was cut after most of it. */
+async function cutTarget() {
+  const device = new MemoryDevice(patterned(SECTORS * SECTOR), '/dev/t');
+  const target = openInMemory(device, folder);
+  await target.record.write(EXACTLY_S1);
+  const stream = await streamOf({ kind: 'changes', base: 'S1', result: 'S2' });
+  const cut = await apply(target, stream.subarray(0, stream.length - 1024));
+  expect(cut).toEqual({ code: 'TRUNCATED', said: expect.stringMatching(/half-written/) as string });
+  expect(device.bytes).not.toBeBytes(BASE);
+  return { device, target, left: Buffer.from(device.bytes) };
+}

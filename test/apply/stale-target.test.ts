@@ -75,7 +75,7 @@ describe('a target that someone wrote to since the record was made', () => {
         /something else wrote to it \(.*: 1 of (995|128) blocks that did not change/,
       );
       expect(error?.message).toMatch(/nothing was written/);
-      expect(device.bytes.equals(before)).toBe(true);
+      expect(device.bytes).toBeBytes(before);
     }
   });
 
@@ -83,7 +83,7 @@ describe('a target that someone wrote to since the record was made', () => {
     const { device, target } = await staleTarget([100]);
     const { summary, about } = await transfer(target);
     expect(summary).toMatchObject({ blocks: 3, mismatches: 1 });
-    expect(device.bytes.equals(origin().bytes)).toBe(true);
+    expect(device.bytes).toBeBytes(origin().bytes);
     expect(about.notices).toHaveLength(1);
     expect(about.notices[0]).toMatch(
       /someone wrote to it since lvmsync's last run.*: 995 of 995 blocks outside the changes were compared, all of them match; "lvmsync verify"/,
@@ -130,7 +130,7 @@ it('a target whose changed block differs although its record stands says that it
   const { summary } = await transfer(target);
   const why = expect.stringMatching(/someone wrote to it.*: 1 of the replaced blocks/) as string;
   expect(summary).toMatchObject({ mismatches: 1, suspect: why });
-  expect(device.bytes.equals(origin().bytes)).toBe(true);
+  expect(device.bytes).toBeBytes(origin().bytes);
   const believed = { is: 'exactly', identity: 'RESULT', believed: why };
   expect((await target.record.read()).holds).toMatchObject(believed);
 
@@ -205,7 +205,7 @@ it('a target whose block differs although it is recorded to hold the result says
   device.bytes.fill('past the stamp', 100 * CHUNK + 512, 100 * CHUNK + 600);
   const { summary } = await transfer(target);
   expect(summary).toMatchObject({ mismatches: 1 });
-  expect(device.bytes.equals(origin().bytes)).toBe(true);
+  expect(device.bytes).toBeBytes(origin().bytes);
   expect((await target.record.read()).holds).toMatchObject({
     ...{ is: 'exactly', identity: 'RESULT' },
     believed: expect.stringMatching(/someone wrote to it/) as string,
@@ -228,7 +228,7 @@ describe('a target that was recorded in another boot, or by an earlier lvmsync,'
     const { device, target } = await unsureTarget([]);
     const { summary, about } = await transfer(target);
     expect(summary).toMatchObject({ blocks: 3, mismatches: 0 });
-    expect(device.bytes.equals(origin().bytes)).toBe(true);
+    expect(device.bytes).toBeBytes(origin().bytes);
     expect(about.notices).toEqual([
       expect.stringMatching(
         /its state was recorded before the last boot.*, so lvmsync cannot tell whether someone wrote to it since\. .*"lvmsync verify" compares the rest$/,
@@ -248,7 +248,7 @@ describe('a target that was recorded in another boot, or by an earlier lvmsync,'
       const { error } = await transfer(target);
       expect(error).toMatchObject({ code: 'BASE_MISMATCH' });
       expect(error?.message).toMatch(/1 of (995|128) blocks that did not change/);
-      expect(device.bytes.equals(before)).toBe(true);
+      expect(device.bytes).toBeBytes(before);
     }
   });
 });

@@ -64,7 +64,7 @@ describe('combine', () => {
           for (const each of all) applyWrites(applied, each);
           const combined = Buffer.alloc(SIZE, 'before');
           await landOn(combined, planCombination([await openArchive(out)]));
-          expect(combined.equals(applied)).toBe(true);
+          expect(combined).toBeBytes(applied);
           expect((await readAll(feed(readFileSync(out)))).outcome).toBe('ok');
           expect(summary.size).toBe(statSync(out).size);
         },

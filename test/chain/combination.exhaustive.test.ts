@@ -66,7 +66,7 @@ describe('a combination', () => {
           applyWrites(applied, each.passes);
           const combined = someVolume();
           await landOn(combined, planCombination(archives.slice(0, index + 1)));
-          expect(combined.equals(applied)).toBe(true);
+          expect(combined).toBeBytes(applied);
         }
       }),
       { numRuns: 8 },
@@ -110,7 +110,7 @@ describe('a combination', () => {
           const [applied, combined] = [someVolume(), someVolume()];
           applyWrites(applied, [kind === 'changes' ? writes : writes.toReversed()]);
           await landOn(combined, planCombination([archive]));
-          expect(combined.equals(applied)).toBe(true);
+          expect(combined).toBeBytes(applied);
         }
       }),
       { numRuns: 60 },

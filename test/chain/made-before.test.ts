@@ -58,11 +58,11 @@ describe('an archive that an earlier build wrote', () => {
       at('undo'),
     );
     expect(applied).toMatchObject({ status: 0 });
-    expect(readFileSync(at('target')).equals(to)).toBe(true);
+    expect(readFileSync(at('target'))).toBeBytes(to);
 
     const undone = await run('--apply', at('undo'), at('target'), '--force', 'base');
     expect(undone).toMatchObject({ status: 0 });
-    expect(readFileSync(at('target')).equals(from)).toBe(true);
+    expect(readFileSync(at('target'))).toBeBytes(from);
   });
 
   it('can be combined with one that this build writes', async () => {
@@ -88,6 +88,6 @@ describe('an archive that an earlier build wrote', () => {
     expect(await runWords(combined)).toMatchObject({ status: 0 });
 
     expect(await run('--apply', at('both'), at('target'), '--force', 'base')).toMatchObject({ status: 0 });
-    expect(readFileSync(at('target')).equals(first)).toBe(true);
+    expect(readFileSync(at('target'))).toBeBytes(first);
   });
 });

@@ -56,6 +56,60 @@ afterEach(() => {
 const old = (archive: number) => Buffer.alloc(SECTOR, `old ${archive} `);
 const present = (archive: number) => Buffer.alloc(SECTOR, `new ${archive} `);
 
+async function restore() {
+  [work.opens, work.bytes] = [0, 0];
+  const words = ['restore', target, '--to', 'S0', '--from', undos, '--state-dir', state];
+  return await runWords(words);
+}
+
+it.each([20, 40, 80])(
+  'a restore by %i archives reads each of them a few times, however many',
+  async (count) => {
+    const bytes = await layOut(count);
+    expect((await restore()).status).toBe(0);
+    const contents = readFileSync(target);
+    for (let archive = 1; archive <= count; archive++) {
+      const at = archive * SECTOR;
+      expect(contents.subarray(at, at + SECTOR)).toBeBytes(old(archive));
+    }
+    expect(work.opens / count).toBeLessThan(10);
+    expect(work.bytes / bytes).toBeLessThan(8);
+  },
+  SLOW,
+);
+
+it.each([20, 40, 80])(
+  'a restore by %i archives that must be proved first does so too',
+  async (count) => {
+    const bytes = await layOut(count, 'another boot');
+    const { status, said } = await restore();
+    expect([status, said.join()]).toEqual([0, expect.any(String)]);
+    for (let archive = 1; archive <= count; archive++) {
+      const at = archive * SECTOR;
+      expect(readFileSync(target).subarray(at, at + SECTOR)).toBeBytes(old(archive));
+    }
+    expect(work.opens / count).toBeLessThan(12);
+    expect(work.bytes / bytes).toBeLessThan(12);
+  },
+  SLOW,
+);
+
+it.each([20, 80])(
+  'a target that only the oldest of %i archives knows to be in no state costs one look at each',
+  async (count) => {
+    const bytes = await layOut(count);
+    const contents = readFileSync(target);
+    contents.fill('someone wrote', SECTOR, 2 * SECTOR);
+    writeFileSync(target, contents);
+    const { status, said } = await restore();
+    expect([status, said.at(-1)]).toEqual([7, expect.stringContaining('be in a state that an archive in')]);
+    expect(readFileSync(target)).toBeBytes(contents);
+    expect(work.opens / count).toBeLessThan(6);
+    expect(work.bytes / bytes).toBeLessThan(4);
+  },
+  SLOW,
+);
+
 /** Archives as receivers make them, each of other sectors, and a target from whose state they lead back; their bytes. */
 async function layOut(count: number, believed?: string): Promise<number> {
   const size = (count + 1) * EXTENTS * SECTOR;
@@ -92,61 +146,3 @@ async function layOut(count: number, believed?: string): Promise<number> {
   await record.write({ is: 'exactly', identity: `S${count}`, from: null, ...doubt });
   return bytes;
 }
-
-async function restore() {
-  [work.opens, work.bytes] = [0, 0];
-  const words = ['restore', target, '--to', 'S0', '--from', undos, '--state-dir', state];
-  return await runWords(words);
-}
-
-it.each([20, 40, 80])(
-  'a restore by %i archives reads each of them a few times, however many',
-  async (count) => {
-    const bytes = await layOut(count);
-    expect((await restore()).status).toBe(0);
-    const contents = readFileSync(target);
-    for (let archive = 1; archive <= count; archive++) {
-      const at = archive * SECTOR;
-      expect(contents.subarray(at, at + SECTOR).equals(old(archive))).toBe(true);
-    }
-    expect(work.opens / count).toBeLessThan(10);
-    expect(work.bytes / bytes).toBeLessThan(8);
-  },
-  SLOW,
-);
-
-it.each([20, 40, 80])(
-  'a restore by %i archives that must be proved first does so too',
-  async (count) => {
-    const bytes = await layOut(count, 'another boot');
-    const { status, said } = await restore();
-    expect([status, said.join()]).toEqual([0, expect.any(String)]);
-    for (let archive = 1; archive <= count; archive++) {
-      const at = archive * SECTOR;
-      expect(
-        readFileSync(target)
-          .subarray(at, at + SECTOR)
-          .equals(old(archive)),
-      ).toBe(true);
-    }
-    expect(work.opens / count).toBeLessThan(12);
-    expect(work.bytes / bytes).toBeLessThan(12);
-  },
-  SLOW,
-);
-
-it.each([20, 80])(
-  'a target that only the oldest of %i archives knows to be in no state costs one look at each',
-  async (count) => {
-    const bytes = await layOut(count);
-    const contents = readFileSync(target);
-    contents.fill('someone wrote', SECTOR, 2 * SECTOR);
-    writeFileSync(target, contents);
-    const { status, said } = await restore();
-    expect([status, said.at(-1)]).toEqual([7, expect.stringContaining('be in a state that an archive in')]);
-    expect(readFileSync(target).equals(contents)).toBe(true);
-    expect(work.opens / count).toBeLessThan(6);
-    expect(work.bytes / bytes).toBeLessThan(4);
-  },
-  SLOW,
-);

@@ -59,31 +59,6 @@ function within<T extends Part>(parts: readonly T[], sectors: number): T[] {
   );
 }
 
-/** Those of ascending parts that do not overlap one before. */
-function apart<T extends Part>(parts: readonly T[]): T[] {
-  let end = 0;
-  return [...parts]
-    .sort((a, b) => a.at - b.at)
-    .filter(({ at, count }) => {
-      if (at < end) return false;
-      end = at + count;
-      return true;
-    });
-}
-
-/** Parts in pieces, which adjoin: cut at places that all archives may have in common, or not. */
-function cut(parts: readonly Part[], every: number): Part[] {
-  return parts.flatMap(({ at, count }) => {
-    const pieces: Part[] = [];
-    for (let from = at; from < at + count;) {
-      const to = Math.min(at + count, from - (from % every) + every);
-      pieces.push({ at: from, count: to - from });
-      from = to;
-    }
-    return pieces;
-  });
-}
-
 const undo: fc.Arbitrary<Undo> = fc
   .record({
     sectors: fc.oneof(numberOf(SECTORS, 3), { arbitrary: fc.integer({ min: 8, max: SECTORS }), weight: 1 }),
@@ -115,23 +90,6 @@ function proofsOf({ says }: Undo, volume: Buffer) {
   });
 }
 
-async function archiveOf(index: number, each: Undo, volume: Buffer): Promise<Archive> {
-  const { sectors, passes } = each;
-  const sink = collectingSink();
-  const writer = new FrameWriter(sink, { indexed: index % 2 === 0 });
-  await writer.start({ ...someHeader(sectors * SECTOR), kind: 'undo', base: null, result: null });
-  for (const [pass, writes] of passes.entries()) {
-    if (pass > 0) await writer.nextPass();
-    for (const write of writes) await writeOne(writer, write);
-  }
-  for (const proof of proofsOf(each, volume)) {
-    if (proof.isAnnounced) await writer.announce([proof]);
-    else await writer.prove(proof);
-  }
-  await writer.finish();
-  return await openBytes(folder, `${index}.undo`, sink.bytes());
-}
-
 async function writeOne(writer: FrameWriter, write: Write): Promise<void> {
   const bytes = bytesOf(write);
   const offset = write.at * SECTOR;
@@ -139,37 +97,6 @@ async function writeOne(writer: FrameWriter, write: Write): Promise<void> {
   else if (write.kind === 'data') await writer.data(offset, bytes);
   else
     await writer.data(offset, bytes, { crc: crc32(bytes), packed: { codec: 1, bytes: deflateSync(bytes) } });
-}
-
-/** Plainly: each proof is held against the bytes that the archives before it made, sector by sector. */
-function reference(undos: readonly Undo[], proved: readonly Buffer[], contents: Buffer): BaseProof {
-  const state = Buffer.alloc(SECTORS * SECTOR);
-  contents.copy(state);
-  for (const [index, each] of undos.entries()) {
-    const proofs = proofsOf(each, proved[index] ?? state);
-    // What was said of a sector later counts; a proof of which some does not count says nothing.
-    const counting = Array.from({ length: SECTORS }, (_, sector) =>
-      proofs.findLastIndex(
-        ({ offset, length }) => offset <= sector * SECTOR && sector * SECTOR < offset + length,
-      ),
-    );
-    const isWhole = proofs.map(({ offset, length }, proof) =>
-      counting.slice(offset / SECTOR, (offset + length) / SECTOR).every((counts) => counts === proof),
-    );
-    const written = [...new Set(each.passes.flat().flatMap(sectorsOf))].sort((a, b) => a - b);
-    const unproved = written.find((sector) => isWhole[counting[sector] ?? -1] !== true);
-    if (unproved !== undefined) return { is: 'unproved', offset: unproved * SECTOR };
-    const differing = proofs
-      .filter((_, proof) => isWhole[proof])
-      .sort((a, b) => a.offset - b.offset)
-      .find(
-        ({ offset, length, crc }) =>
-          offset + length > contents.length || crc32(state.subarray(offset, offset + length)) !== crc,
-      );
-    if (differing !== undefined) return { is: 'differs', offset: differing.offset };
-    applyWrites(state, each.passes);
-  }
-  return { is: 'proved' };
 }
 
 const sectorsOf = ({ at, count }: Part) => Array.from({ length: count }, (_, index) => at + index);
@@ -210,3 +137,76 @@ describe('what undos start from', () => {
     expect(Math.min(...Object.values(verdicts))).toBeGreaterThan(60);
   });
 });
+
+/** Those of ascending parts that do not overlap one before. */
+function apart<T extends Part>(parts: readonly T[]): T[] {
+  let end = 0;
+  return [...parts]
+    .sort((a, b) => a.at - b.at)
+    .filter(({ at, count }) => {
+      if (at < end) return false;
+      end = at + count;
+      return true;
+    });
+}
+
+/** Parts in pieces, which adjoin: cut at places that all archives may have in common, or not. */
+function cut(parts: readonly Part[], every: number): Part[] {
+  return parts.flatMap(({ at, count }) => {
+    const pieces: Part[] = [];
+    for (let from = at; from < at + count;) {
+      const to = Math.min(at + count, from - (from % every) + every);
+      pieces.push({ at: from, count: to - from });
+      from = to;
+    }
+    return pieces;
+  });
+}
+
+async function archiveOf(index: number, each: Undo, volume: Buffer): Promise<Archive> {
+  const { sectors, passes } = each;
+  const sink = collectingSink();
+  const writer = new FrameWriter(sink, { indexed: index % 2 === 0 });
+  await writer.start({ ...someHeader(sectors * SECTOR), kind: 'undo', base: null, result: null });
+  for (const [pass, writes] of passes.entries()) {
+    if (pass > 0) await writer.nextPass();
+    for (const write of writes) await writeOne(writer, write);
+  }
+  for (const proof of proofsOf(each, volume)) {
+    if (proof.isAnnounced) await writer.announce([proof]);
+    else await writer.prove(proof);
+  }
+  await writer.finish();
+  return await openBytes(folder, `${index}.undo`, sink.bytes());
+}
+
+/** Plainly: each proof is held against the bytes that the archives before it made, sector by sector. */
+function reference(undos: readonly Undo[], proved: readonly Buffer[], contents: Buffer): BaseProof {
+  const state = Buffer.alloc(SECTORS * SECTOR);
+  contents.copy(state);
+  for (const [index, each] of undos.entries()) {
+    const proofs = proofsOf(each, proved[index] ?? state);
+    // What was said of a sector later counts; a proof of which some does not count says nothing.
+    const counting = Array.from({ length: SECTORS }, (_, sector) =>
+      proofs.findLastIndex(
+        ({ offset, length }) => offset <= sector * SECTOR && sector * SECTOR < offset + length,
+      ),
+    );
+    const isWhole = proofs.map(({ offset, length }, proof) =>
+      counting.slice(offset / SECTOR, (offset + length) / SECTOR).every((counts) => counts === proof),
+    );
+    const written = [...new Set(each.passes.flat().flatMap(sectorsOf))].sort((a, b) => a - b);
+    const unproved = written.find((sector) => isWhole[counting[sector] ?? -1] !== true);
+    if (unproved !== undefined) return { is: 'unproved', offset: unproved * SECTOR };
+    const differing = proofs
+      .filter((_, proof) => isWhole[proof])
+      .sort((a, b) => a.offset - b.offset)
+      .find(
+        ({ offset, length, crc }) =>
+          offset + length > contents.length || crc32(state.subarray(offset, offset + length)) !== crc,
+      );
+    if (differing !== undefined) return { is: 'differs', offset: differing.offset };
+    applyWrites(state, each.passes);
+  }
+  return { is: 'proved' };
+}

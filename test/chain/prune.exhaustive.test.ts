@@ -35,61 +35,8 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-/** Undos of random changes. The state S0 is the oldest. */
-async function fill(): Promise<void> {
-  const random = randomFrom(3);
-  // Every undo must lead to what random writes made of the state that it leads from.
-  let volume = Buffer.alloc(SIZE, 'the latest state');
-  contents.set(`S${DAYS.length}`, volume);
-  for (let index = DAYS.length; index > 0; index--) {
-    const passes: Write[][] = [1, 2, 3].map(() => [
-      {
-        at: Math.floor(random() * (SECTORS - 6)),
-        count: 1 + Math.floor(random() * 6),
-        kind: 'packed',
-        fill: index,
-      },
-    ]);
-    const header = {
-      kind: 'undo' as const,
-      ...{ base: `S${index}`, result: `S${index - 1}` },
-      time: `${DAYS[index - 1] ?? ''}T12:00:00Z`,
-    };
-    writeFileSync(join(folder, `${index}.undo`), await archiveBytes(SIZE, { passes, indexed: true, header }));
-    volume = Buffer.from(volume);
-    applyWrites(volume, passes);
-    contents.set(`S${index - 1}`, volume);
-  }
-}
-
 function undoFiles(): string[] {
   return readdirSync(folder).filter((name) => name.endsWith('.undo'));
-}
-
-/** Goes back from the latest state to each of these by what is in the folder. */
-async function expectWaysTo(names: readonly string[]): Promise<void> {
-  const ways = new States(undosOf(await listArchives(folder))).waysFrom(`S${DAYS.length}`);
-  for (const name of names) {
-    const archives = [];
-    for (const { archive } of ways.get(name) ?? []) archives.push(await openArchive(archive.path));
-    const volume = Buffer.from(contents.get(`S${DAYS.length}`) ?? Buffer.alloc(0));
-    await landOn(volume, planCombination(archives));
-    expect(volume.equals(contents.get(name) ?? Buffer.alloc(0))).toBe(true);
-  }
-}
-
-/** Surroundings that interrupt at the nth place where they are asked. */
-function interruptedAt(nth: number) {
-  let asked = 0;
-  const throwIfAborted = () => {
-    asked += 1;
-    if (asked === nth) throw new InterruptedError('SIGTERM');
-  };
-  const signal = Object.assign(new EventTarget(), { throwIfAborted, aborted: false });
-  return {
-    about: { ...quietSurroundings(), signal: signal as unknown as AbortSignal },
-    wasAsked: () => asked,
-  };
 }
 
 it('keeps the last states of months, and what leads there', async () => {
@@ -128,3 +75,56 @@ it('interrupted anywhere leaves a way to all that is kept, and the next one fini
     await expectWaysTo(kept);
   }
 });
+
+/** Undos of random changes. The state S0 is the oldest. */
+async function fill(): Promise<void> {
+  const random = randomFrom(3);
+  // Every undo must lead to what random writes made of the state that it leads from.
+  let volume = Buffer.alloc(SIZE, 'the latest state');
+  contents.set(`S${DAYS.length}`, volume);
+  for (let index = DAYS.length; index > 0; index--) {
+    const passes: Write[][] = [1, 2, 3].map(() => [
+      {
+        at: Math.floor(random() * (SECTORS - 6)),
+        count: 1 + Math.floor(random() * 6),
+        kind: 'packed',
+        fill: index,
+      },
+    ]);
+    const header = {
+      kind: 'undo' as const,
+      ...{ base: `S${index}`, result: `S${index - 1}` },
+      time: `${DAYS[index - 1] ?? ''}T12:00:00Z`,
+    };
+    writeFileSync(join(folder, `${index}.undo`), await archiveBytes(SIZE, { passes, indexed: true, header }));
+    volume = Buffer.from(volume);
+    applyWrites(volume, passes);
+    contents.set(`S${index - 1}`, volume);
+  }
+}
+
+/** Goes back from the latest state to each of these by what is in the folder. */
+async function expectWaysTo(names: readonly string[]): Promise<void> {
+  const ways = new States(undosOf(await listArchives(folder))).waysFrom(`S${DAYS.length}`);
+  for (const name of names) {
+    const archives = [];
+    for (const { archive } of ways.get(name) ?? []) archives.push(await openArchive(archive.path));
+    const volume = Buffer.from(contents.get(`S${DAYS.length}`) ?? Buffer.alloc(0));
+    await landOn(volume, planCombination(archives));
+    expect(volume).toBeBytes(contents.get(name));
+  }
+}
+
+/** Surroundings that interrupt at the nth place where they are asked. */
+function interruptedAt(nth: number) {
+  let asked = 0;
+  const throwIfAborted = () => {
+    asked += 1;
+    if (asked === nth) throw new InterruptedError('SIGTERM');
+  };
+  const signal = Object.assign(new EventTarget(), { throwIfAborted, aborted: false });
+  return {
+    about: { ...quietSurroundings(), signal: signal as unknown as AbortSignal },
+    wasAsked: () => asked,
+  };
+}

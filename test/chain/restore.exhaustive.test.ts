@@ -58,22 +58,6 @@ async function recordFirst(): Promise<void> {
   expect((await run(['--apply', stream, target])).status).toBe(0);
 }
 
-/** Brings the target to its next state by some writes. */
-async function apply(generation: number, random: () => number): Promise<void> {
-  const writes = [0, 20, 40].map((from): Write => ({
-    at: from + Math.floor(random() * 12),
-    count: 1 + Math.floor(random() * 8),
-    kind: random() < 0.7 ? 'data' : 'zero',
-    fill: generation,
-  }));
-  const header = { base: `S${generation - 1}`, result: `S${generation}` };
-  const stream = join(folder, 'stream');
-  writeFileSync(stream, await archiveBytes(SIZE, { passes: [writes], indexed: false, header }));
-  const { status } = await run(['--apply', stream, target, '-b', join(undos, `${generation}.undo`)]);
-  expect(status).toBe(0);
-  contents.push(readFileSync(target));
-}
-
 const restoreTo = (to: string, ...more: readonly string[]) =>
   run(['restore', target, '--to', to, '--from', undos, ...more]);
 
@@ -94,11 +78,11 @@ describe('restore', () => {
         putInState(from);
         const { status, said } = await restoreTo(`S${to}`);
         expect({ status, said: said.join('\n') }).toMatchObject({ status: 0 });
-        expect(readFileSync(target).equals(contents[to] ?? Buffer.alloc(0))).toBe(true);
+        expect(readFileSync(target)).toBeBytes(contents[to]);
         // from there the record knows
         if (to === 0 || to === from) continue;
         expect((await restoreTo('S0')).said.join('\n')).not.toContain('no usable record');
-        expect(readFileSync(target).equals(contents[0] ?? Buffer.alloc(0))).toBe(true);
+        expect(readFileSync(target)).toBeBytes(contents[0]);
       }
     }
   });
@@ -108,13 +92,13 @@ describe('restore', () => {
     expect(status).toBe(0);
     expect(said[0]).toMatch(/from state S8 to S5 .*, by 3 archives as one/);
     expect(said.slice(1, 4).map((line) => line.split('/').at(-1))).toEqual(['8.undo', '7.undo', '6.undo']);
-    expect(readFileSync(target).equals(contents[GENERATIONS] ?? Buffer.alloc(0))).toBe(true);
+    expect(readFileSync(target)).toBeBytes(contents[GENERATIONS]);
   });
 
   it('keeps the way forth again, where told to', async () => {
     await restoreTo('S2', '-b', join(folder, 'forth'));
     expect((await run(['--apply', join(folder, 'forth'), target])).status).toBe(0);
-    expect(readFileSync(target).equals(contents[GENERATIONS] ?? Buffer.alloc(0))).toBe(true);
+    expect(readFileSync(target)).toBeBytes(contents[GENERATIONS]);
     expect((await restoreTo('S8')).said.join('\n')).toMatch(/in state S8 already/);
   });
 
@@ -128,7 +112,7 @@ describe('restore', () => {
     const { status, said } = await restoreTo('S3');
     expect(status).toBe(7);
     expect(said.at(-1)).toMatch(/it cannot be proved to be in a state that an archive in .* starts from/);
-    expect(readFileSync(target).equals(undo)).toBe(true);
+    expect(readFileSync(target)).toBeBytes(undo);
   });
 
   it('refuses a damaged archive before it writes', async () => {
@@ -139,7 +123,7 @@ describe('restore', () => {
     const { status, said } = await restoreTo('S3');
     expect(status).toBe(6);
     expect(said.at(-1)).toContain('6.undo');
-    expect(readFileSync(target).equals(contents[GENERATIONS] ?? Buffer.alloc(0))).toBe(true);
+    expect(readFileSync(target)).toBeBytes(contents[GENERATIONS]);
   });
 
   it('says what it lacks where no archives lead there', async () => {
@@ -161,7 +145,7 @@ describe('archive prune', () => {
     expect(status).toBe(0);
     expect(undoFiles()).toEqual(['7.undo', '8.undo']);
     await restoreTo('S6');
-    expect(readFileSync(target).equals(contents[6] ?? Buffer.alloc(0))).toBe(true);
+    expect(readFileSync(target)).toBeBytes(contents[6]);
     expect((await restoreTo('S5')).status).toBe(2);
   });
 
@@ -201,7 +185,7 @@ describe('a target whose state nobody knows', () => {
       );
       if (status !== 0)
         expect((await restoreTo(`S${to}`, '--force', 'base')).said.join('\n')).toMatch(/taken back to/);
-      expect(readFileSync(target).equals(contents[to] ?? Buffer.alloc(0))).toBe(true);
+      expect(readFileSync(target)).toBeBytes(contents[to]);
     }
   });
 
@@ -213,9 +197,9 @@ describe('a target whose state nobody knows', () => {
     const { status, said } = await restoreTo('S4');
     expect(status).toBe(7);
     expect(said.at(-1)).toMatch(/nothing proves that it holds the base of the undo.*--force=base/);
-    expect(readFileSync(target).equals(contents[GENERATIONS] ?? Buffer.alloc(0))).toBe(true);
+    expect(readFileSync(target)).toBeBytes(contents[GENERATIONS]);
     expect((await restoreTo('S4', '--force', 'base')).status).toBe(0);
-    expect(readFileSync(target).equals(contents[4] ?? Buffer.alloc(0))).toBe(true);
+    expect(readFileSync(target)).toBeBytes(contents[4]);
   });
 });
 
@@ -245,3 +229,19 @@ describe('archive list and check', () => {
     expect((await runWords(['archive', 'check', undos])).status).toBe(6);
   });
 });
+
+/** Brings the target to its next state by some writes. */
+async function apply(generation: number, random: () => number): Promise<void> {
+  const writes = [0, 20, 40].map((from): Write => ({
+    at: from + Math.floor(random() * 12),
+    count: 1 + Math.floor(random() * 8),
+    kind: random() < 0.7 ? 'data' : 'zero',
+    fill: generation,
+  }));
+  const header = { base: `S${generation - 1}`, result: `S${generation}` };
+  const stream = join(folder, 'stream');
+  writeFileSync(stream, await archiveBytes(SIZE, { passes: [writes], indexed: false, header }));
+  const { status } = await run(['--apply', stream, target, '-b', join(undos, `${generation}.undo`)]);
+  expect(status).toBe(0);
+  contents.push(readFileSync(target));
+}

@@ -27,7 +27,7 @@ describe('the base of a volume, from its store', () => {
         const { view } = viewOf(inOrder ? [...overwritten].sort((a, b) => a - b) : overwritten);
         const bytes = Buffer.alloc(Math.min(wanted, BASE.length - offset));
         await view.readAt(bytes, offset);
-        expect(bytes.equals(BASE.subarray(offset, offset + bytes.length))).toBe(true);
+        expect(bytes).toBeBytes(BASE.subarray(offset, offset + bytes.length));
       }),
     );
   });

@@ -68,7 +68,7 @@ describe('the doctor, of a target,', () => {
       status: 0,
       said: expect.stringMatching(/target: all of it has been proved since 2026-01-02 03:04 UTC/) as string,
     });
-    expect(readFileSync(at('target')).equals(origin)).toBe(true);
+    expect(readFileSync(at('target'))).toBeBytes(origin);
     const { status, stdout } = await doctor('--json');
     expect(status).toBe(0);
     expect(JSON.parse(stdout.toString())).toMatchObject({

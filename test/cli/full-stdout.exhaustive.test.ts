@@ -83,7 +83,7 @@ it.each<[string, () => string[], number]>([
 );
 
 it(
-  'nor does it change how a doctor ends',
+  'a full stdout does not change how a doctor ends',
   async () => {
     const nowhere = openSync('/dev/null', 'w');
     const { status } = await runInto(nowhere, ['doctor']);

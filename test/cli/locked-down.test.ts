@@ -27,19 +27,6 @@ let fullStream: Uint8Array = Buffer.alloc(0);
 /** The header of what a scan sends. */
 const compared = { kind: 'full', compared: true, expectedBytes: 0 } as const;
 
-/** A stream of these bytes as the beginning of a volume. */
-async function streamOf(header: Pick<StreamHeader, 'kind' | 'expectedBytes'>, bytes: Uint8Array | null) {
-  const sink = collectingSink();
-  const writer = new FrameWriter(sink);
-  await writer.start({
-    ...{ volumeSize: base.length, blockSize: CHUNK, base: null, result: null, names: {} },
-    ...{ host: 'web1', time: '2026-01-02T03:04:05Z', writer: 'test', ...header },
-  });
-  if (bytes !== null) await writer.data(0, bytes);
-  await writer.finish();
-  return sink.bytes();
-}
-
 beforeAll(async () => {
   folder = mkdtempSync(`${tmpdir()}/lvmsync-locked-`);
   for (const name of ['in', 'out', 'undo']) mkdirSync(at(name));
@@ -84,10 +71,10 @@ describe('a locked-down receiver', () => {
 
   it('writes into a target that is allowed, whatever its name', async () => {
     expect(await serve(`'lvmsync' receive -- ${at('in/vm')}`)).toMatchObject({ status: 0, said: [] });
-    expect(readFileSync(at('in/vm'))).toEqual(changed);
+    expect(readFileSync(at('in/vm'))).toBeBytes(changed);
     const odd = `'sudo' -n -- lvmsync receive -- '${at("in/it'\\''s $(x)\n")}'`;
     expect(await serve(odd)).toMatchObject({ status: 0 });
-    expect(readFileSync(at("in/it's $(x)\n"))).toEqual(changed);
+    expect(readFileSync(at("in/it's $(x)\n"))).toBeBytes(changed);
   });
 
   it.each([
@@ -103,7 +90,7 @@ describe('a locked-down receiver', () => {
     expect(said).toEqual([]);
     expect(reply).toContain('"code":"UNSAFE_TARGET"');
     expect(reply).toContain(`${name}: not among the targets that this receiver allows"`);
-    expect(readFileSync(at('out/vm'))).toEqual(base);
+    expect(readFileSync(at('out/vm'))).toBeBytes(base);
     expect(existsSync(at('state'))).toBe(false);
     const asked = await serve(`'lvmsync' receive --read-only -- ${at(name)}`);
     expect(asked.reply).toContain('not among the targets');
@@ -116,20 +103,20 @@ describe('a locked-down receiver', () => {
     mkdirSync(at(within), { recursive: true });
     for (const name of [broken, `${within}/vm`]) writeFileSync(at(name), base);
     expect(await serve(`'lvmsync' receive -- '${at(broken)}'`)).toMatchObject({ status: 0, said: [] });
-    expect(readFileSync(at(broken))).toEqual(changed);
+    expect(readFileSync(at(broken))).toBeBytes(changed);
     for (const name of [`${within}/vm`, `in/vm\n${at('out/vm')}`, `out/vm\n`, `\n${at('in/vm')}`]) {
       const { status, said, reply } = await serve(`'lvmsync' receive -- '${at(name)}'`);
       expect([status, said]).toEqual([3, []]);
       expect(reply).toContain('not among the targets that this receiver allows"');
     }
-    for (const name of ['in/vm', 'out/vm', `${within}/vm`]) expect(readFileSync(at(name))).toEqual(base);
+    for (const name of ['in/vm', 'out/vm', `${within}/vm`]) expect(readFileSync(at(name))).toBeBytes(base);
   });
 
   it('refuses in the session what is not the client’s to say', async () => {
     const { status, reply } = await serve(`'lvmsync' receive --state-dir /tmp -- ${at('in/vm')}`);
     expect(status).toBe(2);
     expect(reply).toContain('its clients cannot use --state-dir');
-    expect(readFileSync(at('in/vm'))).toEqual(base);
+    expect(readFileSync(at('in/vm'))).toBeBytes(base);
   });
 
   it('keeps snapbacks in its own folder, where it has one', async () => {
@@ -151,10 +138,10 @@ describe('a locked-down receiver', () => {
     expect(status).toBe(2);
     expect(reply).toContain('this receiver requires a snapback: add --snapback NAME (copy and verify');
     expect(reply).toContain('lvmsync --scan SOURCE HOST:TARGET --snapback NAME)"');
-    expect(readFileSync(at('in/vm'))).toEqual(base);
+    expect(readFileSync(at('in/vm'))).toBeBytes(base);
     const asked = await serve(`'lvmsync' receive --snapback insisted -- ${at('in/vm')}`, ...insisting);
     expect(asked).toMatchObject({ status: 0, said: [] });
-    expect(readFileSync(at('in/vm'))).toEqual(changed);
+    expect(readFileSync(at('in/vm'))).toBeBytes(changed);
     expect(existsSync(at('undo/insisted'))).toBe(true);
     expect(
       (await serve(`'lvmsync' receive --read-only -- ${at('in/vm')}`, ...insisting)).reply,
@@ -166,7 +153,7 @@ describe('a locked-down receiver', () => {
     const { status, reply } = await serve(command);
     expect(status).toBe(2);
     expect(reply).toContain('this receiver only says what it would do: add --dry-run');
-    expect(readFileSync(at('in/vm'))).toEqual(base);
+    expect(readFileSync(at('in/vm'))).toBeBytes(base);
   });
 
   it('that requires a snapback is not told that nothing comes, and sent something then', async () => {
@@ -177,7 +164,7 @@ describe('a locked-down receiver', () => {
     const { status, reply } = await serveStream(lying, command, ...insisting);
     expect(status).toBe(2);
     expect(reply).toContain('this receiver requires a snapback');
-    expect(readFileSync(at('in/vm'))).toEqual(base);
+    expect(readFileSync(at('in/vm'))).toBeBytes(base);
   });
 
   it('that requires a journal takes no full copy, which has none', async () => {
@@ -185,7 +172,7 @@ describe('a locked-down receiver', () => {
     const { status, reply } = await serveStream(fullStream, command, '--require-journal');
     expect(status).toBe(2);
     expect(reply).toContain('this receiver requires a journal, and a full copy keeps no journal: use');
-    expect(readFileSync(at('in/vm'))).toEqual(base);
+    expect(readFileSync(at('in/vm'))).toBeBytes(base);
     expect((await serve(command, '--require-journal')).status).toBe(0);
     // what that sends has one
     writeFileSync(at('in/vm'), base);
@@ -194,7 +181,7 @@ describe('a locked-down receiver', () => {
     // and without that word
     writeFileSync(at('in/vm'), base);
     expect((await serveStream(fullStream, command)).status).toBe(0);
-    expect(readFileSync(at('in/vm'))).toEqual(changed);
+    expect(readFileSync(at('in/vm'))).toBeBytes(changed);
     // a snapback has the old bytes of a full copy, too
     writeFileSync(at('in/vm'), base);
     const kept = `'lvmsync' receive --snapback full -- ${at('in/vm')}`;
@@ -205,7 +192,7 @@ describe('a locked-down receiver', () => {
   it('that only reads writes nothing', async () => {
     const { reply } = await serve(`'lvmsync' receive -- ${at('in/vm')}`, '--read-only');
     expect(reply).toContain('it only answers a verify');
-    expect(readFileSync(at('in/vm'))).toEqual(base);
+    expect(readFileSync(at('in/vm'))).toBeBytes(base);
   });
 
   it.each([
@@ -244,3 +231,16 @@ it.each([
   expect(status).toBe(2);
   expect(said.join()).toMatch(message);
 });
+
+/** A stream of these bytes as the beginning of a volume. */
+async function streamOf(header: Pick<StreamHeader, 'kind' | 'expectedBytes'>, bytes: Uint8Array | null) {
+  const sink = collectingSink();
+  const writer = new FrameWriter(sink);
+  await writer.start({
+    ...{ volumeSize: base.length, blockSize: CHUNK, base: null, result: null, names: {} },
+    ...{ host: 'web1', time: '2026-01-02T03:04:05Z', writer: 'test', ...header },
+  });
+  if (bytes !== null) await writer.data(0, bytes);
+  await writer.finish();
+  return sink.bytes();
+}

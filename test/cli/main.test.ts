@@ -38,5 +38,5 @@ it('a process of its own, on both sides, says nothing on stderr that is not ours
   expect(run.stderr).toBe('');
   expect(run.status).toBe(0);
   expect(JSON.parse(run.stdout)).toMatchObject({ changedBytes: CHUNK });
-  expect(readFileSync(at('target')).equals(origin)).toBe(true);
+  expect(readFileSync(at('target'))).toBeBytes(origin);
 }, 60_000);

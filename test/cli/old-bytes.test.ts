@@ -69,17 +69,17 @@ describe('in the words of a transfer', () => {
     expect(status).toBe(0);
     const counts = { tableBytes: 2 * CHUNK, changedBytes: 4096, blocks: 1, mismatches: 0 };
     expect(JSON.parse(stdout.toString())).toMatchObject(counts);
-    expect(target().equals(origin)).toBe(true);
+    expect(target()).toBeBytes(origin);
     writeFileSync(at('target'), base);
     const coarse = await run('--json', '--block-size', '16K', ...sources(), at('target'));
     expect(JSON.parse(coarse.stdout.toString())).toMatchObject({ changedBytes: 16_384 });
-    expect(target().equals(origin)).toBe(true);
+    expect(target()).toBeBytes(origin);
   });
 
   it('all that is named goes out with --whole-chunks, and to a Ruby lvmsync', async () => {
     const { stdout } = await run('--json', '--whole-chunks', ...sources(), at('target'));
     expect(JSON.parse(stdout.toString())).toMatchObject({ changedBytes: 2 * CHUNK });
-    expect(target().equals(origin)).toBe(true);
+    expect(target()).toBeBytes(origin);
     const ruby = await runWords([...sources(), '--stdout', '--protocol', '3']);
     expect(ruby.stdout.length).toBeGreaterThan(2 * CHUNK);
     expect(ruby.stdout.includes(origin.subarray(CHUNK, 3 * CHUNK))).toBe(true);
@@ -94,15 +94,15 @@ describe('in the words of a transfer', () => {
       const piped = await runWords([...apply, ...words], stream);
       expect(piped.status).toBe(7);
       expect(piped.said.join('\n')).toMatch(new RegExp(`at byte ${CHUNK}: .*--whole-chunks`));
-      expect(target().equals(other)).toBe(true);
+      expect(target()).toBeBytes(other);
     }
     const stopped = await run('--on-base-mismatch', 'stop', ...sources(), at('target'));
     expect(stopped.status).toBe(7);
-    expect(target().equals(other)).toBe(true);
+    expect(target()).toBeBytes(other);
     const asked = await run('--json', ...sources(), at('target'));
     const suspect = expect.stringMatching(/someone wrote to it/) as string;
     expect(JSON.parse(asked.stdout.toString())).toMatchObject({ mismatches: 1, blocks: 2, suspect });
-    expect(target().equals(origin)).toBe(true);
+    expect(target()).toBeBytes(origin);
     expect(asked.status).toBe(11);
     expect(asked.said.join('\n')).toMatch(
       /someone wrote to it, or to the snapshot, .*: 1 of the replaced blocks .* neither the old bytes nor the new bytes; everything that was sent is correct on the target, but the rest of it may be wrong: "lvmsync --scan"/,
@@ -111,7 +111,7 @@ describe('in the words of a transfer', () => {
     const again = await runWords(apply, stream);
     expect(again.status).toBe(11);
     expect(again.said.join('\n')).toMatch(/written to .*someone wrote to it/s);
-    expect(target().equals(origin)).toBe(true);
+    expect(target()).toBeBytes(origin);
     const forced = await runWords([...apply, '--force=base'], stream);
     expect(forced.status).toBe(0);
     const scan = ['--scan', at('origin'), at('target'), '--state-dir', at('state')];
@@ -124,7 +124,7 @@ describe('in the words of a transfer', () => {
     const forced = await run('--force=base', ...sources(), at('target'));
     expect(forced.status).toBe(0);
     expect(forced.said.join('\n')).toMatch(/warning: .*1 blocks did not hold/);
-    expect(target().equals(origin)).toBe(true);
+    expect(target()).toBeBytes(origin);
   });
 
   it.each([

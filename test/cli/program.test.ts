@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -40,26 +40,6 @@ interface Outcome {
   readonly said: string;
 }
 
-/** Runs the words with a stdout and stderr of their own. */
-async function run(words: readonly string[], input: Uint8Array = new Uint8Array()): Promise<Outcome> {
-  const stdout = new PassThrough();
-  const pieces: Buffer[] = [];
-  stdout.on('data', (piece: Buffer) => pieces.push(piece));
-  const lines: string[] = [];
-  const say = (line: string) => lines.push(line);
-  const context: Context = {
-    ...{ input: () => sourceOf(input), stdout, say, version: '0.0.0-test', ...plainProcess },
-    ssh: () => defaultSshSettings(folder, 'nobody', null),
-    surroundings: () => ({
-      ...quietSurroundings(new ProcessSpawner(process.env)),
-      stateDir: at('state'),
-      notice: say,
-    }),
-  };
-  const status = await runProgram(words, context);
-  return { status, stdout: Buffer.concat(pieces), said: lines.join('\n') };
-}
-
 const sources = () => ['--cow', at('cow'), '--origin', at('origin')];
 
 function freshTarget(name: string): string {
@@ -67,8 +47,10 @@ function freshTarget(name: string): string {
   return at(name);
 }
 
-const isOrigin = (path: string) => readFileSync(path).equals(readFileSync(at('origin')));
-const isBase = (path: string) => readFileSync(path).equals(readFileSync(at('base')));
+/** A target must hold what one of the files holds. */
+function expectEqual(target: string, name: 'origin' | 'base'): void {
+  expect(readFileSync(target)).toBeBytes(readFileSync(at(name)));
+}
 
 describe('a transfer between files', () => {
   it('makes the target equal the origin, and says what it took', async () => {
@@ -88,7 +70,7 @@ describe('a transfer between files', () => {
       mismatches: 0,
       ...{ suspect: null, verified: { bytes: 0, share: 0, since: null }, codec: null },
     });
-    expect(isOrigin(target)).toBe(true);
+    expectEqual(target, 'origin');
   });
 
   it('keeps a snapback that takes the target back, and forth again', async () => {
@@ -99,9 +81,10 @@ describe('a transfer between files', () => {
       expect.stringMatching(/16 KiB changed \(10.0 % of 160 KiB\)/),
     ]);
     const back = await run(['--apply', at('undo'), '-b', at('redo'), target]);
-    expect([back.status, isBase(target)]).toEqual([0, true]);
+    expect(back.status).toBe(0);
+    expectEqual(target, 'base');
     expect((await run(['-a', at('redo'), target])).status).toBe(0);
-    expect(isOrigin(target)).toBe(true);
+    expectEqual(target, 'origin');
   });
 
   it.each([['4'], ['3']])('goes through a pipe in PROTO[%s]', async (protocol) => {
@@ -109,10 +92,12 @@ describe('a transfer between files', () => {
     const sent = await run([...sources(), '--stdout', 'ignored:as/ever', '--protocol', protocol]);
     expect([sent.status, sent.stdout.toString('latin1', 0, 17)]).toEqual([0, `lvmsync PROTO[${protocol}]\n`]);
     const applied = await run(['--apply', '-', target], sent.stdout);
-    expect([applied.status, isOrigin(target)]).toEqual([0, true]);
+    expect(applied.status).toBe(0);
+    expectEqual(target, 'origin');
     expect(applied.said.includes('nothing proves that the stream was complete')).toBe(protocol === '3');
     const server = await run(['--server', freshTarget('server')], sent.stdout);
-    expect([server.status, isOrigin(at('server'))]).toEqual([0, true]);
+    expect(server.status).toBe(0);
+    expectEqual(at('server'), 'origin');
   });
 
   it('never truncates nor extends a larger target', async () => {
@@ -120,7 +105,7 @@ describe('a transfer between files', () => {
     writeFileSync(target, Buffer.concat([readFileSync(at('base')), Buffer.alloc(10_000, 'rest')]));
     expect((await run([...sources(), target])).status).toBe(0);
     expect(statSync(target).size).toBe(VOLUME + 10_000);
-    expect(readFileSync(target).subarray(VOLUME).equals(Buffer.alloc(10_000, 'rest'))).toBe(true);
+    expect(readFileSync(target).subarray(VOLUME)).toBeBytes(Buffer.alloc(10_000, 'rest'));
   });
 });
 
@@ -128,7 +113,7 @@ describe('what goes wrong', () => {
   it.each([
     ['a cut stream', -100, 5],
     ['a cut end frame', -1, 5],
-  ])('%s', async (_name, end, expected) => {
+  ])('%s is refused', async (_name, end, expected) => {
     const { stdout } = await run([...sources(), '--stdout']);
     const { status, said } = await run(['--apply', '-', freshTarget('cut')], stdout.subarray(0, end));
     expect([status, said]).toEqual([
@@ -137,36 +122,31 @@ describe('what goes wrong', () => {
     ]);
   });
 
-  it('a damaged stream', async () => {
+  it('a damaged stream is refused', async () => {
     const { stdout } = await run([...sources(), '--stdout']);
     stdout[stdout.length >> 1] = (stdout[stdout.length >> 1] ?? 0) ^ 1;
     const { status, said } = await run(['--apply', '-', freshTarget('flip')], stdout);
     expect([status, said]).toEqual([6, expect.stringMatching(/checksum is wrong/)]);
   });
 
-  it('trailing bytes', async () => {
+  it('trailing bytes are refused', async () => {
     const { stdout } = await run([...sources(), '--stdout']);
-    const { status } = await run(
-      ['--apply', '-', freshTarget('tail')],
-      Buffer.concat([stdout, Buffer.from('x')]),
-    );
+    const input = Buffer.concat([stdout, Buffer.from('x')]);
+    const { status } = await run(['--apply', '-', freshTarget('tail')], input);
     expect(status).toBe(6);
   });
 
-  it('a target that is too small, untouched', async () => {
+  it('a target that is too small is refused, and untouched', async () => {
     writeFileSync(at('small'), Buffer.alloc(VOLUME - 512, 'x'));
     const { status, said } = await run([...sources(), at('small')]);
     expect([status, said]).toEqual([3, expect.stringMatching(/small: too small/)]);
-    expect(readFileSync(at('small')).equals(Buffer.alloc(VOLUME - 512, 'x'))).toBe(true);
+    expect(readFileSync(at('small'))).toBeBytes(Buffer.alloc(VOLUME - 512, 'x'));
   });
 
-  it('an invalid snapshot', async () => {
+  it('an invalid snapshot is refused', async () => {
     const { status, said } = await run(['--cow', at('invalid'), '--origin', at('origin'), freshTarget('t3')]);
-    expect([status, said, isBase(at('t3'))]).toEqual([
-      4,
-      expect.stringMatching(/invalid: its store filled up/),
-      true,
-    ]);
+    expect([status, said]).toEqual([4, expect.stringMatching(/invalid: its store filled up/)]);
+    expectEqual(at('t3'), 'base');
   });
 
   it('a target that does not exist is not made', async () => {
@@ -175,13 +155,14 @@ describe('what goes wrong', () => {
       8,
       expect.stringMatching(/nowhere: .*ENOENT.*does not create targets: create/),
     ]);
-    expect(() => statSync(at('nowhere'))).toThrow();
+    expect(existsSync(at('nowhere'))).toBe(false);
   });
 
-  it('a snapback that exists already', async () => {
+  it('a snapback that exists already is refused', async () => {
     writeFileSync(at('keep'), 'keep');
     const { status } = await run([...sources(), freshTarget('t4'), '-b', at('keep')]);
-    expect([status, readFileSync(at('keep'), 'utf8'), isBase(at('t4'))]).toEqual([2, 'keep', true]);
+    expect([status, readFileSync(at('keep'), 'utf8')]).toEqual([2, 'keep']);
+    expectEqual(at('t4'), 'base');
   });
 
   it.each([
@@ -316,7 +297,7 @@ describe('inspect', () => {
     ]);
   });
 
-  it('knows what is neither', async () => {
+  it('tells a file that is neither store nor stream', async () => {
     writeFileSync(at('text'), 'hello world');
     const { status, said } = await run(['inspect', at('text')]);
     expect([status, said]).toEqual([
@@ -325,8 +306,28 @@ describe('inspect', () => {
     ]);
   });
 
-  it('says it in words, too', async () => {
+  it('says in words too what changed', async () => {
     const { stdout } = await run(['inspect', ...sources()]);
     expect(stdout.toString()).toMatch(/exceptions {2}4\n {2}changed {5}16 KiB, 10.0 % of 160 KiB\n/);
   });
 });
+
+/** Runs the words with a stdout and stderr of their own. */
+async function run(words: readonly string[], input: Uint8Array = new Uint8Array()): Promise<Outcome> {
+  const stdout = new PassThrough();
+  const pieces: Buffer[] = [];
+  stdout.on('data', (piece: Buffer) => pieces.push(piece));
+  const lines: string[] = [];
+  const say = (line: string) => lines.push(line);
+  const context: Context = {
+    ...{ input: () => sourceOf(input), stdout, say, version: '0.0.0-test', ...plainProcess },
+    ssh: () => defaultSshSettings(folder, 'nobody', null),
+    surroundings: () => ({
+      ...quietSurroundings(new ProcessSpawner(process.env)),
+      stateDir: at('state'),
+      notice: say,
+    }),
+  };
+  const status = await runProgram(words, context);
+  return { status, stdout: Buffer.concat(pieces), said: lines.join('\n') };
+}

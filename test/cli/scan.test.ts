@@ -52,7 +52,7 @@ describe('--scan', () => {
         ...{ source, target, mismatches: 0 },
       }),
     ]);
-    expect(readFileSync(target).equals(readFileSync(source))).toBe(true);
+    expect(readFileSync(target)).toBeBytes(readFileSync(source));
   });
 
   it('sends nothing where nothing differs, and records what the target holds', async () => {
@@ -82,7 +82,7 @@ describe('--scan', () => {
     writeFileSync(target, Buffer.concat([readFileSync(target), tail]));
     const { status, said } = await scan();
     expect([status, said.filter((line) => line.includes('larger than the volume')).length]).toEqual([0, 1]);
-    expect(readFileSync(target).equals(Buffer.concat([readFileSync(source), tail]))).toBe(true);
+    expect(readFileSync(target)).toBeBytes(Buffer.concat([readFileSync(source), tail]));
   });
 
   it('keeps the old bytes as a snapback, which takes it back', async () => {
@@ -90,10 +90,10 @@ describe('--scan', () => {
     const before = readFileSync(target);
     const snapback = join(folder, 'undo');
     expect((await scan('--snapback', snapback)).status).toBe(0);
-    expect(readFileSync(target).equals(before)).toBe(false);
+    expect(readFileSync(target)).not.toBeBytes(before);
     const undo = await runWords(['--apply', snapback, target, '--state-dir', stateDir]);
     expect(undo.status).toBe(0);
-    expect(readFileSync(target).equals(before)).toBe(true);
+    expect(readFileSync(target)).toBeBytes(before);
   });
 
   it('writes nothing in a dry run, but tells what it would', async () => {
@@ -101,7 +101,7 @@ describe('--scan', () => {
     const before = readFileSync(target);
     const { status, said } = await scan('--dry-run');
     expect([status, said.at(-1)]).toEqual([0, expect.stringMatching(/^dry run: 4 KiB .* would be sent to /)]);
-    expect(readFileSync(target).equals(before)).toBe(true);
+    expect(readFileSync(target)).toBeBytes(before);
   });
 
   it('prints the plan of a dry run as JSON', async () => {
@@ -138,7 +138,7 @@ describe('--scan', () => {
     expect((await runWords(['verify', source, target])).status).toBe(11);
     const { status, said } = await scan();
     expect([status, said[0]]).toEqual([0, expect.stringMatching(/taken back to what it held before/)]);
-    expect(readFileSync(target).equals(readFileSync(source))).toBe(true);
+    expect(readFileSync(target)).toBeBytes(readFileSync(source));
   });
 
   it('says where the source was in use, and calls it no moment’s state', async () => {
@@ -152,7 +152,7 @@ describe('--scan', () => {
         expect.objectContaining({ consistent: false }),
         [expect.stringMatching(/^.*source: in use: .* use a snapshot of it instead$/)],
       ]);
-      expect(readFileSync(target).equals(readFileSync(source))).toBe(true);
+      expect(readFileSync(target)).toBeBytes(readFileSync(source));
       expect((await scan()).said.at(-1)).toMatch(
         /^warning: .*source: it was in use while it was read, so the target is not a consistent/,
       );

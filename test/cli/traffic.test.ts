@@ -57,7 +57,7 @@ describe('--codec', () => {
     ['zstd:19', { kind: 'codec', name: 'zstd', level: 19 }],
     ['brotli:0', { kind: 'codec', name: 'brotli', level: 0 }],
     ['none', { kind: 'none' }],
-  ])('%s', (word, compression) => {
+  ])('%s is understood', (word, compression) => {
     expect(trafficOfWords(['--codec', word])).toEqual({ compression });
     expect(trafficOfWords(['--compress', '--codec', word], true)).toEqual({ compression });
   });
@@ -96,7 +96,7 @@ describe('in the words of a transfer', () => {
 
       const words = ['--apply', '-', at('target'), '--state-dir', at('state')];
       expect(await runWords(words, packed.stdout)).toMatchObject({ status: 0 });
-      expect(readFileSync(at('target')).equals(origin)).toBe(true);
+      expect(readFileSync(at('target'))).toBeBytes(origin);
     } finally {
       rmSync(folder, { recursive: true });
     }

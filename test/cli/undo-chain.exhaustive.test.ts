@@ -28,32 +28,32 @@ describe('an undo', () => {
         /holds exactly S3, but the undo starts from S2; nothing was written/,
       ) as string,
     });
-    expect(held().equals(states.get('S3') ?? Buffer.alloc(0))).toBe(true);
+    expect(held()).toBeBytes(states.get('S3'));
     expect((await recorded()).holds).toMatchObject({ is: 'exactly', identity: 'S3' });
   });
 
   it('takes its own base back, after which no other undo of that base, and no stream onward from it, fits', async () => {
     expect(await undo('S3')).toMatchObject({ status: 0 });
-    expect(held().equals(states.get('S2') ?? Buffer.alloc(0))).toBe(true);
+    expect(held()).toBeBytes(states.get('S2'));
     expect(await recorded()).toMatchObject({ holds: { is: 'exactly', identity: 'S2', from: null } });
     // what leads on from S3 lacks what came between
     expect(await bring('S3', 'S4', [{ at: 200, count: 8, kind: 'data', fill: 4 }])).toEqual({
       status: 7,
       said: expect.stringMatching(/holds exactly S2, but the stream starts from S3/) as string,
     });
-    expect(held().equals(states.get('S2') ?? Buffer.alloc(0))).toBe(true);
+    expect(held()).toBeBytes(states.get('S2'));
   });
 
   it('is refused after one that was combined of it and another was applied', async () => {
     expect((await runWords(['combine', '-o', at('both'), at('undo/S3'), at('undo/S2')])).status).toBe(0);
     expect(await run(['--apply', at('both'), at('target')])).toMatchObject({ status: 0 });
-    expect(held().equals(states.get('S1') ?? Buffer.alloc(0))).toBe(true);
+    expect(held()).toBeBytes(states.get('S1'));
     expect((await recorded()).holds).toEqual({ is: 'exactly', identity: 'S1', from: null });
     expect(await undo('S3')).toEqual({
       status: 7,
       said: expect.stringMatching(/holds exactly S1, but the undo starts from S3/) as string,
     });
-    expect(held().equals(states.get('S1') ?? Buffer.alloc(0))).toBe(true);
+    expect(held()).toBeBytes(states.get('S1'));
   });
 
   it('that took back the name in its header is not taken for what is there already', async () => {
@@ -70,7 +70,7 @@ describe('an undo', () => {
     expect(await undo('S4')).toEqual(refused);
     // the end of which nobody knows yet
     expect(await run(['--apply', '-', at('target')], readFileSync(at('undo/S4')))).toEqual(refused);
-    expect(held().equals(states.get('S3') ?? Buffer.alloc(0))).toBe(true);
+    expect(held()).toBeBytes(states.get('S3'));
   });
 
   it('may be applied a second time', async () => {
@@ -80,7 +80,7 @@ describe('an undo', () => {
       status: 7,
       said: expect.stringContaining('nothing was written') as string,
     });
-    expect(held().equals(states.get('S2') ?? Buffer.alloc(0))).toBe(true);
+    expect(held()).toBeBytes(states.get('S2'));
     expect((await recorded()).holds).toEqual({ is: 'exactly', identity: 'S2', from: null });
   });
 });
@@ -119,7 +119,7 @@ describe('an undo that leads back from a state without a name', () => {
     expect(await bringLive('', SECOND, 16)).toMatchObject({ status: 0 });
     expect(await undo('first')).toEqual(refused);
     expect(await undo('second')).toEqual(refused);
-    expect(held().equals(now)).toBe(true);
+    expect(held()).toBeBytes(now);
   });
 
   it('is applied there, also from a pipe, and leads to what it says', async () => {
@@ -127,7 +127,7 @@ describe('an undo that leads back from a state without a name', () => {
     expect(await run(['--apply', '-', at('target')], readFileSync(at('undo/first')))).toMatchObject({
       status: 0,
     });
-    expect(held().equals(states.get('S3') ?? Buffer.alloc(0))).toBe(true);
+    expect(held()).toBeBytes(states.get('S3'));
     expect((await recorded()).holds).toEqual({ is: 'exactly', identity: 'S3', from: null });
   });
 
@@ -145,7 +145,7 @@ describe('an undo that leads back from a state without a name', () => {
     expect((await runWords(['combine', '-o', at('gap'), at('undo/third'), at('undo/first')])).status).toBe(0);
     const now = held();
     expect(await run(['--apply', at('gap'), at('target')])).toMatchObject({ status: 7 });
-    expect(held().equals(now)).toBe(true);
+    expect(held()).toBeBytes(now);
   });
 
   it('that has no mark, as one that was made at the source, is not', async () => {
@@ -162,7 +162,7 @@ describe('an undo that leads back from a state without a name', () => {
     await bringLive('first', FIRST, 8);
     forget();
     expect(await undo('first')).toMatchObject({ status: 0 });
-    expect(held().equals(states.get('S3') ?? Buffer.alloc(0))).toBe(true);
+    expect(held()).toBeBytes(states.get('S3'));
     expect((await recorded()).holds).toMatchObject({
       identity: 'S3',
       believed: expect.any(String) as string,
@@ -174,14 +174,14 @@ describe('where nothing is recorded, an undo', () => {
   it('is proved, and what it leads to is believed', async () => {
     forget();
     expect(await undo('S3')).toMatchObject({ status: 0 });
-    expect(held().equals(states.get('S2') ?? Buffer.alloc(0))).toBe(true);
+    expect(held()).toBeBytes(states.get('S2'));
     expect((await recorded()).holds).toMatchObject({
       ...{ is: 'exactly', identity: 'S2' },
       believed: 'nothing was known of the target before',
     });
     // and so is what the next one leads to
     expect(await undo('S2')).toMatchObject({ status: 0 });
-    expect(held().equals(states.get('S1') ?? Buffer.alloc(0))).toBe(true);
+    expect(held()).toBeBytes(states.get('S1'));
     expect((await recorded()).holds).toMatchObject({ is: 'exactly', identity: 'S1', believed: /./ });
     // a name that is no more than believed refuses all the same
     expect(await undo('S3')).toMatchObject({ status: 7 });
@@ -200,7 +200,7 @@ describe('where nothing is recorded, an undo', () => {
           /does not hold the base of the undo \(byte \d+\); nothing was written/,
         ) as string,
       });
-      expect(held().equals(bytes)).toBe(true);
+      expect(held()).toBeBytes(bytes);
       expect(await undo('S3', '--force', 'base')).toMatchObject({ status: 0 });
     },
   );
@@ -223,7 +223,7 @@ describe('where nothing is recorded, an undo', () => {
     }
     writeFileSync(at('target'), now);
     expect(await run(['--apply', at('both'), at('target')])).toMatchObject({ status: 0 });
-    expect(held().equals(states.get('S2') ?? Buffer.alloc(0))).toBe(true);
+    expect(held()).toBeBytes(states.get('S2'));
   });
 
   it('is proved also on a state that is believed to be its base', async () => {
@@ -238,7 +238,7 @@ describe('where nothing is recorded, an undo', () => {
       status: 7,
       said: expect.stringMatching(/does not hold the base of the undo/) as string,
     });
-    expect(held().equals(bytes)).toBe(true);
+    expect(held()).toBeBytes(bytes);
   });
 
   it('is refused from a pipe, which can be read once only', async () => {
@@ -248,7 +248,7 @@ describe('where nothing is recorded, an undo', () => {
       status: 7,
       said: expect.stringMatching(/an undo from a pipe .*apply it from a file/) as string,
     });
-    expect(held().equals(states.get('S3') ?? Buffer.alloc(0))).toBe(true);
+    expect(held()).toBeBytes(states.get('S3'));
   });
 
   it('that says nothing of its base is refused', async () => {

@@ -48,7 +48,7 @@ describe('a restore', () => {
   it('through several undos is proved as a whole where nothing is recorded', async () => {
     forget();
     expect(await restore()).toMatchObject({ status: 0 });
-    expect(held().equals(states.get('S1') ?? Buffer.alloc(0))).toBe(true);
+    expect(held()).toBeBytes(states.get('S1'));
     expect((await recorded()).holds).toMatchObject({ is: 'exactly', identity: 'S1', believed: /./ });
   });
 
@@ -56,13 +56,13 @@ describe('a restore', () => {
     ['of the first undo', 11],
     ['of the second', 65],
     ['of the second, beside what the first has', 8],
-  ])('is refused where a block %s is another one', async (_name, sector) => {
+  ])('is refused where a block %s holds other bytes', async (_name, sector) => {
     forget();
     const bytes = held();
     bytes[sector * SECTOR] = 0x77;
     writeFileSync(at('target'), bytes);
     expect(await restore()).toMatchObject({ status: 7 });
-    expect(held().equals(bytes)).toBe(true);
+    expect(held()).toBeBytes(bytes);
   });
 
   it('that is refused once it took a killed apply back does not say that nothing was written', async () => {
@@ -74,7 +74,7 @@ describe('a restore', () => {
     const stream = await archiveBytes(SECTORS * SECTOR, { passes, indexed: false, header });
     const cut = await run(['--apply', '-', at('target')], stream.subarray(0, stream.length - 1000));
     expect(cut).toEqual({ status: 5, said: expect.stringMatching(/half-written/) as string });
-    expect(held().equals(held3)).toBe(false);
+    expect(held()).not.toBeBytes(held3);
     // as if it had been killed, and someone wrote elsewhere since
     const [folder = ''] = readdirSync(at('state/targets'));
     const note = at(`state/targets/${folder}/apply.json`);
@@ -89,7 +89,7 @@ describe('a restore', () => {
     expect(said).toMatch(/taken back to what it held before \(\d+ bytes\)/);
     expect(said).toMatch(/does not hold the base of the undo .*; nothing else was written/);
     held3[195 * SECTOR] = 0x77;
-    expect(held().equals(held3)).toBe(true);
+    expect(held()).toBeBytes(held3);
   });
 
   it('of what is recorded needs no proof', async () => {

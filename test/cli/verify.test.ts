@@ -72,7 +72,7 @@ describe('verify', () => {
     const { status, stdout, said } = await runWords(['verify', '--repair', a, b]);
     expect([status, stdout.toString()]).toEqual([0, '0 4096\n999424 4096\n3145728 700\n']);
     expect(said.join('\n')).toMatch(/8\.68 KiB sent and compared again: .*b now equals .*a there/);
-    expect(readFileSync(b).equals(readFileSync(a))).toBe(true);
+    expect(readFileSync(b)).toBeBytes(readFileSync(a));
     const { stdout: json } = await runWords(['verify', '--repair', a, b, '--json']);
     expect(JSON.parse(json.toString())).toMatchObject({ equal: true, differingBytes: 0, remainingBytes: 0 });
   });
@@ -82,7 +82,7 @@ describe('verify', () => {
     flip(0);
     const { status, said } = await runWords(['verify', a, b, '--repair']);
     expect([status, said[0]]).toEqual([0, expect.stringMatching(/5000 bytes larger than .*not compared/)]);
-    expect(readFileSync(b).equals(Buffer.concat([readFileSync(a), Buffer.alloc(5000, 'rest')]))).toBe(true);
+    expect(readFileSync(b)).toBeBytes(Buffer.concat([readFileSync(a), Buffer.alloc(5000, 'rest')]));
   });
 
   it('compares only a share where told to', async () => {
@@ -120,6 +120,6 @@ describe('receive --read-only', () => {
     ]);
     const { status, stdout } = await runWords(['receive', '--read-only', b], stream);
     expect([status, stdout.toString('latin1')]).toEqual([6, expect.stringMatching(/"code":"FORMAT"/)]);
-    expect(readFileSync(b).equals(before)).toBe(true);
+    expect(readFileSync(b)).toBeBytes(before);
   });
 });

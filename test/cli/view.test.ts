@@ -59,22 +59,6 @@ async function copyOf(result: string): Promise<void> {
   await runWords(['--apply', '-', at('volume'), '--state-dir', at('state')], input);
 }
 
-/** What a store shows over the volume. */
-async function shownBy(store: string): Promise<Buffer> {
-  const [cow, volume] = [
-    await openLocalDevice(store, { spawner }),
-    await openLocalDevice(at('volume'), { spawner }),
-  ];
-  try {
-    const bytes = Buffer.alloc(volume.size);
-    await new BaseView(cow, volume).readAt(bytes, 0);
-    return bytes;
-  } finally {
-    await cow.close();
-    await volume.close();
-  }
-}
-
 describe('view store', () => {
   it('refuses a target that is in another state than the archives start from, or in use', async () => {
     const [undo, earlier] = [await writeArchive('a', 3, 10, 2), await writeArchive('b', 8, 2, 1)];
@@ -117,10 +101,10 @@ describe('view store', () => {
       const fill = sector === 8 || sector === 9 ? 1 : 2;
       expected.fill(`sector ${sector} of ${fill} `, sector * SECTOR, (sector + 1) * SECTOR);
     }
-    expect(shown.equals(expected)).toBe(true);
+    expect(shown).toBeBytes(expected);
     expect(statSync(at('out')).size).toBe((1 + 1 + 64) * 4096);
     expect(statSync(at('out')).mode & 0o777).toBe(0o600);
-    expect(readFileSync(at('volume')).equals(Buffer.alloc(SECTORS * SECTOR, 'now '))).toBe(true);
+    expect(readFileSync(at('volume'))).toBeBytes(Buffer.alloc(SECTORS * SECTOR, 'now '));
   });
 
   it('needs no target where the archives have whole chunks, and says so where not', async () => {
@@ -216,7 +200,7 @@ describe('words', () => {
     [['store', 'out', 'a', '--json'], /--json cannot be used with view store/],
     [['open', 'n', 't', 'a', '--target', 'x'], /--target cannot be used with view open/],
     [['open', 'n', 't', 'a', '--spare', '5'], /--spare.*Expected a number with a unit/],
-  ])('%j', async (words, message) => {
+  ])('%j are refused', async (words, message) => {
     expect(await view(...words)).toEqual({
       status: 2,
       said: expect.stringMatching(message) as string,
@@ -235,3 +219,19 @@ describe('words', () => {
     expect((await view('list', '--state-dir', folder, '--json')).stdout).toBe('{"views":[]}\n');
   });
 });
+
+/** What a store shows over the volume. */
+async function shownBy(store: string): Promise<Buffer> {
+  const [cow, volume] = [
+    await openLocalDevice(store, { spawner }),
+    await openLocalDevice(at('volume'), { spawner }),
+  ];
+  try {
+    const bytes = Buffer.alloc(volume.size);
+    await new BaseView(cow, volume).readAt(bytes, 0);
+    return bytes;
+  } finally {
+    await cow.close();
+    await volume.close();
+  }
+}

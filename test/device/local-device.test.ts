@@ -38,7 +38,7 @@ describe.each(['buffered', 'direct'] as const)('an image file, %s', (io) => {
         const length = Math.min(wanted, SIZE - offset);
         const bytes = aligned ? allocateAligned(length) : Buffer.alloc(length);
         await device.readAt(bytes, offset);
-        expect(bytes.equals(contents.subarray(offset, offset + length))).toBe(true);
+        expect(bytes).toBeBytes(contents.subarray(offset, offset + length));
         if (aligned) freeAligned(bytes);
       }),
       { numRuns: 60 },
@@ -63,7 +63,7 @@ describe('discarding', () => {
         const length = Math.min(wanted, SIZE - offset);
         await device.discard(offset, length);
         contents.fill(0, offset, offset + length);
-        expect(readFileSync(path).equals(contents)).toBe(true);
+        expect(readFileSync(path)).toBeBytes(contents);
       }),
       { numRuns: 30 },
     );
@@ -95,7 +95,7 @@ describe('writing an image file', () => {
     await device.zero(100, 50_000);
     await device.flush();
     await device.close();
-    expect(readFileSync(path).equals(contents)).toBe(true);
+    expect(readFileSync(path)).toBeBytes(contents);
   });
 
   it.each(['buffered', 'direct'] as const)('takes any pieces one behind the other, %s', async (io) => {
@@ -110,13 +110,13 @@ describe('writing an image file', () => {
         );
         await device.writePiecesAt(pieces, offset);
         Buffer.concat(pieces).copy(contents, offset);
-        expect(readFileSync(path).equals(contents)).toBe(true);
+        expect(readFileSync(path)).toBeBytes(contents);
       }),
       { numRuns: 40 },
     );
     const tail = [Buffer.alloc(512), Buffer.alloc(512)];
     await expect(device.writePiecesAt(tail, SIZE - 512)).rejects.toThrow(DeviceError);
-    expect(readFileSync(path).equals(contents)).toBe(true);
+    expect(readFileSync(path)).toBeBytes(contents);
     await device.close();
   });
 
@@ -131,7 +131,7 @@ describe('writing an image file', () => {
       }),
     );
     await device.close();
-    expect(readFileSync(path).equals(contents)).toBe(true);
+    expect(readFileSync(path)).toBeBytes(contents);
   });
 
   it('never extends it', async () => {

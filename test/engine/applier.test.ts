@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { isZero } from '../../src/bytes/contents.js';
 import { Applier } from '../../src/engine/applier.js';
 import { UndoLog } from '../../src/engine/undo-log.js';
 import { BaseMismatchError, DeviceError, UnsafeTargetError } from '../../src/errors.js';
@@ -50,7 +49,7 @@ describe('applying', () => {
     await applier.finish();
     const expected = patterned(SIZE);
     expected.fill(7, 0, 4096).fill(0, 8192, 12_288).fill(0, 16_384, 16_896);
-    expect(target.bytes.equals(expected)).toBe(true);
+    expect(target.bytes).toBeBytes(expected);
     expect(released.count).toBe(1);
     expect(target.calls.filter((call) => call === 'flush')).toHaveLength(1);
     expect(target.calls.at(-1)).toBe('flush');
@@ -69,7 +68,7 @@ describe('applying', () => {
     const applier = new Applier(target);
     for (let i = 1; i <= 20; i++) await applier.apply(dataBlock(0, 4096, i));
     await applier.finish();
-    expect(target.bytes.subarray(0, 4096).equals(Buffer.alloc(4096, 20))).toBe(true);
+    expect(target.bytes.subarray(0, 4096)).toBeBytes(Buffer.alloc(4096, 20));
   });
 
   it('refuses a block past the end of the target, before any of it is written', async () => {
@@ -176,7 +175,7 @@ describe('applying with a log', () => {
     const lastRead = target.calls.findLastIndex((call) => call.startsWith('read'));
     expect(firstWrite).toBeGreaterThan(0);
     expect(firstWrite).toBeLessThan(lastRead);
-    expect(isZero(target.bytes.subarray(4096))).toBe(true);
+    expect(target.bytes.subarray(4096)).toBeBytes(Buffer.alloc(target.bytes.length - 4096));
     expect(applier.blocks).toBe(1);
     await log.close();
   });
@@ -232,7 +231,7 @@ describe('a proof', () => {
     await applier.apply(dataBlock(0, 4096, 9));
     await applier.finish();
     expect(applier.mismatches).toBe(1);
-    expect(target.bytes.subarray(0, 4096).equals(Buffer.alloc(4096, 9))).toBe(true);
+    expect(target.bytes.subarray(0, 4096)).toBeBytes(Buffer.alloc(4096, 9));
   });
 
   it('that fails stops before the block is written, where that is wanted', async () => {

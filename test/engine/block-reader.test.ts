@@ -35,12 +35,12 @@ describe('reading blocks', () => {
     const seen: Buffer[] = [];
     for await (const { offset, data } of readBlocks(device, extents, 16 * KIB, lend)) {
       expect(data.bytes.length).toBeLessThanOrEqual(16 * KIB);
-      expect(data.bytes.equals(contents.subarray(offset, offset + data.bytes.length))).toBe(true);
+      expect(data.bytes).toBeBytes(contents.subarray(offset, offset + data.bytes.length));
       seen.push(Buffer.from(data.bytes));
       data.release();
     }
     const wanted = extents.map(({ offset, length }) => contents.subarray(offset, offset + length));
-    expect(Buffer.concat(seen).equals(Buffer.concat(wanted))).toBe(true);
+    expect(Buffer.concat(seen)).toBeBytes(Buffer.concat(wanted));
     expect(counts.out).toBe(0);
   });
 
@@ -59,7 +59,7 @@ describe('reading blocks', () => {
     for await (const block of readBlocks(device, extents, 32 * KIB, lend)) taken.push(block);
     expect(taken.map(({ offset, data }) => ({ offset, length: data.bytes.length }))).toEqual(extents);
     for (const { offset, data } of taken) {
-      expect(data.bytes.equals(contents.subarray(offset, offset + data.bytes.length))).toBe(true);
+      expect(data.bytes).toBeBytes(contents.subarray(offset, offset + data.bytes.length));
     }
     expect(counts.out).toBe(3);
     for (const { data } of taken.slice(1)) data.release();
@@ -79,7 +79,7 @@ describe('reading blocks', () => {
       data.release();
     }
     const wanted = [contents.subarray(0, 4 * KIB), contents.subarray(8 * KIB, 12 * KIB)];
-    expect(Buffer.concat(seen).equals(Buffer.concat(wanted))).toBe(true);
+    expect(Buffer.concat(seen)).toBeBytes(Buffer.concat(wanted));
     expect(counts.out).toBe(0);
   });
 

@@ -66,7 +66,7 @@ describe('a folder that is made', () => {
     expect(synced).toHaveLength(4);
   });
 
-  it('for a lock is so as well', async () => {
+  it('for a lock is on stable storage as well', async () => {
     const holder = { what: 'a test', pid: process.pid, startedAt: new Date(0) };
     await (await lockFolder(at('targets/LVM-x'), 'the target', holder)).release();
     expect(synced).toEqual([place, at('targets')]);

@@ -13,7 +13,7 @@ describe('an interruptible source', () => {
   it('gives the same bytes', async () => {
     const bytes = Buffer.from('piece by piece');
     const source = interruptible(sourceOf(bytes, 4), new AbortController().signal);
-    expect((await collect(source)).equals(bytes)).toBe(true);
+    expect(await collect(source)).toBeBytes(bytes);
   });
 
   it('ends with the reason as soon as it is interrupted, also while nothing comes', async () => {

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -82,15 +83,18 @@ describe('the lock of a run', () => {
   });
 
   it('is waited for where a killed process left it for a moment to a command that it was starting', async () => {
+    const ended = path.join(place, 'ended');
     const child = startHolder(`
       const { readdirSync, readlinkSync } = await import('node:fs');
       const isLock = (fd) => { try { return readlinkSync('/proc/self/fd/' + fd).endsWith('/lock'); } catch { return false; } };
       const fd = Number(readdirSync('/proc/self/fd').find(isLock));
-      (await import('node:child_process')).spawn('sleep', ['0.5'], { stdio: ['ignore', 'ignore', 'ignore', fd] });`);
+      const words = ['-c', 'sleep 0.5; touch "$1"', 'sh', ${JSON.stringify(ended)}];
+      (await import('node:child_process')).spawn('sh', words, { stdio: ['ignore', 'ignore', 'ignore', fd] });`);
     await once(child.stdout, 'data');
     child.kill('SIGKILL');
     await once(child, 'exit');
     await (await lockFolder(folder, 'the target', other)).release();
+    expect(existsSync(ended)).toBe(true);
   });
 
   it('follows no link, and says where it cannot be made', async () => {

@@ -57,19 +57,6 @@ function linesThat(...lines: readonly (readonly [file: string, status: number])[
   return { rsh: ['sh', at('rsh')], ssh, command: PLAIN_FAR_COMMAND, retries: 5 };
 }
 
-async function pullBy(reach: Reach) {
-  const about = { ...quietSurroundings(), stateDir: at('state') };
-  const spec = {
-    host: { host: 'far', user: null, port: null },
-    snapshot: 'vg/snap',
-    dataSource: null,
-    isQuiesced: false,
-  };
-  const pulling = pull(spec, target, DEFAULT_POLICY, reach, { proofs: true }, about);
-  const outcome = await pulling.catch((error: unknown) => error);
-  return { outcome, notices: about.notices };
-}
-
 /** Nobody holds it any more, this process neither. */
 async function expectFree(): Promise<void> {
   const options = { stateDir: at('state'), what: 'a test', sources: [], allowed: null };
@@ -84,14 +71,14 @@ describe('a pull whose line breaks', () => {
       expect.stringMatching(/far: .*; trying again in 4 s \(2 of 5\)$/),
     ]);
     expect(outcome).toMatchObject({ blocks: 1, changedBytes: 8192 });
-    expect(readFileSync(target).equals(CHANGED)).toBe(true);
+    expect(readFileSync(target)).toBeBytes(CHANGED);
     await expectFree();
   }, 30_000);
 
   it('before anything came leaves the target as it was, and to others', async () => {
     const { outcome } = await pullBy(linesThat(['/dev/null', 255]));
     expect(outcome).toBeInstanceOf(TransportError);
-    expect(readFileSync(target).equals(BASE)).toBe(true);
+    expect(readFileSync(target)).toBeBytes(BASE);
     await expectFree();
   });
 
@@ -101,3 +88,16 @@ describe('a pull whose line breaks', () => {
     await expectFree();
   });
 });
+
+async function pullBy(reach: Reach) {
+  const about = { ...quietSurroundings(), stateDir: at('state') };
+  const spec = {
+    host: { host: 'far', user: null, port: null },
+    snapshot: 'vg/snap',
+    dataSource: null,
+    isQuiesced: false,
+  };
+  const pulling = pull(spec, target, DEFAULT_POLICY, reach, { proofs: true }, about);
+  const outcome = await pulling.catch((error: unknown) => error);
+  return { outcome, notices: about.notices };
+}

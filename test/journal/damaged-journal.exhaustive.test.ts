@@ -88,14 +88,15 @@ describe('a journal of batches that were all flushed and written', () => {
     const before = Buffer.from(device.bytes);
     const outcome = await recoverTarget(target, quietSurroundings()).catch((error: unknown) => error);
     if (!(outcome instanceof Error)) {
-      expect(device.bytes.equals(patterned(SIZE))).toBe(true);
+      expect(device.bytes).toBeBytes(patterned(SIZE));
       return true;
     }
     expect(outcome).toBeInstanceOf(LostJournalError);
     expect(outcome.message).toMatch(
       /the target cannot be recovered, and may be half-written: copy the whole volume/,
     );
-    expect([device.bytes.equals(before), existsSync(path)]).toEqual([true, true]);
+    expect(device.bytes).toBeBytes(before);
+    expect(existsSync(path)).toBe(true);
     return false;
   }
 
@@ -140,7 +141,7 @@ it('a journal that changes between two looks at it is not written back from', as
   const [saved] = contents.saved;
   const file = await open(journal.log.path, 'r');
   const read = () => new OldBytes(file, journal.log.path, contents.saved).read({ offset: 0, length: 512 });
-  expect((await read()).equals(patterned(SIZE).subarray(0, 512))).toBe(true);
+  expect(await read()).toBeBytes(patterned(SIZE).subarray(0, 512));
   flipByte(journal.log.path, (saved?.position ?? NaN) + 5000);
   await expect(read()).rejects.toThrow(/it changed while it was read/);
   truncateSync(journal.log.path, (saved?.position ?? NaN) + 5000);

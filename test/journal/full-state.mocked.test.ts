@@ -57,28 +57,6 @@ afterEach(() => {
   rmSync(parent, { recursive: true });
 });
 
-/** A target whose apply met a full disk in the middle, which is full still. */
-async function stopped(snapback: string | null, device = new MemoryDevice(BASE, '/dev/t')) {
-  const target = openInMemory(device, parent);
-  const { folder } = target;
-  await target.record.write({ is: 'applying from', identity: 'A', from: 'A' });
-  const journal = await Journal.begin(folder, undoFor(SIZE, 4096), snapback);
-  const applier = new Applier(device, { log: journal.log, lendOld: pool(), batchBytes: MIB });
-  const apply = async () => {
-    for (let at = 0; at < SIZE; at += MIB) {
-      if (at === 8 * MIB) await applier.checkpoint({ token: Buffer.from('here'), changedBytes: at });
-      if (at === 12 * MIB) disk.isFull = true;
-      await applier.apply(dataBlock(at, MIB, 1));
-    }
-    await applier.finish();
-  };
-  await expect(apply()).rejects.toThrow(/ENOSPC/);
-  await applier.abandon();
-  expect(await journal.abandon(true, 'stamp', 'run')).toBe(true);
-  expect(device.bytes.subarray(0, 8 * MIB).equals(Buffer.alloc(8 * MIB, 1))).toBe(true);
-  return { device, target, folder };
-}
-
 describe.each([
   ['its journal', () => null],
   ['a snapback', () => join(parent, 'undo')],
@@ -87,7 +65,7 @@ describe.each([
     const { device, target, folder } = await stopped(nameOf());
     expect(readdirSync(folder).filter((name) => name.endsWith('.new'))).toEqual([]);
     expect(await recoverTarget(target, quietSurroundings())).toMatchObject({ kind: 'taken back' });
-    expect(device.bytes.equals(BASE)).toBe(true);
+    expect(device.bytes).toBeBytes(BASE);
     expect([readdirSync(folder), readdirSync(parent).includes('undo.partial')]).toEqual([['stamp'], false]);
   });
 
@@ -103,7 +81,7 @@ describe.each([
     await expect(recoverTarget(target, quietSurroundings())).rejects.toThrow('the power failed');
     delete device.faults.beforeWrite;
     expect(await recoverTarget(target, quietSurroundings())).toMatchObject({ kind: 'taken back' });
-    expect(device.bytes.equals(BASE)).toBe(true);
+    expect(device.bytes).toBeBytes(BASE);
   });
 });
 
@@ -143,7 +121,7 @@ it('a journal is closed and gone whose apply could not be recorded', async () =>
   await expect(applying).rejects.toThrow(/state\.json: write failed: ENOSPC/);
   expect(openIn(target.folder)).toEqual([]);
   expect(readdirSync(target.folder).sort()).toEqual(['stamp', 'state.json']);
-  expect(device.bytes.equals(BASE)).toBe(true);
+  expect(device.bytes).toBeBytes(BASE);
   expect((await target.record.read()).holds?.identity).toBe('A');
 });
 
@@ -157,4 +135,26 @@ function openIn(folder: string): string[] {
     }
   });
   return names.filter((name) => name.startsWith(folder));
+}
+
+/** A target whose apply met a full disk in the middle, which is full still. */
+async function stopped(snapback: string | null, device = new MemoryDevice(BASE, '/dev/t')) {
+  const target = openInMemory(device, parent);
+  const { folder } = target;
+  await target.record.write({ is: 'applying from', identity: 'A', from: 'A' });
+  const journal = await Journal.begin(folder, undoFor(SIZE, 4096), snapback);
+  const applier = new Applier(device, { log: journal.log, lendOld: pool(), batchBytes: MIB });
+  const apply = async () => {
+    for (let at = 0; at < SIZE; at += MIB) {
+      if (at === 8 * MIB) await applier.checkpoint({ token: Buffer.from('here'), changedBytes: at });
+      if (at === 12 * MIB) disk.isFull = true;
+      await applier.apply(dataBlock(at, MIB, 1));
+    }
+    await applier.finish();
+  };
+  await expect(apply()).rejects.toThrow(/ENOSPC/);
+  await applier.abandon();
+  expect(await journal.abandon(true, 'stamp', 'run')).toBe(true);
+  expect(device.bytes.subarray(0, 8 * MIB)).toBeBytes(Buffer.alloc(8 * MIB, 1));
+  return { device, target, folder };
 }

@@ -58,18 +58,6 @@ const WORST_CRASHES = [
   { landed: [true, false], tail: 0.999 },
 ];
 
-/** The blocks in order, without those that overlap the one before. */
-function ascending(blocks: readonly AnyBlock[]): AnyBlock[] {
-  let end = 0;
-  return [...blocks]
-    .sort((a, b) => a.sector - b.sector)
-    .filter(({ sector, count }) => {
-      if (sector < end) return false;
-      end = sector + count;
-      return true;
-    });
-}
-
 describe('a journal cut by a crash', () => {
   it(
     'takes the target back, wherever its tail is torn',
@@ -169,3 +157,15 @@ describe('a journal cut by a crash', () => {
     SLOW,
   );
 });
+
+/** The blocks in order, without those that overlap the one before. */
+function ascending(blocks: readonly AnyBlock[]): AnyBlock[] {
+  let end = 0;
+  return [...blocks]
+    .sort((a, b) => a.sector - b.sector)
+    .filter(({ sector, count }) => {
+      if (sector < end) return false;
+      end = sector + count;
+      return true;
+    });
+}

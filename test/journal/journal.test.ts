@@ -80,7 +80,7 @@ describe('a journal', () => {
           await journal.log.sync();
           await journal.log.close();
           expect(await recover(target)).toMatchObject({ kind: 'taken back' });
-          expect(device.bytes.equals(patterned(SIZE))).toBe(true);
+          expect(device.bytes).toBeBytes(patterned(SIZE));
           expect(await recover(target)).toMatchObject({ kind: 'nothing to do' });
         }),
         { numRuns: 12 },
@@ -103,7 +103,7 @@ describe('a journal', () => {
     // The first batch's write was torn: half of its sectors are old.
     patterned(SIZE).copy(device.bytes, 2048, 2048, 6000 - (6000 % 512));
     expect(await recover(target)).toMatchObject({ kind: 'taken back', bytes: 8192 });
-    expect(device.bytes.equals(patterned(SIZE))).toBe(true);
+    expect(device.bytes).toBeBytes(patterned(SIZE));
   });
 
   it('tells that the apply was done, whatever the crash left undone after it', async () => {
@@ -113,7 +113,7 @@ describe('a journal', () => {
     await journal.log.end();
     await journal.log.close();
     expect(await recover(target)).toEqual({ kind: 'holds the result', snapback: null, problem: null });
-    expect(device.bytes.subarray(0, 4096).equals(Buffer.alloc(4096, 1))).toBe(true);
+    expect(device.bytes.subarray(0, 4096)).toBeBytes(Buffer.alloc(4096, 1));
     expect(readdirSync(target.folder)).toEqual(['stamp']);
   });
 
@@ -143,9 +143,9 @@ describe('a journal', () => {
     const recovering = recover(target);
     await expect(recovering).rejects.toThrow(BaseMismatchError);
     await expect(recovering).rejects.toThrow('/dev/t: at byte 8192: neither the old nor the new bytes');
-    expect(device.bytes.equals(before)).toBe(true);
+    expect(device.bytes).toBeBytes(before);
     expect(await recover(target, true)).toMatchObject({ kind: 'taken back' });
-    expect(device.bytes.equals(patterned(SIZE))).toBe(true);
+    expect(device.bytes).toBeBytes(patterned(SIZE));
   });
 
   it('allows no torn block before the last flush', async () => {
@@ -176,7 +176,7 @@ describe('a journal', () => {
     await journal.log.close();
     appendFileSync(journal.log.path, Buffer.alloc(100_000));
     expect(await recover(target)).toMatchObject({ kind: 'taken back', bytes: 4096 });
-    expect(device.bytes.equals(patterned(SIZE))).toBe(true);
+    expect(device.bytes).toBeBytes(patterned(SIZE));
   });
 
   it('is not begun where there is no room for it', async () => {
@@ -206,7 +206,7 @@ describe('a snapback', () => {
             isSession: false,
           };
           await receiveStream(sourceOf(readFileSync(path)), undo, quietSurroundings(), pool());
-          expect(device.bytes.equals(patterned(SIZE))).toBe(true);
+          expect(device.bytes).toBeBytes(patterned(SIZE));
         }),
         { numRuns: 10 },
       );
@@ -232,7 +232,7 @@ describe('a snapback', () => {
     await applier.finish();
     await journal.log.close();
     expect(await recover(target)).toMatchObject({ kind: 'taken back' });
-    expect(device.bytes.equals(patterned(SIZE))).toBe(true);
+    expect(device.bytes).toBeBytes(patterned(SIZE));
     expect(existsSync(`${path}.partial`)).toBe(false);
   });
 

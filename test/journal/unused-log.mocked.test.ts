@@ -62,14 +62,14 @@ it('a snapback whose note cannot be made is not left behind', async () => {
   expect(openFiles()).toEqual([]);
 });
 
-it('nor is one whose length cannot be noted', async () => {
+it('a snapback whose length cannot be noted is not left behind', async () => {
   refusedName.path = join(folder, 'apply.length');
   await expect(Journal.begin(folder, HEADER, snapback)).rejects.toThrow(DeviceError);
   expect(existsSync(partial)).toBe(false);
   expect(openFiles()).toEqual([]);
 });
 
-it('one that a crash left before there was a note of it is replaced', async () => {
+it('a journal that a crash left before there was a note of it is replaced', async () => {
   await leave();
   const journal = await Journal.begin(folder, { ...HEADER, time: '2026-02-02T00:00:00.000Z' }, snapback);
   await journal.commit();
@@ -102,11 +102,11 @@ it.each<[string, () => Promise<void> | void]>([
       writeFileSync(partial, 'x', { flag: 'a' });
     },
   ],
-])('one %s is not', async (_what, prepare) => {
+])('a journal %s is not replaced', async (_what, prepare) => {
   await prepare();
   const before = readFileSync(partial);
   const beginning = Journal.begin(folder, HEADER, snapback);
   await expect(beginning).rejects.toThrow(UsageError);
   await expect(beginning).rejects.toThrow(/unfinished snapback is here: recover its target first/);
-  expect(readFileSync(partial).equals(before)).toBe(true);
+  expect(readFileSync(partial)).toBeBytes(before);
 });

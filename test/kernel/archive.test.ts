@@ -12,16 +12,15 @@ import { copyDevice, scatterWrites } from './support/devices.js';
 import {
   createSnapshot,
   createVolume,
-  createVolumeGroup,
   digestOf,
   lvmsync,
   lvmsyncCommand,
-  removeVolumeGroup,
   run,
   writeRandom,
 } from './support/lab.js';
 import { expectFailure, reportOf, runLvmsync } from './support/outcomes.js';
 import { reach, start } from './support/random-moments.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-archive';
 const MIB = 1024 * 1024;
@@ -70,9 +69,9 @@ async function change(generation: number): Promise<void> {
   await run(['blkdiscard', '-z', '-o', String((2 + generation) * MIB), '-l', '65536', origin]);
 }
 
+useVolumeGroup(GROUP);
 beforeAll(async () => {
   for (const folder of [RECEIVED, SENT]) mkdirSync(folder, { recursive: true });
-  await createVolumeGroup(GROUP);
   origin = await createVolume(GROUP, 'origin', '16M');
   target = await createVolume(GROUP, 'target', '16M');
   await writeRandom(origin, 0, 14 * MIB, 'base');
@@ -98,8 +97,7 @@ beforeAll(async () => {
   }
   expect(await digestOf(target)).toBe(digests[LAST]);
 }, 300_000);
-afterAll(async () => {
-  await removeVolumeGroup(GROUP);
+afterAll(() => {
   for (const folder of [RECEIVED, SENT, STATE]) rmSync(folder, { recursive: true, force: true });
 });
 

@@ -3,31 +3,27 @@ import { copyDevice, mapDevice, unmapDevices } from './support/devices.js';
 import {
   createSnapshot,
   createVolume,
-  createVolumeGroup,
-  digestOf,
   lvmsync,
   mapperName,
-  removeVolumeGroup,
   run,
   startSshd,
   writeRandom,
   type Sshd,
 } from './support/lab.js';
 import { reportOf, runLvmsync } from './support/outcomes.js';
+import { expectSameBytes } from './support/same-bytes.js';
 import { lv, ThinLab } from './support/thin-lab.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-audit';
 const MIB = 1024 * 1024;
 
 let sshd: Sshd;
+useVolumeGroup(GROUP);
 beforeAll(async () => {
   sshd = await startSshd();
-  await createVolumeGroup(GROUP);
 });
-afterAll(async () => {
-  await removeVolumeGroup(GROUP);
-  await sshd.stop();
-});
+afterAll(() => sshd.stop());
 
 /** What the doctor finds, without the names. */
 const examine = (target: string) => runLvmsync('doctor', target);
@@ -78,7 +74,7 @@ describe('audits of a third', () => {
     );
     await writeRandom(origin, 5 * MIB, 8192, 'last round');
     expect(await reportOf(...words)).toMatchObject({ verified: { bytes: 8 * MIB, share: 1, since: start } });
-    expect(await digestOf(target)).toBe(await digestOf(origin));
+    await expectSameBytes(target, origin);
     const told = await examine(target);
     expect(told).toMatch(
       /ok {7}state: exactly stopped-.*, recorded at .*, brought by changes from vg-audit\/snap of /,
@@ -94,7 +90,7 @@ describe('audits of a third', () => {
         /someone wrote to it: 1 of the audited pieces outside the changes/,
       ) as string,
     });
-    expect(await digestOf(target)).toBe(await digestOf(origin));
+    await expectSameBytes(target, origin);
     expect(JSON.parse(stdout)).toMatchObject({ verified: { bytes: 0, share: 0, since: null } });
     expect(await examine(target)).toMatch(/warning {2}evidence: no more than believed: someone wrote to it/);
     const report = await reportOf(`${GROUP}/snap`, target, '--audit', '100');
@@ -124,7 +120,7 @@ it('go through a chain of thin snapshots, each the base of the next', async () =
     const words = [`${GROUP}/s${round - 1}`, copy, '--data-source', `${GROUP}/s${round}`, '--audit', '34'];
     const report = await reportOf(...words);
     expect(report).toMatchObject({ mismatches: 0, verified: { bytes: Math.min(round * 11, 32) * MIB } });
-    expect(await digestOf(copy)).toBe(await digestOf(`/dev/${GROUP}/s${round}`));
+    await expectSameBytes(copy, `/dev/${GROUP}/s${round}`);
     expect(await examine(copy)).toMatch(round < 3 ? /no more than believed/ : /evidence: sure/);
   }
 });

@@ -14,10 +14,8 @@ import { copyDevice, waitForWrites, waitUntil, writeCounter } from './support/de
 import {
   createSnapshot,
   createVolume,
-  createVolumeGroup,
   digestOf,
   lvmsyncCommand,
-  removeVolumeGroup,
   run,
   startSshd,
   writeRandom,
@@ -25,7 +23,9 @@ import {
 } from './support/lab.js';
 import { expectFailure, reportOf, runLvmsync } from './support/outcomes.js';
 import { start } from './support/random-moments.js';
+import { expectSameBytes } from './support/same-bytes.js';
 import { lv, NOTHING_LEFT, ThinLab } from './support/thin-lab.js';
+import { useVolumeGroup } from './support/volume-group.js';
 import { startWriter } from './support/writer.js';
 
 const GROUP = 'vg-copy';
@@ -40,9 +40,9 @@ let lab: ThinLab;
 let origin = '';
 let base = '';
 
+useVolumeGroup(GROUP);
 beforeAll(async () => {
   sshd = await startSshd();
-  await createVolumeGroup(GROUP);
   origin = await createVolume(GROUP, 'origin', '16M');
   await createSnapshot(GROUP, 'origin', 'older', { size: '32M', chunkSize: '64k', permission: 'r' });
   await writeRandom(origin, 0, SIZE, 'base');
@@ -64,7 +64,6 @@ beforeAll(async () => {
   await run(['blkdiscard', '-o', String(MIB), '-l', String(MIB), lab.volume]);
 });
 afterAll(async () => {
-  await removeVolumeGroup(GROUP);
   await sshd.stop();
   rmSync(STATE, { recursive: true, force: true });
 });
@@ -98,7 +97,7 @@ describe('a copy of a snapshot', () => {
     // It is known to be just this state: of another one it takes nothing.
     await expectFailure([`${GROUP}/older`, made], 7, /it holds exactly LVM-/);
     expect(await reportOf(BASE, there)).toMatchObject({ mismatches: 0, consistent: true });
-    expect(await digestOf(made)).toBe(await digestOf(origin));
+    await expectSameBytes(made, origin);
     // Over what is there, however different: all of it again.
     await runLvmsync('copy', BASE, made);
     expect(await digestOf(made)).toBe(base);
@@ -113,19 +112,19 @@ describe('what has no bytes of its own', () => {
     const thin = `/dev/${GROUP}/thin`;
     const report = await reportOf('copy', frozen, thin, '--create-thin', 'pool');
     expect(report['sentBytes']).toBeLessThan(2.2 * MIB);
-    expect(await digestOf(thin)).toBe(await digestOf(frozen));
+    await expectSameBytes(thin, frozen);
     expect(await mappedBytes('thin')).toBe(2 * MIB + CHUNK);
     const image = '/run/copied.img';
     await runLvmsync('copy', frozen, image, '--create');
     expect(statSync(image)).toMatchObject({ size: 32 * MIB, mode: 0o100600 });
     expect(statSync(image).blocks * 512).toBeLessThan(2.5 * MIB);
-    expect(await digestOf(image)).toBe(await digestOf(frozen));
+    await expectSameBytes(image, frozen);
     // A file with holes onto a thick volume that holds something else, and onto a thin one that maps it all.
     const thick = await createVolume(GROUP, 'thick', '32M');
     for (const target of [thick, thin]) {
       await writeRandom(target, 0, 32 * MIB, 'before');
       await runLvmsync('copy', image, target);
-      expect(await digestOf(target)).toBe(await digestOf(frozen));
+      await expectSameBytes(target, frozen);
     }
     expect(await mappedBytes('thin')).toBeLessThan(3 * MIB);
     rmSync(image);

@@ -6,11 +6,9 @@ import { copyDevice, mapDevice, remapDevice, sectorsOf, unmapDevices, waitUntil 
 import {
   createSnapshot,
   createVolume,
-  createVolumeGroup,
   digestOf,
   lvmsync,
   lvmsyncCommand,
-  removeVolumeGroup,
   run,
   startSshd,
   writeRandom,
@@ -19,6 +17,7 @@ import {
 import { expectFailure, expectPlainLines, runLvmsync } from './support/outcomes.js';
 import { reach, start, type Running } from './support/random-moments.js';
 import { installLvmsync, installScript } from './support/remote-lvmsync.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-cut';
 const SNAPSHOT = `${GROUP}/snap`;
@@ -32,9 +31,9 @@ let sectors = 0;
 let base = '';
 let changed = '';
 let sshd: Sshd;
+useVolumeGroup(GROUP);
 beforeAll(async () => {
   sshd = await startSshd();
-  await createVolumeGroup(GROUP);
   const origin = await createVolume(GROUP, 'origin', '32M');
   target = await createVolume(GROUP, 'target', '32M');
   await writeRandom(origin, 0, 32 * MEBIBYTE, 'base');
@@ -46,10 +45,7 @@ beforeAll(async () => {
   sectors = await sectorsOf(target);
   mkdirSync(SMALL, { recursive: true });
 });
-afterAll(async () => {
-  await removeVolumeGroup(GROUP);
-  await sshd.stop();
-});
+afterAll(() => sshd.stop());
 beforeEach(async () => {
   if ((await digestOf(target)) !== base) await copyDevice(`/dev/${SNAPSHOT}`, target);
 });

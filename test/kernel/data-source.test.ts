@@ -1,18 +1,11 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { copyDevice, scatterWrites } from './support/devices.js';
-import {
-  createSnapshot,
-  createVolume,
-  createVolumeGroup,
-  digestOf,
-  lvmsync,
-  removeVolumeGroup,
-  run,
-  writeRandom,
-} from './support/lab.js';
+import { createSnapshot, createVolume, digestOf, lvmsync, run, writeRandom } from './support/lab.js';
 import { expectFailure, reportOf, runLvmsync } from './support/outcomes.js';
+import { expectSameBytes } from './support/same-bytes.js';
+import { useVolumeGroup } from './support/volume-group.js';
 import { startWriter } from './support/writer.js';
 
 const GROUP = 'vg-data';
@@ -22,12 +15,11 @@ const [OLD, NEW] = [`${GROUP}/old`, `${GROUP}/new`];
 
 let origin = '';
 let target = '';
+useVolumeGroup(GROUP);
 beforeAll(async () => {
-  await createVolumeGroup(GROUP);
   origin = await createVolume(GROUP, 'origin', '16M');
   target = await createVolume(GROUP, 'target', '16M');
 });
-afterAll(() => removeVolumeGroup(GROUP));
 
 /** What an earlier test found of its target is nothing to the next one. */
 beforeEach(async () => {
@@ -48,7 +40,7 @@ async function freeze(chunks: readonly [string, string]): Promise<void> {
 }
 
 async function expectShown(snapshot: string): Promise<void> {
-  expect(await digestOf(target)).toBe(await digestOf(`/dev/${snapshot}`));
+  await expectSameBytes(target, `/dev/${snapshot}`);
 }
 
 describe('a data source that is older than the snapshot', () => {

@@ -6,12 +6,10 @@ import { copyDevice, readDirectly } from './support/devices.js';
 import {
   createSnapshot,
   createVolume,
-  createVolumeGroup,
   digestOf,
   lvmsync,
   lvmsyncCommand,
   mapperName,
-  removeVolumeGroup,
   run,
   seededBytes,
   statusOf,
@@ -20,36 +18,19 @@ import {
   writeRandom,
 } from './support/lab.js';
 import { expectFailure, reportOf, reportOfSuspect, runLvmsync } from './support/outcomes.js';
+import { expectSameBytes } from './support/same-bytes.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-delta';
 const SNAPSHOT = `${GROUP}/snap`;
 const BLOCK = 4096;
 const MEBIBYTE = 1024 * 1024;
 
-beforeAll(() => createVolumeGroup(GROUP));
-afterAll(() => removeVolumeGroup(GROUP));
+useVolumeGroup(GROUP);
 
 /** Forgets what lvmsync knows of targets. */
 function forgetRecords(): void {
   rmSync('/run/state/lvmsync', { recursive: true, force: true });
-}
-
-/** Overwrites blocks of a device, each with other bytes, and sees them onto it. */
-async function overwrite(
-  device: string,
-  blocks: Iterable<number>,
-  length: number,
-  seed: string,
-): Promise<void> {
-  const file = await open(device, 'r+');
-  try {
-    for (const block of blocks) {
-      await file.write(seededBytes(`${seed} ${block}`, length), 0, length, block * length);
-    }
-    await file.datasync();
-  } finally {
-    await file.close();
-  }
 }
 
 /** Different numbers below `limit`: the same each time, in no order. */
@@ -85,7 +66,7 @@ describe('a thousand random writes of 4 KiB', () => {
     expect(report).toMatchObject({ changedBytes: WRITTEN, mismatches: 0 });
     expect(report['tableBytes']).toBeGreaterThan(WRITTEN * 7);
     expect(report['sentBytes']).toBeLessThan(WRITTEN * 1.15);
-    expect(await digestOf(target)).toBe(await digestOf(origin));
+    await expectSameBytes(target, origin);
   });
 
   it('go out as such into a pipe', async () => {
@@ -93,7 +74,7 @@ describe('a thousand random writes of 4 KiB', () => {
     const words = [...lvmsyncCommand(), `${GROUP}/fine`, target];
     const applied = await run(['bash', '-o', 'pipefail', '-c', script, 'pipe', ...words]);
     expect(JSON.parse(applied)).toMatchObject({ changedBytes: WRITTEN, mismatches: 0 });
-    expect(await digestOf(target)).toBe(await digestOf(origin));
+    await expectSameBytes(target, origin);
   });
 });
 
@@ -120,7 +101,7 @@ describe('what a snapshot of 64 KiB chunks names', () => {
   }
 
   async function expectEqual(): Promise<void> {
-    expect(await digestOf(target)).toBe(await digestOf(origin));
+    await expectSameBytes(target, origin);
   }
 
   /** Sends into a pipe what is applied at its other end. */
@@ -231,3 +212,21 @@ describe('what a snapshot of 64 KiB chunks names', () => {
     await expectEqual();
   });
 });
+
+/** Overwrites blocks of a device, each with other bytes, and sees them onto it. */
+async function overwrite(
+  device: string,
+  blocks: Iterable<number>,
+  length: number,
+  seed: string,
+): Promise<void> {
+  const file = await open(device, 'r+');
+  try {
+    for (const block of blocks) {
+      await file.write(seededBytes(`${seed} ${block}`, length), 0, length, block * length);
+    }
+    await file.datasync();
+  } finally {
+    await file.close();
+  }
+}

@@ -12,11 +12,11 @@ import {
   createVolumeGroup,
   digestOf,
   lvmsyncCommand,
-  removeVolumeGroup,
   run,
   tryToRun,
   writeRandom,
 } from './support/lab.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-ill';
 const OTHER = 'vg-other';
@@ -26,9 +26,9 @@ const usual = readFileSync(CONF, 'utf8');
 const undo: (readonly [string, ...string[]])[] = [];
 
 let target = '';
+useVolumeGroup(GROUP);
+useVolumeGroup(OTHER, '/dev/ubdb');
 beforeAll(async () => {
-  await createVolumeGroup(GROUP);
-  await createVolumeGroup(OTHER, '/dev/ubdb');
   target = await createVolume(GROUP, 'target', '8M');
   await createVolume(OTHER, 'data', '8M');
   mkdirSync(STATE, { recursive: true, mode: 0o700 });
@@ -37,8 +37,7 @@ afterEach(async () => {
   writeFileSync(CONF, usual);
   for (const words of undo.splice(0).reverse()) await run(words);
 });
-afterAll(async () => {
-  for (const group of [GROUP, OTHER]) await removeVolumeGroup(group);
+afterAll(() => {
   rmSync(PLACE, { recursive: true });
 });
 
@@ -57,7 +56,7 @@ const HEALTHY = [
   'state directory',
 ];
 
-it('of a machine without a fault says nothing of faults', async () => {
+it('the doctor of a machine without a fault says nothing of faults', async () => {
   const checks = (await examine({ target })).map((each) => each.check);
   // The guest's disks are nobody else's, and its places small and in memory.
   expect(checks.filter((check) => !HEALTHY.includes(check))).toEqual([]);

@@ -2,15 +2,8 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { examine, expectFinding, PLACE, STATE } from './support/doctor-look.js';
-import {
-  createVolume,
-  createVolumeGroup,
-  lvmsync,
-  lvmsyncCommand,
-  removeVolumeGroup,
-  run,
-  tryToRun,
-} from './support/lab.js';
+import { createVolume, lvmsync, lvmsyncCommand, run, tryToRun } from './support/lab.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-left';
 const MIB = 1 << 20;
@@ -30,16 +23,15 @@ const CUT_STREAM = Buffer.concat(
 
 const undo: (readonly [string, ...string[]])[] = [];
 let target = '';
+useVolumeGroup(GROUP);
 beforeAll(async () => {
-  await createVolumeGroup(GROUP);
   target = await createVolume(GROUP, 'target', '24M');
   mkdirSync(STATE, { recursive: true, mode: 0o700 });
 });
 afterEach(async () => {
   for (const words of undo.splice(0).reverse()) await run(words);
 });
-afterAll(async () => {
-  await removeVolumeGroup(GROUP);
+afterAll(() => {
   rmSync(PLACE, { recursive: true });
 });
 

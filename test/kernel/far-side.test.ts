@@ -12,15 +12,7 @@ import { homedir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { copyDevice } from './support/devices.js';
-import {
-  createSnapshot,
-  createVolume,
-  createVolumeGroup,
-  digestOf,
-  lvmsync,
-  removeVolumeGroup,
-  writeRandom,
-} from './support/lab.js';
+import { createSnapshot, createVolume, digestOf, lvmsync, writeRandom } from './support/lab.js';
 import { expectFailure, runLvmsync } from './support/outcomes.js';
 import {
   installLvmsync,
@@ -31,6 +23,7 @@ import {
 import { publicKeyOf } from './support/sshd.js';
 import { takeOverSudoers, type Sudoers } from './support/sudoers.js';
 import { startTwoHosts, type TwoHosts } from './support/two-hosts.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-far';
 const SNAPSHOT = `${GROUP}/snap`;
@@ -42,11 +35,11 @@ let sudoers: Sudoers;
 let target = '';
 let changed = '';
 
+useVolumeGroup(GROUP);
 beforeAll(async () => {
   sudoers = await takeOverSudoers();
   hosts = await startTwoHosts({ users: [{ name: 'bob' }] });
   hosts.far.authorize(publicKeyOf(path.join(homedir(), '.ssh/id_ed25519')), '', 'bob');
-  await createVolumeGroup(GROUP);
   const origin = await createVolume(GROUP, 'origin', '4M');
   target = await createVolume(GROUP, 'target', '4M');
   await writeRandom(origin, 0, 4 << 20, 'base');
@@ -56,7 +49,6 @@ beforeAll(async () => {
   mkdirSync(path.dirname(ODD_PLACE));
 });
 afterAll(async () => {
-  await removeVolumeGroup(GROUP);
   await hosts.stop();
   await sudoers.remove();
   rmSync(path.dirname(ODD_PLACE), { recursive: true });

@@ -1,25 +1,17 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { copyDevice } from './support/devices.js';
-import {
-  createSnapshot,
-  createVolume,
-  createVolumeGroup,
-  digestOf,
-  lvmsync,
-  removeVolumeGroup,
-  run,
-  writeRandom,
-} from './support/lab.js';
+import { createSnapshot, createVolume, lvmsync, run, writeRandom } from './support/lab.js';
+import { expectSameBytes } from './support/same-bytes.js';
 import { lv } from './support/thin-lab.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-filling';
 const MIB = 1024 * 1024;
 /** What a rate is measured over at least is 5 s. */
 const RATE_MS = 6_000;
 
-beforeAll(() => createVolumeGroup(GROUP));
-afterAll(() => removeVolumeGroup(GROUP));
+useVolumeGroup(GROUP);
 
 it('a classic snapshot’s store that is nearly full is warned of, by inspect and by a transfer', async () => {
   const origin = await createVolume(GROUP, 'origin', '16M');
@@ -35,11 +27,11 @@ it('a classic snapshot’s store that is nearly full is warned of, by inspect an
   expect((await lvmsync(['inspect', `${GROUP}/snap`])).stderr).toMatch(warning);
   const { status, stderr } = await lvmsync([`${GROUP}/snap`, target]);
   expect([status, stderr]).toEqual([0, expect.stringMatching(warning)]);
-  expect(await digestOf(target)).toBe(await digestOf(origin));
+  await expectSameBytes(target, origin);
   await run(['lvremove', '-qq', '-f', `${GROUP}/origin`, `${GROUP}/target`]);
 });
 
-it('so is a thin pool', async () => {
+it('a thin pool that is nearly full is warned of, by inspect and by a transfer', async () => {
   await lv('lvcreate', '--type', 'thin-pool', '-L', '16M', '-c', '64k', '-n', 'pool', GROUP);
   await lv('lvcreate', '--type', 'thin', '-V', '32M', '--thinpool', 'pool', '-n', 'vol', GROUP);
   await writeRandom(`/dev/${GROUP}/vol`, 0, 14 * MIB, 'thin');

@@ -8,14 +8,8 @@ import { guardRoom } from '../../src/targets/room.js';
 import { targetKeyOf } from '../../src/targets/target-key.js';
 import { guardTarget, stackOf } from '../../src/usage/guard.js';
 import { mapDevice } from './support/devices.js';
-import {
-  createSnapshot,
-  createVolume,
-  createVolumeGroup,
-  mapperName,
-  removeVolumeGroup,
-  run,
-} from './support/lab.js';
+import { createSnapshot, createVolume, mapperName, run } from './support/lab.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-guard';
 const MEBIBYTE = 1024 * 1024;
@@ -24,8 +18,8 @@ const spawner = new ProcessSpawner(process.env);
 let target = '';
 const sleepers: ChildProcess[] = [];
 let undo: (readonly [string, ...string[]])[] = [];
+useVolumeGroup(GROUP);
 beforeAll(async () => {
-  await createVolumeGroup(GROUP);
   target = await createVolume(GROUP, 'target', '16M');
   await mkdir('/run/guard', { recursive: true });
 });
@@ -36,10 +30,7 @@ afterEach(async () => {
   }
   for (const argv of undo.splice(0).reverse()) await run(argv);
 });
-afterAll(async () => {
-  await removeVolumeGroup(GROUP);
-  await rm('/run/guard', { recursive: true });
-});
+afterAll(() => rm('/run/guard', { recursive: true }));
 
 /** Runs a command now, and another when the test is over. */
 async function runAndUndo(
@@ -49,19 +40,6 @@ async function runAndUndo(
   const output = await run(argv);
   undo.push(later);
   return output.trim();
-}
-
-/** A partition table of the old kind (MBR) with two partitions, one behind the other. Sectors of 512 bytes. */
-function twoPartitions(start: number, length: number): Buffer {
-  const sector = Buffer.alloc(512);
-  for (const [index, begin] of [start, start + length].entries()) {
-    const entry = 446 + index * 16;
-    sector.writeUInt8(0x83, entry + 4);
-    sector.writeUInt32LE(begin, entry + 8);
-    sector.writeUInt32LE(length, entry + 12);
-  }
-  sector.writeUInt16LE(0xaa55, 510);
-  return sector;
 }
 
 /** Runs a script of bash's that says something when it is ready, and ends with the test. */
@@ -211,11 +189,12 @@ describe('a target in use is refused', () => {
       run: (argv) => Promise.reject(new CommandError(argv, null, '', 'is not installed')),
       start: (argv) => spawner.start(argv),
     };
-    await guardTarget(target, { spawner: refusing, sources: [] });
+    const about = { spawner: refusing, sources: [] };
+    await expect(guardTarget(target, about)).resolves.toBeUndefined();
     await writeFile('/run/guard/shown', Buffer.alloc(MEBIBYTE));
     await runAndUndo(['losetup', '/dev/loop0', '/run/guard/shown'], ['losetup', '-d', '/dev/loop0']);
     await writeFile('/run/guard/beside', Buffer.alloc(MEBIBYTE));
-    await guardTarget('/run/guard/beside', { spawner: refusing, sources: [] });
+    await expect(guardTarget('/run/guard/beside', about)).resolves.toBeUndefined();
   });
 
   it('by a device on top', async () => {
@@ -307,3 +286,16 @@ describe('a target of the source’s own stack is refused', () => {
     await expectAllowed(target, ['/run/guard/store']);
   });
 });
+
+/** A partition table of the old kind (MBR) with two partitions, one behind the other. Sectors of 512 bytes. */
+function twoPartitions(start: number, length: number): Buffer {
+  const sector = Buffer.alloc(512);
+  for (const [index, begin] of [start, start + length].entries()) {
+    const entry = 446 + index * 16;
+    sector.writeUInt8(0x83, entry + 4);
+    sector.writeUInt32LE(begin, entry + 8);
+    sector.writeUInt32LE(length, entry + 12);
+  }
+  sector.writeUInt16LE(0xaa55, 510);
+  return sector;
+}

@@ -1,15 +1,13 @@
 import { writeFileSync } from 'node:fs';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { readDirectly, scatterWrites } from './support/devices.js';
 import {
   createSnapshot,
   createVolume,
-  createVolumeGroup,
   digestOf,
   lvmsync,
   lvmsyncCommand,
   mapperName,
-  removeVolumeGroup,
   run,
   seededBytes,
   statusOf,
@@ -17,14 +15,14 @@ import {
   writeRandom,
 } from './support/lab.js';
 import { expectFailure, reportOf, runLvmsync } from './support/outcomes.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-inspect';
 const SIZE = 16 << 20;
 const SNAPSHOT = `${GROUP}/snap`;
 const CHUNK = 8192;
 
-beforeAll(() => createVolumeGroup(GROUP));
-afterAll(() => removeVolumeGroup(GROUP));
+useVolumeGroup(GROUP);
 
 describe('a snapshot', () => {
   const origin = `/dev/${GROUP}/origin`;

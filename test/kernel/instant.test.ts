@@ -104,7 +104,7 @@ async function volumes(): Promise<string[]> {
   return names.trim().split(/\s+/);
 }
 
-it('shows the old state before the merge ends, and after', async () => {
+it('an instant rollback shows the old state before the merge ends, and after', async () => {
   atMerge(
     `dmsetup suspend --nolockfs --noflush disk; dmsetup load disk --table '${slow}'; dmsetup resume disk`,
   );
@@ -127,7 +127,7 @@ it('shows the old state before the merge ends, and after', async () => {
   expect(await readViews(STATE)).toEqual([]);
 });
 
-it('reads the archives in a dry run, all of them, and does nothing', async () => {
+it('a dry run of an instant rollback reads all the archives, and does nothing', async () => {
   const archive = `${ARCHIVES}/undo`;
   const bytes = readFileSync(archive);
   const plan = () => runWords(['restore', target, ...WORDS, '--dry-run']);
@@ -141,7 +141,7 @@ it('reads the archives in a dry run, all of them, and does nothing', async () =>
   expect(await volumes()).toEqual(['target']);
 });
 
-it('waits for whoever looks into the volume for a moment', async () => {
+it('an instant rollback waits for a program that looks into the volume for a moment', async () => {
   atMerge(
     `( exec 7<${target}; sleep 1 ) >/dev/null 2>&1 &\nuntil dmsetup info -c --noheadings -o open vg--instant-target | grep -q 1; do :; done`,
   );
@@ -151,13 +151,13 @@ it('waits for whoever looks into the volume for a moment', async () => {
   expect(await digestOf(target)).toBe(oldDigest);
 });
 
-it('that LVM refuses takes its snapshot back, and the record is what it was', async () => {
+it('an instant rollback that LVM refuses takes its snapshot back, and the record is what it was', async () => {
   atMerge('echo "no such luck" >&2; exit 5');
   expect(await rollBack()).toEqual({ status: 12, said: expect.stringMatching(/no such luck/) as string });
   await expectNothingDone();
 });
 
-it('stopped by a signal before the merge begins takes its snapshot back', async () => {
+it('an instant rollback that a signal stops before the merge begins takes its snapshot back', async () => {
   atConvert('*--type*', 'kill -TERM $PPID');
   const stopped = await lvmsync(['restore', target, ...WORDS]);
   expect(stopped).toMatchObject({
@@ -178,7 +178,7 @@ async function expectNothingDone(): Promise<void> {
   expect(await digestOf(target)).toBe(oldDigest);
 }
 
-it('put off by LVM for too long is noted as under way, not as a view', async () => {
+it('an instant rollback that LVM puts off for too long is noted as under way, not as a view', async () => {
   // someone who opens it for good
   atMerge(`( exec 7<${target}; sleep 30 ) >/dev/null 2>&1 &\necho $! > ${FOLDER}/holder\nsleep 1`);
   const { status, said } = await rollBack();
@@ -194,7 +194,7 @@ it('put off by LVM for too long is noted as under way, not as a view', async () 
   expect(await digestOf(target)).toBe(oldDigest);
 });
 
-it('killed before the merge begins, has changed nothing, and view close tidies up', async () => {
+it('an instant rollback that is killed before the merge begins has changed nothing, and view close tidies up', async () => {
   atMerge('kill -KILL $PPID; exit 1');
   const killed = await lvmsync(['restore', target, ...WORDS]);
   expect(killed.status, killed.stderr).toBeNull();
@@ -210,10 +210,10 @@ it('killed before the merge begins, has changed nothing, and view close tidies u
   const closed = await runWords(['view', 'close', left?.name ?? '', '--state-dir', STATE]);
   expect(closed.status, closed.said.join()).toBe(0);
   expect(await volumes()).toEqual(['target']);
-  expect((await digestOf(target)) === oldDigest).toBe(false);
+  expect(await digestOf(target)).not.toBe(oldDigest);
 });
 
-it('is refused where no merge can do it, with the reason', async () => {
+it('an instant rollback is refused where no merge can do it, with the reason', async () => {
   await createSnapshot(GROUP, 'target', 'snap', { size: '4M' });
   const withSnapshot = await rollBack();
   await run(['lvremove', '-qq', '-f', `${GROUP}/snap`]);
@@ -238,5 +238,5 @@ it('is refused where no merge can do it, with the reason', async () => {
     said: expect.stringMatching(/no instant rollback: it is not a logical volume/) as string,
   });
   expect(await volumes()).toEqual(['target']);
-  expect((await digestOf(target)) === oldDigest).toBe(false);
+  expect(await digestOf(target)).not.toBe(oldDigest);
 });

@@ -8,10 +8,8 @@ import { copyDevice, scatterWrites, writeCounter } from './support/devices.js';
 import {
   createSnapshot,
   createVolume,
-  createVolumeGroup,
   digestOf,
   lvmsyncCommand,
-  removeVolumeGroup,
   startSshd,
   tryToRun,
   writeRandom,
@@ -20,6 +18,7 @@ import {
 import { runLvmsync } from './support/outcomes.js';
 import { killIfThere, randomFrom, reach, start, type Running } from './support/random-moments.js';
 import { installLvmsync, installScript } from './support/remote-lvmsync.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-interrupted';
 const SNAPSHOT = `${GROUP}/snap`;
@@ -38,8 +37,8 @@ let changed = '';
 let note = '';
 /** How many writes a whole apply takes. */
 let wholeRun = 0;
+useVolumeGroup(GROUP);
 beforeAll(async () => {
-  await createVolumeGroup(GROUP);
   const origin = await createVolume(GROUP, 'origin', '24M');
   target = await createVolume(GROUP, 'target', '24M');
   await writeRandom(origin, 0, 24 << 20, 'base');
@@ -62,34 +61,9 @@ beforeAll(async () => {
   expect(wholeRun).toBeGreaterThan(160);
   await copyDevice(`/dev/${SNAPSHOT}`, target);
 });
-afterAll(() => removeVolumeGroup(GROUP));
 
-/** Kills a run of each moment, and expects recovering to leave the base, or the result that was reported. */
-async function killAndRecover(
-  random: () => number,
-  begin: () => Running,
-  victimOf: (running: Running) => number,
-): Promise<string> {
-  const running = begin();
-  const milliseconds = Math.floor(random() * 30);
-  // one in four before the first write, where the journal begins
-  const writes = Math.max(0, Math.floor((random() * 4 - 1) * (wholeRun / 3)) + 1);
-  await reach({ file: note, writes, milliseconds }, target, running);
-  const what = `seed ${SEED}, ${milliseconds} ms after ${writes} writes`;
-  if (!running.isOver()) killIfThere(victimOf(running));
-  const { status } = await running.finished;
-  const { kind } = await recover(target, STATE, {}, quietSurroundings());
-  const holds = await digestOf(target);
-  if (status === 0) expect(holds, `reported as done, ${what}`).toBe(changed);
-  if (kind === 'taken back') expect(holds, `taken back, ${what}`).toBe(base);
-  if (kind === 'holds the result') expect(holds, `said to hold the result, ${what}`).toBe(changed);
-  expect([base, changed], what).toContain(holds);
-  if (holds === changed) await copyDevice(`/dev/${SNAPSHOT}`, target);
-  return kind;
-}
-
-/** Kills as many runs, and more until enough of them were in the middle: else the test would show nothing. */
-async function killMany(count: number, kill: () => Promise<string>): Promise<void> {
+/** Kills and recovers as many runs, and more until enough of them were in the middle: else it would show nothing. */
+async function expectRecoveries(count: number, kill: () => Promise<string>): Promise<void> {
   const enough = Math.floor(count / 2);
   const found: string[] = [];
   const takenBack = () => found.filter((kind) => kind === 'taken back').length;
@@ -109,7 +83,7 @@ describe('SIGKILL at a random moment, then recover, leaves the base or the repor
     async () => {
       const random = randomFrom(SEED);
       const command = [process.execPath, APPLY_FILE, STREAM, STATE, target] as const;
-      await killMany(shares.file, () => killAndRecover(random, () => start(command), killItself));
+      await expectRecoveries(shares.file, () => killAndRecover(random, () => start(command), killItself));
     },
     KILLS * PATIENCE,
   );
@@ -119,7 +93,7 @@ describe('SIGKILL at a random moment, then recover, leaves the base or the repor
     async () => {
       const random = randomFrom(SEED + 1);
       const words = [SNAPSHOT, '--state-dir', STATE, target];
-      await killMany(shares.local, () =>
+      await expectRecoveries(shares.local, () =>
         killAndRecover(random, () => start(lvmsyncCommand(...words)), killItself),
       );
     },
@@ -143,7 +117,7 @@ describe('SIGKILL at a random moment, then recover, leaves the base or the repor
         const random = randomFrom(SEED + 2);
         const words = [SNAPSHOT, '--state-dir', STATE, `127.0.0.1:${target}`];
         const farReceiver = () => Number(readFileSync(FAR_PID, 'utf8'));
-        await killMany(Math.max(0, KILLS - shares.file - shares.local), () =>
+        await expectRecoveries(Math.max(0, KILLS - shares.file - shares.local), () =>
           killAndRecover(random, () => start(lvmsyncCommand(...words)), farReceiver),
         );
       },
@@ -203,3 +177,27 @@ it('the next run takes the target back by itself, says so, and brings the result
   expect(again.status).toBe(0);
   expect(await digestOf(target)).toBe(changed);
 });
+
+/** Kills a run of each moment, and expects recovering to leave the base, or the result that was reported. */
+async function killAndRecover(
+  random: () => number,
+  begin: () => Running,
+  victimOf: (running: Running) => number,
+): Promise<string> {
+  const running = begin();
+  const milliseconds = Math.floor(random() * 30);
+  // one in four before the first write, where the journal begins
+  const writes = Math.max(0, Math.floor((random() * 4 - 1) * (wholeRun / 3)) + 1);
+  await reach({ file: note, writes, milliseconds }, target, running);
+  const what = `seed ${SEED}, ${milliseconds} ms after ${writes} writes`;
+  if (!running.isOver()) killIfThere(victimOf(running));
+  const { status } = await running.finished;
+  const { kind } = await recover(target, STATE, {}, quietSurroundings());
+  const holds = await digestOf(target);
+  if (status === 0) expect(holds, `reported as done, ${what}`).toBe(changed);
+  if (kind === 'taken back') expect(holds, `taken back, ${what}`).toBe(base);
+  if (kind === 'holds the result') expect(holds, `said to hold the result, ${what}`).toBe(changed);
+  expect([base, changed], what).toContain(holds);
+  if (holds === changed) await copyDevice(`/dev/${SNAPSHOT}`, target);
+  return kind;
+}

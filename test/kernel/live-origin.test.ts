@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import {
   copyDevice,
   mapDevice,
@@ -16,28 +16,27 @@ import {
 import {
   createSnapshot,
   createVolume,
-  createVolumeGroup,
   digestOf,
   lvmsync,
   lvmsyncCommand,
   mapperName,
-  removeVolumeGroup,
   run,
   statusOf,
   writeRandom,
 } from './support/lab.js';
 import { expectFailure, expectPlainLines, reportOf, runLvmsync } from './support/outcomes.js';
+import { expectSameBytes } from './support/same-bytes.js';
+import { useVolumeGroup } from './support/volume-group.js';
 import { startWriter } from './support/writer.js';
 
 const GROUP = 'vg-live';
 const SIZE = 16 * 1024 * 1024;
 
 let target = '';
+useVolumeGroup(GROUP);
 beforeAll(async () => {
-  await createVolumeGroup(GROUP);
   target = await createVolume(GROUP, 'target', '16M');
 });
-afterAll(() => removeVolumeGroup(GROUP));
 
 describe('an origin that is written all the time', () => {
   const origin = `/dev/${GROUP}/busy`;
@@ -60,7 +59,7 @@ describe('an origin that is written all the time', () => {
       const report = await reportOf(first, target, '--data-source', `${GROUP}/second`);
       expect(report['consistent']).toBe(true);
       expect(report['changedBytes']).toBeGreaterThan(100 * 4096);
-      expect(await digestOf(target)).toBe(await digestOf(second));
+      await expectSameBytes(target, second);
       // and the writer did write meanwhile
       expect((await statusOf(mapperName(GROUP, 'second'), 4096)).exceptions).toBeGreaterThan(10);
     } finally {
@@ -84,7 +83,7 @@ describe('an origin that is written all the time', () => {
       await writer.stop();
     }
     expect(await reportOf(first, target)).toMatchObject({ consistent: true });
-    expect(await digestOf(target)).toBe(await digestOf(origin));
+    await expectSameBytes(target, origin);
   });
 
   it('takes no data source but a snapshot of the same volume', async () => {
@@ -106,7 +105,7 @@ describe('an origin that is mounted', () => {
     try {
       await run(['bash', '-c', 'head -c 3000000 /dev/urandom >/run/live/file; sync']);
       expect(await reportOf(`${GROUP}/of-mounted`, target)).toMatchObject({ consistent: false });
-      expect(await digestOf(target)).toBe(await digestOf(origin));
+      await expectSameBytes(target, origin);
     } finally {
       await run(['umount', '/run/live']);
     }
@@ -198,7 +197,7 @@ describe('an origin that grew since the snapshot', () => {
     const report = await reportOf(`${GROUP}/of-growing`, target);
     expect(report).toMatchObject({ tableBytes: 4096, changedBytes: 4096 + (4 << 20) });
     const [there, here] = [await readDirectly(target, 0, 12 << 20), await readDirectly(origin, 0, 12 << 20)];
-    expect(there.equals(here)).toBe(true);
+    expect(there).toBeBytes(here);
     await runLvmsync('inspect', `${GROUP}/of-growing`);
   });
 });

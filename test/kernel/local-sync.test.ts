@@ -1,5 +1,5 @@
 import { existsSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
   copyDevice,
   mapDevice,
@@ -11,28 +11,27 @@ import {
 import {
   createSnapshot,
   createVolume,
-  createVolumeGroup,
   digestOf,
   mapperName,
-  removeVolumeGroup,
   run,
   seededBytes,
   writeRandom,
 } from './support/lab.js';
 import { expectFailure, reportOf, runLvmsync } from './support/outcomes.js';
+import { expectSameBytes } from './support/same-bytes.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'my-vg.0';
 const SIZE = 16 * 1024 * 1024;
 const KIBIBYTE = 1024;
 
 let target = '';
+useVolumeGroup(GROUP);
 beforeAll(async () => {
-  await createVolumeGroup(GROUP);
   await run(['pvcreate', '-qq', '-ff', '-y', '/dev/ubdb']);
   await run(['vgextend', '-qq', GROUP, '/dev/ubdb']);
   target = await createVolume(GROUP, 'target', '16M');
 });
-afterAll(() => removeVolumeGroup(GROUP));
 
 /** Makes the target what the snapshot froze. */
 async function resetTarget(snapshot: string): Promise<void> {
@@ -67,7 +66,7 @@ describe('a snapshot of an LVM volume with an odd name', () => {
     await writeRandom(origin, SIZE - 4096, 4096, form);
     expect(await digestOf(target)).not.toBe(await digestOf(origin));
     await runLvmsync(nameOf(), target);
-    expect(await digestOf(target)).toBe(await digestOf(origin));
+    await expectSameBytes(target, origin);
   });
 
   it('is reported with what its table names, what went out, and what that took', async () => {
@@ -99,7 +98,7 @@ describe('a snapshot of an LVM volume with an odd name', () => {
     expect(report['sentBytes']).toBeLessThan((114 + 32) * KIBIBYTE);
     expect(report['blocks']).toBeGreaterThanOrEqual(3);
     expect(report['seconds']).toBeGreaterThan(0);
-    expect(await digestOf(target)).toBe(await digestOf(origin));
+    await expectSameBytes(target, origin);
   });
 
   it('writes nothing but what changed', async () => {
@@ -107,9 +106,9 @@ describe('a snapshot of an LVM volume with an odd name', () => {
     await writeRandom(target, 12 << 20, 4096, 'foreign');
     // one block in 4096: the sample meets it now and then
     await runLvmsync(snapshot, target, '--force=base');
-    expect((await readDirectly(target, 12 << 20, 4096)).equals(seededBytes('foreign', 4096))).toBe(true);
+    expect(await readDirectly(target, 12 << 20, 4096)).toBeBytes(seededBytes('foreign', 4096));
     const start = await readDirectly(target, 0, 12 << 20);
-    expect(start.equals(await readDirectly(origin, 0, 12 << 20))).toBe(true);
+    expect(start).toBeBytes(await readDirectly(origin, 0, 12 << 20));
   });
 
   it('lands in an image file, of which a longer rest stays as it is', async () => {
@@ -120,8 +119,8 @@ describe('a snapshot of an LVM volume with an odd name', () => {
     await runLvmsync(`${GROUP}/snap--x.+`, file);
     expect(statSync(file).size).toBe(SIZE + rest.length);
     const written = readFileSync(file);
-    expect(written.subarray(SIZE).equals(rest)).toBe(true);
-    expect(written.subarray(0, SIZE).equals(await readDirectly(origin, 0, SIZE))).toBe(true);
+    expect(written.subarray(SIZE)).toBeBytes(rest);
+    expect(written.subarray(0, SIZE)).toBeBytes(await readDirectly(origin, 0, SIZE));
     truncateSync(file, SIZE - 512);
     const cut = await digestOf(file);
     await expectFailure([`${GROUP}/snap--x.+`, file], 3, /target image\.img: too small/);
@@ -156,7 +155,7 @@ describe('a snapshot of which there are files only', () => {
       target: copy,
       consistent: true,
     });
-    expect(await digestOf(copy)).toBe(await digestOf(origin));
+    await expectSameBytes(copy, origin);
   });
 });
 
@@ -169,7 +168,7 @@ describe('chunks of 512 KiB', () => {
     await scatterWrites(origin, { unit: 4096, stride: 1024, count: 4, seed: 'new' });
     const report = await reportOf(snapshot, target);
     expect(report).toMatchObject({ tableBytes: 4 * 512 * KIBIBYTE, changedBytes: 4 * 4096 });
-    expect(await digestOf(target)).toBe(await digestOf(origin));
+    await expectSameBytes(target, origin);
   });
 });
 
@@ -189,7 +188,7 @@ describe('origins that are more than one piece of disk', () => {
     await resetTarget(snapshot);
     await scatterWrites(origin, { unit: 8192, stride: 97, count: 12, seed: kind });
     await runLvmsync(`${GROUP}/of-${kind}`, target);
-    expect(await digestOf(target)).toBe(await digestOf(origin));
+    await expectSameBytes(target, origin);
   });
 });
 
@@ -213,10 +212,10 @@ describe('a snapshot that LVM did not make, of a volume that is no multiple of i
       const report = await reportOf('/dev/mapper/plain-snap', odd);
       // 100,000 bytes from a chunk's start on touch two chunks
       expect(report['tableBytes']).toBe(2 * 65_536 + 7 * 512);
-      expect(await digestOf(odd)).toBe(await digestOf(origin));
+      await expectSameBytes(odd, origin);
       // a name without a slash is looked up among device-mapper's too
       await reportOf('plain-snap', odd);
-      expect(await digestOf(odd)).toBe(await digestOf(origin));
+      await expectSameBytes(odd, origin);
     } finally {
       await unmapDevices('plain', 'plain-snap', 'plain-target', 'plain-cow', 'plain-real');
     }

@@ -6,17 +6,9 @@ import { targetKeyOf } from '../../src/targets/target-key.js';
 import { runWords } from '../support/run-program.js';
 import { waitUntil } from './support/devices.js';
 import { HOSTILE_SETTINGS } from './support/hostile-settings.js';
-import {
-  createSnapshot,
-  createVolume,
-  createVolumeGroup,
-  digestOf,
-  removeVolumeGroup,
-  run,
-  seededBytes,
-  writeBytes,
-} from './support/lab.js';
+import { createSnapshot, createVolume, digestOf, run, seededBytes, writeBytes } from './support/lab.js';
 import { writeUndo } from './support/undo-archive.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-settings';
 const CONF = '/etc/lvm/lvm.conf';
@@ -34,9 +26,9 @@ let oldDigest = '';
 let presentDigest = '';
 let inspected = '';
 
+useVolumeGroup(GROUP);
 beforeAll(async () => {
   mkdirSync(`${FOLDER}/archives`, { recursive: true });
-  await createVolumeGroup(GROUP);
   origin = await createVolume(GROUP, 'origin', '4M');
   target = await createVolume(GROUP, 'target', '4M');
   await writeBytes(origin, 0, old);
@@ -50,8 +42,7 @@ beforeAll(async () => {
 afterEach(() => {
   writeFileSync(CONF, usual);
 });
-afterAll(async () => {
-  await removeVolumeGroup(GROUP);
+afterAll(() => {
   rmSync(FOLDER, { recursive: true });
   rmSync('/run/lvm.log', { force: true });
 });

@@ -3,16 +3,8 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { waitUntil } from './support/devices.js';
-import {
-  createSnapshot,
-  createVolume,
-  createVolumeGroup,
-  lvmsyncCommand,
-  removeVolumeGroup,
-  run,
-  tryToRun,
-  writeRandom,
-} from './support/lab.js';
+import { createSnapshot, createVolume, lvmsyncCommand, run, tryToRun, writeRandom } from './support/lab.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-waits';
 const CONF = '/etc/lvm/lvm.conf';
@@ -23,14 +15,13 @@ const COPY = ['copy', SNAPSHOT, MADE, '--create', '--state-dir', '/run/waits'] a
 
 const usual = readFileSync(CONF, 'utf8');
 
+useVolumeGroup(GROUP);
 beforeAll(async () => {
-  await createVolumeGroup(GROUP);
   await writeRandom(await createVolume(GROUP, 'origin', '4M'), 0, 1 << 20, 'waits');
   await createSnapshot(GROUP, 'origin', 'snap', { size: '4M', permission: 'r' });
   await run(['lvcreate', '-qq', '-y', '-L', '8M', '--type', 'thin-pool', '-n', 'pool', GROUP]);
 });
-afterAll(async () => {
-  await removeVolumeGroup(GROUP);
+afterAll(() => {
   rmSync('/run/waits', { recursive: true, force: true });
 });
 afterEach(async () => {
@@ -64,22 +55,6 @@ class Run {
   interrupt(): void {
     this.child.kill('SIGINT');
   }
-}
-
-/** The names of the running programs that have this group among their words. */
-function programsAt(group: string): string[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .flatMap((pid) => {
-      try {
-        const [program = '', ...words] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-        return /^(lvs|vgs|lv[a-z]+|dmsetup)$/.test(program) && words.some((word) => word.includes(group))
-          ? [program]
-          : [];
-      } catch {
-        return [];
-      }
-    });
 }
 
 /** Holds the group's lock while some work is done, by the script of a shell. */
@@ -201,4 +176,20 @@ async function leaveDeadSocket(): Promise<void> {
   await new Promise<void>((resolve) => server.listen('/run/udev/dead', resolve));
   await run(['mv', '/run/udev/dead', '/run/udev/control']);
   await new Promise((resolve) => server.close(resolve));
+}
+
+/** The names of the running programs that have this group among their words. */
+function programsAt(group: string): string[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((pid) => {
+      try {
+        const [program = '', ...words] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+        return /^(lvs|vgs|lv[a-z]+|dmsetup)$/.test(program) && words.some((word) => word.includes(group))
+          ? [program]
+          : [];
+      } catch {
+        return [];
+      }
+    });
 }

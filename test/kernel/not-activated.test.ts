@@ -1,20 +1,12 @@
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import {
-  createVolume,
-  createVolumeGroup,
-  digestOf,
-  lvmsync,
-  removeVolumeGroup,
-  run,
-  seededBytes,
-  writeBytes,
-  writeRandom,
-} from './support/lab.js';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { createVolume, lvmsync, run, seededBytes, writeBytes, writeRandom } from './support/lab.js';
 import { copyDevice } from './support/devices.js';
 import { expectFailure, runLvmsync } from './support/outcomes.js';
+import { expectSameBytes } from './support/same-bytes.js';
 import { lv, NOTHING_LEFT, ThinLab } from './support/thin-lab.js';
 import { writeUndo } from './support/undo-archive.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 /* volume_list in lvm.conf says which volumes LVM activates: those that a run makes for itself are not among them. */
 
@@ -32,8 +24,8 @@ function list(...entries: readonly string[]): void {
 }
 const USERS_OWN = ['vol', 'first', 'target', 'pool'].map((name) => `${GROUP}/${name}`);
 
+useVolumeGroup(GROUP);
 beforeAll(async () => {
-  await createVolumeGroup(GROUP);
   lab = await ThinLab.make(GROUP, '64k');
   target = await createVolume(GROUP, 'target', '32M');
   await writeRandom(lab.volume, 0, 1 << 20, 'base');
@@ -44,7 +36,6 @@ beforeAll(async () => {
 afterEach(() => {
   writeFileSync(CONF, usual);
 });
-afterAll(() => removeVolumeGroup(GROUP));
 
 /** All volumes that there are. */
 async function volumes(): Promise<string> {
@@ -72,7 +63,7 @@ describe('where volume_list leaves out what a run makes', () => {
       expect(await lab.leftOvers()).toEqual(NOTHING_LEFT);
       list(...USERS_OWN, '@lvmsync.temporary');
       await runLvmsync(`${GROUP}/first`, target, ...STATE);
-      expect(await digestOf(target)).toBe(await digestOf(lab.volume));
+      await expectSameBytes(target, lab.volume);
       expect(await lab.leftOvers()).toEqual(NOTHING_LEFT);
     } finally {
       closeSync(user);
@@ -92,7 +83,7 @@ describe('where volume_list leaves out what a run makes', () => {
     expect(await volumes()).toBe(before);
     list(...USERS_OWN, '@lvmsync.partial', `${GROUP}/made`);
     await runLvmsync(...words);
-    expect(await digestOf(`/dev/${GROUP}/made`)).toBe(await digestOf(target));
+    await expectSameBytes(`/dev/${GROUP}/made`, target);
     await run(['lvremove', '-qq', '-f', '-y', `${GROUP}/made`]);
   });
 

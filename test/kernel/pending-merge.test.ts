@@ -1,17 +1,16 @@
 import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   createSnapshot,
   createVolume,
-  createVolumeGroup,
   digestOf,
   lvmsyncCommand,
-  removeVolumeGroup,
   run,
   tryToRun,
   type RunOptions,
 } from './support/lab.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-pending';
 const CONF = '/etc/lvm/lvm.conf';
@@ -29,8 +28,7 @@ const AS_KEEPER = ['setpriv', '--reuid', '65534', '--regid', '65534', '--groups'
 const usual = readFileSync(CONF, 'utf8');
 const undo: (readonly [string, ...string[]])[] = [];
 
-beforeAll(() => createVolumeGroup(GROUP));
-afterAll(() => removeVolumeGroup(GROUP));
+useVolumeGroup(GROUP);
 beforeEach(() => {
   mkdirSync(FAKES);
   mkdirSync(STATE);

@@ -2,22 +2,22 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { copyDevice } from './support/devices.js';
 import {
   createSnapshot,
   createVolume,
-  createVolumeGroup,
   digestOf,
   lvmsync,
   lvmsyncCommand,
-  removeVolumeGroup,
   run,
   seededBytes,
   tryToRun,
   writeRandom,
 } from './support/lab.js';
 import { expectFailure, expectPlainLines } from './support/outcomes.js';
+import { expectSameBytes } from './support/same-bytes.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-pipe';
 const SNAPSHOT = `${GROUP}/snap`;
@@ -28,8 +28,8 @@ let target = '';
 let origin = '';
 let base = '';
 let changed = '';
+useVolumeGroup(GROUP);
 beforeAll(async () => {
-  await createVolumeGroup(GROUP);
   origin = await createVolume(GROUP, 'origin', '8M');
   target = await createVolume(GROUP, 'target', '8M');
   await writeRandom(origin, 0, 8 << 20, 'base');
@@ -40,7 +40,6 @@ beforeAll(async () => {
   await writeRandom(origin, 4 << 20, 300_000, 'b');
   changed = await digestOf(origin);
 });
-afterAll(() => removeVolumeGroup(GROUP));
 beforeEach(() => copyDevice(`/dev/${SNAPSHOT}`, target));
 
 /** The stream of the snapshot's changes, as `--stdout` writes it. */
@@ -190,7 +189,7 @@ describe('the Ruby tool’s format', () => {
       status: 0,
       stderr: expect.stringMatching(/PROTO\[3\] has neither an end mark nor a base/) as string,
     });
-    expect(await digestOf(target)).toBe(await digestOf('/run/expected'));
+    await expectSameBytes(target, '/run/expected');
 
     await expectFailure(['--apply', '-', target], 5, /cut short/, { input: stream.subarray(0, -1) });
     await expectFailure(['--apply', '-', target], 5, /cut short/, { input: stream.subarray(0, 17 + 5) });

@@ -4,16 +4,15 @@ import { copyDevice, mapDevice, sectorsOf, unmapDevices } from './support/device
 import {
   createSnapshot,
   createVolume,
-  createVolumeGroup,
   digestOf,
   lvmsync,
-  removeVolumeGroup,
   startSshd,
   writeRandom,
   type Sshd,
 } from './support/lab.js';
 import { expectFailure, reportOf } from './support/outcomes.js';
 import { installLvmsync, installScript, removeLvmsync } from './support/remote-lvmsync.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-pull';
 const SNAPSHOT = `127.0.0.1:${GROUP}/snap`;
@@ -25,9 +24,9 @@ let target = '';
 let base = '';
 let later = '';
 
+useVolumeGroup(GROUP);
 beforeAll(async () => {
   sshd = await startSshd();
-  await createVolumeGroup(GROUP);
   const origin = await createVolume(GROUP, 'origin', '8M');
   target = await createVolume(GROUP, 'target', '8M');
   await writeRandom(origin, 0, 8 << 20, 'base');
@@ -39,10 +38,7 @@ beforeAll(async () => {
   await createSnapshot(GROUP, 'origin', 'later', { size: '8M', chunkSize: '16k' });
   await writeRandom(origin, 7 << 20, 100_000, 'after');
 });
-afterAll(async () => {
-  await removeVolumeGroup(GROUP);
-  await sshd.stop();
-});
+afterAll(() => sshd.stop());
 beforeEach(() => copyDevice(`/dev/${GROUP}/snap`, target));
 afterEach(installLvmsync);
 

@@ -1,18 +1,10 @@
 import { closeSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { copyDevice, mapDevice, sectorsOf, unmapDevices, waitForWrites } from './support/devices.js';
-import {
-  createSnapshot,
-  createVolume,
-  createVolumeGroup,
-  digestOf,
-  lvmsync,
-  removeVolumeGroup,
-  run,
-  startSshd,
-  type Sshd,
-} from './support/lab.js';
+import { createSnapshot, createVolume, lvmsync, run, startSshd, type Sshd } from './support/lab.js';
 import { expectFailure, reportOf } from './support/outcomes.js';
+import { expectSameBytes } from './support/same-bytes.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 /* An origin that is open although nobody writes: its file system is frozen, or its virtual machine paused. */
 
@@ -23,9 +15,9 @@ const MOUNTED = '/run/rest';
 
 let target = '';
 let sshd: Sshd;
+useVolumeGroup(GROUP);
 beforeAll(async () => {
   sshd = await startSshd();
-  await createVolumeGroup(GROUP);
   target = await createVolume(GROUP, 'target', '16M');
   await createVolume(GROUP, 'origin', '16M');
   await run(['mkfs.ext4', '-q', '-F', '-E', 'lazy_itable_init=0,lazy_journal_init=0', ORIGIN]);
@@ -36,7 +28,6 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await run(['umount', MOUNTED]);
-  await removeVolumeGroup(GROUP);
   await sshd.stop();
 });
 
@@ -69,7 +60,7 @@ describe('a mounted file system that is frozen', () => {
       status: 0,
       stderr: expect.not.stringMatching(/warning|in use/) as string,
     });
-    expect(await digestOf(target)).toBe(await digestOf(ORIGIN));
+    await expectSameBytes(target, ORIGIN);
     expect(await reportOf(...words, target, '--quiesced', ...state)).toMatchObject({
       ...{ consistent: true, quiesced: true },
     });

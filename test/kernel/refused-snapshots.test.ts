@@ -23,14 +23,15 @@ import {
   writeRandom,
 } from './support/lab.js';
 import { expectFailure, expectPlainLines } from './support/outcomes.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-refused';
 const CHECKOUT = path.resolve(import.meta.dirname, '../..');
 
 let target = '';
 let before = '';
+useVolumeGroup(GROUP);
 beforeAll(async () => {
-  await createVolumeGroup(GROUP);
   target = await createVolume(GROUP, 'target', '8M');
   await writeRandom(target, 0, 8 << 20, 'target');
   before = await digestOf(target);
@@ -38,7 +39,6 @@ beforeAll(async () => {
 afterAll(async () => {
   // whatever was refused, nothing of it was written
   expect(await digestOf(target)).toBe(before);
-  await removeVolumeGroup(GROUP);
 });
 
 /** Neither a transfer nor a look takes it for a snapshot that knows every change. */

@@ -8,11 +8,9 @@ import { copyDevice } from './support/devices.js';
 import {
   createSnapshot,
   createVolume,
-  createVolumeGroup,
   digestOf,
   lvmsync,
   mapperName,
-  removeVolumeGroup,
   run,
   tryToRun,
   writeRandom,
@@ -21,6 +19,7 @@ import { expectFailure, runLvmsync } from './support/outcomes.js';
 import { publicKeyOf } from './support/sshd.js';
 import { takeOverSudoers, type Sudoers } from './support/sudoers.js';
 import { startTwoHosts, type TwoHosts } from './support/two-hosts.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-locked';
 const SNAPSHOT = `${GROUP}/snap`;
@@ -40,13 +39,13 @@ let base = '';
 let target = '';
 let other = '';
 
+useVolumeGroup(GROUP);
 beforeAll(async () => {
   sudoers = await takeOverSudoers();
   hosts = await startTwoHosts({ users: [{ name: 'keeper' }] });
   key = publicKeyOf(path.join(homedir(), '.ssh/id_ed25519'));
   hosts.far.forgetKeys();
   hosts.far.authorize(key, `restrict,command="${LINE} --allow ${quoteWords(ALLOWED)}"`);
-  await createVolumeGroup(GROUP);
   const origin = await createVolume(GROUP, 'origin', '4M');
   target = await createVolume(GROUP, 'backup-vm', '4M');
   other = await createVolume(GROUP, 'other', '4M');
@@ -58,7 +57,6 @@ beforeAll(async () => {
   for (const folder of [IMAGES, UNDO, '/run/outside']) mkdirSync(folder);
 });
 afterAll(async () => {
-  await removeVolumeGroup(GROUP);
   await hosts.stop();
   await sudoers.remove();
   for (const folder of [IMAGES, UNDO, STATE, '/run/outside'])

@@ -10,17 +10,17 @@ import { copyDevice } from './support/devices.js';
 import {
   createSnapshot,
   createVolume,
-  createVolumeGroup,
   digestOf,
   lvmsync,
   lvmsyncCommand,
-  removeVolumeGroup,
   run,
   writeRandom,
 } from './support/lab.js';
 import { killIfThere, start, startCollecting, type Running } from './support/random-moments.js';
 import { installLvmsync, installScript } from './support/remote-lvmsync.js';
+import { expectSameBytes } from './support/same-bytes.js';
 import { startTwoHosts, type TwoHosts } from './support/two-hosts.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-resume';
 const SNAPSHOT = `${GROUP}/snap`;
@@ -44,12 +44,12 @@ let journal = '';
 let base = '';
 let later = '';
 
+useVolumeGroup(GROUP);
 beforeAll(async () => {
   hosts = await startTwoHosts();
   // A line that died is noticed soon.
   const config = 'Host far\nServerAliveInterval 1\nServerAliveCountMax 2\nConnectTimeout 3\n';
   appendFileSync(join(homedir(), '.ssh/config'), config);
-  await createVolumeGroup(GROUP);
   origin = await createVolume(GROUP, 'origin', '28M');
   target = await createVolume(GROUP, 'target', '28M');
   await writeRandom(origin, 0, 28 * MEBIBYTE, 'base');
@@ -60,10 +60,7 @@ beforeAll(async () => {
   await createSnapshot(GROUP, 'origin', 'later', { size: '8M', chunkSize: '64k', permission: 'r' });
   journal = join(STATE, 'targets', (await targetKeyOf(target)).key, 'journal');
 });
-afterAll(async () => {
-  await removeVolumeGroup(GROUP);
-  await hosts.stop();
-});
+afterAll(() => hosts.stop());
 beforeEach(async () => {
   await copyDevice(`/dev/${SNAPSHOT}`, target);
   expect(await digestOf(target)).toBe(base);
@@ -88,21 +85,6 @@ interface Place {
   readonly durable: number;
   /** When it had not shown yet. Milliseconds. */
   readonly since: number;
-}
-
-/** Resolves when the journal has a place behind that many bytes. */
-async function checkpointOf(running: Running, after = 0): Promise<Place> {
-  let since = performance.now();
-  for (let attempt = 0; attempt < 2000 && !running.isOver(); attempt++) {
-    const now = performance.now();
-    const isLonger = existsSync(journal) && statSync(journal).size > MEBIBYTE;
-    const place = isLonger ? (await readWhatIsThere(journal))?.resumePlace : null;
-    if (place != null && place.point.changedBytes > after)
-      return { durable: place.point.changedBytes, since };
-    since = now;
-    await sleep(100);
-  }
-  throw new Error('no checkpoint came');
 }
 
 async function secondCheckpointOf(running: Running): Promise<Place> {
@@ -217,8 +199,23 @@ describe('what a session brought is not sent again', () => {
       const anew = await lvmsync(words());
       expect(anew.stderr).toMatch(/taken back to what it held before/);
       expect(JSON.parse(anew.stdout)).toMatchObject({ resumedBytes: 0, mismatches: 0 });
-      expect(await digestOf(target)).toBe(await digestOf(origin));
+      await expectSameBytes(target, origin);
     },
     2 * PATIENCE,
   );
 });
+
+/** Resolves when the journal has a place behind that many bytes. */
+async function checkpointOf(running: Running, after = 0): Promise<Place> {
+  let since = performance.now();
+  for (let attempt = 0; attempt < 2000 && !running.isOver(); attempt++) {
+    const now = performance.now();
+    const isLonger = existsSync(journal) && statSync(journal).size > MEBIBYTE;
+    const place = isLonger ? (await readWhatIsThere(journal))?.resumePlace : null;
+    if (place != null && place.point.changedBytes > after)
+      return { durable: place.point.changedBytes, since };
+    since = now;
+    await sleep(100);
+  }
+  throw new Error('no checkpoint came');
+}

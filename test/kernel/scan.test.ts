@@ -5,17 +5,17 @@ import { copyDevice, readDirectly } from './support/devices.js';
 import {
   createSnapshot,
   createVolume,
-  createVolumeGroup,
   digestOf,
   lvmsync,
-  removeVolumeGroup,
   run,
   startSshd,
   writeRandom,
   type Sshd,
 } from './support/lab.js';
 import { expectFailure, reportOf, runLvmsync } from './support/outcomes.js';
+import { expectSameBytes } from './support/same-bytes.js';
 import { lv, NOTHING_LEFT, ThinLab } from './support/thin-lab.js';
+import { useVolumeGroup } from './support/volume-group.js';
 import { startWriter } from './support/writer.js';
 
 const GROUP = 'vg-scan';
@@ -26,18 +26,15 @@ let sshd: Sshd;
 let origin = '';
 let target = '';
 
+useVolumeGroup(GROUP);
 beforeAll(async () => {
   sshd = await startSshd();
-  await createVolumeGroup(GROUP);
   origin = await createVolume(GROUP, 'origin', '16M');
   target = await createVolume(GROUP, 'target', '20M');
   await writeRandom(origin, 0, SIZE, 'base');
   await createSnapshot(GROUP, 'origin', 'frozen', { size: '8M', chunkSize: '16k', permission: 'r' });
 });
-afterAll(async () => {
-  await removeVolumeGroup(GROUP);
-  await sshd.stop();
-});
+afterAll(() => sshd.stop());
 
 /** What the first bytes of the larger target are. */
 async function targetStart(): Promise<string> {
@@ -119,7 +116,7 @@ describe('what --scan makes of its source', () => {
     }
     expect(await lab.leftOvers()).toEqual(NOTHING_LEFT);
     await runLvmsync('--scan', lab.volume, big);
-    expect(await digestOf(big)).toBe(await digestOf(lab.volume));
+    await expectSameBytes(big, lab.volume);
     await lv('lvremove', '-f', `${GROUP}/big`, `${GROUP}/pool`);
   });
 
@@ -147,10 +144,10 @@ describe('what --scan makes of its source', () => {
       await copyDevice(from, to);
       await writeRandom(from, 3 * MIB, 8192, 'changed');
       expect(await reportOf('--scan', from, to)).toMatchObject({ changedBytes: 8192, consistent: true });
-      expect(await digestOf(to)).toBe(await digestOf(from));
+      await expectSameBytes(to, from);
       expect(await reportOf('--scan', from, to)).toMatchObject({ changedBytes: 0 });
       const outside = await readDirectly(disk, 8 * MIB + 6 * MIB, 2 * MIB);
-      expect(outside.equals(Buffer.alloc(outside.length))).toBe(true);
+      expect(outside).toBeBytes(Buffer.alloc(outside.length));
     } finally {
       await run(['losetup', '--detach', disk]);
       rmSync(image);

@@ -1,17 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { copyDevice } from './support/devices.js';
-import {
-  createSnapshot,
-  createVolume,
-  createVolumeGroup,
-  digestOf,
-  removeVolumeGroup,
-  writeBytes,
-  writeRandom,
-} from './support/lab.js';
+import { createSnapshot, createVolume, digestOf, writeBytes, writeRandom } from './support/lab.js';
 import { reportOf } from './support/outcomes.js';
 import { startTwoHosts, type TwoHosts } from './support/two-hosts.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-line';
 const SNAPSHOT = `${GROUP}/snap`;
@@ -26,9 +19,9 @@ let hosts: TwoHosts;
 let target = '';
 let changed = '';
 
+useVolumeGroup(GROUP);
 beforeAll(async () => {
   hosts = await startTwoHosts();
-  await createVolumeGroup(GROUP);
   const origin = await createVolume(GROUP, 'origin', '8M');
   target = await createVolume(GROUP, 'target', '8M');
   await writeRandom(origin, 0, 8 * MIB, 'base');
@@ -39,10 +32,7 @@ beforeAll(async () => {
   }
   changed = await digestOf(origin);
 });
-afterAll(async () => {
-  await removeVolumeGroup(GROUP);
-  await hosts.stop();
-});
+afterAll(() => hosts.stop());
 beforeEach(() => copyDevice(`/dev/${SNAPSHOT}`, target));
 
 describe('over a line between two hosts', () => {

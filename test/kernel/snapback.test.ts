@@ -1,18 +1,10 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { copyDevice, mapDevice, unmapDevices } from './support/devices.js';
-import {
-  createSnapshot,
-  createVolume,
-  createVolumeGroup,
-  digestOf,
-  removeVolumeGroup,
-  run,
-  startSshd,
-  writeRandom,
-} from './support/lab.js';
+import { createSnapshot, createVolume, digestOf, run, startSshd, writeRandom } from './support/lab.js';
 import { expectFailure, reportOf, runLvmsync } from './support/outcomes.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-snapback';
 const SNAPSHOT = `${GROUP}/snap`;
@@ -23,8 +15,8 @@ const REDO = `${FOLDER}/redo`;
 let target = '';
 let base = '';
 let changed = '';
+useVolumeGroup(GROUP);
 beforeAll(async () => {
-  await createVolumeGroup(GROUP);
   const origin = await createVolume(GROUP, 'origin', '8M');
   target = await createVolume(GROUP, 'target', '8M');
   await writeRandom(origin, 0, 6 << 20, 'base');
@@ -38,7 +30,6 @@ beforeAll(async () => {
   await writeRandom(origin, (8 << 20) - 4096, 4096, 'last');
   changed = await digestOf(origin);
 });
-afterAll(() => removeVolumeGroup(GROUP));
 beforeEach(async () => {
   rmSync(FOLDER, { recursive: true, force: true });
   mkdirSync(FOLDER);

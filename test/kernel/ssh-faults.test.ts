@@ -17,7 +17,10 @@ beforeAll(async () => {
   sshd = await startSshd();
   writeFileSync(FILE, Buffer.alloc(65_536, 'image'));
 });
-afterAll(() => sshd.stop());
+afterAll(async () => {
+  await sshd.stop();
+  rmSync(FILE);
+});
 
 describe('a server that offers only post-quantum key exchanges', () => {
   const target = `ssh://root@127.0.0.1:${PORT}${FILE}`;
@@ -67,7 +70,7 @@ describe('a shell over there whose start-up file prints', () => {
     const { status, stdout } = await lvmsync(['doctor', 'root@127.0.0.1', ...words]);
     expect({ status, stdout }).toEqual({ status: 10, stdout: expect.stringMatching(message) as string });
     expect(stdout).toMatch(/problem +connection:/);
-    expect(readFileSync(FILE).equals(Buffer.alloc(65_536, 'image'))).toBe(true);
+    expect(readFileSync(FILE)).toBeBytes(Buffer.alloc(65_536, 'image'));
   });
 
   it('is in no way where it does as the message says', async () => {
@@ -77,7 +80,4 @@ describe('a shell over there whose start-up file prints', () => {
     writeFileSync(bashrc, `${GREETING} >&2\n`);
     await runLvmsync('verify', FILE, target, '--batch');
   });
-});
-afterAll(() => {
-  rmSync(FILE);
 });

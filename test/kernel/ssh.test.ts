@@ -6,10 +6,8 @@ import { copyDevice, mapDevice, sectorsOf, unmapDevices, waitForWrites } from '.
 import {
   createSnapshot,
   createVolume,
-  createVolumeGroup,
   digestOf,
   lvmsync,
-  removeVolumeGroup,
   run,
   startSshd,
   writeRandom,
@@ -22,6 +20,7 @@ import {
   installScript,
   removeLvmsync,
 } from './support/remote-lvmsync.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-ssh';
 const SNAPSHOT = `${GROUP}/snap`;
@@ -33,9 +32,9 @@ let target = '';
 let changed = '';
 let base = '';
 
+useVolumeGroup(GROUP);
 beforeAll(async () => {
   sshd = await startSshd();
-  await createVolumeGroup(GROUP);
   origin = await createVolume(GROUP, 'origin', '8M');
   target = await createVolume(GROUP, 'target', '8M');
   await writeRandom(origin, 0, 8 << 20, 'base');
@@ -46,10 +45,7 @@ beforeAll(async () => {
   await writeRandom(origin, (8 << 20) - 512, 512, 'end');
   changed = await digestOf(origin);
 });
-afterAll(async () => {
-  await removeVolumeGroup(GROUP);
-  await sshd.stop();
-});
+afterAll(() => sshd.stop());
 beforeEach(() => copyDevice(`/dev/${SNAPSHOT}`, target));
 afterEach(installLvmsync);
 

@@ -7,7 +7,6 @@ import {
   createSnapshot,
   createVolume,
   createVolumeGroup,
-  digestOf,
   mapperName,
   removeVolumeGroup,
   run,
@@ -15,6 +14,7 @@ import {
   writeRandom,
 } from './support/lab.js';
 import { reportOf, runLvmsync } from './support/outcomes.js';
+import { expectSameBytes } from './support/same-bytes.js';
 
 const CHUNK = 4096;
 const STORE = 2 << 20;
@@ -66,16 +66,16 @@ describe.each([512, 4096])('on a disk with sectors of %i bytes', (sectorSize) =>
 
       await scatterWrites(origin, { unit: CHUNK, stride: 5, count: 9, seed: 'after' });
       await run(['sync']);
-      expect((await readThroughCache(store, 0, STORE)).equals(cached)).toBe(true);
-      expect((await readDirectly(store, 0, STORE)).equals(cached)).toBe(false);
+      expect(await readThroughCache(store, 0, STORE)).toBeBytes(cached);
+      expect(await readDirectly(store, 0, STORE)).not.toBeBytes(cached);
 
       // chunks 0 and 3, then 0, 5, 10, … 40
       expect(await reportOf('inspect', snapshot)).toMatchObject({ exceptions: 10, changedBytes: 10 * CHUNK });
       await runLvmsync(snapshot, target);
-      expect(await digestOf(target)).toBe(await digestOf(origin));
+      await expectSameBytes(target, origin);
 
       // still stale: nobody emptied a cache for it
-      expect((await readThroughCache(store, 0, STORE)).equals(cached)).toBe(true);
+      expect(await readThroughCache(store, 0, STORE)).toBeBytes(cached);
     });
 
     it('is read afresh through the cache too, where there is no direct I/O, by emptying its own', async () => {
@@ -89,15 +89,15 @@ describe.each([512, 4096])('on a disk with sectors of %i bytes', (sectorSize) =>
         const cached = Buffer.from(bytes);
         await writeRandom(origin, 100 * CHUNK, CHUNK, 'again');
         await device.readAt(bytes, 0);
-        expect(bytes.equals(cached)).toBe(true);
+        expect(bytes).toBeBytes(cached);
 
         await device.refresh();
         await device.readAt(bytes, 0);
-        expect(bytes.equals(cached)).toBe(false);
-        expect(bytes.equals(await readDirectly(store, 0, STORE))).toBe(true);
+        expect(bytes).not.toBeBytes(cached);
+        expect(bytes).toBeBytes(await readDirectly(store, 0, STORE));
         const start = Buffer.alloc(4096);
         await held.readAt(start, 0);
-        expect(start.equals(bystander)).toBe(true);
+        expect(start).toBeBytes(bystander);
       } finally {
         await device.close();
         await held.close();
@@ -126,7 +126,7 @@ describe.each([512, 4096])('on a disk with sectors of %i bytes', (sectorSize) =>
         expect(cached.indexOf(seededBytes('old', 4096))).toBe(fresh.indexOf(seededBytes('new', 4096)));
 
         await runLvmsync(`${group}/of-mounted`, target);
-        expect(await digestOf(target)).toBe(await digestOf(origin));
+        await expectSameBytes(target, origin);
         const again = await readThroughCache(origin, 0, 16 << 20);
         expect(again.indexOf(seededBytes('new', 4096))).toBe(-1);
       } finally {
@@ -135,7 +135,7 @@ describe.each([512, 4096])('on a disk with sectors of %i bytes', (sectorSize) =>
       // the copy is a file system with the new file in it
       await run(['mount', '-o', 'noatime', target, '/run/stale']);
       try {
-        expect(readFileSync('/run/stale/file').equals(seededBytes('new', 1 << 20))).toBe(true);
+        expect(readFileSync('/run/stale/file')).toBeBytes(seededBytes('new', 1 << 20));
       } finally {
         await run(['umount', '/run/stale']);
       }

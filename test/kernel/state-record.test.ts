@@ -1,5 +1,5 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { beforeAll, beforeEach, expect, it } from 'vitest';
 import { ProcessSpawner } from '../../src/host/spawner.js';
 import { LiveWatch, watchVolume } from '../../src/snapshots/live-watch.js';
 import { recordOf, type StateRecord } from '../../src/targets/state-record.js';
@@ -9,15 +9,14 @@ import { waitUntil } from './support/devices.js';
 import {
   createSnapshot,
   createVolume,
-  createVolumeGroup,
   digestOf,
   lvmsync,
   mapperName,
-  removeVolumeGroup,
   run,
   writeRandom,
 } from './support/lab.js';
 import { runLvmsync } from './support/outcomes.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-record';
 const FOLDER = '/run/record';
@@ -34,18 +33,17 @@ const REMAPPED = {
 
 let target = '';
 let record: StateRecord;
+useVolumeGroup(GROUP);
 beforeAll(async () => {
-  await createVolumeGroup(GROUP);
   target = await createVolume(GROUP, 'target', '16M');
   record = recordOf(FOLDER, await targetKeyOf(target), new ProcessSpawner(process.env));
 });
-afterAll(() => removeVolumeGroup(GROUP));
 beforeEach(() => {
   rmSync(FOLDER, { recursive: true, force: true });
   mkdirSync(FOLDER);
 });
 
-it('is believed while nobody writes, and not after one write', async () => {
+it('a record is believed while nobody writes, and not after one write', async () => {
   await record.write(STATE);
   await digestOf(target);
   expect(await record.read()).toMatchObject({ holds: STATE, isStale: false });
@@ -53,7 +51,7 @@ it('is believed while nobody writes, and not after one write', async () => {
   expect(await record.read()).toMatchObject({ holds: null, isStale: true });
 });
 
-it('counts where the kernel does, whatever it says by default, and says so where it was told not to', async () => {
+it('a record counts writes where the kernel does, and says so where the kernel was told not to', async () => {
   const iostats = `/sys/dev/block/${(await targetKeyOf(target)).number ?? ''}/queue/iostats`;
   const before = readFileSync(iostats, 'utf8');
   expect(blindnessIn(await record.stamp())).toBeNull();
@@ -74,7 +72,7 @@ it('counts where the kernel does, whatever it says by default, and says so where
   }
 });
 
-it('of a source, nothing says that nobody wrote to it where the kernel does not count', async () => {
+it('nothing says that nobody wrote to a source where the kernel does not count', async () => {
   const { number } = await targetKeyOf(target);
   if (number === null) throw new Error('no device');
   const spawner = new ProcessSpawner(process.env);
@@ -93,7 +91,7 @@ it('of a source, nothing says that nobody wrote to it where the kernel does not 
   }
 });
 
-it('is not believed after an LVM merge, which writes past the volume itself', async () => {
+it('a record is not believed after an LVM merge, which writes past the volume itself', async () => {
   await createSnapshot(GROUP, 'target', 'before', { size: '16M' });
   await writeRandom(target, 0, 1 << 20, 'applied');
   await record.write(STATE);
@@ -104,7 +102,7 @@ it('is not believed after an LVM merge, which writes past the volume itself', as
   expect(await record.read()).toMatchObject(REMAPPED);
 });
 
-it('is no more than believed where a snapshot that was made later was merged: nothing counted that', async () => {
+it('a record is no more than believed where a snapshot that was made later was merged: nothing counted that', async () => {
   await record.write(STATE);
   const before = await digestOf(target);
   await createSnapshot(GROUP, 'target', 'later', { size: '16M' });
@@ -115,7 +113,7 @@ it('is no more than believed where a snapshot that was made later was merged: no
   expect(await record.read()).toMatchObject(REMAPPED);
 });
 
-it('does not vouch for a target into which a snapshot was merged since: the next run says so, or refuses it', async () => {
+it('a record does not vouch for a target into which a snapshot was merged since: the next run says so, or refuses it', async () => {
   const origin = await createVolume(GROUP, 'origin', '16M');
   await writeRandom(origin, 0, 1 << 20, 'some contents');
   await createSnapshot(GROUP, 'origin', 'first', { size: '16M' });
@@ -135,7 +133,7 @@ it('does not vouch for a target into which a snapshot was merged since: the next
     ]);
 });
 
-it('is as sure as before where it grew, and no more than believed where its mapping was loaded anew', async () => {
+it('a record is as sure as before where the volume grew, and no more than believed where its mapping was loaded anew', async () => {
   await record.write(STATE);
   await run(['lvextend', '-qq', '-L', '+8M', `${GROUP}/target`]);
   expect(await record.read()).toEqual({ holds: STATE, isStale: false, run: null });

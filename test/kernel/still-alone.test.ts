@@ -6,15 +6,9 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { UnsafeTargetError } from '../../src/errors.js';
 import { openTarget, type OpenTarget } from '../../src/targets/open-target.js';
 import { quietSurroundings } from '../support/surroundings.js';
-import {
-  createSnapshot,
-  createVolume,
-  createVolumeGroup,
-  removeVolumeGroup,
-  run,
-  seededBytes,
-} from './support/lab.js';
+import { createSnapshot, createVolume, run, seededBytes } from './support/lab.js';
 import { lv, ThinLab } from './support/thin-lab.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 /* What others do to a device while we write to it: the unit tests have what a file shows of it. */
 
@@ -26,8 +20,8 @@ const about = quietSurroundings();
 let volume = '';
 let lab: ThinLab;
 const sleepers: ChildProcess[] = [];
+useVolumeGroup(GROUP);
 beforeAll(async () => {
-  await createVolumeGroup(GROUP);
   volume = await createVolume(GROUP, 'plain', '16M');
   lab = await ThinLab.make(GROUP, '64k');
 });
@@ -37,21 +31,11 @@ afterEach(async () => {
     await once(sleeper, 'exit');
   }
 });
-afterAll(async () => {
-  await removeVolumeGroup(GROUP);
-  await rm(STATE, { recursive: true, force: true });
-});
+afterAll(() => rm(STATE, { recursive: true, force: true }));
 
-/** Does something while a target is open for us to write, and looks again then. */
-async function whileOpen(path: string, work: (target: OpenTarget) => Promise<unknown>): Promise<void> {
-  const options = { stateDir: STATE, what: 'a test', sources: [], allowed: null };
-  const target = await openTarget(path, options, about);
-  try {
-    await work(target);
-    await target.checkStillAlone();
-  } finally {
-    await target.close();
-  }
+/** Nothing of what is done while the target is open for us to write is anybody else's. */
+async function expectAlone(path: string, work: (target: OpenTarget) => Promise<unknown>): Promise<void> {
+  await expect(whileOpen(path, work)).resolves.toBeUndefined();
 }
 
 async function expectMet(meeting: Promise<void>, message: RegExp): Promise<void> {
@@ -62,35 +46,22 @@ async function expectMet(meeting: Promise<void>, message: RegExp): Promise<void>
 const dd = (to: string, flags: string) =>
   run(['dd', 'if=/dev/urandom', `of=${to}`, 'bs=4k', 'count=1', 'seek=9', `oflag=${flags}`, 'status=none']);
 
-/** Each way in which an apply writes. */
-async function writeEveryWay({ device }: OpenTarget): Promise<void> {
-  const bytes = seededBytes('alone', 3 * MIB);
-  await device.writeAt(bytes, MIB);
-  await device.writeAt(bytes.subarray(0, 1000), 5 * MIB + 100);
-  await device.writePiecesAt([bytes.subarray(0, 4096), bytes.subarray(0, 65_536)], 6 * MIB);
-  await device.zero(7 * MIB, 300_000);
-  await device.discard(8 * MIB, 2 * MIB);
-  await device.discard(10 * MIB + 512, MIB + 1536);
-  await device.discard(4 * MIB + 300, 1000);
-  await device.flush();
-}
-
 describe('what we write ourselves is nobody else’s', () => {
   it.each([
     ['a volume', () => volume],
     ['a thin volume', () => lab.volume],
     ['a disk', () => '/dev/ubdb'],
   ])('on %s', async (_what, path) => {
-    await whileOpen(path(), writeEveryWay);
+    await expectAlone(path(), writeEveryWay);
     // and once more, of what is mapped by now
-    await whileOpen(path(), writeEveryWay);
+    await expectAlone(path(), writeEveryWay);
   });
 
   it('on a volume that has snapshots, or gets one meanwhile', async () => {
     const origin = await createVolume(GROUP, 'origin', '16M');
     await createSnapshot(GROUP, 'origin', 'before', { size: '8M', chunkSize: '16k' });
-    await whileOpen(origin, writeEveryWay);
-    await whileOpen(origin, async (target) => {
+    await expectAlone(origin, writeEveryWay);
+    await expectAlone(origin, async (target) => {
       await writeEveryWay(target);
       await lv('lvcreate', '-s', '-n', 'meanwhile', '-L', '8M', `${GROUP}/origin`);
       await writeEveryWay(target);
@@ -118,7 +89,7 @@ describe('what others do meanwhile', () => {
   });
 
   it('is nothing where they only read', async () => {
-    await whileOpen(volume, async (target) => {
+    await expectAlone(volume, async (target) => {
       await writeEveryWay(target);
       await run(['dd', `if=${volume}`, 'of=/dev/null', 'bs=1M', 'status=none']);
       await run(['blkid', '-p', volume]).catch(() => undefined);
@@ -167,3 +138,28 @@ describe('what others do meanwhile', () => {
     );
   });
 });
+
+/** Does something while a target is open for us to write, and looks again then. */
+async function whileOpen(path: string, work: (target: OpenTarget) => Promise<unknown>): Promise<void> {
+  const options = { stateDir: STATE, what: 'a test', sources: [], allowed: null };
+  const target = await openTarget(path, options, about);
+  try {
+    await work(target);
+    await target.checkStillAlone();
+  } finally {
+    await target.close();
+  }
+}
+
+/** Each way in which an apply writes. */
+async function writeEveryWay({ device }: OpenTarget): Promise<void> {
+  const bytes = seededBytes('alone', 3 * MIB);
+  await device.writeAt(bytes, MIB);
+  await device.writeAt(bytes.subarray(0, 1000), 5 * MIB + 100);
+  await device.writePiecesAt([bytes.subarray(0, 4096), bytes.subarray(0, 65_536)], 6 * MIB);
+  await device.zero(7 * MIB, 300_000);
+  await device.discard(8 * MIB, 2 * MIB);
+  await device.discard(10 * MIB + 512, MIB + 1536);
+  await device.discard(4 * MIB + 300, 1000);
+  await device.flush();
+}

@@ -1,20 +1,13 @@
 import { chmodSync, closeSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { copyDevice, scatterWrites, waitUntil } from './support/devices.js';
-import {
-  createVolume,
-  createVolumeGroup,
-  digestOf,
-  lvmsync,
-  lvmsyncCommand,
-  removeVolumeGroup,
-  run,
-  writeRandom,
-} from './support/lab.js';
+import { createVolume, digestOf, lvmsync, lvmsyncCommand, run, writeRandom } from './support/lab.js';
 import { expectFailure } from './support/outcomes.js';
 import { start } from './support/random-moments.js';
+import { expectSameBytes } from './support/same-bytes.js';
 import { lv, NOTHING_LEFT, ThinLab } from './support/thin-lab.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-thin';
 const MIB = 1024 * 1024;
@@ -22,8 +15,8 @@ const FAKES = '/run/fake-thin-tools';
 
 let target = '';
 let lab: ThinLab;
+useVolumeGroup(GROUP);
 beforeAll(async () => {
-  await createVolumeGroup(GROUP);
   lab = await ThinLab.make(GROUP, '64k');
   target = await createVolume(GROUP, 'target', '32M');
   await writeRandom(lab.volume, 0, 4 * MIB, 'base');
@@ -31,7 +24,6 @@ beforeAll(async () => {
   await lv('lvcreate', '-s', '-n', 'base', `${GROUP}/vol`);
   await scatterWrites(lab.volume, { unit: 4096, stride: 50, count: 8, seed: 'changed' });
 });
-afterAll(() => removeVolumeGroup(GROUP));
 afterEach(async () => {
   rmSync(FAKES, { recursive: true, force: true });
   expect(await lab.leftOvers()).toEqual(NOTHING_LEFT);
@@ -76,7 +68,7 @@ describe('a run that is cut short', () => {
       status: 0,
       stderr: expect.stringMatching(/lvmsync-tmp-.*: removed; a killed run had left it behind/) as string,
     });
-    expect(await digestOf(target)).toBe(await digestOf(lab.volume));
+    await expectSameBytes(target, lab.volume);
   });
 
   it.each(['SIGTERM', 'SIGINT'] as const)(
@@ -177,7 +169,7 @@ describe('a thin_delta that gives wrong answers', () => {
       await writeRandom(target, 0, 4096, 'differs');
       const { status, stderr } = await lvmsync([...words, lab.volume, target], { environment });
       expect({ words, status, stderr }).toMatchObject({ status: 0 });
-      expect(await digestOf(target)).toBe(await digestOf(lab.volume));
+      await expectSameBytes(target, lab.volume);
     }
   });
 });

@@ -10,9 +10,7 @@ import { quietSurroundings } from '../support/surroundings.js';
 import { copyDevice, mapDevice, readDirectly, unmapDevices } from './support/devices.js';
 import {
   createVolume,
-  createVolumeGroup,
   digestOf,
-  removeVolumeGroup,
   run,
   seededBytes,
   tryToRun,
@@ -20,7 +18,9 @@ import {
   writeRandom,
 } from './support/lab.js';
 import { reportOf } from './support/outcomes.js';
+import { expectSameBytes } from './support/same-bytes.js';
 import { mappingOf, POOL_CHUNK, restoreMetadata, type Mapping } from './support/thin-metadata.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 // Metadata that thin_restore makes of mappings which the test chose: what thin_delta of this system says of them is
 // compared with these mappings, so it is right or wrong whatever its version.
@@ -32,11 +32,10 @@ const POOL_CHUNKS = 1024;
 
 /** A device, as thin_delta reads directly, which neither a tmpfs nor the guest's root can do. */
 let metadata = '';
+useVolumeGroup(GROUP);
 beforeAll(async () => {
-  await createVolumeGroup(GROUP);
   metadata = await createVolume(GROUP, 'metadata', '4M');
 });
-afterAll(() => removeVolumeGroup(GROUP));
 
 /** Neighbours in the volume that are not neighbours in the pool, as thin_delta 1.0.0 to 1.0.5 did not see. */
 const SCATTERED: readonly (readonly [name: string, old: Mapping, now: Mapping])[] = [
@@ -57,60 +56,13 @@ function everySecondElsewhere(): Mapping {
   return new Map(Array.from({ length: 32 }, (_, i) => [i, i % 2 === 0 ? i : 500 + i]));
 }
 
-/** A device that was written in random order, and one that came from it by writes and discards. */
-function randomPair(seed: string): readonly [old: Mapping, now: Mapping] {
-  const random = seededBytes(seed, 64 * 1024);
-  let at = 0;
-  const below = (end: number): number => random.readUInt32LE((at += 4)) % end;
-  let free = 0;
-  const write = (mapping: Map<number, number>, times: number): void => {
-    for (let i = 0; i < times; i++) {
-      const [first, count] = [below(300), 1 + below(6)];
-      for (let chunk = first; chunk < first + count; chunk++) mapping.set(chunk, free++);
-      // now and then what follows is no neighbour in the pool
-      free += below(3) === 0 ? 1 : 0;
-    }
-  };
-  const old = new Map<number, number>();
-  write(old, 80);
-  const now = new Map(old);
-  write(now, 40);
-  for (let i = 0; i < 20; i++) now.delete(below(300));
-  return [ascending(old), ascending(now)];
-}
-
 function ascending(mapping: Mapping): Mapping {
   return new Map([...mapping].sort(([a], [b]) => a - b));
-}
-
-/** What each chunk that either device maps is. */
-function compareMappings(old: Mapping, now: Mapping): Map<number, ThinRangeKind> {
-  const chunks = [...new Set([...old.keys(), ...now.keys()])].sort((a, b) => a - b);
-  return new Map(
-    chunks.map((chunk): [number, ThinRangeKind] => {
-      if (!now.has(chunk)) return [chunk, 'left_only'];
-      if (!old.has(chunk)) return [chunk, 'right_only'];
-      return [chunk, old.get(chunk) === now.get(chunk) ? 'same' : 'different'];
-    }),
-  );
 }
 
 async function makeMetadata(devices: readonly Mapping[]): Promise<void> {
   await writeBytes(metadata, 0, Buffer.alloc(4 * MIB));
   await restoreMetadata(metadata, POOL_CHUNKS, devices);
-}
-
-/** What thin_delta prints of devices 1 and 2, by chunks. */
-async function parseDelta(printed: Buffer): Promise<Map<number, ThinRangeKind>> {
-  const kinds = new Map<number, ThinRangeKind>();
-  const pieces = async function* () {
-    yield await Promise.resolve(printed);
-  };
-  const expected = { left: 1, right: 2, chunkSize: POOL_CHUNK };
-  await readThinDelta(pieces(), expected, 'thin_delta', (kind, begin, length) => {
-    for (let chunk = begin; chunk < begin + length; chunk++) kinds.set(chunk, kind);
-  });
-  return kinds;
 }
 
 /** A block of metadata with a few other bytes in it, so that its checksum is wrong. */
@@ -207,7 +159,7 @@ describe('a pool whose metadata were restored', () => {
     expect(await digestOf(target)).not.toBe(await digestOf('/dev/mapper/tools-now'));
     const report = await reportOf('/dev/mapper/tools-old', target, '-r', '/dev/mapper/tools-now');
     expect(report).toMatchObject({ tableBytes: 32 * POOL_CHUNK, mismatches: 0 });
-    expect(await digestOf(target)).toBe(await digestOf('/dev/mapper/tools-now'));
+    await expectSameBytes(target, '/dev/mapper/tools-now');
   });
 
   it('tells what a device maps, and of one that is not there that it is gone', async () => {
@@ -227,3 +179,50 @@ describe('a pool whose metadata were restored', () => {
     expect((await run(['dmsetup', 'status', 'tools-pool'])).split(' ')[6]).toBe('-');
   });
 });
+
+/** A device that was written in random order, and one that came from it by writes and discards. */
+function randomPair(seed: string): readonly [old: Mapping, now: Mapping] {
+  const random = seededBytes(seed, 64 * 1024);
+  let at = 0;
+  const below = (end: number): number => random.readUInt32LE((at += 4)) % end;
+  let free = 0;
+  const write = (mapping: Map<number, number>, times: number): void => {
+    for (let i = 0; i < times; i++) {
+      const [first, count] = [below(300), 1 + below(6)];
+      for (let chunk = first; chunk < first + count; chunk++) mapping.set(chunk, free++);
+      // now and then what follows is no neighbour in the pool
+      free += below(3) === 0 ? 1 : 0;
+    }
+  };
+  const old = new Map<number, number>();
+  write(old, 80);
+  const now = new Map(old);
+  write(now, 40);
+  for (let i = 0; i < 20; i++) now.delete(below(300));
+  return [ascending(old), ascending(now)];
+}
+
+/** What each chunk that either device maps is. */
+function compareMappings(old: Mapping, now: Mapping): Map<number, ThinRangeKind> {
+  const chunks = [...new Set([...old.keys(), ...now.keys()])].sort((a, b) => a - b);
+  return new Map(
+    chunks.map((chunk): [number, ThinRangeKind] => {
+      if (!now.has(chunk)) return [chunk, 'left_only'];
+      if (!old.has(chunk)) return [chunk, 'right_only'];
+      return [chunk, old.get(chunk) === now.get(chunk) ? 'same' : 'different'];
+    }),
+  );
+}
+
+/** What thin_delta prints of devices 1 and 2, by chunks. */
+async function parseDelta(printed: Buffer): Promise<Map<number, ThinRangeKind>> {
+  const kinds = new Map<number, ThinRangeKind>();
+  const pieces = async function* () {
+    yield await Promise.resolve(printed);
+  };
+  const expected = { left: 1, right: 2, chunkSize: POOL_CHUNK };
+  await readThinDelta(pieces(), expected, 'thin_delta', (kind, begin, length) => {
+    for (let chunk = begin; chunk < begin + length; chunk++) kinds.set(chunk, kind);
+  });
+  return kinds;
+}

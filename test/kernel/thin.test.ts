@@ -1,19 +1,12 @@
 import { closeSync, existsSync, openSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { copyDevice, readDirectly, scatterWrites } from './support/devices.js';
-import {
-  createVolume,
-  createVolumeGroup,
-  digestOf,
-  lvmsync,
-  removeVolumeGroup,
-  run,
-  seededBytes,
-  writeRandom,
-} from './support/lab.js';
+import { createVolume, digestOf, lvmsync, run, seededBytes, writeRandom } from './support/lab.js';
 import { expectFailure, reportOf, reportOfSuspect, runLvmsync } from './support/outcomes.js';
+import { expectSameBytes } from './support/same-bytes.js';
 import { lv, NOTHING_LEFT, ThinLab } from './support/thin-lab.js';
+import { useVolumeGroup } from './support/volume-group.js';
 import { startWriter } from './support/writer.js';
 
 const GROUP = 'vg-thin';
@@ -27,15 +20,14 @@ const NEW = [130, 131, 132, 133];
 
 let target = '';
 let lab: ThinLab;
+useVolumeGroup(GROUP);
 beforeAll(async () => {
-  await createVolumeGroup(GROUP);
   lab = await ThinLab.make(GROUP, '192k');
   target = await createVolume(GROUP, 'target', '32M');
   await writeRandom(volume, 0, 20 * MIB, 'base');
   // behind a hole that is not mapped: the last chunk, a short one
   await writeRandom(volume, SIZE - 100 * 1024, 100 * 1024, 'base');
 });
-afterAll(() => removeVolumeGroup(GROUP));
 afterEach(async () => {
   expect(await lab.leftOvers()).toEqual(NOTHING_LEFT);
 });
@@ -112,7 +104,7 @@ describe('a thin snapshot', () => {
   it('brings its copy to its origin, which nobody has open', async () => {
     const report = await reportOf(`${GROUP}/first`, target);
     expect(report).toMatchObject({ consistent: true, mismatches: 0 });
-    expect(await digestOf(target)).toBe(await digestOf(volume));
+    await expectSameBytes(target, volume);
   });
 
   it('proves, while it is active, that the target held it', async () => {
@@ -121,7 +113,7 @@ describe('a thin snapshot', () => {
     await writeRandom(target, 0, 4096, 'foreign');
     const report = await reportOfSuspect(`/dev/${GROUP}/first`, target);
     expect(report).toMatchObject({ mismatches: 1 });
-    expect(await digestOf(target)).toBe(await digestOf(volume));
+    await expectSameBytes(target, volume);
     // it stays in doubt until all of it was compared
     await runLvmsync('--scan', volume, target);
   });
@@ -138,7 +130,7 @@ describe('a thin snapshot', () => {
     await lv('lvchange', '-an', `${GROUP}/first`);
     const before = await mappedChunks('copy');
     await runLvmsync(`${GROUP}/first`, copy);
-    expect(await digestOf(copy)).toBe(await digestOf(volume));
+    await expectSameBytes(copy, volume);
     // how many of them depends on how the kernel cuts discards: chunks that are no power of two may stay
     expect(await mappedChunks('copy')).toBeLessThan(before);
     await lv('lvremove', '-f', `${GROUP}/copy`);
@@ -158,7 +150,7 @@ describe('a thin snapshot', () => {
     const length = NEW.length * CHUNK;
     await writeRandom(volume, first * CHUNK, length, 'new');
     await runLvmsync(`${GROUP}/again`, target);
-    expect(await digestOf(target)).toBe(await digestOf(volume));
+    await expectSameBytes(target, volume);
     await run(['blkdiscard', '-o', String(first * CHUNK), '-l', String(length), volume]);
     await writeRandom(volume, 0, 4096, 'more');
     // the sample of what did not change may meet it
@@ -174,7 +166,7 @@ describe('a thin snapshot', () => {
     expect(kept.length).toBeGreaterThan(0);
     expect(NEW).toEqual(expect.arrayContaining(kept));
     await runLvmsync('--scan', volume, target);
-    expect(await digestOf(target)).toBe(await digestOf(volume));
+    await expectSameBytes(target, volume);
   });
 });
 
@@ -188,7 +180,7 @@ describe('a thin volume in use', () => {
       await sleep(300);
       const report = await reportOf(`${GROUP}/second`, target, '--data-source', `${GROUP}/third`);
       expect(report).toMatchObject({ consistent: true });
-      expect(await digestOf(target)).toBe(await digestOf(`/dev/${GROUP}/third`));
+      await expectSameBytes(target, `/dev/${GROUP}/third`);
       // the target's record says that it holds the third: nothing else may begin there
       await expectFailure([`${GROUP}/first`, target], 7, /target: it holds exactly LVM-/);
 
@@ -216,7 +208,7 @@ describe('a thin volume in use', () => {
     } finally {
       closeSync(holder);
     }
-    expect(await digestOf(target)).toBe(await digestOf(volume));
+    await expectSameBytes(target, volume);
   });
 });
 
@@ -250,7 +242,7 @@ describe('a snapback of a thin snapshot', () => {
     await runLvmsync('snapback', `${GROUP}/frozen`, '-o', file, '-r', `${GROUP}/later`);
     await copyDevice(`/dev/${GROUP}/later`, target);
     await runLvmsync('--apply', file, target);
-    expect(await digestOf(target)).toBe(await digestOf(`/dev/${GROUP}/frozen`));
+    await expectSameBytes(target, `/dev/${GROUP}/frozen`);
     rmSync(file);
   });
 });
@@ -270,7 +262,7 @@ describe('a thin volume that grew', () => {
     writeFileSync(file, Buffer.alloc(9 * MIB, 'old'), { flag: 'a' });
     await runLvmsync(`${GROUP}/short`, file);
     truncateSync(file, 40 * MIB);
-    expect(await digestOf(file)).toBe(await digestOf(volume));
+    await expectSameBytes(file, volume);
     rmSync(file);
   });
 });
@@ -289,7 +281,7 @@ describe('a volume with an external origin', () => {
     await copyDevice(`/dev/${GROUP}/clone-base`, copy);
     await run(['blkdiscard', '-o', '0', '-l', String(3 * CHUNK), clone]);
     await runLvmsync(`${GROUP}/clone-base`, copy);
-    expect(await digestOf(copy)).toBe(await digestOf(clone));
-    expect((await readDirectly(copy, 0, 4096)).equals(seededBytes('template', 4096))).toBe(true);
+    await expectSameBytes(copy, clone);
+    expect(await readDirectly(copy, 0, 4096)).toBeBytes(seededBytes('template', 4096));
   });
 });

@@ -1,20 +1,20 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { copyDevice, readDirectly, scatterWrites, waitUntil } from './support/devices.js';
 import {
   createSnapshot,
   createVolume,
-  createVolumeGroup,
   digestOf,
   lvmsync,
   mapperName,
-  removeVolumeGroup,
   run,
   statusOf,
   writeRandom,
 } from './support/lab.js';
 import { expectFailure, reportOfSuspect, runLvmsync } from './support/outcomes.js';
+import { expectSameBytes } from './support/same-bytes.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-traps';
 const SNAPSHOT = `${GROUP}/snap`;
@@ -23,12 +23,11 @@ const SIZE = 16 * MEBIBYTE;
 
 let origin = '';
 let target = '';
+useVolumeGroup(GROUP);
 beforeAll(async () => {
-  await createVolumeGroup(GROUP);
   origin = await createVolume(GROUP, 'origin', '16M');
   target = await createVolume(GROUP, 'target', '16M');
 });
-afterAll(() => removeVolumeGroup(GROUP));
 
 /** A fresh origin, its snapshot, and a target that holds what the snapshot froze. */
 beforeEach(async () => {
@@ -48,7 +47,7 @@ async function exceptions(): Promise<number> {
 }
 
 async function expectEqual(): Promise<void> {
-  expect(await digestOf(target)).toBe(await digestOf(origin));
+  await expectSameBytes(target, origin);
 }
 
 describe('a snapshot that is not what it froze', () => {
@@ -138,7 +137,7 @@ describe('a target that does not hold the base', () => {
     await writeRandom(target, 0, SIZE, 'another');
     const before = await readDirectly(target, 0, SIZE);
     await expectFailure([SNAPSHOT, target], 7, /target: .*another volume.*nothing was written/);
-    expect((await readDirectly(target, 0, SIZE)).equals(before)).toBe(true);
+    expect(await readDirectly(target, 0, SIZE)).toBeBytes(before);
 
     await runLvmsync('--force', 'base', SNAPSHOT, target);
     const now = await readDirectly(origin, 0, SIZE);

@@ -15,16 +15,15 @@ import {
 import {
   createSnapshot,
   createVolume,
-  createVolumeGroup,
   digestOf,
   lvmsync,
   lvmsyncCommand,
-  removeVolumeGroup,
   run,
   tryToRun,
 } from './support/lab.js';
 import { runLvmsync } from './support/outcomes.js';
 import { start, type Running } from './support/random-moments.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 /*
  * An apply that was killed when its journal had its end, and before it could say so. The journal lies on a slow
@@ -42,8 +41,8 @@ let target = '';
 let base = '';
 let changed = '';
 let note = '';
+useVolumeGroup(GROUP);
 beforeAll(async () => {
-  await createVolumeGroup(GROUP);
   const origin = await createVolume(GROUP, 'origin', '8M');
   target = await createVolume(GROUP, 'target', '8M');
   await createSnapshot(GROUP, 'origin', 'snap', { size: '8M' });
@@ -64,7 +63,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await run(['umount', DISK]);
   await unmapDevices('slow-disk');
-  await removeVolumeGroup(GROUP);
 });
 beforeEach(() => copyDevice(`/dev/${SNAPSHOT}`, target));
 
@@ -80,20 +78,6 @@ async function killWhen(holds: () => boolean, ...options: readonly string[]): Pr
 
 async function until(holds: () => boolean, running: Running): Promise<void> {
   while (!running.isOver() && !holds()) await sleep(3);
-}
-
-/** Whether a journal's last frame is its end. */
-function hasEnd(journal: string): boolean {
-  if (!existsSync(journal)) return false;
-  const file = openSync(journal, 'r');
-  try {
-    const frame = Buffer.alloc(FRAME_HEADER_LENGTH + END_LENGTH + CHECKSUM_LENGTH);
-    const start = fstatSync(file).size - frame.length;
-    if (start < 0 || readSync(file, frame, 0, frame.length, start) < frame.length) return false;
-    return frame.readUInt32BE(0) === END_LENGTH && frame.toString('latin1', 4, 5) === END;
-  } finally {
-    closeSync(file);
-  }
 }
 
 it('a kill after the journal’s end frame: recover says that the target holds the result, and it does', async () => {
@@ -116,3 +100,17 @@ it('a kill after the snapback got its name: recover leaves it, and it leads back
   await runLvmsync('--apply', SNAPBACK, '--state-dir', STATE, target);
   expect(await digestOf(target)).toBe(base);
 });
+
+/** Whether a journal's last frame is its end. */
+function hasEnd(journal: string): boolean {
+  if (!existsSync(journal)) return false;
+  const file = openSync(journal, 'r');
+  try {
+    const frame = Buffer.alloc(FRAME_HEADER_LENGTH + END_LENGTH + CHECKSUM_LENGTH);
+    const start = fstatSync(file).size - frame.length;
+    if (start < 0 || readSync(file, frame, 0, frame.length, start) < frame.length) return false;
+    return frame.readUInt32BE(0) === END_LENGTH && frame.toString('latin1', 4, 5) === END;
+  } finally {
+    closeSync(file);
+  }
+}

@@ -4,11 +4,9 @@ import { copyDevice, mapDevice, sectorsOf, unmapDevices, waitUntil } from './sup
 import {
   createSnapshot,
   createVolume,
-  createVolumeGroup,
   digestOf,
   lvmsync,
   mapperName,
-  removeVolumeGroup,
   run,
   startSshd,
   writeRandom,
@@ -16,6 +14,8 @@ import {
 } from './support/lab.js';
 import { expectFailure, expectPlainLines, reportOf, runLvmsync } from './support/outcomes.js';
 import { installLvmsync, installScript, removeLvmsync } from './support/remote-lvmsync.js';
+import { expectSameBytes } from './support/same-bytes.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-verify';
 const SIZE = 16 << 20;
@@ -26,9 +26,9 @@ let origin = '';
 let target = '';
 let far = '';
 
+useVolumeGroup(GROUP);
 beforeAll(async () => {
   sshd = await startSshd();
-  await createVolumeGroup(GROUP);
   origin = await createVolume(GROUP, 'origin', '16M');
   target = await createVolume(GROUP, 'target', '16M');
   far = `root@127.0.0.1:${target}`;
@@ -36,10 +36,7 @@ beforeAll(async () => {
   await createSnapshot(GROUP, 'origin', 'base', { size: '20M', chunkSize: '16k', permission: 'r' });
   await writeRandom(origin, 3 << 20, 100_000, 'changed');
 });
-afterAll(async () => {
-  await removeVolumeGroup(GROUP);
-  await sshd.stop();
-});
+afterAll(() => sshd.stop());
 beforeEach(() => copyDevice(origin, target));
 afterEach(installLvmsync);
 
@@ -69,7 +66,7 @@ describe.each([
     await expectDifferences(words, found);
     expect(await digestOf(target)).toBe(before);
     expect(await runLvmsync('verify', ...words, '--repair')).toBe(found.map((line) => `${line}\n`).join(''));
-    expect(await digestOf(target)).toBe(await digestOf(origin));
+    await expectSameBytes(target, origin);
     expect(await reportOf('verify', ...words)).toMatchObject({
       ...{ equal: true, comparedBytes: SIZE, differingBytes: 0, extents: [], consistent: true, a: origin },
     });
@@ -77,7 +74,7 @@ describe.each([
 });
 
 describe('A', () => {
-  it('is named as LVM names it, too', async () => {
+  it('may also be named as LVM names it', async () => {
     expect(await runLvmsync('verify', `${GROUP}/origin`, target)).toBe('');
   });
 
@@ -119,7 +116,7 @@ describe('--changed', () => {
     const stderr = await expectDifferences(audited, [`${13 << 20} 4096`]);
     expect(stderr).toMatch(/warning: 4 KiB of it differ although vg-verify\/base does not list them/);
     await runLvmsync('verify', ...audited, '--repair');
-    expect(await digestOf(target)).toBe(await digestOf(origin));
+    await expectSameBytes(target, origin);
   });
 
   it('compares a later snapshot of the same volume, and nothing else', async () => {

@@ -47,7 +47,7 @@ async function viewWell(...words: readonly string[]): Promise<string> {
 it.each([
   ['a link', `${FOLDER}/link`],
   ['a relative path', path.relative('.', STORES)],
-])('of an image file, with its store in a folder by %s, closes without a trace', async (_, folder) => {
+])('a view of an image file, with its store in a folder by %s, closes without a trace', async (_, folder) => {
   symlinkSync(STORES, `${FOLDER}/link`);
   await viewWell('open', 'past', IMAGE, UNDO, '--dir', folder);
   expect(readdirSync(STORES)).toEqual([expect.stringMatching(/^past\.[0-9a-f]{8}\.cow$/)]);
@@ -56,7 +56,7 @@ it.each([
   expect(readdirSync(STORES)).toEqual([]);
 });
 
-it('of an image file that was renamed, and whose store was removed, leaves no loop device', async () => {
+it('a view of an image file that was renamed, and whose store was removed, leaves no loop device', async () => {
   await viewWell('open', 'past', IMAGE, UNDO, '--dir', STORES);
   renameSync(IMAGE, `${IMAGE} elsewhere`);
   for (const name of readdirSync(STORES)) rmSync(`${STORES}/${name}`);
@@ -64,7 +64,7 @@ it('of an image file that was renamed, and whose store was removed, leaves no lo
   renameSync(`${IMAGE} elsewhere`, IMAGE);
 });
 
-it('of a volume whose group is out of sight stays noted, and closes when that is back', async () => {
+it('a view of a volume whose group is out of sight stays noted, and closes when the group is back', async () => {
   const table = `0 ${(await sectorsOf('/dev/ubda')) - 2048} linear /dev/ubda 2048`;
   await createVolumeGroup(GROUP, await mapDevice('disk', table));
   try {

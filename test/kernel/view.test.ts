@@ -5,18 +5,9 @@ import { StateRecord } from '../../src/targets/state-record.js';
 import { targetKeyOf } from '../../src/targets/target-key.js';
 import { runWords } from '../support/run-program.js';
 import { copyDevice } from './support/devices.js';
-import {
-  createVolume,
-  createVolumeGroup,
-  digestOf,
-  lvmsync,
-  removeVolumeGroup,
-  run,
-  seededBytes,
-  writeBytes,
-  writeRandom,
-} from './support/lab.js';
+import { createVolume, digestOf, lvmsync, run, seededBytes, writeBytes, writeRandom } from './support/lab.js';
 import { writeUndo } from './support/undo-archive.js';
+import { useVolumeGroup } from './support/volume-group.js';
 import { startWriter } from './support/writer.js';
 
 const GROUP = 'vg-view';
@@ -34,9 +25,9 @@ let target = '';
 /** What the volume was, by state: 0 is the oldest, the last one what it is now. */
 const digests: string[] = [];
 
+useVolumeGroup(GROUP);
 beforeAll(async () => {
   mkdirSync(MOUNTED, { recursive: true });
-  await createVolumeGroup(GROUP);
   target = await createVolume(GROUP, 'target', '12M');
   await run(['mkfs.ext4', '-q', '-b', '1024', '-I', '128', '-J', 'size=1', target]);
   let before: Buffer | null = null;
@@ -57,8 +48,7 @@ beforeAll(async () => {
   await copyDevice(target, IMAGE);
   await recordState(`s${STATES}`);
 });
-afterAll(async () => {
-  await removeVolumeGroup(GROUP);
+afterAll(() => {
   rmSync(FOLDER, { recursive: true });
 });
 afterEach(() => {
@@ -105,41 +95,7 @@ async function viewWell(...words: readonly string[]): Promise<string> {
   return words.includes('--json') ? stdout : said;
 }
 
-/** Mounts a view, compares its files with those of a state, and writes one to it. */
-async function expectFilesOf(state: number, device: string): Promise<void> {
-  await run(['mount', device, MOUNTED]);
-  try {
-    expect(readFileSync(`${MOUNTED}/which`, 'utf8')).toBe(`state ${state}`);
-    expect(readFileSync(`${MOUNTED}/data ${state}`).equals(dataOf(state))).toBe(true);
-    const kept = [state - 1, state].filter((each) => each >= 0).map((each) => `data ${each}`);
-    expect(
-      readdirSync(MOUNTED)
-        .filter((name) => name.startsWith('data'))
-        .sort(),
-    ).toEqual(kept.sort());
-    writeFileSync(`${MOUNTED}/written`, dataOf(1));
-  } finally {
-    await run(['umount', MOUNTED]);
-  }
-}
-
-/** What views leave when they are closed, apart from their targets. */
-async function leftOvers(): Promise<string[]> {
-  const volumes = await run(['lvs', '--noheadings', '-o', 'lv_name', GROUP]);
-  const mapped = await run(['dmsetup', 'ls']);
-  const loops = await run(['losetup', '--list', '--noheadings', '--output', 'NAME,BACK-FILE']);
-  const files = await run(['find', `${STATE}/views`, '-type', 'f', '-not', '-name', 'lock']);
-  return [
-    ...volumes
-      .trim()
-      .split(/\s+/)
-      .filter((name) => name !== 'target'),
-    ...mapped.split('\n').filter((line) => line !== '' && !/^vg--view-target\s/.test(line)),
-    ...[loops, files].map((text) => text.trim()).filter((text) => text !== ''),
-  ];
-}
-
-it('shows each of ten earlier states of a volume, with its files, takes writes, and closes without a trace', async () => {
+it('a view shows each of ten earlier states of a volume, with its files, takes writes, and closes without a trace', async () => {
   for (let state = 0; state < STATES; state++) {
     // those are looked at below
     if (AT_ONCE.includes(state)) continue;
@@ -152,7 +108,7 @@ it('shows each of ten earlier states of a volume, with its files, takes writes, 
   expect(await leftOvers()).toEqual([]);
 });
 
-it('shows several states of a volume at once, each written to, while the volume is written', async () => {
+it('views show several states of a volume at once, each written to, while the volume is written', async () => {
   for (const state of AT_ONCE) {
     const said = await viewWell('open', `s${state}`, target, ...chain(state));
     expect(said).not.toMatch(/believed/);
@@ -167,9 +123,9 @@ it('shows several states of a volume at once, each written to, while the volume 
   expect(await digestOf(target)).toBe(digests[STATES]);
   const old = await readAll(`/dev/${GROUP}/s0`);
   const writer = await startWriter(target, SIZE);
-  expect((await readAll(`/dev/${GROUP}/s0`)).equals(old)).toBe(true);
+  expect(await readAll(`/dev/${GROUP}/s0`)).toBeBytes(old);
   await writer.stop();
-  expect((await readAll(`/dev/${GROUP}/s0`)).equals(old)).toBe(true);
+  expect(await readAll(`/dev/${GROUP}/s0`)).toBeBytes(old);
   expect(await digestOf(target)).not.toBe(digests[STATES]);
 
   const { views } = JSON.parse(await viewWell('list', '--json')) as {
@@ -186,7 +142,7 @@ it('shows several states of a volume at once, each written to, while the volume 
   expect(await digestOf(target)).toBe(digests[STATES]);
 });
 
-it('of a plain device makes it read-only, and lets nothing be applied to it meanwhile', async () => {
+it('a view of a plain device makes it read-only, and lets nothing be applied to it meanwhile', async () => {
   const device = (await run(['losetup', '--find', '--show', IMAGE])).trim();
   try {
     await viewWell('open', 'plain', device, ...chain(3), '--dir', FOLDER);
@@ -211,7 +167,7 @@ it('of a plain device makes it read-only, and lets nothing be applied to it mean
   expect(await leftOvers()).toEqual([]);
 });
 
-it('of an image file shows what it was, refuses applies to it as long as it is open, and closes without a trace', async () => {
+it('a view of an image file shows what it was, refuses applies to it as long as it is open, and closes without a trace', async () => {
   const before = await digestOf(IMAGE);
   await viewWell('open', 'past', IMAGE, ...chain(0));
   expect(await digestOf('/dev/mapper/past')).toBe(digests[0]);
@@ -229,7 +185,7 @@ it('of an image file shows what it was, refuses applies to it as long as it is o
   expect(await leftOvers()).toEqual([]);
 });
 
-it('is refused where the volume is not what the archives start from, or in use, or the archives do not fit', async () => {
+it('a view is refused where the volume is not what the archives start from, or in use, or the archives do not fit', async () => {
   await recordState('another');
   const other = await view('open', 'past', target, ...chain(8));
   expect([other.status, other.said]).toEqual([
@@ -258,7 +214,7 @@ function replace(tool: string, script: string): void {
   chmodSync(file, 0o755);
 }
 
-it('takes back what was made where a step fails, or someone wrote meanwhile', async () => {
+it('a view takes back what was made where a step fails, or someone wrote meanwhile', async () => {
   replace('lvconvert', 'echo "no such luck" >&2; exit 5');
   expect(await view('open', 'past', target, ...chain(8))).toMatchObject({
     status: 12,
@@ -286,7 +242,7 @@ it.each([
   ['blockdev', '--setro', 'a device'],
   ['losetup', '.cow', 'a device'],
   ['dmsetup', 'create', 'a device'],
-])('killed right after its %s %s, is cleaned up by view close', async (tool, word, of) => {
+])('a view that is killed right after its %s %s is cleaned up by view close', async (tool, word, of) => {
   const loop = of === 'a device' ? (await run(['losetup', '--find', '--show', IMAGE])).trim() : null;
   const subject = loop ?? target;
   try {
@@ -310,3 +266,37 @@ it.each([
   expect(await leftOvers()).toEqual([]);
   expect(await digestOf(IMAGE)).toBe(digests[STATES]);
 });
+
+/** Mounts a view, compares its files with those of a state, and writes one to it. */
+async function expectFilesOf(state: number, device: string): Promise<void> {
+  await run(['mount', device, MOUNTED]);
+  try {
+    expect(readFileSync(`${MOUNTED}/which`, 'utf8')).toBe(`state ${state}`);
+    expect(readFileSync(`${MOUNTED}/data ${state}`)).toBeBytes(dataOf(state));
+    const kept = [state - 1, state].filter((each) => each >= 0).map((each) => `data ${each}`);
+    expect(
+      readdirSync(MOUNTED)
+        .filter((name) => name.startsWith('data'))
+        .sort(),
+    ).toEqual(kept.sort());
+    writeFileSync(`${MOUNTED}/written`, dataOf(1));
+  } finally {
+    await run(['umount', MOUNTED]);
+  }
+}
+
+/** What views leave when they are closed, apart from their targets. */
+async function leftOvers(): Promise<string[]> {
+  const volumes = await run(['lvs', '--noheadings', '-o', 'lv_name', GROUP]);
+  const mapped = await run(['dmsetup', 'ls']);
+  const loops = await run(['losetup', '--list', '--noheadings', '--output', 'NAME,BACK-FILE']);
+  const files = await run(['find', `${STATE}/views`, '-type', 'f', '-not', '-name', 'lock']);
+  return [
+    ...volumes
+      .trim()
+      .split(/\s+/)
+      .filter((name) => name !== 'target'),
+    ...mapped.split('\n').filter((line) => line !== '' && !/^vg--view-target\s/.test(line)),
+    ...[loops, files].map((text) => text.trim()).filter((text) => text !== ''),
+  ];
+}

@@ -6,10 +6,8 @@ import { quoteWords } from '../../src/transport/shell-words.js';
 import {
   createSnapshot,
   createVolume,
-  createVolumeGroup,
   digestOf,
   lvmsyncCommand,
-  removeVolumeGroup,
   run,
   seededBytes,
   startSshd,
@@ -20,6 +18,7 @@ import { copyDevice } from './support/devices.js';
 import { expectFailure, runLvmsync } from './support/outcomes.js';
 import { publicKeyOf } from './support/sshd.js';
 import { writeUndo } from './support/undo-archive.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 /* `VG/LV` is taken wherever a volume is, as its target, too; one that is inactive is said to be. */
 
@@ -38,9 +37,9 @@ let changed = '';
 let base = '';
 let folder = '';
 
+useVolumeGroup(GROUP);
 beforeAll(async () => {
   sshd = await startSshd();
-  await createVolumeGroup(GROUP);
   const origin = await createVolume(GROUP, 'origin', '4M');
   await createVolume(GROUP, 'target', '4M');
   await writeBytes(origin, 0, old);
@@ -49,10 +48,7 @@ beforeAll(async () => {
   await writeBytes(origin, 1 << 20, present.subarray(1 << 20, (1 << 20) + 65_536));
   changed = await digestOf(origin);
 });
-afterAll(async () => {
-  await removeVolumeGroup(GROUP);
-  await sshd.stop();
-});
+afterAll(() => sshd.stop());
 /** A target that holds what the snapshot froze, with no record. */
 async function renewTarget(): Promise<void> {
   rmSync(STATE, { recursive: true, force: true });
@@ -124,7 +120,7 @@ describe('VG/LV', () => {
     mkdirSync(path.join(folder, GROUP));
     writeFileSync(path.join(folder, TARGET), old);
     await runIn(folder, [SNAPSHOT, TARGET, ...state]);
-    expect(readFileSync(path.join(folder, TARGET)).equals(present)).toBe(true);
+    expect(readFileSync(path.join(folder, TARGET))).toBeBytes(present);
     expect(await digestOf(`/dev/${TARGET}`)).toBe(base);
     await runIn(folder, ['verify', TARGET, `${GROUP}/origin`]);
   });

@@ -1,28 +1,15 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import {
-  createVolume,
-  createVolumeGroup,
-  digestOf,
-  lvmsync,
-  removeVolumeGroup,
-  run,
-  writeRandom,
-} from './support/lab.js';
+import { expect, it } from 'vitest';
+import { createVolume, digestOf, lvmsync, run, writeRandom } from './support/lab.js';
 import { runLvmsync } from './support/outcomes.js';
+import { useVolumeGroup } from './support/volume-group.js';
 
 const GROUP = 'vg-part';
 /** Whose extents are larger than the volume is long. */
 const COARSE = 'vg-coarse';
 const MIB = 1024 * 1024;
 
-beforeAll(async () => {
-  await createVolumeGroup(GROUP);
-  await run(['vgcreate', '-qq', '-ff', '-y', '-s', '16M', COARSE, '/dev/ubdb']);
-});
-afterAll(async () => {
-  await removeVolumeGroup(GROUP);
-  await removeVolumeGroup(COARSE);
-});
+useVolumeGroup(GROUP);
+useVolumeGroup(COARSE, '/dev/ubdb', '16M');
 
 it('a volume that was made in larger extents comes back as large as it was', async () => {
   const origin = await createVolume(GROUP, 'vm', '20M');

@@ -26,7 +26,7 @@ export async function checkArchives(model: Model, world: Place): Promise<void> {
     if (from === undefined || to === undefined) continue;
     const volume = Buffer.from(from);
     await landOn(volume, planCombination([archive], { forceBase: false }));
-    expect(volume.equals(to), `${path} leads from ${base} to ${result}`).toBe(true);
+    expect(volume, `${path} leads from ${base} to ${result}`).toBeBytes(to);
     model.count('archives checked');
   }
 }
@@ -153,7 +153,7 @@ export class Prune implements Step {
     const before = model.held;
     const inodes = new Map(world.archives().map((path) => [path, statSync(path).ino]));
     const ran = await world.run('usual', ['archive', 'prune', '--keep-last', `${this.keep}`, world.undos]);
-    expect((await world.held()).equals(before), 'a prune writes no target').toBe(true);
+    expect(await world.held(), 'a prune writes no target').toBeBytes(before);
     await checkArchives(model, world);
     const isLeft = ({ path }: KnownUndo) =>
       statSync(path, { throwIfNoEntry: false })?.ino === inodes.get(path);

@@ -72,8 +72,8 @@ export function expectKnown(
   const isSure = holds.is === 'exactly' && holds.believed === undefined;
   // What a stopped volume held may be what a snapshot of it froze: the contents decide, as far as they are compared.
   if (!isSure || !holds.identity.startsWith('S') || images.length > 1) return;
-  const isAll = images[0]?.equals(model.held.subarray(0, SIZE)) === true;
-  expect(isAll, `from exactly ${holds.identity} to what it should be: ${ran.said}`).toBe(true);
+  const what = `from exactly ${holds.identity} to what it should be: ${ran.said}`;
+  expect(model.held.subarray(0, SIZE), what).toBeBytes(images[0]);
   model.count('from a known state');
 }
 

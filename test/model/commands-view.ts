@@ -56,7 +56,7 @@ export class ViewStore implements Step {
       ...(this.hasTarget ? ['--target', world.target] : []),
       ...(this.isForced ? ['--force', 'base'] : []),
     ]);
-    expect(world.held().equals(before), `a store writes no target: ${ran.said}`).toBe(true);
+    expect(world.held(), `a store writes no target: ${ran.said}`).toBeBytes(before);
     await model.checkRecords(world, 'view store');
     const isWhole = existsSync(out) && statSync(out).size > 0;
     const over = this.hasTarget ? before : first.from;
@@ -68,7 +68,7 @@ export class ViewStore implements Step {
     model.count('stores');
     const isSure = holds?.is === 'exactly' && holds.believed === undefined;
     const isAtStart = first.from.equals(over) || (isSure && !this.isForced);
-    if (isAtStart) expect(shown.equals(to), `it shows what was: ${ran.said}`).toBe(true);
+    if (isAtStart) expect(shown, `it shows what was: ${ran.said}`).toBeBytes(to);
     // What was proved is what it replaces, or the user's word stands for it.
     else expectSectors(shown, [to, over], ran.said);
   }

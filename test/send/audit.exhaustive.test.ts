@@ -33,7 +33,7 @@ async function auditFifth(source: Partial<ChangeSource> = {}) {
   scene.change(3);
   const { error, summary } = await scene.run({ audit: 20, source });
   expect(error).toBeNull();
-  expect(scene.isRight).toBe(true);
+  scene.expectEqual();
   return { ...summary, holds: (await scene.known()).holds };
 }
 

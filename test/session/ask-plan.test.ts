@@ -52,7 +52,7 @@ async function ask(target: OpenTarget, policy = DEFAULT_POLICY, from = source())
     (error: unknown) => ({ summary: null, error }),
   );
   const { error } = await outcome;
-  expect(device.bytes.equals(before)).toBe(true);
+  expect(device.bytes).toBeBytes(before);
   expect(readdirSync(target.folder)).toEqual(files);
   return { ...answer, about, receiverError: error };
 }
@@ -142,7 +142,7 @@ describe('a receiver that its administrator allows to be asked only', () => {
     );
     await expect(runSender(far, source(), PROOFS, about, pool())).rejects.toMatchObject({ code: 'USAGE' });
     expect((await outcome).error).toBeInstanceOf(UsageError);
-    expect(device.bytes.equals(volumeOf(CHUNKS, 1).bytes)).toBe(true);
+    expect(device.bytes).toBeBytes(volumeOf(CHUNKS, 1).bytes);
   });
 });
 

@@ -38,21 +38,6 @@ function source(about: Partial<ChangeSource> = {}): ChangeSource {
   return { ...changes, baseVolume: volumeOf(CHUNKS, 1), result: 'RESULT', tableOf: () => TABLE, ...about };
 }
 
-async function transfer(
-  target: OpenTarget,
-  {
-    from = source(),
-    audit,
-    ...policy
-  }: { from?: ChangeSource; audit?: number; snapback?: string; forceBase?: true } = {},
-) {
-  const about = quietSurroundings();
-  const whole = { ...DEFAULT_POLICY, ...policy };
-  const { far } = startLocalReceiver(() => Promise.resolve(target), whole, about, pool());
-  const options = { proofs: true, ...(audit === undefined ? {} : { audit }) };
-  return await runSender(far, from, options, about, pool());
-}
-
 let device: MemoryDevice;
 let target: OpenTarget;
 beforeEach(async () => {
@@ -146,6 +131,21 @@ it('an audit that cannot be is refused before anything is written', async () => 
     code: 'USAGE',
     message: expect.stringMatching(/--audit: what did not change cannot be read here/) as string,
   });
-  expect(device.bytes.equals(before)).toBe(true);
+  expect(device.bytes).toBeBytes(before);
   expect((await target.record.read()).holds).toEqual({ is: 'exactly', identity: 'BASE', from: null });
 });
+
+async function transfer(
+  target: OpenTarget,
+  {
+    from = source(),
+    audit,
+    ...policy
+  }: { from?: ChangeSource; audit?: number; snapback?: string; forceBase?: true } = {},
+) {
+  const about = quietSurroundings();
+  const whole = { ...DEFAULT_POLICY, ...policy };
+  const { far } = startLocalReceiver(() => Promise.resolve(target), whole, about, pool());
+  const options = { proofs: true, ...(audit === undefined ? {} : { audit }) };
+  return await runSender(far, from, options, about, pool());
+}

@@ -39,7 +39,7 @@ describe('a receiver that lies about what it holds', () => {
     expect(again.error).toBeNull();
     expect(again.summary?.resumedBytes).toBe(0);
     expect(await itemsOf(again.frames)).not.toContain('resume');
-    expect(target.device.bytes.equals(newState(SCENE))).toBe(true);
+    expect(target.device.bytes).toBeBytes(newState(SCENE));
   });
 
   it('with the token of another stream of its own is told all', async () => {
@@ -54,7 +54,7 @@ describe('a receiver that lies about what it holds', () => {
     await target.session(frozenSource(SCENE), { cutAfter: 20_000 });
     const again = await target.session(frozenSource(SCENE), { tamper: withToken(() => token) });
     expect(again.summary?.resumedBytes).toBe(0);
-    expect(target.device.bytes.equals(newState(SCENE))).toBe(true);
+    expect(target.device.bytes).toBeBytes(newState(SCENE));
   });
 });
 

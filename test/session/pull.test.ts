@@ -31,7 +31,8 @@ import { changesOf, CHUNK, volumeOf } from '../support/change-source.js';
 import { explainEndAfter } from '../support/far-end.js';
 import { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
-import { collectingSink, pool, sourceOf } from '../support/streams.js';
+import { scriptedFarSide } from '../support/scenes/scripted-far-side.js';
+import { collectingSink, pool } from '../support/streams.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
 const CHUNKS = 8;
@@ -51,76 +52,20 @@ function source(more: Partial<ChangeSource> = {}): ChangeSource {
   return { ...changesOf(volumeOf(CHUNKS, 2), [CHANGED]), baseVolume: volumeOf(CHUNKS, 1), ...more };
 }
 
-const isChanged = (target: MemoryDevice) => {
+/** A target must hold the old volume with the changed chunks. */
+function expectChanged(target: MemoryDevice): void {
   const expected = Buffer.from(volumeOf(CHUNKS, 1).bytes);
   for (const chunk of CHANGED)
     volumeOf(CHUNKS, 2).bytes.copy(expected, chunk * CHUNK, chunk * CHUNK, (chunk + 1) * CHUNK);
-  return target.bytes.equals(expected);
-};
+  expect(target.bytes).toBeBytes(expected);
+}
 
-/** A far sender in this process, behind two pipes; what it wrote is kept. */
 const sendWith =
   (about = quietSurroundings()): TalkToReceiver =>
   (far, from, limits) =>
     runSender(far, from, how, about, pool(), new SenderRun(), limits);
 const ask: TalkToReceiver = (far, from, limits) =>
   askPlan(far, from, how, quietSurroundings(), pool(), limits);
-
-function startSender(open: () => Promise<ChangeSource>, talk = sendWith()) {
-  const [stream, replies] = [new PassThrough(), new PassThrough()];
-  const kept = collectingSink();
-  const sink = sinkFrom(stream, 'the receiver');
-  const output = {
-    write: async (piece: Uint8Array) => {
-      await kept.write(piece);
-      await sink.write(Buffer.from(piece));
-      // An answer may be here before its own question is known to be written.
-      await sleep(2);
-    },
-    end: () => sink.end(),
-  };
-  const line = { input: sourceFrom(replies, 'the receiver'), output };
-  const outcome: Promise<PulledOutcome> = runPulledSender(line, open, talk).finally(() => {
-    stream.end();
-    replies.destroy();
-  });
-  const far: FarSide = {
-    explainEnd: explainEndAfter(),
-    transport: {
-      host: 'far',
-      output: sinkFrom(replies, 'far'),
-      input: sourceFrom(stream, 'far'),
-      exit: outcome.then(({ error }) => ({ status: error === null ? 0 : 1, signal: null })),
-      destroy: () => {
-        stream.destroy();
-        replies.destroy();
-        return Promise.resolve();
-      },
-    },
-  };
-  return { far, outcome, written: () => kept.bytes() };
-}
-
-/** A far side that hears everything, says just these bytes, and ends. */
-function scriptedSender(says: Uint8Array, status: number | null = 0, ...heard: readonly string[]): FarSide {
-  const replies = createLocalPipe();
-  const swallow = (async () => {
-    for await (const piece of replies.source) expect(piece.length).toBeGreaterThan(0);
-  })().catch(() => undefined);
-  return {
-    explainEnd: explainEndAfter(...heard),
-    transport: {
-      host: 'far',
-      output: replies.sink,
-      input: sourceOf(says, 1000),
-      exit: swallow.then(() => ({ status, signal: null })),
-      destroy: () => {
-        replies.abort(new TransportError('cut'));
-        return Promise.resolve();
-      },
-    },
-  };
-}
 
 function pull(far: FarSide, target = volumeOf(CHUNKS, 1), about = quietSurroundings(), helloMs = 2000) {
   const open = () => Promise.resolve(openInMemory(target, folder));
@@ -139,7 +84,7 @@ describe('a pull', () => {
     const target = volumeOf(CHUNKS, 1);
     const { far, outcome, written } = startSender(() => Promise.resolve(source()));
     const summary = await pull(far, target);
-    expect(isChanged(target)).toBe(true);
+    expectChanged(target);
     expect(target.calls.slice(-2)).toEqual(['flush', 'close']);
     expect(summary).toEqual({
       ...{
@@ -161,7 +106,7 @@ describe('a pull', () => {
     const sender = startSender(() => Promise.resolve(source()), ask);
     const open = () => Promise.resolve(openInMemory(target, folder));
     const summary = await runPuller(sender.far, open, dry, quietSurroundings(), pool());
-    expect(target.bytes.equals(volumeOf(CHUNKS, 1).bytes)).toBe(true);
+    expect(target.bytes).toBeBytes(volumeOf(CHUNKS, 1).bytes);
     expect(summary).toMatchObject({ changedBytes: 3 * CHUNK });
   });
 
@@ -232,7 +177,7 @@ describe('a sender that is cut', () => {
     );
     await fc.assert(
       fc.asyncProperty(cut, async (length) => {
-        const pulling = pull(scriptedSender(bytes.subarray(0, length), null));
+        const pulling = pull(scriptedFarSide(bytes.subarray(0, length), null));
         await expect(pulling).rejects.toThrow(LvmsyncError);
         await expect(pulling).rejects.toMatchObject({
           code: expect.stringMatching(/^(TRANSPORT|TRUNCATED)$/) as string,
@@ -240,17 +185,17 @@ describe('a sender that is cut', () => {
       }),
       { numRuns: 60 },
     );
-    await pull(scriptedSender(bytes));
+    await pull(scriptedFarSide(bytes));
   });
 
   it('behind its stream, says that all has landed, and fails', async () => {
     const bytes = await goodBytes();
     const target = volumeOf(CHUNKS, 1);
     const word = bytes.lastIndexOf('{"ok":true') - 14;
-    await expect(pull(scriptedSender(bytes.subarray(0, word)), target)).rejects.toThrow(
+    await expect(pull(scriptedFarSide(bytes.subarray(0, word)), target)).rejects.toThrow(
       'far: everything that was received is on stable storage here, but the sender ended before it confirmed that',
     );
-    expect(isChanged(target)).toBe(true);
+    expectChanged(target);
   });
 });
 
@@ -280,18 +225,18 @@ describe('a last word', () => {
     ],
   ])('%s, is refused', async (_name, word, message) => {
     const bytes = await goodBytes();
-    await expect(pull(scriptedSender(Buffer.concat([streamOf(bytes), word])))).rejects.toThrow(message);
+    await expect(pull(scriptedFarSide(Buffer.concat([streamOf(bytes), word])))).rejects.toThrow(message);
   });
 
   it('that is damaged is refused', async () => {
     const bytes = await goodBytes();
     bytes.writeUInt8(0x20, bytes.length - 10);
-    await expect(pull(scriptedSender(bytes))).rejects.toThrow(FormatError);
+    await expect(pull(scriptedFarSide(bytes))).rejects.toThrow(FormatError);
   });
 
   it('of success before the end frame is a cut stream', async () => {
     const word = encodeResult({ ok: true, blocks: 0, ...sent }, 0);
-    const pulling = pull(scriptedSender(Buffer.concat([Buffer.from(PROTOCOL_LINE), word])));
+    const pulling = pull(scriptedFarSide(Buffer.concat([Buffer.from(PROTOCOL_LINE), word])));
     await expect(pulling).rejects.toMatchObject({ code: 'TRANSPORT' });
   });
 });
@@ -302,7 +247,7 @@ describe('a far side that is no sender', () => {
     ['ends well without a word', 0, TransportError, /without reporting a result/],
     ['loses the line', null, TransportError, /the connection broke/],
   ] as const)('%s', async (_name, status, kind, message) => {
-    const pulling = pull(scriptedSender(Buffer.alloc(0), status, 'sh: lvmsync: command not found'));
+    const pulling = pull(scriptedFarSide(Buffer.alloc(0), status, 'sh: lvmsync: command not found'));
     await expect(pulling).rejects.toThrow(kind);
     await expect(pulling).rejects.toThrow(message);
   });
@@ -314,15 +259,51 @@ describe('a far side that is no sender', () => {
     ],
     ['lvmsync PROTO[3]\n', /stream from far: .*only PROTO\[4\] can be pulled/],
   ])('says %j', async (says, message) => {
-    await expect(pull(scriptedSender(Buffer.from(says)))).rejects.toThrow(message);
+    await expect(pull(scriptedFarSide(Buffer.from(says)))).rejects.toThrow(message);
   });
 
   it('hangs at its start', async () => {
     const silent = createLocalPipe();
-    const far = scriptedSender(Buffer.alloc(0));
+    const far = scriptedFarSide(Buffer.alloc(0));
     const hanging = { ...far, transport: { ...far.transport, input: silent.source } };
     await expect(pull(hanging, volumeOf(CHUNKS, 1), quietSurroundings(), 50)).rejects.toThrow(
       /no answer from the far side's lvmsync/,
     );
   });
 });
+
+/** A far sender in this process, behind two pipes; what it wrote is kept. */
+function startSender(open: () => Promise<ChangeSource>, talk = sendWith()) {
+  const [stream, replies] = [new PassThrough(), new PassThrough()];
+  const kept = collectingSink();
+  const sink = sinkFrom(stream, 'the receiver');
+  const output = {
+    write: async (piece: Uint8Array) => {
+      await kept.write(piece);
+      await sink.write(Buffer.from(piece));
+      // An answer may be here before its own question is known to be written.
+      await sleep(2);
+    },
+    end: () => sink.end(),
+  };
+  const line = { input: sourceFrom(replies, 'the receiver'), output };
+  const outcome: Promise<PulledOutcome> = runPulledSender(line, open, talk).finally(() => {
+    stream.end();
+    replies.destroy();
+  });
+  const far: FarSide = {
+    explainEnd: explainEndAfter(),
+    transport: {
+      host: 'far',
+      output: sinkFrom(replies, 'far'),
+      input: sourceFrom(stream, 'far'),
+      exit: outcome.then(({ error }) => ({ status: error === null ? 0 : 1, signal: null })),
+      destroy: () => {
+        stream.destroy();
+        replies.destroy();
+        return Promise.resolve();
+      },
+    },
+  };
+  return { far, outcome, written: () => kept.bytes() };
+}

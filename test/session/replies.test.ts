@@ -33,7 +33,7 @@ it.each([1, 7, 100_000])('the golden replies are read, in pieces of %d bytes', a
   expect(wanted).toEqual([{ offset: 4096, length: 8192 }]);
 });
 
-it('our receiver writes them byte for byte', async () => {
+it('our receiver writes the golden replies byte for byte', async () => {
   const sink = new Collector();
   const replies = new ReplyWriter(sink);
   await replies.alive();
@@ -44,7 +44,7 @@ it('our receiver writes them byte for byte', async () => {
   await replies.durable(19);
   await replies.result({ ok: true, blocks: 3, mismatches: 1 });
   await replies.alive();
-  expect(sink.bytes.equals(golden)).toBe(true);
+  expect(sink.bytes).toBeBytes(golden);
 });
 
 it('a golden journal tells where it can be gone on with', async () => {

@@ -40,11 +40,11 @@ describe('a session that breaks', () => {
           sent += ending.sent;
           if (ending.summary !== null) break;
           const { bytes } = await target.recovered();
-          expect(bytes.equals(oldState(each).bytes)).toBe(true);
+          expect(bytes).toBeBytes(oldState(each).bytes);
         }
         const last = await target.session(source());
         expect(last.error).toBeNull();
-        expect(target.device.bytes.equals(newState(each))).toBe(true);
+        expect(target.device.bytes).toBeBytes(newState(each));
         const blockLimit = Math.max(...runsOf(each)) * CHUNK + 500;
         expect(sent + last.sent).toBeLessThanOrEqual(
           whole + OVERHEAD + cuts.length * (OVERHEAD + BLOCKS_LOST * blockLimit),
@@ -64,7 +64,7 @@ describe('a session that breaks', () => {
       expect(cut.summary, `cut after ${cutAfter}`).toBeNull();
       const again = await target.session(source());
       expect(again.error).toBeNull();
-      expect(target.device.bytes.equals(newState(SCENE))).toBe(true);
+      expect(target.device.bytes).toBeBytes(newState(SCENE));
       const { changedBytes = 0, resumedBytes = 0, blocks = 0 } = again.summary ?? {};
       expect(changedBytes).toBe(SCENE.table.length * CHUNK);
       if (resumedBytes === 0) continue;
@@ -84,7 +84,7 @@ describe('a session that breaks', () => {
     const target = new LastingTarget(oldState(SCENE).bytes);
     expect((await target.session(frozenSource(SCENE), { cutAfter: 14_000 })).summary).toBeNull();
     const left = Buffer.from(target.device.bytes);
-    expect(left.equals(oldState(SCENE).bytes)).toBe(false);
+    expect(left).not.toBeBytes(oldState(SCENE).bytes);
     // As a kill leaves it: nothing says how the target was left, and the other device holds the same bytes.
     const note = `${target.folder}/apply.json`;
     const noted = JSON.parse(readFileSync(note, 'utf8')) as Record<string, unknown>;
@@ -97,7 +97,7 @@ describe('a session that breaks', () => {
       code: 'BASE_MISMATCH',
       message: expect.stringMatching(/belongs to another device .*Nothing was taken back/s) as string,
     });
-    expect(target.device.bytes.equals(left)).toBe(true);
+    expect(target.device.bytes).toBeBytes(left);
   });
 
   it('where the receiver is killed amid a write goes on all the same', async () => {
@@ -116,11 +116,11 @@ describe('a session that breaks', () => {
         await target.session(frozenSource(each));
         if (seen.killed === null) return;
         const { bytes } = await seen.killed.recovered();
-        expect(bytes.equals(oldState(each).bytes)).toBe(true);
+        expect(bytes).toBeBytes(oldState(each).bytes);
         const again = await seen.killed.session(frozenSource(each));
         expect(again.error).toBeNull();
         expect(again.summary?.mismatches).toBe(0);
-        expect(seen.killed.device.bytes.equals(newState(each))).toBe(true);
+        expect(seen.killed.device.bytes).toBeBytes(newState(each));
         if (writes > 2) expect(again.summary?.resumedBytes).toBeGreaterThan(0);
       }),
       { numRuns: 25 },
@@ -134,14 +134,14 @@ describe('a session that breaks', () => {
       expect((await target.session(frozenSource(SCENE), { cutAfter, policy })).summary).toBeNull();
     }
     expect((await target.session(frozenSource(SCENE), { policy })).summary?.resumedBytes).toBeGreaterThan(0);
-    expect(target.device.bytes.equals(newState(SCENE))).toBe(true);
+    expect(target.device.bytes).toBeBytes(newState(SCENE));
     const restored = newState(SCENE);
     const undo = await openIncomingStream(sourceOf(readFileSync(policy.snapback)), pool(), 'snapback');
     expect(undo.header).toMatchObject({ kind: 'undo', base: 'RESULT', result: 'BASE' });
     for await (const item of undo.blocks) {
       if (item.kind === 'data') item.data.bytes.copy(restored, item.offset);
     }
-    expect(restored.equals(oldState(SCENE).bytes)).toBe(true);
+    expect(restored).toBeBytes(oldState(SCENE).bytes);
   });
 
   it('after all was done sends nothing again, where it is known that only the report got lost', async () => {
@@ -151,7 +151,7 @@ describe('a session that breaks', () => {
     const again = await target.session(frozenSource(SCENE), { run });
     expect(again.summary).toMatchObject({ blocks: 0, resumedBytes: 40_960, changedBytes: 40_960 });
     expect(again.notices.join()).toMatch(/only its report was lost/);
-    expect(target.device.bytes.equals(newState(SCENE))).toBe(true);
+    expect(target.device.bytes).toBeBytes(newState(SCENE));
     const another = await target.session(frozenSource(SCENE));
     expect(another.summary?.resumedBytes).toBe(0);
     const written = await target.session(frozenSource(SCENE, { proof: null }), { run });
@@ -189,7 +189,7 @@ describe('a session that breaks', () => {
     const grown = { ...frozenSource({ ...SCENE, table: [...SCENE.table, 0, 29] }), data };
     const again = await target.session(grown);
     expect(again.summary?.resumedBytes).toBeGreaterThan(0);
-    expect(target.device.bytes.equals(newState(SCENE))).toBe(true);
+    expect(target.device.bytes).toBeBytes(newState(SCENE));
   });
 });
 
@@ -197,7 +197,7 @@ describe('what an earlier session brought is not gone on with', () => {
   async function halfWritten() {
     const target = new LastingTarget(oldState(SCENE).bytes);
     expect((await target.session(frozenSource(SCENE), { cutAfter: 20_000 })).summary).toBeNull();
-    expect(target.device.bytes.equals(oldState(SCENE).bytes)).toBe(false);
+    expect(target.device.bytes).not.toBeBytes(oldState(SCENE).bytes);
     return target;
   }
 
@@ -212,7 +212,7 @@ describe('what an earlier session brought is not gone on with', () => {
     expect(again.error).toBeNull();
     expect(again.summary?.resumedBytes).toBe(0);
     expect(await itemsOf(again.frames)).not.toContain('resume');
-    expect(target.device.bytes.equals(newState(SCENE, wish.state))).toBe(true);
+    expect(target.device.bytes).toBeBytes(newState(SCENE, wish.state));
     expect(again.notices.join('\n')).toMatch(/taken back to what it held before/);
   });
 
@@ -224,7 +224,7 @@ describe('what an earlier session brought is not gone on with', () => {
     const how = 'snapback' in policy ? { snapback: `${target.folder}/${policy.snapback}` } : policy;
     const again = await target.session(frozenSource(SCENE), { policy: how });
     expect(again.summary?.resumedBytes).toBe(0);
-    expect(target.device.bytes.equals(newState(SCENE))).toBe(true);
+    expect(target.device.bytes).toBeBytes(newState(SCENE));
   });
 
   it('where a recover had begun', async () => {
@@ -234,7 +234,7 @@ describe('what an earlier session brought is not gone on with', () => {
     oldState(SCENE).bytes.copy(target.device.bytes, CHUNK, CHUNK, 2 * CHUNK);
     const again = await target.session(frozenSource(SCENE));
     expect(again.summary?.resumedBytes).toBe(0);
-    expect(target.device.bytes.equals(newState(SCENE))).toBe(true);
+    expect(target.device.bytes).toBeBytes(newState(SCENE));
   });
 
   it('where someone wrote to the target since: nothing is written then', async () => {
@@ -243,7 +243,7 @@ describe('what an earlier session brought is not gone on with', () => {
     const before = Buffer.from(target.device.bytes);
     const again = await target.session(frozenSource(SCENE));
     expect(again.received.error).toMatchObject({ code: 'BASE_MISMATCH' });
-    expect(target.device.bytes.equals(before)).toBe(true);
+    expect(target.device.bytes).toBeBytes(before);
   });
 });
 

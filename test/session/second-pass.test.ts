@@ -63,7 +63,7 @@ describe('a second pass from the same snapshot', () => {
     });
     const stopped = changedIn([2, 3, 7], [3, 7, 9]);
     expect(await pass(target, stopped, [2, 3, 7, 9], 'stopped-1')).toEqual({ mismatches: 0, said: [] });
-    expect(device.bytes.equals(stopped.bytes)).toBe(true);
+    expect(device.bytes).toBeBytes(stopped.bytes);
     // and it is no less known than after one pass
     const { holds } = await target.record.read();
     expect(holds).toMatchObject({ is: 'exactly', identity: 'stopped-1' });

@@ -8,6 +8,7 @@ import {
   DeviceError,
   FarError,
   FarSideError,
+  LvmsyncError,
   SnapshotError,
   TransportError,
   UnsafeTargetError,
@@ -20,10 +21,10 @@ import { encodeFrame, OPTIONAL, PROTOCOL_LINE } from '../../src/stream/frame-for
 import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
 import { createLocalPipe } from '../../src/transport/local-pipe.js';
 import { changesOf, CHUNK, volumeOf } from '../support/change-source.js';
-import { explainEndAfter } from '../support/far-end.js';
 import { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
-import { pool, sourceOf } from '../support/streams.js';
+import { scriptedFarSide } from '../support/scenes/scripted-far-side.js';
+import { pool } from '../support/streams.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
 const CHUNKS = 600;
@@ -47,27 +48,6 @@ function source(): ChangeSource {
   return changesOf(volumeOf(CHUNKS, 2), [CHANGED]);
 }
 
-/** A far side that takes everything, says just these bytes, and ends with this status. */
-function scriptedFarSide(says: Uint8Array, status: number | null, lastLine?: string): FarSide {
-  const pipe = createLocalPipe();
-  const swallow = (async () => {
-    for await (const piece of pipe.source) expect(piece.length).toBeGreaterThan(0);
-  })().catch(() => undefined);
-  return {
-    explainEnd: explainEndAfter(...(lastLine === undefined ? [] : [lastLine])),
-    transport: {
-      host: 'far',
-      output: pipe.sink,
-      input: sourceOf(says),
-      exit: swallow.then(() => ({ status, signal: null })),
-      destroy: () => {
-        pipe.abort(new TransportError('cut'));
-        return Promise.resolve();
-      },
-    },
-  };
-}
-
 function run(far: FarSide, from: ChangeSource = source(), helloMs = 2000) {
   return runSender(far, from, { proofs: true }, quietSurroundings(), pool(), new SenderRun(), {
     helloMs,
@@ -89,7 +69,7 @@ describe('a session', () => {
       volumeOf(CHUNKS, 2).bytes.subarray(0, 500 * CHUNK),
       volumeOf(CHUNKS, 1).bytes.subarray(500 * CHUNK),
     ]);
-    expect(target.bytes.equals(expected)).toBe(true);
+    expect(target.bytes).toBeBytes(expected);
     expect(target.calls.slice(-2)).toEqual(['flush', 'close']);
     expect(summary.sentBytes).toBeGreaterThan(500 * CHUNK);
   });
@@ -158,7 +138,7 @@ describe('compression', () => {
     await run(startReceiver(asItIs).far);
     const wish = { kind: 'codec', name, level: null } as const;
     const summary = await send(startReceiver(target).far, { ...packed, compression: wish });
-    expect(target.bytes.equals(asItIs.bytes)).toBe(true);
+    expect(target.bytes).toBeBytes(asItIs.bytes);
     expect(summary).toMatchObject({ codec: name, changedBytes: 500 * CHUNK });
     expect(summary.sentBytes).toBeLessThan(500 * CHUNK * 0.3);
   });
@@ -284,6 +264,6 @@ describe('a far side that is no receiver', () => {
     ['no JSON', Buffer.concat([hello, Buffer.from('garbage of more than a frame header')])],
     ['a cut frame', hello.subarray(0, hello.length - 3)],
   ])('sends %s', async (_name, says) => {
-    await expect(run(scriptedFarSide(says, 0))).rejects.toThrow();
+    await expect(run(scriptedFarSide(says, 0))).rejects.toThrow(LvmsyncError);
   });
 });

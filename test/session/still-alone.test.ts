@@ -30,30 +30,6 @@ afterAll(() => {
   rmSync(parent, { recursive: true });
 });
 
-/** Sends a source to a target that is found to be in use at its end. */
-async function send(device: MemoryDevice, source: ChangeSource, policy: Partial<ApplyPolicy> = {}) {
-  const target = openInMemory(device, parent);
-  await target.record.write({ is: 'exactly', identity: 'BASE', from: null });
-  const about = quietSurroundings();
-  const inUse = { ...target, checkStillAlone: () => Promise.reject(new UnsafeTargetError('/dev/t', IN_USE)) };
-  const whole = { ...DEFAULT_POLICY, ...policy };
-  const run = async (opened: OpenTarget) => {
-    const open = () => Promise.resolve(opened);
-    const { far, outcome } = startLocalReceiver(open, whole, about, pool());
-    const options = { proofs: true };
-    const [sent] = await Promise.allSettled([
-      runSender(far, source, options, about, pool(), new SenderRun()),
-    ]);
-    await outcome;
-    return sent;
-  };
-  const sent = await run(inUse);
-  // Where nobody knows what it holds there is none.
-  const path = join(target.folder, 'state.json');
-  const record = existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as object) : {};
-  return { target, about, sent, record, again: () => run(target) };
-}
-
 const changes = () => ({ ...changesOf(volumeOf(CHUNKS, 2), [[3]]), result: 'RESULT' });
 const copy = (): ChangeSource => ({
   ...changesOf(volumeOf(CHUNKS, 2), [[0, 1, 2, 3, 4, 5, 6, 7]]),
@@ -71,7 +47,7 @@ describe('a target that someone else came to use', () => {
       /half-written; "lvmsync recover .*" takes it back .*; what others wrote stays there: "lvmsync --scan"/;
     expect(about.notices.join('\n')).toMatch(said);
     expect(await recoverTarget(target, about)).toMatchObject({ kind: 'taken back' });
-    expect(device.bytes.equals(volumeOf(CHUNKS, 1).bytes)).toBe(true);
+    expect(device.bytes).toBeBytes(volumeOf(CHUNKS, 1).bytes);
     // What was taken back is not all that was written.
     const believed = expect.stringMatching(/lvmsync cannot tell whether someone wrote to it since/) as string;
     expect((await target.record.read()).holds).toMatchObject({ identity: 'BASE', believed });
@@ -111,3 +87,27 @@ describe('a target that someone else came to use', () => {
     expect(about.notices.join('\n')).toContain('half-written, without a journal');
   });
 });
+
+/** Sends a source to a target that is found to be in use at its end. */
+async function send(device: MemoryDevice, source: ChangeSource, policy: Partial<ApplyPolicy> = {}) {
+  const target = openInMemory(device, parent);
+  await target.record.write({ is: 'exactly', identity: 'BASE', from: null });
+  const about = quietSurroundings();
+  const inUse = { ...target, checkStillAlone: () => Promise.reject(new UnsafeTargetError('/dev/t', IN_USE)) };
+  const whole = { ...DEFAULT_POLICY, ...policy };
+  const run = async (opened: OpenTarget) => {
+    const open = () => Promise.resolve(opened);
+    const { far, outcome } = startLocalReceiver(open, whole, about, pool());
+    const options = { proofs: true };
+    const [sent] = await Promise.allSettled([
+      runSender(far, source, options, about, pool(), new SenderRun()),
+    ]);
+    await outcome;
+    return sent;
+  };
+  const sent = await run(inUse);
+  // Where nobody knows what it holds there is none.
+  const path = join(target.folder, 'state.json');
+  const record = existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as object) : {};
+  return { target, about, sent, record, again: () => run(target) };
+}

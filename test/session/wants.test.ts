@@ -181,6 +181,6 @@ describe('a sender that leaves out what was wanted whole', () => {
       await writer.data(PIECE.offset + 1024, Buffer.alloc(CHUNK - 1024, 2));
     });
     expect(outcome.error).toBe(null);
-    expect(target.bytes.subarray(PIECE.offset, PIECE.offset + 1024).equals(Buffer.alloc(1024))).toBe(true);
+    expect(target.bytes.subarray(PIECE.offset, PIECE.offset + 1024)).toBeBytes(Buffer.alloc(1024));
   });
 });

@@ -51,20 +51,6 @@ function answer(status: number, stdout = '', stderr = ''): Promise<CommandResult
   return Promise.resolve({ status, stdout, stderr });
 }
 
-function list(names: readonly string[], active: string): Promise<CommandResult> {
-  const rows = names.map((name) => ({
-    ...{
-      lv_name: name,
-      vg_name: 'no-vg',
-      lv_full_name: `no-vg/${name}`,
-      lv_active: active,
-      lv_merging: '',
-      lv_attr: 'Vwi-a-tz--',
-    },
-  }));
-  return answer(0, JSON.stringify({ report: [{ lv: rows }] }));
-}
-
 let stateDir = '';
 let group = new FakeGroup();
 let about = quietSurroundings();
@@ -143,3 +129,17 @@ describe('a temporary snapshot', () => {
     expect([about.notices, await claims()]).toEqual([[], []]);
   });
 });
+
+function list(names: readonly string[], active: string): Promise<CommandResult> {
+  const rows = names.map((name) => ({
+    ...{
+      lv_name: name,
+      vg_name: 'no-vg',
+      lv_full_name: `no-vg/${name}`,
+      lv_active: active,
+      lv_merging: '',
+      lv_attr: 'Vwi-a-tz--',
+    },
+  }));
+  return answer(0, JSON.stringify({ report: [{ lv: rows }] }));
+}

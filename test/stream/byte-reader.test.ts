@@ -15,7 +15,7 @@ test('gives exactly what is asked for, however it came, and counts it', async ()
         got.push(await reader.readExactly(length, 'bytes'));
       }
       const all = Buffer.concat(got);
-      expect(all.equals(bytes.subarray(0, all.length))).toBe(true);
+      expect(all).toBeBytes(bytes.subarray(0, all.length));
       expect(reader.offset).toBe(all.length);
       expect(await reader.atEnd()).toBe(all.length === bytes.length);
     }),

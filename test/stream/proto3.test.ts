@@ -27,7 +27,7 @@ describe('PROTO[3]', () => {
     const { items } = await readAll(feed(sink.bytes, 65_536));
     const extents = items.map((item) => item.split(' ').slice(0, 3).join(' '));
     expect(extents).toEqual([`data 512 ${MIB}`, `data ${512 + MIB} ${MIB}`, `data ${512 + 2 * MIB} 100`]);
-    expect(sink.bytes.subarray(17 + 12, 17 + 12 + MIB).every((byte) => byte === 0)).toBe(true);
+    expect(sink.bytes.subarray(17 + 12, 17 + 12 + MIB)).toBeBytes(Buffer.alloc(MIB));
   });
 
   test('reads a long record in blocks of at most 1 MiB, with all of its bytes in order', async () => {
@@ -47,7 +47,7 @@ describe('PROTO[3]', () => {
       seen.push(Buffer.from(item.data.bytes));
       item.data.release();
     }
-    expect(Buffer.concat(seen).equals(bytes)).toBe(true);
+    expect(Buffer.concat(seen)).toBeBytes(bytes);
     expect(lender.longest).toBe(MIB);
   });
 });

@@ -23,7 +23,7 @@ describe('a question', () => {
       ],
     };
     const layout = bytes('00001000  0000000000001000 0000000000002000  0000000100000000 0000000000000001');
-    expect(encodeQuery(query).equals(layout)).toBe(true);
+    expect(encodeQuery(query)).toBeBytes(layout);
     expect(parse(layout)).toEqual(query);
   });
 
@@ -75,8 +75,8 @@ describe('an answer', () => {
   const layout = Buffer.concat([bytes('0000000000000007'), digest, digest]);
 
   it('is laid out as the specification says', () => {
-    expect(encodeDigests(7, Buffer.concat([digest, digest])).equals(layout)).toBe(true);
-    expect(parseDigests(layout, { question: 7, blocks: 2 }, 'test', 0)).toEqual(
+    expect(encodeDigests(7, Buffer.concat([digest, digest]))).toBeBytes(layout);
+    expect(parseDigests(layout, { question: 7, blocks: 2 }, 'test', 0)).toBeBytes(
       Buffer.concat([digest, digest]),
     );
   });

@@ -32,30 +32,6 @@ function sizeFor(all: Steps, missingBytes: number): number {
   return Math.max(1, ...sectors) * SECTOR - missingBytes;
 }
 
-/** Writes the passes and tells which items must come out. */
-async function write(all: Steps, volumeSize: number, writer: BlockWriter): Promise<string[]> {
-  const items: string[] = [];
-  await writer.start(someHeader(volumeSize));
-  for (const [index, pass] of all.entries()) {
-    if (index > 0) {
-      await writer.nextPass();
-      items.push('next-pass');
-    }
-    let offset = 0;
-    for (const { gap, sectors, kind, fill } of pass) {
-      offset += gap * SECTOR;
-      const length = Math.min(sectors * SECTOR, volumeSize - offset);
-      const bytes = Buffer.alloc(length, fill);
-      if (kind === 'data') await writer.data(offset, bytes);
-      else await writer[kind](offset, length);
-      items.push(kind === 'data' ? dataItem(offset, bytes) : `${kind} ${offset} ${length}`);
-      offset += sectors * SECTOR;
-    }
-  }
-  await writer.finish();
-  return items;
-}
-
 function dataItem(offset: number, bytes: Uint8Array): string {
   return `data ${offset} ${bytes.length} ${crc32(bytes).toString(16).padStart(8, '0')}`;
 }
@@ -107,3 +83,27 @@ test('bytes that are no stream end in an error, never in success or in a foreign
     { numRuns: 300 },
   );
 });
+
+/** Writes the passes and tells which items must come out. */
+async function write(all: Steps, volumeSize: number, writer: BlockWriter): Promise<string[]> {
+  const items: string[] = [];
+  await writer.start(someHeader(volumeSize));
+  for (const [index, pass] of all.entries()) {
+    if (index > 0) {
+      await writer.nextPass();
+      items.push('next-pass');
+    }
+    let offset = 0;
+    for (const { gap, sectors, kind, fill } of pass) {
+      offset += gap * SECTOR;
+      const length = Math.min(sectors * SECTOR, volumeSize - offset);
+      const bytes = Buffer.alloc(length, fill);
+      if (kind === 'data') await writer.data(offset, bytes);
+      else await writer[kind](offset, length);
+      items.push(kind === 'data' ? dataItem(offset, bytes) : `${kind} ${offset} ${length}`);
+      offset += sectors * SECTOR;
+    }
+  }
+  await writer.finish();
+  return items;
+}

@@ -32,7 +32,7 @@ describe('golden vectors', () => {
       const sink = new Collector();
       const writer = protocol === 4 ? new FrameWriter(sink) : new Proto3Writer(sink);
       await copyStream(bytes, writer);
-      expect(sink.bytes.equals(bytes)).toBe(true);
+      expect(sink.bytes).toBeBytes(bytes);
       expect(writer.bytesWritten).toBe(bytes.length);
       expect(sink.ended).toBe(true);
     },

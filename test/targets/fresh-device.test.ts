@@ -14,7 +14,7 @@ function fresh(readsAsZeroes: boolean, contents: number | Uint8Array = SIZE) {
   return { memory, device: new FreshDevice(Object.assign(memory, { number: null }), readsAsZeroes) };
 }
 
-it('holds what a device holds to which everything is written, in whatever order', async () => {
+it('a fresh device holds what a device holds to which everything is written, in whatever order', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 12 }), async (steps) => {
       const { memory, device } = fresh(true);
@@ -28,12 +28,12 @@ it('holds what a device holds to which everything is written, in whatever order'
         else await device[kind](offset, length);
         expected.fill(kind === 'write' || kind === 'pieces' ? index + 1 : 0, offset, offset + length);
       }
-      expect(memory.bytes.equals(expected)).toBe(true);
+      expect(memory.bytes).toBeBytes(expected);
     }),
   );
 });
 
-it('writes no zeroes behind all that was written, where it surely reads as zeroes', async () => {
+it('a fresh device gets no zeroes behind all that was written, where it surely reads as zeroes', async () => {
   const { memory, device } = fresh(true);
   await device.zero(0, 8);
   await device.discard(8, 8);
@@ -43,10 +43,10 @@ it('writes no zeroes behind all that was written, where it surely reads as zeroe
   expect([memory.calls, device.hasWritten]).toEqual([['write 16+8'], true]);
 });
 
-it('writes every zero where it may hold anything', async () => {
+it('a device that may hold anything gets every zero', async () => {
   const { memory, device } = fresh(false, Buffer.alloc(SIZE, 7));
   await device.zero(0, 32);
   await device.discard(32, 32);
-  expect(memory.bytes.equals(Buffer.alloc(SIZE))).toBe(true);
+  expect(memory.bytes).toBeBytes(Buffer.alloc(SIZE));
   expect(device.hasWritten).toBe(true);
 });

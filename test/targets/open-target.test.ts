@@ -185,6 +185,7 @@ describe('a target that was ours alone when it was opened', () => {
     const writer = await startOther('exec 3>>"$1"', at('in/vm'));
     setTimeout(() => writer.kill('SIGKILL'), 200);
     await target.checkStillAlone();
+    expect(writer.killed).toBe(true);
     await target.close();
   });
 
@@ -255,7 +256,7 @@ describe.skipIf(!hasQemu)('a real QEMU', () => {
     expect(io('write 0 512').status).toBe(0);
   });
 
-  it('copies nothing of it meanwhile', async () => {
+  it('copies nothing of a file that is our target', async () => {
     const target = await openTarget(at('in/vm'), options(null), quietSurroundings());
     const convert = () => spawnSync('qemu-img', ['convert', '-f', 'raw', at('in/vm'), at('copy')]);
     expect(convert().stderr.toString()).toContain('Failed to get shared "write" lock');

@@ -48,7 +48,7 @@ describe('a gathering sink', () => {
         }
         await sink.end();
         await Promise.all(underWay);
-        expect(Buffer.concat(inner.pieces).equals(Buffer.concat(written))).toBe(true);
+        expect(Buffer.concat(inner.pieces)).toBeBytes(Buffer.concat(written));
         expect(inner.ended).toBe(true);
       }),
       { numRuns: 40 },

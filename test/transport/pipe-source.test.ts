@@ -46,7 +46,7 @@ describe('a pipe', () => {
       seen.push(Buffer.from(piece));
     }
     await writing;
-    expect(Buffer.concat(seen).equals(contents)).toBe(true);
+    expect(Buffer.concat(seen)).toBeBytes(contents);
     expect(memories.size).toBeLessThanOrEqual(4);
   });
 

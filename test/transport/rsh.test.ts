@@ -35,7 +35,7 @@ describe('a remote shell', () => {
     const reading = readAll(transport);
     await transport.output.write(bytes);
     await transport.output.end();
-    expect((await reading).equals(bytes)).toBe(true);
+    expect(await reading).toBeBytes(bytes);
     expect(await transport.exit).toEqual({ status: 3, signal: null });
     expect(stderr).toEqual(['done']);
   });

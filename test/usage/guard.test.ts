@@ -42,7 +42,7 @@ describe('an image file as a target', () => {
   it('may be one that nobody else writes to', async () => {
     await startOpener('<');
     const ours = await open(image, 'r+');
-    await guard(image);
+    await expect(guard(image)).resolves.toBeUndefined();
     await ours.close();
   });
 
@@ -61,6 +61,7 @@ describe('an image file as a target', () => {
     const writer = await startOpener('>>');
     setTimeout(() => writer.kill('SIGKILL'), 200);
     await guard(image);
+    expect(writer.killed).toBe(true);
   });
 
   it('is refused when it is the source, by whatever name', async () => {

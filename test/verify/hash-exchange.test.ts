@@ -7,6 +7,7 @@ import {
   FarError,
   FarSideError,
   FormatError,
+  LvmsyncError,
   TransportError,
   UnsafeTargetError,
 } from '../../src/errors.js';
@@ -15,13 +16,12 @@ import { encodeHello, encodeResult } from '../../src/session/messages.js';
 import type { FarSide } from '../../src/session/sender.js';
 import { encodeFrame, encodeRange, PROTOCOL_LINE } from '../../src/stream/frame-format.js';
 import { encodeQuery } from '../../src/stream/query-format.js';
-import { createLocalPipe } from '../../src/transport/local-pipe.js';
 import { answerQueries } from '../../src/verify/answer-queries.js';
 import { loadDigest } from '../../src/verify/digest.js';
 import { runHashExchange } from '../../src/verify/hash-exchange.js';
 import { CHUNK, volumeOf } from '../support/change-source.js';
-import { explainEndAfter } from '../support/far-end.js';
 import { MemoryDevice } from '../support/memory-device.js';
+import { scriptedFarSide } from '../support/scenes/scripted-far-side.js';
 import { collectingSink, pool, sourceOf } from '../support/streams.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
@@ -142,27 +142,6 @@ describe('what fails', () => {
   });
 });
 
-/** A far side that says just these bytes. */
-function scripted(says: Uint8Array, status: number | null): FarSide {
-  const pipe = createLocalPipe();
-  const swallow = (async () => {
-    for await (const piece of pipe.source) expect(piece.length).toBeGreaterThan(0);
-  })().catch(() => undefined);
-  return {
-    explainEnd: explainEndAfter(),
-    transport: {
-      host: 'far',
-      output: pipe.sink,
-      input: sourceOf(says),
-      exit: swallow.then(() => ({ status, signal: null })),
-      destroy: () => {
-        pipe.abort(new TransportError('cut'));
-        return Promise.resolve();
-      },
-    },
-  };
-}
-
 /** Everything that the far side says to one question. */
 async function recordAnswers(target: MemoryDevice, questions: Uint8Array) {
   const output = collectingSink();
@@ -186,14 +165,18 @@ describe('answers', () => {
 
   it('that are cut anywhere, or have any bit flipped, are never taken for equality', async () => {
     const { said } = await recordAnswers(volumeOf(2, 1), byBlake3);
-    await expect(compare(scripted(said, 0), { near })).resolves.toMatchObject({ comparedBytes: 2 * CHUNK });
+    await expect(compare(scriptedFarSide(said, 0), { near })).resolves.toMatchObject({
+      comparedBytes: 2 * CHUNK,
+    });
     for (let length = 0; length < said.length; length++) {
-      await expect(compare(scripted(said.subarray(0, length), 0), { near })).rejects.toThrow();
+      await expect(compare(scriptedFarSide(said.subarray(0, length), 0), { near })).rejects.toThrow(
+        LvmsyncError,
+      );
     }
     for (let bit = 0; bit < said.length * 8; bit += 3) {
       const bad = Buffer.from(said);
       bad[bit >> 3] = (bad[bit >> 3] ?? 0) ^ (1 << (bit & 7));
-      await expect(compare(scripted(bad, 0), { near })).rejects.toThrow();
+      await expect(compare(scriptedFarSide(bad, 0), { near })).rejects.toThrow(LvmsyncError);
     }
   });
 
@@ -204,7 +187,9 @@ describe('answers', () => {
     ['an unknown reply', encodeFrame('x', 0, 1, Buffer.alloc(4)), FormatError],
   ])('are refused: %s', async (_name, frame, kind) => {
     const hello = encodeHello({ version: '1', targetSize: SIZE, holds: null, stale: false }, 0);
-    await expect(compare(scripted(Buffer.concat([line, hello, frame]), 0), { near })).rejects.toThrow(kind);
+    await expect(compare(scriptedFarSide(Buffer.concat([line, hello, frame]), 0), { near })).rejects.toThrow(
+      kind,
+    );
   });
 
   it.each([
@@ -212,7 +197,7 @@ describe('answers', () => {
     [2, FarSideError, /too old/],
     [null, TransportError, /the connection broke/],
   ])('are missing, and the far side ends with %s', async (status, kind, message) => {
-    const comparing = compare(scripted(Buffer.alloc(0), status), { near });
+    const comparing = compare(scriptedFarSide(Buffer.alloc(0), status), { near });
     await expect(comparing).rejects.toThrow(kind);
     await expect(comparing).rejects.toThrow(message);
   });
@@ -244,7 +229,7 @@ describe('digests', () => {
     const digest = createHash('sha256').update(near.bytes).digest();
     const answer = encodeFrame('d', 0, 1, Buffer.concat([Buffer.alloc(8), digest]));
     const says = [line, hello, answer, encodeResult({ ok: true, blocks: 1, mismatches: 0 }, 2)];
-    const { differing } = await compare(scripted(Buffer.concat(says), 0), { near });
+    const { differing } = await compare(scriptedFarSide(Buffer.concat(says), 0), { near });
     expect(differing.chunks.count).toBe(0);
   });
 });

@@ -98,7 +98,7 @@ describe('a store written from old bytes', () => {
         expect(volume.held).toBe(0);
         const contents = await readExceptionStore(store, { trackedSize: old.length, volumeSize: old.length });
         expect(contents).toMatchObject({ exceptions: plan.exceptions, storeUsed: plan.usedBytes });
-        expect((await shownBy(store, target)).equals(old)).toBe(true);
+        expect(await shownBy(store, target)).toBeBytes(old);
       }),
       { numRuns: 60, seed: 7 },
     );
@@ -112,7 +112,7 @@ describe('a store written from old bytes', () => {
     const { store, done, plan } = makeStore(new OldVolume(old, ranges), target);
     await done;
     expect(plan).toMatchObject({ exceptions: chunks, fillBytes: 0, layout: { chunkSize: 4096 } });
-    expect((await shownBy(store, target)).equals(old)).toBe(true);
+    expect(await shownBy(store, target)).toBeBytes(old);
   });
 
   it('has its chunks in ascending order, so that a merge takes whole runs', async () => {
@@ -135,8 +135,8 @@ describe('a store written from old bytes', () => {
     const { store, done, plan } = makeStore(new OldVolume(old, ranges), null);
     await done;
     const chunk = store.bytes.subarray(2 * plan.layout.chunkSize);
-    expect(chunk.subarray(0, 512).equals(old.subarray(64 * KIB))).toBe(true);
-    expect(chunk.subarray(512, plan.layout.chunkSize).every((byte) => byte === 0)).toBe(true);
+    expect(chunk.subarray(0, 512)).toBeBytes(old.subarray(64 * KIB));
+    expect(chunk.subarray(512, plan.layout.chunkSize)).toBeBytes(Buffer.alloc(plan.layout.chunkSize - 512));
   });
 });
 
@@ -241,7 +241,7 @@ describe('the plan of a store', () => {
     const { store, done } = makeStore(new OldVolume(target.bytes, []), target);
     await done;
     expect(parseCowHeader(store.bytes, 'store').valid).toBe(1);
-    expect((await shownBy(store, target)).equals(target.bytes)).toBe(true);
+    expect(await shownBy(store, target)).toBeBytes(target.bytes);
   });
 });
 

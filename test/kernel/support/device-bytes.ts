@@ -31,17 +31,26 @@ export async function writeBytes(device: PathLike, offset: number, bytes: Uint8A
   }
 }
 
-/** The sha256 of a whole device, read past the page cache wherever the file knows direct I/O. */
+/** The sha256 of a whole device. */
 export async function digestOf(device: PathLike): Promise<string> {
   const hash = createHash('sha256');
+  for await (const piece of piecesOf(device)) hash.update(piece);
+  return hash.digest('hex');
+}
+
+/**
+ * A device from its beginning to its end, read past the page cache wherever the file knows direct I/O. Each piece is
+ * gone when the next is asked for.
+ */
+export async function* piecesOf(device: PathLike): AsyncGenerator<Buffer, undefined> {
   const file = await openDirect(device);
   // ordinary buffers are not aligned as direct I/O wants them; WebAssembly's memory is
   const buffer = Buffer.from(new WebAssembly.Memory({ initial: 16, maximum: 16 }).buffer);
   try {
     for (let offset = 0; ;) {
       const { bytesRead } = await file.read(buffer, 0, MEBIBYTE, offset);
-      if (bytesRead === 0) return hash.digest('hex');
-      hash.update(buffer.subarray(0, bytesRead));
+      if (bytesRead === 0) return;
+      yield buffer.subarray(0, bytesRead);
       offset += bytesRead;
     }
   } finally {

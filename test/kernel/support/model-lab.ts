@@ -13,6 +13,7 @@ import { readDirectly, waitUntil } from './devices.js';
 import {
   createSnapshot,
   createVolume,
+  createVolumeGroup,
   lvmsyncCommand,
   removeVolumeGroup,
   run,
@@ -50,7 +51,7 @@ export class ModelLab implements Place {
     first: readonly UnitWrite[],
     later: readonly (readonly UnitWrite[])[],
   ): Promise<ModelLab> {
-    await run(['vgcreate', '-qq', '-ff', '-y', '-s', '256k', GROUP, '/dev/ubda']);
+    await createVolumeGroup(GROUP, '/dev/ubda', '256k');
     for (const name of ['source', 'target']) {
       const path = await createVolume(GROUP, name, '4M');
       await writeBytes(path, SIZE, seededBytes('the rest', 4 * 1024 * 1024 - SIZE));

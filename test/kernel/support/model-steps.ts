@@ -175,17 +175,17 @@ export class ViewUndo implements Step {
     if (undo === undefined) return;
     const before = model.held;
     const ran = await lab.run(this.dir, ['view', 'open', 'past', lab.target, undo.path, '--json']);
-    expect((await lab.held()).equals(before), `a view writes nothing: ${ran.said}`).toBe(true);
+    expect(await lab.held(), `a view writes nothing: ${ran.said}`).toBeBytes(before);
     if (ran.status === 0) {
       const { path } = JSON.parse(ran.stdout.toString()) as { path: string };
       if (undo.from.equals(before)) {
-        expect((await readDirectly(path, 0, SIZE)).equals(undo.to), ran.said).toBe(true);
+        expect(await readDirectly(path, 0, SIZE), ran.said).toBeBytes(undo.to);
         model.count('viewed');
       }
       await lab.disturb(this.writes);
       model.disturbed(await lab.held());
       if (undo.from.equals(before))
-        expect((await readDirectly(path, 0, SIZE)).equals(undo.to), 'while others write').toBe(true);
+        expect(await readDirectly(path, 0, SIZE), 'while others write').toBeBytes(undo.to);
     }
     const closed = await lab.run(this.dir, ['view', 'close', 'past']);
     if (ran.status === 0) expect(closed.status, closed.said).toBe(0);

@@ -1,8 +1,8 @@
 import { run } from './run.js';
 
 /** Makes a volume group of one disk of the guest; each test file has the guest's disks for itself. */
-export async function createVolumeGroup(name: string, disk = '/dev/ubda'): Promise<void> {
-  await run(['vgcreate', '-qq', '-ff', '-y', '-s', '1M', name, disk]);
+export async function createVolumeGroup(name: string, disk = '/dev/ubda', extentSize = '1M'): Promise<void> {
+  await run(['vgcreate', '-qq', '-ff', '-y', '-s', extentSize, name, disk]);
 }
 
 /** Removes a volume group with all its volumes, snapshots and labels. */

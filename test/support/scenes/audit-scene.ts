@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { expect } from 'vitest';
 import type { ReadableVolume } from '../../../src/changes/base-view.js';
 import type { ChangeSource } from '../../../src/changes/change-source.js';
 import { startLocalReceiver } from '../../../src/reach/local-far-side.js';
@@ -113,8 +114,9 @@ export class AuditScene {
     return await this.open().record.read();
   }
 
-  get isRight(): boolean {
-    return this.target.bytes.equals(this.now.bytes);
+  /** The target must hold what the source holds now. */
+  expectEqual(): void {
+    expect(this.target.bytes).toBeBytes(this.now.bytes);
   }
 
   get baseName(): string {

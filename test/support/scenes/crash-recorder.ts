@@ -200,7 +200,7 @@ export async function expectRecovered(left: Left, { result }: Recorded, what: st
   const { kind } = await recoverTarget(target, quietSurroundings());
   rmSync(target.folder, { recursive: true });
   expect(['taken back', 'holds the result'], what).toContain(kind);
-  expect(device.bytes.equals(kind === 'taken back' ? BASE : result), `${kind}, ${what}`).toBe(true);
+  expect(device.bytes, `${kind}, ${what}`).toBeBytes(kind === 'taken back' ? BASE : result);
 }
 
 /** Records a recover that ends; with each step, whether the folder's note said by then that it was under way. */
@@ -216,7 +216,7 @@ export async function recordRecover(left: Left, turns: readonly number[]) {
   folder = target.folder;
   await recoverTarget(target, quietSurroundings());
   rmSync(folder, { recursive: true });
-  expect(device.bytes.equals(BASE)).toBe(true);
+  expect(device.bytes).toBeBytes(BASE);
   return steps;
 }
 
