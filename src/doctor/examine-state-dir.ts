@@ -45,7 +45,7 @@ export async function examineStateDir(path: string): Promise<Finding[]> {
 
 /** What stands where the state directory should. */
 export function noFolder(path: string): Finding {
-  return problem(CHECK, `${path} is no folder`, 'name another: --state-dir');
+  return problem(CHECK, `${path} is not a directory`, 'choose another with --state-dir');
 }
 
 /** What statfs says of a file system. */

@@ -8,7 +8,7 @@ import { sendChanges } from '../../src/send/send-changes.js';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
 import { DEFAULT_POLICY, type ApplyPolicy } from '../../src/targets/apply-policy.js';
 import { openInMemory } from '../support/open-target.js';
-import { LastingTarget } from '../support/scenes/broken-sessions.js';
+import { LastingTarget, setUpTargets } from '../support/scenes/broken-sessions.js';
 import {
   bytesOf,
   countMismatches,
@@ -20,6 +20,8 @@ import {
 } from '../support/scenes/delta-scenes.js';
 import { collectingSink, pool, sourceOf as pieces } from '../support/streams.js';
 import { quietSurroundings } from '../support/surroundings.js';
+
+setUpTargets();
 
 const options = { blockSize: UNIT };
 const ODDNESS: readonly Oddness[] = ['as it should be', 'target odd', 'snapshot written', 'both'];

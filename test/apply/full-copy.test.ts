@@ -12,7 +12,10 @@ import {
   newState,
   oldState,
   type Scene,
+  setUpTargets,
 } from '../support/scenes/broken-sessions.js';
+
+setUpTargets();
 
 const CHUNKS = 40;
 const SCENE: Scene = { chunks: CHUNKS, table: Array.from({ length: CHUNKS }, (_, chunk) => chunk) };

@@ -31,7 +31,7 @@ export interface Ran {
 
 /** Whether a run did what it was to do: also of a target in doubt, what was sent is there. */
 export function isDone({ status, said }: Ran): boolean {
-  return status === 0 || said.includes('all that was sent is written and right');
+  return status === 0 || said.includes('everything that was sent is correct on the target');
 }
 
 /** What is looked at of a target: its bytes, and what state directories have of it. */

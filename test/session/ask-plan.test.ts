@@ -14,9 +14,17 @@ import type { OpenTarget } from '../../src/targets/open-target.js';
 import { changesOf, CHUNK, volumeOf } from '../support/change-source.js';
 import type { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
-import { frozenSource, LastingTarget, oldState, SCENE } from '../support/scenes/broken-sessions.js';
+import {
+  frozenSource,
+  LastingTarget,
+  oldState,
+  SCENE,
+  setUpTargets,
+} from '../support/scenes/broken-sessions.js';
 import { pool } from '../support/streams.js';
 import { quietSurroundings } from '../support/surroundings.js';
+
+setUpTargets();
 
 const CHUNKS = 200;
 const CHANGED = [5, 100, 101];

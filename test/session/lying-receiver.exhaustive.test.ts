@@ -9,7 +9,10 @@ import {
   newState,
   oldState,
   SCENE,
+  setUpTargets,
 } from '../support/scenes/broken-sessions.js';
+
+setUpTargets();
 
 describe('a receiver that lies about what it holds', () => {
   /** The receiver's hello with another token. */

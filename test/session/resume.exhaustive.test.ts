@@ -13,8 +13,11 @@ import {
   oldState,
   SCENE,
   type Scene,
+  setUpTargets,
 } from '../support/scenes/broken-sessions.js';
 import { pool, sourceOf } from '../support/streams.js';
+
+setUpTargets();
 
 const scene: fc.Arbitrary<Scene> = fc.integer({ min: 8, max: 40 }).chain((chunks) =>
   fc.record({

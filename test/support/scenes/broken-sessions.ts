@@ -20,13 +20,17 @@ import { pool, sourceOf } from '../streams.js';
 import { quietSurroundings } from '../surroundings.js';
 
 let parent: string;
-beforeAll(() => {
-  // Journals are flushed for real: in memory that takes no time.
-  parent = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'lvmsync-resume-'));
-});
-afterAll(() => {
-  rmSync(parent, { recursive: true });
-});
+
+/** Makes the folder of all targets, and removes it when the file's tests are done: each file that has targets calls it. */
+export function setUpTargets(): void {
+  beforeAll(() => {
+    // Journals are flushed for real: in memory that takes no time.
+    parent = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'lvmsync-resume-'));
+  });
+  afterAll(() => {
+    rmSync(parent, { recursive: true });
+  });
+}
 
 /** Chunks of a volume in state 1 that state 2 changed, in the order in which the table names them. */
 export interface Scene {
