@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
-import { Command, CommanderError } from '@commander-js/extra-typings';
+import type { CommanderError } from '@commander-js/extra-typings';
 
-/* What a user may have meant by a mistyped word. Commander decides what resembles it, as for mistyped options. */
+/* What a user may have meant by a mistyped word. */
 
-/** Commander puts its suggestion on a line of its own. */
+/** Commander suggests options, on a line of its own. */
 const SUGGESTION = /\n\(Did you mean (.*)\?\)$/;
 
 /** The message of Commander in one line; without a suggestion it names the help. */
@@ -13,25 +13,35 @@ export function describeMisuse(error: CommanderError, program: string): string {
   return `${message} (see ${program} --help)`;
 }
 
-/** ` (did you mean NAME?)` for the names that resemble the word, or nothing. */
+/** ` (did you mean NAME?)` for the names that resemble the word most, or nothing. */
 export function suggestionFor(word: string, names: readonly string[]): string {
-  const guesser = new Command()
-    .helpCommand(false)
-    .exitOverride()
-    .configureOutput({ writeErr: () => undefined });
-  for (const name of names) guesser.command(name);
-  try {
-    guesser.parse(['--', word], { from: 'user' });
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    const [, meant] = SUGGESTION.exec(error.message) ?? [];
-    if (meant !== undefined) return ` (did you mean ${meant}?)`;
+  for (const edits of [1, 2]) {
+    // Short names would otherwise resemble almost anything: "snap" is not a mistyped "send".
+    const similar = names.filter((name) => edits <= name.length / 3 && isWithin(word, name, edits));
+    if (similar.length > 0) return ` (did you mean ${similar.join(' or ')}?)`;
   }
   return '';
 }
 
-/** The same for the first word of a transfer that failed. A device or file, and a name with a slash, is no command. */
+/** The same for the first word of a transfer that failed. What exists, and a name with a slash, is no command. */
 export function commandMeant(word: string, commands: readonly string[]): string {
   if (word.startsWith('-') || word.includes('/') || existsSync(word)) return '';
   return suggestionFor(word, commands);
+}
+
+/** Whether so many edits turn one word into the other: a letter added, dropped or replaced, or two swapped. */
+function isWithin(a: string, b: string, edits: number): boolean {
+  if (a === b) return true;
+  if (edits === 0) return false;
+  let same = 0;
+  while (a[same] === b[same]) same += 1;
+  const [restOfA, restOfB] = [a.slice(same), b.slice(same)];
+  const [[a0, a1], [b0, b1]] = [restOfA, restOfB];
+  const isSwapped = a0 === b1 && a1 === b0;
+  return (
+    isWithin(restOfA.slice(1), restOfB, edits - 1) ||
+    isWithin(restOfA, restOfB.slice(1), edits - 1) ||
+    isWithin(restOfA.slice(1), restOfB.slice(1), edits - 1) ||
+    (isSwapped && isWithin(restOfA.slice(2), restOfB.slice(2), edits - 1))
+  );
 }

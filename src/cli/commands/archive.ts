@@ -4,7 +4,7 @@ import { checkArchives, listArchives, pruneArchives, type CheckedArchive } from 
 import type { Context } from '../context.js';
 import { exitCodeOf, SUCCESS } from '../exit-code.js';
 import { moreHelp } from '../help.js';
-import { keepRulesOf, withKeepRules, type KeepOptions } from '../options/archive.js';
+import { ARCHIVE_GROUP, keepRulesOf, withKeepRules, type KeepOptions } from '../options/archive.js';
 import { dryRunOption } from '../options/policy.js';
 import { jsonOption } from '../options/talk.js';
 import {
@@ -30,7 +30,7 @@ const HELP = {
         'drop the states that no rule keeps: archives are combined, and every state that is kept can still be reached',
     },
   },
-  examples: ['lvmsync archive prune --keep-hourly 24 --keep-daily 7 --keep-weekly 8 /var/lib/undo'],
+  examples: ['lvmsync archive prune --keep-daily 7 --keep-weekly 8 /var/lib/undo'],
 };
 
 interface ArchiveOptions extends KeepOptions {
@@ -46,7 +46,7 @@ export function archiveCommand(context: Context, exitWith: (status: number) => v
     .argument('<action>')
     .argument('<dir>');
   return withKeepRules(command)
-    .addOption(dryRunOption())
+    .addOption(dryRunOption().helpGroup(ARCHIVE_GROUP))
     .addOption(jsonOption())
     .addHelpText('after', moreHelp(HELP))
     .action(async (action, dir, options: ArchiveOptions) => {

@@ -2,7 +2,7 @@ import { Command } from '@commander-js/extra-typings';
 import { combine } from '../../jobs/combine.js';
 import type { Context } from '../context.js';
 import { moreHelp } from '../help.js';
-import { outOption, proto3Option } from '../options/archive.js';
+import { ARCHIVE_GROUP, outOption, proto3Option } from '../options/archive.js';
 import { forceOption } from '../options/policy.js';
 import { jsonOption } from '../options/talk.js';
 import { codecOption } from '../options/traffic.js';
@@ -28,8 +28,8 @@ export function combineCommand(context: Context) {
     .argument('<file...>')
     .addOption(outOption())
     .addOption(proto3Option())
+    .addOption(forceOption('base', 'the archives do not seem to follow each other').helpGroup(ARCHIVE_GROUP))
     .addOption(codecOption())
-    .addOption(forceOption('base', 'the archives do not seem to follow each other'))
     .addOption(jsonOption())
     .addHelpText('after', moreHelp(HELP))
     .action(async (files, { codec, proto3, force, json, ...given }) => {

@@ -26,7 +26,7 @@ const HELP = {
       DIR: 'the directory with the snapbacks of its transfers',
     },
   },
-  examples: ['lvmsync restore /dev/vg/vm --to 2026-11-21T03:00 --from /var/lib/undo --dry-run'],
+  examples: ['lvmsync restore /dev/vg/vm --to 2026-11-21 --from /var/lib/undo --dry-run'],
 };
 
 /** Takes a target back to an earlier state, using the snapbacks in a directory. */

@@ -4,7 +4,13 @@ import { sinkFrom } from '../../transport/stream-channel.js';
 import type { Context } from '../context.js';
 import { exitCodeOf, SUCCESS } from '../exit-code.js';
 import { dryRunOption } from '../options/policy.js';
-import { comparisonOf, dataSourceOption, quiescedOption, withComparison } from '../options/source.js';
+import {
+  comparisonOf,
+  dataSourceOption,
+  quiescedOption,
+  SENT_GROUP,
+  withComparison,
+} from '../options/source.js';
 import { bwlimitOption, codecOption, trafficOf } from '../options/traffic.js';
 
 /** The far side of a pull, which the receiver starts: the stream goes out on stdout, replies come in on stdin. */
@@ -18,9 +24,9 @@ export function sendCommand(context: Context, exitWith: (status: number) => void
     .addOption(dataSourceOption())
     .addOption(quiescedOption());
   return withComparison(command)
+    .addOption(dryRunOption().helpGroup(SENT_GROUP))
     .addOption(codecOption())
     .addOption(bwlimitOption())
-    .addOption(dryRunOption())
     .action(async (name, options) => {
       const line = {
         input: context.input('the receiver'),

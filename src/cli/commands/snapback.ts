@@ -4,7 +4,7 @@ import type { Context } from '../context.js';
 import { moreHelp } from '../help.js';
 import { outOption } from '../options/archive.js';
 import { forceOption } from '../options/policy.js';
-import { dataSourceOption, takeSource, withStoreFiles } from '../options/source.js';
+import { dataSourceOption, SOURCE_GROUP, takeSource, withStoreFiles } from '../options/source.js';
 import { jsonOption } from '../options/talk.js';
 import { codecOption } from '../options/traffic.js';
 import { formatBytes, formatDuration } from '../terminal.js';
@@ -31,9 +31,13 @@ export function snapbackCommand(context: Context) {
     .argument('[words...]')
     .addOption(dataSourceOption());
   return withStoreFiles(command)
+    .addOption(
+      forceOption('writable', 'SNAPSHOT or DEVICE is writable, but nothing wrote to it').helpGroup(
+        SOURCE_GROUP,
+      ),
+    )
     .addOption(outOption())
     .addOption(codecOption())
-    .addOption(forceOption('writable', 'SNAPSHOT or DEVICE is writable, but nothing wrote to it'))
     .addOption(jsonOption())
     .addHelpText('after', moreHelp(HELP))
     .action(async (words, { codec, force, json, ...given }) => {

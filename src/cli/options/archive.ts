@@ -11,10 +11,7 @@ export const outOption = () =>
   );
 
 export const proto3Option = () =>
-  new Option(
-    '--proto3 <kind>',
-    'what files in the Ruby tool’s format hold, because the format does not say it',
-  )
+  new Option('--proto3 <kind>', 'what files in the Ruby tool’s format hold, as the format does not say')
     .choices(['changes', 'undo'] as const)
     .helpGroup(ARCHIVE_GROUP);
 
