@@ -118,7 +118,6 @@ interface TransferOptions
   readonly stdout?: true | undefined;
   readonly scan?: string | undefined;
   readonly protocol: '3' | '4';
-  readonly json?: true | undefined;
 }
 
 async function runApply(words: readonly string[], options: TransferOptions, context: Context): Promise<void> {

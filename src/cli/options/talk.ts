@@ -8,6 +8,7 @@ export const OUTPUT_GROUP = 'Output and help:';
 
 /** The options as parsed. */
 export interface TalkOptions {
+  readonly json?: true | undefined;
   readonly verbose?: true | undefined;
   readonly debug?: true | undefined;
   readonly quiet?: true | undefined;
@@ -23,11 +24,14 @@ export function withTalk<Args extends unknown[], Opts extends OptionValues>(comm
     .option('-q, --quiet', 'print errors only');
 }
 
+/** For every command that can also answer a script. */
 export const jsonOption = () =>
   new Option('--json', 'print the result as one JSON object on standard output').helpGroup(OUTPUT_GROUP);
 
+/** Every command gets it in program.ts. */
 export const helpOption = () => new Option('-h, --help', 'print this help').helpGroup(OUTPUT_GROUP);
 
+/** How much to print, according to the options; --quiet and --debug outweigh --verbose. */
 export function verbosityOf({ verbose, debug, quiet }: TalkOptions): Verbosity {
   if (quiet === true) return 'quiet';
   if (debug === true) return 'debug';
