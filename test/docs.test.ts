@@ -74,7 +74,14 @@ describe('the man page', () => {
   const page = readManPage(read('docs/lvmsync.8'));
 
   it('has the options of the transfer, and no others', () => {
-    expect(page.get('OPTIONS')).toEqual(optionsOf(null));
+    const groups = [...page].filter(([key]) => key.startsWith('OPTIONS/'));
+    expect(groups.flatMap(([, flags]) => flags)).toEqual(optionsOf(null));
+  });
+
+  it('has the options of the transfer under the headings of its --help', () => {
+    const headings = transferCommand(context).options.map(({ helpGroupHeading }) => helpGroupHeading);
+    const groups = [...page.keys()].filter((key) => key.startsWith('OPTIONS/'));
+    expect(groups).toEqual([...new Set(headings)].map((heading) => `OPTIONS/${heading?.slice(0, -1)}`));
   });
 
   test.each(COMMANDS)('has the options of %s, and no others', (name) => {
@@ -257,7 +264,7 @@ function readManPage(source: string): Map<string, string[]> {
   let key = '';
   const lines = source.split('\n');
   for (const [index, line] of lines.entries()) {
-    const [, macro, title = ''] = /^\.(SH|SS) (.*)$/.exec(line) ?? [];
+    const [, macro, title = ''] = /^\.(SH|SS) "?(.*?)"?$/.exec(line) ?? [];
     if (macro === 'SH') section = key = title;
     if (macro === 'SS') key = `${section}/${title}`;
     if (macro !== undefined) tags.set(key, []);

@@ -1,9 +1,12 @@
 import { CommanderError, type Command } from '@commander-js/extra-typings';
 import { LvmsyncError, UsageError } from '../errors.js';
-import { commandNamed } from './commands/words.js';
+import { COMMANDS, commandNamed } from './commands/words.js';
 import type { Context } from './context.js';
 import { exitCodeOf, SUCCESS } from './exit-code.js';
+import { layOut } from './help.js';
+import { helpOption } from './options/talk.js';
 import { watchOutput } from './standard-output.js';
+import { commandMeant, describeMisuse } from './suggest.js';
 
 /**
  * Runs a command line; resolves to the exit status. Every failure is printed in one line. If standard output could not
@@ -24,7 +27,7 @@ export async function runProgram(words: readonly string[], context: Context): Pr
     return status;
   } catch (error) {
     await endOutput().catch(() => undefined);
-    return sayFailure(error, program, context);
+    return sayFailure(explain(error, program, words[0] ?? ''), context);
   }
 }
 
@@ -41,8 +44,8 @@ async function build(
   const command = (await choose(name, context, exitWith)) as Command;
   if (name !== null) command.name(`lvmsync ${name}`);
   // Otherwise Commander would exit by itself, and print errors in its own form.
-  return command
-    .helpOption('-h, --help', 'print this help')
+  return layOut(command, context.stdout)
+    .addHelpOption(helpOption())
     .exitOverride()
     .configureOutput({
       writeOut: (text) => context.stdout.write(text),
@@ -88,11 +91,16 @@ async function choose(
   }
 }
 
-function sayFailure(error: unknown, program: string, context: Context): number {
-  if (error instanceof CommanderError) {
-    const problem = error.message.replace(/^error: /, '').replace(/\.$/, '');
-    return sayFailure(new UsageError(`${problem} (see ${program} --help)`), program, context);
-  }
+/** Makes an error of Commander one of ours, and says so if a transfer failed because its first word was meant as a command. */
+function explain(error: unknown, program: string, first: string): unknown {
+  if (error instanceof CommanderError)
+    return explain(new UsageError(describeMisuse(error, program)), program, first);
+  const meant = program === 'lvmsync' ? commandMeant(first, COMMANDS) : '';
+  if (meant !== '' && error instanceof LvmsyncError) error.message += `; "${first}" is not a command${meant}`;
+  return error;
+}
+
+function sayFailure(error: unknown, context: Context): number {
   if (error instanceof LvmsyncError) context.say(error.message);
   else
     context.say(

@@ -3,18 +3,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from '@commander-js/extra-typings';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { blockSizeOption, oldBytesOf, wholeChunksOption } from '../../src/cli/options/source.js';
+import { comparisonOf, withComparison } from '../../src/cli/options/source.js';
 import { UsageError } from '../../src/errors.js';
 import { runWords } from '../support/run-program.js';
 import { makeStore } from '../support/synthetic-store.js';
 
 function oldBytesOfWords(...words: readonly string[]) {
-  const command = new Command('test')
-    .addOption(blockSizeOption())
-    .addOption(wholeChunksOption())
+  const command = withComparison(new Command('test'))
     .exitOverride()
     .configureOutput({ writeErr: () => undefined });
-  return oldBytesOf(command.parse(words, { from: 'user' }).opts());
+  return comparisonOf(command.parse(words, { from: 'user' }).opts());
 }
 
 describe('--block-size', () => {

@@ -3,15 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from '@commander-js/extra-typings';
 import { describe, expect, it } from 'vitest';
-import { bwlimitOption, codecOption, compressOption, trafficOf } from '../../src/cli/options/traffic.js';
+import { trafficOf, withTraffic } from '../../src/cli/options/traffic.js';
 import { runWords } from '../support/run-program.js';
 import { makeStore } from '../support/synthetic-store.js';
 
 function trafficOfWords(words: readonly string[], isPipe = false) {
-  const command = new Command('test')
-    .addOption(compressOption())
-    .addOption(codecOption())
-    .addOption(bwlimitOption())
+  const command = withTraffic(new Command('test'))
     .exitOverride()
     .configureOutput({ writeErr: () => undefined });
   return trafficOf(command.parse(words, { from: 'user' }).opts(), isPipe);

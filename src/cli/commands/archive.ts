@@ -1,10 +1,12 @@
-import { Command, InvalidArgumentError, Option } from '@commander-js/extra-typings';
-import type { KeepRules } from '../../chain/keep-rules.js';
+import { Command } from '@commander-js/extra-typings';
 import { UsageError } from '../../errors.js';
 import { checkArchives, listArchives, pruneArchives, type CheckedArchive } from '../../jobs/archive.js';
 import type { Context } from '../context.js';
 import { exitCodeOf, SUCCESS } from '../exit-code.js';
+import { moreHelp } from '../help.js';
+import { ARCHIVE_GROUP, keepRulesOf, withKeepRules, type KeepOptions } from '../options/archive.js';
 import { dryRunOption } from '../options/policy.js';
+import { jsonOption } from '../options/talk.js';
 import {
   archiveJson,
   checkJson,
@@ -12,50 +14,47 @@ import {
   describePrune,
   pruneJson,
 } from '../reports/archive-report.js';
+import { unknownAction } from './words.js';
 
 const USAGE = `list [options] DIR
        lvmsync archive check [options] DIR
        lvmsync archive prune --keep-... N [options] DIR`;
 
-const HELP_AFTER = `
-Actions:
-  list   show what is in DIR: times, states, sizes
-  check  read every byte of every archive; the exit status is 8 if one cannot
-         be read, 6 if one is damaged, and 5 if one is truncated
-  prune  drop the states that no rule keeps: archives are combined, and every
-         state that is kept can still be reached
+const HELP = {
+  lists: {
+    'Actions:': {
+      list: 'show what is in DIR: times, states, sizes',
+      check:
+        'read every byte of every archive; the exit status is 8 if one cannot be read, 6 if one is damaged, and 5 if one is truncated',
+      prune:
+        'drop the states that no rule keeps: archives are combined, and every state that is kept can still be reached',
+    },
+  },
+  examples: ['lvmsync archive prune --keep-daily 7 --keep-weekly 8 /var/lib/undo'],
+};
 
-Example:
-  lvmsync archive prune --keep-hourly 24 --keep-daily 7 --keep-weekly 8 /var/lib/undo`;
-
-interface ArchiveOptions extends Partial<
-  Record<`keep${'Last' | 'Hourly' | 'Daily' | 'Weekly' | 'Monthly'}`, number>
-> {
+interface ArchiveOptions extends KeepOptions {
   readonly dryRun?: true | undefined;
   readonly json?: true | undefined;
 }
 
 /** Lists, checks and prunes a directory of archives. */
 export function archiveCommand(context: Context, exitWith: (status: number) => void) {
-  return new Command('archive')
+  const command = new Command('archive')
     .description('List, check and prune the archives in a directory.')
     .usage(USAGE)
     .argument('<action>')
-    .argument('<dir>')
-    .addOption(keepOption('last', 'prune: keep the last N states'))
-    .addOption(keepOption('hourly', 'prune: keep the last state of each of the last N hours that have one'))
-    .addOption(keepOption('daily', 'prune: the same for days'))
-    .addOption(keepOption('weekly', 'prune: the same for weeks, which begin on Monday'))
-    .addOption(keepOption('monthly', 'prune: the same for months'))
-    .addOption(dryRunOption())
-    .option('--json', 'print one JSON object')
-    .addHelpText('after', HELP_AFTER)
+    .argument('<dir>');
+  return withKeepRules(command)
+    .addOption(dryRunOption().helpGroup(ARCHIVE_GROUP))
+    .addOption(jsonOption())
+    .addHelpText('after', moreHelp(HELP))
     .action(async (action, dir, options: ArchiveOptions) => {
       if (action !== 'prune') refusePruneOptions(action, options);
       if (action === 'prune') await prune(dir, options, context);
       else if (action === 'list') await list(dir, options, context);
       else if (action === 'check') exitWith(await check(dir, options, context));
-      else throw new UsageError(`${action}: unknown action: expected list, check or prune`);
+      else throw unknownAction('archive', action, ['list', 'check', 'prune']);
     });
 }
 
@@ -82,14 +81,8 @@ async function check(dir: string, { json }: ArchiveOptions, context: Context): P
 }
 
 async function prune(dir: string, options: ArchiveOptions, context: Context): Promise<void> {
-  const rules: KeepRules = {
-    last: options.keepLast ?? 0,
-    hourly: options.keepHourly ?? 0,
-    daily: options.keepDaily ?? 0,
-    weekly: options.keepWeekly ?? 0,
-    monthly: options.keepMonthly ?? 0,
-  };
-  if (Object.values(rules).every((count) => count === 0)) {
+  const rules = keepRulesOf(options);
+  if (rules === null) {
     throw new UsageError(
       'prune needs at least one rule, such as --keep-last 10: without a rule, no state would be kept',
     );
@@ -110,12 +103,4 @@ function refusePruneOptions(action: string, { dryRun, ...options }: ArchiveOptio
 
 function print(context: Context, text: string): void {
   context.stdout.write(text);
-}
-
-function keepOption(period: 'last' | 'hourly' | 'daily' | 'weekly' | 'monthly', meaning: string) {
-  return new Option(`--keep-${period} <n>`, meaning).argParser((value: string) => {
-    const count = /^\d{1,6}$/.test(value) ? Number(value) : 0;
-    if (count > 0) return count;
-    throw new InvalidArgumentError('Expected a whole number, 1 or more.');
-  });
 }

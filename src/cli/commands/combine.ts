@@ -1,18 +1,22 @@
 import { Command } from '@commander-js/extra-typings';
 import { combine } from '../../jobs/combine.js';
 import type { Context } from '../context.js';
-import { forceOneOption, proto3Option } from '../options/policy.js';
+import { moreHelp } from '../help.js';
+import { ARCHIVE_GROUP, outOption, proto3Option } from '../options/archive.js';
+import { forceOption } from '../options/policy.js';
 import { jsonOption } from '../options/talk.js';
 import { codecOption } from '../options/traffic.js';
 import { formatBytes, formatDuration } from '../terminal.js';
+import { required } from './words.js';
 
-const HELP_AFTER = `
-Arguments:
-  FILE  snapbacks or stream files, in the order in which you would apply them
-        (snapbacks: the newest first)
-
-Example:
-  lvmsync combine -o week.undo sun.undo sat.undo fri.undo`;
+const HELP = {
+  lists: {
+    'Arguments:': {
+      FILE: 'snapbacks or stream files, in the order in which you would apply them (snapbacks: the newest first)',
+    },
+  },
+  examples: ['lvmsync combine -o week.undo sun.undo sat.undo fri.undo'],
+};
 
 /** Combines several archives into one. */
 export function combineCommand(context: Context) {
@@ -22,13 +26,14 @@ export function combineCommand(context: Context) {
     )
     .usage('[options] -o OUT FILE...')
     .argument('<file...>')
-    .requiredOption('-o, --out <file>', 'the new archive; an existing file is never overwritten')
-    .addOption(codecOption())
+    .addOption(outOption())
     .addOption(proto3Option())
-    .addOption(forceOneOption('base', 'the archives do not seem to follow each other'))
+    .addOption(forceOption('base', 'the archives do not seem to follow each other').helpGroup(ARCHIVE_GROUP))
+    .addOption(codecOption())
     .addOption(jsonOption())
-    .addHelpText('after', HELP_AFTER)
-    .action(async (files, { out, codec, proto3, force, json }) => {
+    .addHelpText('after', moreHelp(HELP))
+    .action(async (files, { codec, proto3, force, json, ...given }) => {
+      const out = required(given.out, '--out FILE', 'combine');
       const options = { codec: codec ?? null, proto3: proto3 ?? null, forceBase: force.includes('base') };
       const summary = await combine(out, files, options, context.surroundings('normal'));
       const { plan, size, seconds } = summary;

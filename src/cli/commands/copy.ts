@@ -4,61 +4,43 @@ import { copy } from '../../jobs/copy.js';
 import { DEFAULT_POLICY } from '../../targets/apply-policy.js';
 import { parseTargetSpec } from '../../transport/target-spec.js';
 import type { Context } from '../context.js';
-import { createOf, createOption, createThinOption, dryRunOption, stateDirOption } from '../options/policy.js';
-import {
-  batchOption,
-  reachOf,
-  remotePathOption,
-  remotePrefixOption,
-  retryOption,
-  rshOption,
-  sudoOption,
-} from '../options/reach.js';
-import { isQuiesced, quiescedOption } from '../options/source.js';
-import { debugOption, jsonOption, quietOption, verboseOption, verbosityOf } from '../options/talk.js';
-import { bwlimitOption, codecOption, compressOption, trafficOf } from '../options/traffic.js';
+import { moreHelp } from '../help.js';
+import { createOf, dryRunOption, stateDirOption, withCreate } from '../options/policy.js';
+import { reachOf, retryOption, withReach } from '../options/reach.js';
+import { isQuiesced, quiescedOption, SENT_GROUP } from '../options/source.js';
+import { verbosityOf, withTalk } from '../options/talk.js';
+import { trafficOf, withTraffic } from '../options/traffic.js';
 import { sayTransferred } from '../reports/summary.js';
 
-const HELP_AFTER = `
-Arguments:
-  SOURCE    a snapshot (classic or thin), volume, partition or image file on
-            this host: vg/lv, /dev/vg/lv, FILE
-  TARGET    the volume (vg/lv), block device or image file to overwrite
-  HOST      [user@]host; to give a port, write HOST and TARGET together as
-            ssh://user@host:port/dev/…
-
-Examples:
-  lvmsync copy vg/vm-base backup:/dev/vg/vm --create
-  lvmsync copy vg/vm-base backup:/dev/vg/vm --create-thin pool
-  lvmsync vg/vm-base backup:/dev/vg/vm    later: send what has changed`;
+const HELP = {
+  lists: {
+    'Arguments:': {
+      SOURCE:
+        'a snapshot (classic or thin), volume, partition or image file on this host: vg/lv, /dev/vg/lv, FILE',
+      TARGET: 'the volume (vg/lv), block device or image file to overwrite',
+      HOST: '[user@]host; to give a port, write HOST and TARGET together as ssh://user@host:port/dev/…',
+    },
+  },
+  examples: [
+    'lvmsync copy vg/vm-base backup:/dev/vg/vm --create',
+    'lvmsync copy vg/vm-base backup:/dev/vg/vm --create-thin pool',
+    'lvmsync vg/vm-base backup:/dev/vg/vm    later: send what has changed',
+  ],
+};
 
 /** Makes the first copy of a volume. After that, changes can be sent to it. */
 export function copyCommand(context: Context) {
-  return new Command('copy')
+  const command = new Command('copy')
     .description('Copy all of SOURCE over TARGET. Zeroes, holes and unmapped chunks are not sent.')
     .usage('[options] SOURCE [HOST:]TARGET')
     .argument('<SOURCE>')
     .argument('<[HOST:]TARGET>')
-    .addOption(createOption())
-    .addOption(createThinOption())
-    .option('--seed', 'compare SOURCE with TARGET first, and send only what differs')
-    .addOption(rshOption())
-    .addOption(remotePathOption())
-    .addOption(sudoOption())
-    .addOption(remotePrefixOption())
-    .addOption(batchOption())
-    .addOption(compressOption())
-    .addOption(codecOption())
-    .addOption(bwlimitOption())
-    .addOption(retryOption())
     .addOption(quiescedOption())
-    .addOption(stateDirOption())
-    .addOption(dryRunOption())
-    .addOption(jsonOption())
-    .addOption(verboseOption())
-    .addOption(debugOption())
-    .addOption(quietOption())
-    .addHelpText('after', HELP_AFTER)
+    .optionsGroup(SENT_GROUP)
+    .option('--seed', 'compare SOURCE with TARGET first, and send only what differs');
+  const sending = withTraffic(withReach(command).addOption(retryOption()));
+  return withTalk(withCreate(sending).addOption(stateDirOption()).addOption(dryRunOption()))
+    .addHelpText('after', moreHelp(HELP))
     .action(async (name, target, options) => {
       refuseRemote(name);
       const create = createOf(options);

@@ -8,46 +8,38 @@ import { sinkFrom } from '../../transport/stream-channel.js';
 import { parseTargetSpec, type RemoteHost } from '../../transport/target-spec.js';
 import type { Context } from '../context.js';
 import { SUCCESS, exitStatusOf } from '../exit-code.js';
-import {
-  batchOption,
-  reachOf,
-  remotePathOption,
-  remotePrefixOption,
-  rshOption,
-  sudoOption,
-} from '../options/reach.js';
+import { moreHelp } from '../help.js';
+import { TARGET_GROUP } from '../options/policy.js';
+import { reachOf, withReach } from '../options/reach.js';
+import { jsonOption } from '../options/talk.js';
 import { describeVerified, shareOf, type VerifiedShare } from '../reports/summary.js';
 import { print, type Output } from '../standard-output.js';
 
-const HELP_AFTER = `
-Arguments:
-  HOST    [user@]host, or ssh://user@host:port
-  TARGET  a device or image file on this host; its name must contain a slash
-
-For a TARGET, doctor shows what is recorded about it: the state that it holds,
-the evidence for that, since when, and how much of it was compared. Doctor
-changes nothing on either host. The exit status is 0 if there is no problem, 9
-or 10 if HOST cannot be reached or has no lvmsync, and 12 for other problems.
-
-Examples:
-  lvmsync doctor backup --sudo
-  lvmsync doctor /dev/vg/vm`;
+const HELP = {
+  lists: {
+    'Arguments:': {
+      HOST: '[user@]host, or ssh://user@host:port',
+      TARGET: 'a device or image file on this host; its name must contain a slash',
+    },
+  },
+  note:
+    'For a TARGET, doctor shows what is recorded about it: the state that it holds, the evidence for that, since when, and how much of it was compared. ' +
+    'Doctor changes nothing on either host. The exit status is 0 if there is no problem, 9 or 10 if HOST cannot be reached or has no lvmsync, and 12 for other problems.',
+  examples: ['lvmsync doctor backup --sudo', 'lvmsync doctor /dev/vg/vm'],
+};
 
 /** Examines both hosts and the connection between them, and says what to do about each problem. */
 export function doctorCommand(context: Context, exitWith: (status: number) => void) {
-  return new Command('doctor')
+  const command = new Command('doctor')
     .description('Check whether this host and HOST can do a transfer, or show what is known about a TARGET.')
     .usage('[options] [HOST | TARGET]')
-    .argument('[HOST]')
-    .addOption(rshOption())
-    .addOption(remotePathOption())
-    .addOption(sudoOption())
-    .addOption(remotePrefixOption())
-    .addOption(batchOption())
-    .option('--state-dir <dir>', 'the directory that has the record of TARGET')
-    .option('--json', 'print one JSON object on standard output')
+    .argument('[HOST]');
+  return withReach(command)
     .option('--answer', 'answer the doctor of another host (which starts this over ssh)')
-    .addHelpText('after', HELP_AFTER)
+    .optionsGroup(TARGET_GROUP)
+    .option('--state-dir <dir>', 'the directory that has the record of TARGET')
+    .addOption(jsonOption())
+    .addHelpText('after', moreHelp(HELP))
     .action(async (host, options) => {
       const about = context.surroundings('normal');
       if (options.answer === true) {

@@ -3,6 +3,8 @@ import { UsageError } from '../../errors.js';
 import { inspect, type InspectReport, type InspectSpec } from '../../jobs/inspect.js';
 import type { Context } from '../context.js';
 import { exitCodeOf, SUCCESS } from '../exit-code.js';
+import { SOURCE_GROUP } from '../options/source.js';
+import { jsonOption, OUTPUT_GROUP } from '../options/talk.js';
 import { describeExceptionStore, describeStream, storeJson, streamJson } from '../reports/inspect-report.js';
 import { describeThin, thinJson } from '../reports/thin-report.js';
 import { print } from '../standard-output.js';
@@ -22,9 +24,11 @@ export function inspectCommand(context: Context, exitWith: (status: number) => v
     )
     .usage(USAGE)
     .argument('[name]')
+    .optionsGroup(SOURCE_GROUP)
     .option('--cow <file>', 'the exception store, as a file or device')
     .option('--origin <file>', 'the volume that the store belongs to (its size limits the changes)')
-    .option('--json', 'print one JSON object')
+    .addOption(jsonOption())
+    .optionsGroup(OUTPUT_GROUP)
     .option('--extents', 'with --json: also list every changed extent')
     .action(async (name, options) => {
       if (options.extents === true && options.json !== true) throw new UsageError('--extents needs --json');

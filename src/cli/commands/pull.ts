@@ -3,84 +3,38 @@ import { UsageError } from '../../errors.js';
 import { pull } from '../../jobs/pull.js';
 import { parseTargetSpec } from '../../transport/target-spec.js';
 import type { Context } from '../context.js';
-import {
-  dryRunOption,
-  forceOption,
-  noJournalOption,
-  onBaseMismatchOption,
-  policyOf,
-  snapbackOption,
-  stateDirOption,
-} from '../options/policy.js';
-import {
-  batchOption,
-  reachOf,
-  remotePathOption,
-  remotePrefixOption,
-  retryOption,
-  rshOption,
-  sudoOption,
-} from '../options/reach.js';
-import {
-  auditOf,
-  auditOption,
-  blockSizeOption,
-  dataSourceOption,
-  isQuiesced,
-  liveOption,
-  oldBytesOf,
-  quiescedOption,
-  wholeChunksOption,
-} from '../options/source.js';
-import { debugOption, jsonOption, quietOption, verboseOption, verbosityOf } from '../options/talk.js';
-import { bwlimitOption, codecOption, compressOption, trafficOf } from '../options/traffic.js';
+import { moreHelp } from '../help.js';
+import { policyOf, withPolicy } from '../options/policy.js';
+import { reachOf, retryOption, withReach } from '../options/reach.js';
+import { comparisonOf, isQuiesced, withComparison, withSource } from '../options/source.js';
+import { verbosityOf, withTalk } from '../options/talk.js';
+import { trafficOf, withTraffic } from '../options/traffic.js';
 import { checkSuspect, sayTransferred } from '../reports/summary.js';
 
-const HELP_AFTER = `
-Arguments:
-  HOST      [user@]host, on which the sender runs; to give a port, write HOST
-            and SNAPSHOT together as ssh://user@host:port/dev/…
-  SNAPSHOT  a classic or thin snapshot on HOST, made before the changes: vg/lv,
-            /dev/vg/lv, /dev/mapper/…
-  TARGET    the volume (vg/lv), block device or image file on this host to
-            write; it must hold the state of SNAPSHOT
-
-Example, on the backup host:
-  lvmsync pull vmhost:vg/vm-base /dev/vg/vm --data-source vg/vm-new`;
+const HELP = {
+  lists: {
+    'Arguments:': {
+      HOST: '[user@]host, on which the sender runs; to give a port, write HOST and SNAPSHOT together as ssh://user@host:port/dev/…',
+      SNAPSHOT:
+        'a classic or thin snapshot on HOST, made before the changes: vg/lv, /dev/vg/lv, /dev/mapper/…',
+      TARGET:
+        'the volume (vg/lv), block device or image file on this host to write; it must hold the state of SNAPSHOT',
+    },
+  },
+  note: 'Run it on the host that has TARGET, such as the backup host.',
+  examples: ['lvmsync pull vmhost:vg/vm-base /dev/vg/vm --data-source vg/vm-new'],
+};
 
 /** A transfer that the receiver starts, for networks in which only the receiver can connect to the sender. */
 export function pullCommand(context: Context) {
-  return new Command('pull')
+  const command = new Command('pull')
     .description('Fetch what changed in a volume on another host since a snapshot, and write it to TARGET.')
     .usage('[options] HOST:SNAPSHOT TARGET')
     .argument('<HOST:SNAPSHOT>')
-    .argument('<TARGET>')
-    .addOption(snapbackOption())
-    .addOption(dataSourceOption())
-    .addOption(rshOption())
-    .addOption(remotePathOption())
-    .addOption(sudoOption())
-    .addOption(remotePrefixOption())
-    .addOption(batchOption())
-    .addOption(compressOption())
-    .addOption(codecOption())
-    .addOption(bwlimitOption())
-    .addOption(retryOption())
-    .addOption(blockSizeOption())
-    .addOption(wholeChunksOption())
-    .addOption(auditOption())
-    .addOption(liveOption())
-    .addOption(quiescedOption())
-    .addOption(forceOption())
-    .addOption(onBaseMismatchOption())
-    .addOption(noJournalOption())
-    .addOption(stateDirOption())
-    .addOption(dryRunOption())
-    .addOption(jsonOption())
-    .addOption(verboseOption())
-    .addOption(debugOption())
-    .addOption(quietOption())
-    .addHelpText('after', HELP_AFTER)
+    .argument('<TARGET>');
+  const sending = withReach(withComparison(withSource(command))).addOption(retryOption());
+  return withTalk(withPolicy(withTraffic(sending)))
+    .addHelpText('after', moreHelp(HELP))
     .action(async (from, target, options) => {
       const data = { dataSource: options.dataSource ?? null, isQuiesced: isQuiesced(options) };
       const spec = { ...remoteSnapshot(from), ...data };
@@ -91,8 +45,7 @@ export function pullCommand(context: Context) {
         policyOf(options),
         reachOf(options, context),
         {
-          ...oldBytesOf(options),
-          ...auditOf(options),
+          ...comparisonOf(options),
           ...trafficOf(options, false),
         },
         context.surroundings(verbosityOf(options)),

@@ -4,17 +4,7 @@ import { receive } from '../../jobs/apply.js';
 import { sinkFrom } from '../../transport/stream-channel.js';
 import type { Context } from '../context.js';
 import { exitCodeOf, SUCCESS } from '../exit-code.js';
-import {
-  createOption,
-  createThinOption,
-  dryRunOption,
-  forceOption,
-  noJournalOption,
-  onBaseMismatchOption,
-  policyOf,
-  snapbackOption,
-  stateDirOption,
-} from '../options/policy.js';
+import { policyOf, withCreate, withPolicy } from '../options/policy.js';
 import type { LockedDownOptions } from './locked-down.js';
 
 const USAGE = `[options] TARGET
@@ -22,25 +12,16 @@ const USAGE = `[options] TARGET
 
 /** The far side of a session, which the sender starts: frames come in on stdin, replies go out on stdout. */
 export function receiveCommand(context: Context, exitWith: (status: number) => void) {
-  return new Command('receive')
+  const command = new Command('receive')
     .description(
       'Run the receiving side of a transfer: read frames from standard input, write replies to standard output.',
     )
     .usage(USAGE)
-    .argument('[TARGET]', 'the block device or image file to write')
-    .addOption(snapbackOption())
-    .addOption(forceOption())
-    .addOption(onBaseMismatchOption())
-    .addOption(noJournalOption())
-    .addOption(stateDirOption())
-    .addOption(dryRunOption())
-    .addOption(createOption())
-    .addOption(createThinOption())
+    .argument('[TARGET]', 'the block device or image file to write');
+  return withCreate(withPolicy(command))
     .option('--read-only', 'never write; only send the digests that lvmsync verify asks for')
-    .option(
-      '--restrict',
-      'locked-down mode: read the arguments from SSH_ORIGINAL_COMMAND, and accept only a few',
-    )
+    .optionsGroup('Locked-down mode:')
+    .option('--restrict', 'read the arguments from SSH_ORIGINAL_COMMAND, and accept only a few')
     .option(
       '--allow <glob...>',
       'with --restrict: the targets that clients may write, such as "/dev/backup/*"',

@@ -2,7 +2,7 @@ import { Command } from '@commander-js/extra-typings';
 import { describeRecovery } from '../../apply/recover.js';
 import { recover } from '../../jobs/apply.js';
 import type { Context } from '../context.js';
-import { forceOption, stateDirOption } from '../options/policy.js';
+import { forceOption, NOT_THE_BASE, stateDirOption } from '../options/policy.js';
 
 /** Takes a target back after an interrupted apply. */
 export function recoverCommand(context: Context) {
@@ -10,9 +10,10 @@ export function recoverCommand(context: Context) {
     .description(
       'Take TARGET back to what it held before an interrupted apply, or report that the apply had finished.',
     )
-    .argument('<target>', 'the block device or image file')
+    .usage('[options] TARGET')
+    .argument('<TARGET>', 'the block device or image file')
     .addOption(stateDirOption())
-    .addOption(forceOption())
+    .addOption(forceOption('base', NOT_THE_BASE))
     .action(async (target, { stateDir, force }) => {
       const options = { evenIfChanged: force.includes('base') };
       const outcome = await recover(target, stateDir ?? null, options, context.surroundings('normal'));

@@ -2,27 +2,32 @@ import { Command } from '@commander-js/extra-typings';
 import { UsageError } from '../../errors.js';
 import { restore, restoreInstantly, type RestoreGoal } from '../../jobs/restore.js';
 import type { Context } from '../context.js';
+import { moreHelp } from '../help.js';
+import { ARCHIVE_GROUP } from '../options/archive.js';
 import {
-  forceOneOption,
   dryRunOption,
+  forceOption,
   noJournalOption,
   policyOf,
   snapbackOption,
   stateDirOption,
+  TARGET_GROUP,
 } from '../options/policy.js';
 import { jsonOption } from '../options/talk.js';
 import { checkSuspect } from '../reports/summary.js';
 import { formatBytes, formatDuration } from '../terminal.js';
+import { required } from './words.js';
 
-const HELP_AFTER = `
-Arguments:
-  TARGET  the block device or image file to take back
-  GOAL    a time: 2026-11-21, 2026-11-21T15:04, 2026-11-21T15:04:05Z (local
-          time if it has no zone); or the name of a state, or its beginning
-  DIR     the directory with the snapbacks of its transfers
-
-Example:
-  lvmsync restore /dev/vg/vm --to 2026-11-21T03:00 --from /var/lib/undo --dry-run`;
+const HELP = {
+  lists: {
+    'Arguments:': {
+      TARGET: 'the block device or image file to take back',
+      GOAL: 'a time: 2026-11-21, 2026-11-21T15:04, 2026-11-21T15:04:05Z (local time if it has no zone); or the name of a state, or its beginning',
+      DIR: 'the directory with the snapbacks of its transfers',
+    },
+  },
+  examples: ['lvmsync restore /dev/vg/vm --to 2026-11-21 --from /var/lib/undo --dry-run'],
+};
 
 /** Takes a target back to an earlier state, using the snapbacks in a directory. */
 export function restoreCommand(context: Context) {
@@ -30,17 +35,21 @@ export function restoreCommand(context: Context) {
     .description('Take TARGET back to an earlier state, using the snapbacks in a directory.')
     .usage('[options] TARGET --to GOAL --from DIR')
     .argument('<target>')
-    .requiredOption('--to <goal>', 'the time or the state to go back to')
-    .requiredOption('--from <dir>', 'the directory with the snapbacks')
+    .optionsGroup(ARCHIVE_GROUP)
+    .option('--to <goal>', 'the time or the state to go back to')
+    .option('--from <dir>', 'the directory with the snapbacks')
+    .optionsGroup(TARGET_GROUP)
     .option('--instant', 'take an unused logical volume back at once; LVM merges the data in the background')
-    .addOption(dryRunOption())
     .addOption(snapbackOption())
-    .addOption(forceOneOption('base', 'TARGET is not in the state that the archives start from'))
+    .addOption(forceOption('base', 'TARGET is not in the state that the archives start from'))
     .addOption(noJournalOption())
     .addOption(stateDirOption())
+    .addOption(dryRunOption())
     .addOption(jsonOption())
-    .addHelpText('after', HELP_AFTER)
-    .action(async (target, { to, from, instant, ...options }) => {
+    .addHelpText('after', moreHelp(HELP))
+    .action(async (target, { instant, ...options }) => {
+      const goal = parseGoal(required(options.to, '--to GOAL', 'restore'));
+      const from = required(options.from, '--from DIR', 'restore');
       const policy = policyOf({ ...options, onBaseMismatch: 'stop' });
       if (instant === true && (options.snapback !== undefined || !options.journal)) {
         throw new UsageError(
@@ -48,7 +57,7 @@ export function restoreCommand(context: Context) {
         );
       }
       const go = instant === true ? restoreInstantly : restore;
-      const summary = await go(target, parseGoal(to), from, policy, context.surroundings('normal'));
+      const summary = await go(target, goal, from, policy, context.surroundings('normal'));
       const { applied, seconds } = summary;
       const changedBytes = applied?.changedBytes ?? 0;
       if (options.json === true) {

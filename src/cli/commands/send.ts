@@ -5,49 +5,45 @@ import type { Context } from '../context.js';
 import { exitCodeOf, SUCCESS } from '../exit-code.js';
 import { dryRunOption } from '../options/policy.js';
 import {
-  auditOf,
-  auditOption,
-  blockSizeOption,
+  comparisonOf,
   dataSourceOption,
-  oldBytesOf,
   quiescedOption,
-  wholeChunksOption,
+  SENT_GROUP,
+  withComparison,
 } from '../options/source.js';
 import { bwlimitOption, codecOption, trafficOf } from '../options/traffic.js';
 
 /** The far side of a pull, which the receiver starts: the stream goes out on stdout, replies come in on stdin. */
 export function sendCommand(context: Context, exitWith: (status: number) => void) {
-  return new Command('send')
+  const command = new Command('send')
     .description(
       'Run the sending side of a pull: write the stream to standard output, read replies from standard input.',
     )
     .usage('[options] SNAPSHOT')
     .argument('<SNAPSHOT>', 'the snapshot to send the changes of')
     .addOption(dataSourceOption())
-    .addOption(blockSizeOption())
-    .addOption(wholeChunksOption())
-    .addOption(auditOption())
-    .addOption(quiescedOption())
-    .addOption(dryRunOption())
+    .addOption(quiescedOption());
+  return withComparison(command)
+    .addOption(dryRunOption().helpGroup(SENT_GROUP))
     .addOption(codecOption())
     .addOption(bwlimitOption())
-    .action(async (name, { dataSource, quiesced, wholeChunks, blockSize, audit, dryRun, ...traffic }) => {
+    .action(async (name, options) => {
       const line = {
         input: context.input('the receiver'),
         output: sinkFrom(context.stdout, 'the receiver'),
       };
+      const { dataSource, quiesced } = options;
       const data = {
         ...(dataSource === undefined ? {} : { dataSource }),
         ...(quiesced === undefined ? {} : { quiesced }),
       };
       const spec = { kind: 'snapshot', name, ...data } as const;
-      const old = { ...oldBytesOf({ wholeChunks, blockSize }), ...auditOf({ audit, wholeChunks, dryRun }) };
-      const how = { ...old, ...trafficOf(traffic, false) };
+      const how = { ...comparisonOf(options), ...trafficOf(options, false) };
       const { error, told } = await sendPulled(
         line,
         spec,
         how,
-        dryRun === true,
+        options.dryRun === true,
         context.surroundings('normal'),
       );
       // If the receiver received the error, it prints it; printing it here as well would show it twice.

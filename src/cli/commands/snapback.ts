@@ -1,41 +1,48 @@
 import { Command } from '@commander-js/extra-typings';
 import { makeSnapback } from '../../jobs/snapback.js';
 import type { Context } from '../context.js';
-import { forceOneOption } from '../options/policy.js';
-import { dataSourceOption } from '../options/source.js';
+import { moreHelp } from '../help.js';
+import { outOption } from '../options/archive.js';
+import { forceOption } from '../options/policy.js';
+import { dataSourceOption, SOURCE_GROUP, takeSource, withStoreFiles } from '../options/source.js';
 import { jsonOption } from '../options/talk.js';
 import { codecOption } from '../options/traffic.js';
 import { formatBytes, formatDuration } from '../terminal.js';
-import { refuseMore, takeSource } from './words.js';
+import { refuseMore, required } from './words.js';
 
 const USAGE = `[options] SNAPSHOT -o FILE
        lvmsync snapback [options] --cow FILE --origin FILE -o FILE`;
 
-const HELP_AFTER = `
-Arguments:
-  SNAPSHOT  a read-only snapshot, made before the changes
-  FILE      the new snapback; it takes a target that equals DEVICE back to the
-            state of SNAPSHOT: lvmsync --apply FILE TARGET
-
-Example:
-  lvmsync snapback vg/vm-base -o vm.undo --data-source vg/vm-new`;
+const HELP = {
+  lists: {
+    'Arguments:': {
+      SNAPSHOT: 'a read-only snapshot, made before the changes',
+      FILE: 'the new snapback; it takes a target that equals DEVICE back to the state of SNAPSHOT: lvmsync --apply FILE TARGET',
+    },
+  },
+  examples: ['lvmsync snapback vg/vm-base -o vm.undo --data-source vg/vm-new'],
+};
 
 /** Makes an undo from the old bytes in the snapshot itself. */
 export function snapbackCommand(context: Context) {
-  return new Command('snapback')
+  const command = new Command('snapback')
     .description('Save the old bytes of what changed since a snapshot, without reading any target.')
     .usage(USAGE)
     .argument('[words...]')
-    .requiredOption('-o, --out <file>', 'the new archive; an existing file is never overwritten')
-    .addOption(dataSourceOption())
-    .option('--cow <file>', 'the exception store of the snapshot, as a file or device (with --origin)')
-    .option('--origin <file>', 'the volume, as a file or device (with --cow)')
+    .addOption(dataSourceOption());
+  return withStoreFiles(command)
+    .addOption(
+      forceOption('writable', 'SNAPSHOT or DEVICE is writable, but nothing wrote to it').helpGroup(
+        SOURCE_GROUP,
+      ),
+    )
+    .addOption(outOption())
     .addOption(codecOption())
-    .addOption(forceOneOption('writable', 'SNAPSHOT or DEVICE is writable, but nothing wrote to it'))
     .addOption(jsonOption())
-    .addHelpText('after', HELP_AFTER)
-    .action(async (words, { out, codec, force, json, ...sourceOptions }) => {
-      const { spec, rest } = takeSource(words, sourceOptions);
+    .addHelpText('after', moreHelp(HELP))
+    .action(async (words, { codec, force, json, ...given }) => {
+      const out = required(given.out, '--out FILE', 'snapback');
+      const { spec, rest } = takeSource(words, given);
       refuseMore(rest);
       const options = { codec: codec ?? null, forceWritable: force.includes('writable') };
       const summary = await makeSnapback(spec, out, options, context.surroundings('normal'));

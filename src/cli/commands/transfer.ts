@@ -4,61 +4,33 @@ import { transfer, type Destination, type Protocol } from '../../jobs/transfer.j
 import { sinkFrom } from '../../transport/stream-channel.js';
 import { parseTargetSpec } from '../../transport/target-spec.js';
 import type { Context } from '../context.js';
+import { moreHelp } from '../help.js';
+import { policyOf, withPolicy, type PolicyOptions } from '../options/policy.js';
+import { givenReach, reachOf, retryOption, withReach, type ReachOptions } from '../options/reach.js';
 import {
-  dryRunOption,
-  forceOption,
-  noJournalOption,
-  onBaseMismatchOption,
-  policyOf,
-  snapbackOption,
-  stateDirOption,
-  type PolicyOptions,
-} from '../options/policy.js';
-import {
-  batchOption,
-  givenReach,
-  reachOf,
-  remotePathOption,
-  remotePrefixOption,
-  retryOption,
-  rshOption,
-  sudoOption,
-  type ReachOptions,
-} from '../options/reach.js';
-import {
-  auditOf,
-  auditOption,
-  blockSizeOption,
-  dataSourceOption,
+  comparisonOf,
   givenOldBytes,
   isQuiesced,
-  liveOption,
-  oldBytesOf,
-  quiescedOption,
-  wholeChunksOption,
+  SOURCE_GROUP,
+  takeSource,
+  withComparison,
+  withSource,
+  withStoreFiles,
+  type ComparisonOptions,
   type InUseOptions,
-  type OldBytesOptions,
+  type SourceOptions,
 } from '../options/source.js';
+import { verbosityOf, withTalk, type TalkOptions } from '../options/talk.js';
 import {
-  debugOption,
-  jsonOption,
-  quietOption,
-  verboseOption,
-  verbosityOf,
-  type TalkOptions,
-} from '../options/talk.js';
-import {
-  bwlimitOption,
-  codecOption,
-  compressOption,
   givenCompression,
   givenTraffic,
   trafficOf,
+  withTraffic,
   type TrafficOptions,
 } from '../options/traffic.js';
 import { checkSuspect, sayApplied, sayTransferred } from '../reports/summary.js';
 import { openStream } from '../standard-input.js';
-import { refuseCommandNames, refuseMore, takeSource } from './words.js';
+import { refuseCommandNames, refuseMore, type CommandName } from './words.js';
 
 const USAGE = `[options] SNAPSHOT [HOST:]TARGET
        lvmsync [options] SNAPSHOT --stdout
@@ -67,81 +39,62 @@ const USAGE = `[options] SNAPSHOT [HOST:]TARGET
        lvmsync [options] -a|--apply FILE|- TARGET
        lvmsync COMMAND …`;
 
-const HELP_AFTER = `
-Arguments:
-  SNAPSHOT  a classic or thin snapshot, made before the changes: vg/lv,
-            /dev/vg/lv, /dev/mapper/…
-  TARGET    the volume (vg/lv), block device or image file to write; it must
-            hold the state of SNAPSHOT (with --scan, it may hold anything)
-  DEVICE    a snapshot, volume, partition or image file on this host
-  HOST      [user@]host; to give a port, write HOST and TARGET together as
-            ssh://user@host:port/dev/…
+const SUMMARIES: Readonly<Record<CommandName, string>> = {
+  inspect: 'show what changed in a snapshot or store, or what a stream holds',
+  copy: 'make the first copy of a volume; after that, changes can be sent',
+  pull: 'fetch changes from another host and write them to a TARGET here',
+  recover: 'take TARGET back after an interrupted run',
+  receive: 'run the receiving side of a transfer; the sender starts it over ssh',
+  send: 'run the sending side of a pull; pull starts it over ssh',
+  verify: 'compare two volumes by digests, and repair what differs',
+  doctor: 'check whether this host and another can do a transfer',
+  snapback: 'save the old bytes of what changed, without reading any target',
+  combine: 'combine several snapbacks or stream files into one',
+  archive: 'list, check and prune a directory of snapbacks',
+  restore: 'take TARGET back to an earlier time, using snapbacks',
+  view: 'show a volume as it was at an earlier time, using snapbacks',
+};
 
-Commands (lvmsync COMMAND --help):
-  inspect   show what changed in a snapshot or store, or what a stream holds
-  copy      make the first copy of a volume; after that, changes can be sent
-  pull      fetch changes from another host and write them to a TARGET here
-  recover   take TARGET back after an interrupted run
-  receive   run the receiving side of a transfer; the sender starts it over ssh
-  send      run the sending side of a pull; pull starts it over ssh
-  verify    compare two volumes by digests, and repair what differs
-  doctor    check whether this host and another can do a transfer
-  snapback  save the old bytes of what changed, without reading any target
-  combine   combine several snapbacks or stream files into one
-  archive   list, check and prune a directory of snapbacks
-  restore   take TARGET back to an earlier time, using snapbacks
-  view      show a volume as it was at an earlier time, using snapbacks
-
-Examples:
-  lvmsync vg/vm-snap backup:/dev/vg/vm           send changes since vm-snap
-  lvmsync vg/vm-snap backup:/dev/vg/vm -b /var/lib/vm.undo
-  lvmsync --apply /var/lib/vm.undo /dev/vg/vm    on backup: take it back`;
+const HELP = {
+  lists: {
+    'Arguments:': {
+      SNAPSHOT: 'a classic or thin snapshot, made before the changes: vg/lv, /dev/vg/lv, /dev/mapper/…',
+      TARGET:
+        'the volume (vg/lv), block device or image file to write; it must hold the state of SNAPSHOT (with --scan, it may hold anything)',
+      DEVICE: 'a snapshot, volume, partition or image file on this host',
+      HOST: '[user@]host; to give a port, write HOST and TARGET together as ssh://user@host:port/dev/…',
+    },
+    'Commands (lvmsync COMMAND --help):': SUMMARIES,
+  },
+  examples: [
+    'lvmsync vg/vm-snap backup:/dev/vg/vm           send changes since vm-snap',
+    'lvmsync vg/vm-snap backup:/dev/vg/vm -b /var/lib/vm.undo',
+    'lvmsync --apply /var/lib/vm.undo /dev/vg/vm    on backup: take it back',
+  ],
+};
 
 /** The transfer: what lvmsync does if its first argument is not a command. The options are those of the Ruby tool. */
 export function transferCommand(context: Context) {
-  return new Command('lvmsync')
+  const command = new Command('lvmsync')
     .description('Send what changed in a volume since a snapshot, and write it to TARGET.')
     .usage(USAGE)
     .argument('[words...]')
+    .optionsGroup(SOURCE_GROUP)
     .option('-a, --apply <file>', 'apply a stream or snapback FILE (- for standard input) to TARGET')
     .option('--server', 'the same as --apply -')
-    .addOption(snapbackOption())
-    .addOption(dataSourceOption())
-    .option('-s, --stdout', 'write the stream to standard output')
-    .addOption(rshOption())
-    .addOption(remotePathOption())
-    .addOption(sudoOption())
-    .addOption(remotePrefixOption())
-    .addOption(batchOption())
-    .addOption(compressOption())
-    .addOption(codecOption())
-    .addOption(bwlimitOption())
-    .addOption(retryOption())
-    .option('--cow <file>', 'the exception store of the snapshot, as a file or device (with --origin)')
-    .option('--origin <file>', 'the volume, as a file or device (with --cow)')
     .option(
       '--scan <device>',
       'send what differs between DEVICE and TARGET: both sides read and hash everything',
-    )
+    );
+  const sending = withComparison(withStoreFiles(withSource(command)))
+    .option('-s, --stdout', 'write the stream to standard output')
     .addOption(
       new Option('--protocol <n>', 'stream format; 3 is the Ruby tool’s').choices(['3', '4']).default('4'),
-    )
-    .addOption(blockSizeOption())
-    .addOption(wholeChunksOption())
-    .addOption(auditOption())
-    .addOption(liveOption())
-    .addOption(quiescedOption())
-    .addOption(forceOption())
-    .addOption(onBaseMismatchOption())
-    .addOption(noJournalOption())
-    .addOption(stateDirOption())
-    .addOption(dryRunOption())
-    .addOption(jsonOption())
-    .addOption(verboseOption())
-    .addOption(debugOption())
-    .addOption(quietOption())
+    );
+  const connected = withTraffic(withReach(sending).addOption(retryOption()));
+  return withTalk(withPolicy(connected))
     .version(`lvmsync ${context.version}`, '-V, --version', 'print the version')
-    .addHelpText('after', HELP_AFTER)
+    .addHelpText('after', moreHelp(HELP))
     .action(async (words, options) => {
       refuseCommandNames(words);
       if (options.apply !== undefined || options.server === true) await runApply(words, options, context);
@@ -152,17 +105,19 @@ export function transferCommand(context: Context) {
 
 /** The options as parsed; both forms share them. */
 interface TransferOptions
-  extends PolicyOptions, ReachOptions, TalkOptions, TrafficOptions, OldBytesOptions, InUseOptions {
+  extends
+    PolicyOptions,
+    ReachOptions,
+    TalkOptions,
+    TrafficOptions,
+    SourceOptions,
+    ComparisonOptions,
+    InUseOptions {
   readonly apply?: string | undefined;
   readonly server?: true | undefined;
-  readonly dataSource?: string | undefined;
   readonly stdout?: true | undefined;
-  readonly cow?: string | undefined;
-  readonly origin?: string | undefined;
   readonly scan?: string | undefined;
-  readonly audit?: number | undefined;
   readonly protocol: '3' | '4';
-  readonly json?: true | undefined;
 }
 
 async function runApply(words: readonly string[], options: TransferOptions, context: Context): Promise<void> {
@@ -220,8 +175,7 @@ async function runTransfer(
     protocol,
     reachOf(options, context),
     {
-      ...oldBytesOf(options),
-      ...auditOf(options),
+      ...comparisonOf(options),
       ...trafficOf(options, options.stdout === true),
     },
     context.surroundings(verbosityOf(options)),

@@ -3,15 +3,10 @@ import { UsageError, VerifyDiffersError } from '../../errors.js';
 import { verify, type VerifySpec, type VerifySummary } from '../../jobs/verify.js';
 import { parseTargetSpec } from '../../transport/target-spec.js';
 import type { Context } from '../context.js';
-import {
-  batchOption,
-  reachOf,
-  remotePathOption,
-  remotePrefixOption,
-  rshOption,
-  sudoOption,
-} from '../options/reach.js';
+import { moreHelp } from '../help.js';
+import { reachOf, withReach } from '../options/reach.js';
 import { parsePercent } from '../options/source.js';
+import { jsonOption } from '../options/talk.js';
 import {
   describeDifferences,
   describeVerify,
@@ -22,41 +17,41 @@ import {
 } from '../reports/verify-report.js';
 import { print } from '../standard-output.js';
 
-const HELP_AFTER = `
-Arguments:
-  A       a volume or image file on this host: vg/lv, /dev/vg/lv, FILE
-  B       the volume or image file that should equal A
-  HOST    [user@]host; to give a port, write HOST and B together as
-          ssh://user@host:port/dev/…
-
-Each extent that differs is a line on standard output: offset and length in
-bytes. The exit status is 0 if nothing differs at the end, and 11 if something
-does.
-
-Examples:
-  lvmsync verify vg/vm-snap backup:/dev/vg/vm
-  lvmsync verify vg/vm-new backup:/dev/vg/vm --changed vg/vm-base --audit 1`;
+const HELP = {
+  lists: {
+    'Arguments:': {
+      A: 'a volume or image file on this host: vg/lv, /dev/vg/lv, FILE',
+      B: 'the volume or image file that should equal A',
+      HOST: '[user@]host; to give a port, write HOST and B together as ssh://user@host:port/dev/…',
+    },
+  },
+  note:
+    'Each extent that differs is a line on standard output: offset and length in bytes. ' +
+    'The exit status is 0 if nothing differs at the end, and 11 if something does.',
+  examples: [
+    'lvmsync verify vg/vm-snap backup:/dev/vg/vm',
+    'lvmsync verify vg/vm-new backup:/dev/vg/vm --changed vg/vm-base --audit 1',
+  ],
+};
 
 /** Compares two volumes by digests, and repairs the differences if asked to. */
 export function verifyCommand(context: Context) {
-  return new Command('verify')
+  const command = new Command('verify')
     .description('Compare two volumes: each side reads and hashes its own; only digests are sent.')
     .usage('[options] A [HOST:]B')
     .argument('<A>')
     .argument('<B>')
+    .optionsGroup('Comparison:')
     .option('--changed <snapshot>', 'compare only what changed in A since SNAPSHOT was made')
     .option(
       '--audit <percent>',
       'compare a random share of the volume (with --changed: in addition to the changes)',
+      parsePercent,
     )
-    .option('--repair', 'send what differs from A to B, and compare it again')
-    .addOption(rshOption())
-    .addOption(remotePathOption())
-    .addOption(sudoOption())
-    .addOption(remotePrefixOption())
-    .addOption(batchOption())
-    .option('--json', 'print one JSON object on standard output')
-    .addHelpText('after', HELP_AFTER)
+    .option('--repair', 'send what differs from A to B, and compare it again');
+  return withReach(command)
+    .addOption(jsonOption())
+    .addHelpText('after', moreHelp(HELP))
     .action(async (a, b, options) => {
       const spec = specOf(a, b, options);
       const summary = await verify(spec, reachOf(options, context), context.surroundings('normal'));
@@ -73,7 +68,7 @@ export function verifyCommand(context: Context) {
 function specOf(
   a: string,
   b: string,
-  options: { readonly changed?: string; readonly audit?: string; readonly repair?: true },
+  options: { readonly changed?: string; readonly audit?: number; readonly repair?: true },
 ): VerifySpec {
   if (parseTargetSpec(a).kind === 'remote') {
     throw new UsageError(`${a}: A must be on this host (for a file with a colon in its name, write ./NAME)`);
@@ -82,7 +77,7 @@ function specOf(
     a,
     b: parseTargetSpec(b),
     changed: options.changed ?? null,
-    auditPercent: options.audit === undefined ? null : parsePercent(options.audit),
+    auditPercent: options.audit ?? null,
     repair: options.repair === true,
   };
 }

@@ -1,8 +1,11 @@
-import { Command, Option } from '@commander-js/extra-typings';
+import { Command } from '@commander-js/extra-typings';
 import { UsageError } from '../../errors.js';
 import { viewClose, viewList, viewOpen, viewStore } from '../../jobs/view.js';
 import type { Context } from '../context.js';
-import { forceOption, stateDirOption } from '../options/policy.js';
+import { moreHelp } from '../help.js';
+import { proto3Option } from '../options/archive.js';
+import { forceOption, NOT_THE_BASE, stateDirOption } from '../options/policy.js';
+import { jsonOption } from '../options/talk.js';
 import { parseSize } from '../options/traffic.js';
 import {
   describeOpened,
@@ -12,25 +15,28 @@ import {
   viewsJson,
 } from '../reports/view-report.js';
 import { print } from '../standard-output.js';
-import { refuseMore } from './words.js';
+import { refuseMore, unknownAction } from './words.js';
 
 const USAGE = `open [options] NAME TARGET ARCHIVE...
        lvmsync view close [options] NAME
        lvmsync view list [options]
        lvmsync view store [options] OUT ARCHIVE...`;
 
-const HELP_AFTER = `
-Arguments:
-  NAME      the name of the view: /dev/VG/NAME for a view of a logical volume,
-            /dev/mapper/NAME for any other
-  TARGET    the volume or image file on this host to look at
-  ARCHIVE   snapback files, in the order in which you would apply them
-  OUT       a new file for the store alone, in the format of dm-snapshot
-
-Examples:
-  lvmsync view open tuesday /dev/vg/vm vm.undo.3 vm.undo.2
-  mount -o ro /dev/vg/tuesday /mnt
-  umount /mnt && lvmsync view close tuesday`;
+const HELP = {
+  lists: {
+    'Arguments:': {
+      NAME: 'the name of the view: /dev/VG/NAME for a view of a logical volume, /dev/mapper/NAME for any other',
+      TARGET: 'the volume or image file on this host to look at',
+      ARCHIVE: 'snapback files, in the order in which you would apply them',
+      OUT: 'a new file for the store alone, in the format of dm-snapshot',
+    },
+  },
+  examples: [
+    'lvmsync view open tuesday /dev/vg/vm vm.undo.3 vm.undo.2',
+    'mount -o ro /dev/vg/tuesday /mnt',
+    'umount /mnt && lvmsync view close tuesday',
+  ],
+};
 
 interface ViewWords {
   readonly spare?: number | undefined;
@@ -49,26 +55,18 @@ export function viewCommand(context: Context) {
     .usage(USAGE)
     .argument('<action>')
     .argument('[words...]')
-    .addOption(
-      new Option('--spare <size>', 'space in the store for later writes, such as 500M or 2G').argParser(
-        parseSize,
-      ),
-    )
+    .optionsGroup('Store of the view:')
+    .option('--spare <size>', 'space in the store for later writes, such as 500M or 2G', parseSize)
     .option('--dir <dir>', 'directory for the store, if TARGET is an image file or a plain device')
     .option(
       '--target <device>',
       'with store: the device to read the rest of a chunk from if ARCHIVE has only part of it',
     )
-    .addOption(
-      new Option(
-        '--proto3 <kind>',
-        'what an ARCHIVE in the Ruby tool’s format holds (the format does not say)',
-      ).choices(['changes', 'undo'] as const),
-    )
-    .addOption(forceOption())
+    .addOption(proto3Option())
+    .addOption(forceOption('base', NOT_THE_BASE))
     .addOption(stateDirOption())
-    .option('--json', 'print one JSON object on standard output')
-    .addHelpText('after', HELP_AFTER)
+    .addOption(jsonOption())
+    .addHelpText('after', moreHelp(HELP))
     .action(async (action, words, options) => {
       for await (const text of act(action, words, options, context)) {
         await print(context.stdout, text);
@@ -124,9 +122,7 @@ async function* act(
       return;
     }
     default:
-      throw new UsageError(
-        `${action}: unknown action: expected open, close, list or store (see lvmsync view --help)`,
-      );
+      throw unknownAction('view', action, ['open', 'close', 'list', 'store']);
   }
 }
 

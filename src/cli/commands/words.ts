@@ -1,5 +1,5 @@
 import { UsageError } from '../../errors.js';
-import type { SourceSpec } from '../../sources/open-source.js';
+import { suggestionFor } from '../suggest.js';
 
 /** The commands of this version. */
 export const COMMANDS = [
@@ -43,33 +43,25 @@ export function refuseCommandNames(positionals: readonly string[]): void {
   }
 }
 
-/** The options that name a source in files. */
-export interface SourceOptions {
-  readonly cow?: string | undefined;
-  readonly origin?: string | undefined;
-  readonly dataSource?: string | undefined;
-}
-
-/** Takes the source from the arguments: SNAPSHOT, unless `--cow` and `--origin` are given. Returns the rest too. */
-export function takeSource(
-  words: readonly string[],
-  options: SourceOptions,
-): { spec: SourceSpec; rest: string[] } {
-  const { cow, origin, dataSource } = options;
-  const more = dataSource === undefined ? {} : { dataSource };
-  if (cow !== undefined && origin !== undefined) {
-    return { spec: { kind: 'files', cow, origin, ...more }, rest: [...words] };
-  }
-  if (cow !== undefined || origin !== undefined) {
-    throw new UsageError('--cow FILE and --origin FILE must be used together');
-  }
-  const [name, ...rest] = words;
-  if (name === undefined)
-    throw new UsageError('missing argument: SNAPSHOT, or --cow FILE and --origin FILE (see lvmsync --help)');
-  return { spec: { kind: 'snapshot', name, ...more }, rest };
-}
-
 /** Throws UsageError if arguments are left over. */
 export function refuseMore(words: readonly string[]): void {
   if (words.length > 0) throw new UsageError(`unexpected argument: ${words.join(' ')}`);
+}
+
+/** The value of an option that must be given. Throws UsageError. */
+export function required(value: string | undefined, option: string, command: CommandName): string {
+  if (value !== undefined) return value;
+  throw new UsageError(`missing option: ${option} (see lvmsync ${command} --help)`);
+}
+
+/** The error for a word that is none of a command's actions. */
+export function unknownAction(
+  command: CommandName,
+  word: string,
+  actions: readonly [string, ...string[]],
+): UsageError {
+  const expected = `expected ${actions.slice(0, -1).join(', ')} or ${actions.at(-1) ?? ''}`;
+  return new UsageError(
+    `${word}: unknown action${suggestionFor(word, actions)}: ${expected} (see lvmsync ${command} --help)`,
+  );
 }

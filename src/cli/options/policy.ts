@@ -1,4 +1,4 @@
-import { InvalidArgumentError, Option } from '@commander-js/extra-typings';
+import { InvalidArgumentError, Option, type Command, type OptionValues } from '@commander-js/extra-typings';
 import { UsageError } from '../../errors.js';
 import type { ApplyPolicy, CreateWish } from '../../targets/apply-policy.js';
 
@@ -16,47 +16,74 @@ export interface PolicyOptions {
   readonly createThin?: string | undefined;
 }
 
+export const TARGET_GROUP = 'Target:';
+
+/** Adds the options of a command that applies changes to a target. */
+export function withPolicy<Args extends unknown[], Opts extends OptionValues>(command: Command<Args, Opts>) {
+  return command
+    .optionsGroup(TARGET_GROUP)
+    .addOption(snapbackOption())
+    .addOption(forceOption('base', NOT_THE_BASE))
+    .addOption(
+      new Option(
+        '--on-base-mismatch <action>',
+        'what to do if TARGET does not hold the old bytes of the base',
+      )
+        .choices(['resend', 'stop'] as const)
+        .default('resend' as const),
+    )
+    .addOption(noJournalOption())
+    .addOption(stateDirOption())
+    .addOption(dryRunOption());
+}
+
+/** Adds the options of a command that can create its target. */
+export function withCreate<Args extends unknown[], Opts extends OptionValues>(command: Command<Args, Opts>) {
+  return command
+    .optionsGroup(TARGET_GROUP)
+    .option(
+      '--create',
+      'create TARGET if it does not exist: /dev/VG/LV as a volume, anything else as a sparse file',
+    )
+    .option(
+      '--create-thin <pool>',
+      'the same, but create a thin volume in POOL, which must be in the volume group of TARGET',
+    );
+}
+
 /** Keeps the old bytes in a file, also after the run. */
 export const snapbackOption = () =>
-  new Option('-b, --snapback <file>', 'keep the old bytes in FILE, on the host that writes TARGET');
+  new Option('-b, --snapback <file>', 'keep the old bytes in FILE, on the host that writes TARGET').helpGroup(
+    TARGET_GROUP,
+  );
 
-export const stateDirOption = () =>
-  new Option('--state-dir <dir>', 'directory for journals and records, on the host that writes TARGET');
+/** What forcing the guard `base` of a target means. */
+export const NOT_THE_BASE = 'TARGET is not in the state that the changes start from';
+
+/** Overrides one guard, by name; it can be repeated. */
+export const forceOption = (guard: 'base' | 'writable', meaning: string) =>
+  new Option('--force <guard>', `override a guard: ${guard} (${meaning})`)
+    .argParser((value: string, before: readonly string[]) => {
+      if (value === guard) return [...before, value];
+      throw new InvalidArgumentError(`The only guard that can be overridden is "${guard}".`);
+    })
+    .default([] as readonly string[])
+    .helpGroup(TARGET_GROUP);
 
 export const noJournalOption = () =>
   new Option(
     '--no-journal',
     'overwrite without saving the old bytes first: a crash leaves TARGET half-written',
-  );
+  ).helpGroup(TARGET_GROUP);
 
-/** Overrides guards by name; it can be repeated. */
-export const forceOption = () =>
+export const stateDirOption = () =>
   new Option(
-    '--force <guard>',
-    'override a guard: base (TARGET is not in the state that the changes start from)',
-  )
-    .argParser((value: string, before: readonly string[]) => [...before, checkGuard(value)])
-    .default([] as readonly string[], 'none');
-
-export const onBaseMismatchOption = () =>
-  new Option('--on-base-mismatch <action>', 'what to do if TARGET does not hold the old bytes of the base')
-    .choices(['resend', 'stop'] as const)
-    .default('resend' as const);
+    '--state-dir <dir>',
+    'directory for journals and records, on the host that writes TARGET',
+  ).helpGroup(TARGET_GROUP);
 
 export const dryRunOption = () =>
-  new Option('--dry-run', 'check everything that can be checked, but write nothing');
-
-export const createOption = () =>
-  new Option(
-    '--create',
-    'create TARGET if it does not exist: /dev/VG/LV as a volume, anything else as a sparse file',
-  );
-
-export const createThinOption = () =>
-  new Option(
-    '--create-thin <pool>',
-    'the same, but create a thin volume in POOL, which must be in the volume group of TARGET',
-  );
+  new Option('--dry-run', 'check everything that can be checked, but write nothing').helpGroup(TARGET_GROUP);
 
 /** The policy that the options ask for. */
 export function policyOf(options: PolicyOptions): ApplyPolicy {
@@ -79,27 +106,3 @@ export function createOf({ create, createThin, dryRun }: Partial<PolicyOptions>)
   if (dryRun === true) throw new UsageError('--create cannot be used with --dry-run, which creates nothing');
   return createThin === undefined ? { kind: 'plain' } : { kind: 'thin', pool: createThin };
 }
-
-function checkGuard(value: string): string {
-  if (value === 'base') return value;
-  throw new InvalidArgumentError(`The only guard that can be overridden is "base".`);
-}
-
-/*
- * The options of the commands that read and write archives. Each is defined once.
- */
-
-export const proto3Option = () =>
-  new Option(
-    '--proto3 <kind>',
-    'what files in the Ruby tool’s format hold (the format does not say)',
-  ).choices(['changes', 'undo'] as const);
-
-/** An option that overrides one guard, by name; it can be repeated. */
-export const forceOneOption = (guard: string, meaning: string) =>
-  new Option('--force <guard>', `override a guard: ${guard} (${meaning})`)
-    .argParser((value: string, before: readonly string[]) => {
-      if (value === guard) return [...before, value];
-      throw new InvalidArgumentError(`The only guard that can be overridden is "${guard}".`);
-    })
-    .default([] as readonly string[], 'none');

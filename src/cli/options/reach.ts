@@ -1,13 +1,13 @@
-import { InvalidArgumentError, Option } from '@commander-js/extra-typings';
+import { InvalidArgumentError, Option, type Command, type OptionValues } from '@commander-js/extra-typings';
 import { UsageError } from '../../errors.js';
 import type { Reach } from '../../reach/far-side.js';
 import { DEFAULT_RETRIES } from '../../reach/retry.js';
 import { splitWords } from '../../transport/shell-words.js';
 import type { Context } from '../context.js';
 
-/*
- * How other hosts are reached. Each option is defined once, for every command that starts a far side.
- */
+/* How other hosts are reached. */
+
+const GROUP = 'Connection to HOST:';
 
 /** The parsed options of a command that starts a far side. */
 export interface ReachOptions {
@@ -19,27 +19,25 @@ export interface ReachOptions {
   readonly retry?: number | undefined;
 }
 
-/** An external remote shell in place of the built-in ssh. */
-export const rshOption = () =>
-  new Option('-e, --rsh <command>', 'reach HOST with this command instead of the built-in ssh');
+/** Adds the options of a command that starts a far side. */
+export function withReach<Args extends unknown[], Opts extends OptionValues>(command: Command<Args, Opts>) {
+  return command
+    .optionsGroup(GROUP)
+    .option('-e, --rsh <command>', 'reach HOST with this command instead of the built-in ssh')
+    .option('--remote-path <path>', 'path of lvmsync on HOST, if it is not in the PATH there')
+    .option('--sudo', 'run lvmsync on HOST through sudo, which must not ask for a password')
+    .option('--remote-prefix <words>', 'command to put before lvmsync on HOST, such as "nice -n 10"')
+    .option('--batch', 'never prompt for a password, a passphrase or an unknown host key: fail instead');
+}
 
-export const remotePathOption = () =>
-  new Option('--remote-path <path>', 'path of lvmsync on HOST, if it is not in the PATH there');
-
-export const sudoOption = () =>
-  new Option('--sudo', 'run lvmsync on HOST through sudo, which must not ask for a password');
-
-export const remotePrefixOption = () =>
-  new Option('--remote-prefix <words>', 'command to put before lvmsync on HOST, such as "nice -n 10"');
-
-export const batchOption = () =>
-  new Option('--batch', 'never prompt for a password, a passphrase or an unknown host key: fail instead');
-
+/** For the commands that can continue over a new connection. */
 export const retryOption = () =>
   new Option(
     '--retry <n>',
     `if the connection breaks, reconnect and continue, up to N times in a row (default: ${DEFAULT_RETRIES})`,
-  ).argParser(parseRetries);
+  )
+    .argParser(parseRetries)
+    .helpGroup(GROUP);
 
 /** These options by their flags, as given. A command that starts nothing on another host refuses all of them. */
 export function givenReach(options: ReachOptions): Record<string, unknown> {

@@ -1,36 +1,64 @@
-import { InvalidArgumentError, Option } from '@commander-js/extra-typings';
+import { InvalidArgumentError, Option, type Command, type OptionValues } from '@commander-js/extra-typings';
 import { UsageError } from '../../errors.js';
+import type { SourceSpec } from '../../sources/open-source.js';
 
-/*
- * What the sender reads, and how. Each option is defined once, for every command that has it.
- */
+/* What the sender reads, and what it compares. */
+
+export const SOURCE_GROUP = 'Source:';
+export const SENT_GROUP = 'What is sent:';
+
+/** Adds the options of a command that sends what changed since a snapshot. */
+export function withSource<Args extends unknown[], Opts extends OptionValues>(command: Command<Args, Opts>) {
+  return command
+    .optionsGroup(SOURCE_GROUP)
+    .addOption(dataSourceOption())
+    .option('--live', 'accept that a volume in use does not give a consistent point-in-time copy')
+    .addOption(quiescedOption());
+}
+
+/** Adds the options that name a snapshot's store and its volume instead of the snapshot. */
+export function withStoreFiles<Args extends unknown[], Opts extends OptionValues>(
+  command: Command<Args, Opts>,
+) {
+  return command
+    .optionsGroup(SOURCE_GROUP)
+    .option('--cow <file>', 'the exception store of the snapshot, as a file or device (with --origin)')
+    .option('--origin <file>', 'the volume, as a file or device (with --cow)');
+}
+
+/** Adds the options that say what is compared before it is sent. */
+export function withComparison<Args extends unknown[], Opts extends OptionValues>(
+  command: Command<Args, Opts>,
+) {
+  return command
+    .optionsGroup(SENT_GROUP)
+    .option(
+      '--block-size <n>',
+      'compare old and new bytes in blocks of this size, and send those that differ (512 to 1M, default: 4K)',
+      parseBlockSize,
+    )
+    .option(
+      '--whole-chunks',
+      'send all changed chunks whole: do not read the old bytes, do not prove anything',
+    )
+    .option(
+      '--audit <percent>',
+      'also compare this share of what did not change; each run continues where the last one stopped',
+      parsePercent,
+    );
+}
 
 export const dataSourceOption = () =>
   new Option(
     '-r, --data-source <device>',
     'read the new bytes from DEVICE: a later snapshot of the same volume',
-  );
-
-export const wholeChunksOption = () =>
-  new Option(
-    '--whole-chunks',
-    'send all changed chunks whole: do not read the old bytes, do not prove anything',
-  );
-
-export const blockSizeOption = () =>
-  new Option(
-    '--block-size <n>',
-    'compare old and new bytes in blocks of this size, and send those that differ (512 to 1M, default: 4K)',
-  ).argParser(parseBlockSize);
-
-export const liveOption = () =>
-  new Option('--live', 'accept that a volume in use does not give a consistent point-in-time copy');
+  ).helpGroup(SOURCE_GROUP);
 
 export const quiescedOption = () =>
   new Option(
     '--quiesced',
     'declare that nothing writes to a volume in use: file system frozen, or virtual machine paused',
-  );
+  ).helpGroup(SOURCE_GROUP);
 
 /** What the user declares about a volume in use, as parsed. */
 export interface InUseOptions {
@@ -48,28 +76,6 @@ export function isQuiesced({ live, quiesced }: InUseOptions): boolean {
   return quiesced === true;
 }
 
-export const auditOption = () =>
-  new Option(
-    '--audit <percent>',
-    'also compare this share of what did not change; each run continues where the last one stopped',
-  ).argParser(parsePercent);
-
-/** How much of what did not change is compared, and the options that exclude it, as parsed. */
-export interface AuditOptions {
-  readonly audit?: number | undefined;
-  readonly wholeChunks?: true | undefined;
-  readonly dryRun?: true | undefined;
-}
-
-/** How much to audit. Throws UsageError if another option proves nothing, or writes no record. */
-export function auditOf({ audit, wholeChunks, dryRun }: AuditOptions): { readonly audit?: number } {
-  if (audit === undefined) return {};
-  if (wholeChunks === true)
-    throw new UsageError('--audit cannot be used with --whole-chunks, which proves nothing');
-  if (dryRun === true) throw new UsageError('--audit cannot be used with --dry-run, which writes no record');
-  return { audit };
-}
-
 /** Parses a share in percent. Throws UsageError. */
 export function parsePercent(word: string): number {
   const percent = /^\d+(\.\d+)?$/.test(word) ? Number(word) : 0;
@@ -77,23 +83,59 @@ export function parsePercent(word: string): number {
   throw new UsageError(`--audit ${word}: expected a percentage, more than 0 and at most 100`);
 }
 
-/** How old bytes are used, as parsed. */
-export interface OldBytesOptions {
-  readonly wholeChunks?: true | undefined;
-  readonly blockSize?: number | undefined;
+/** The options that name a source in files. */
+export interface SourceOptions {
+  readonly cow?: string | undefined;
+  readonly origin?: string | undefined;
+  readonly dataSource?: string | undefined;
 }
 
-/** These options by their flags, as given. */
-export function givenOldBytes({ wholeChunks, blockSize }: OldBytesOptions): Record<string, unknown> {
+/** Takes the source from the arguments: SNAPSHOT, unless `--cow` and `--origin` are given. Returns the rest too. */
+export function takeSource(
+  words: readonly string[],
+  options: SourceOptions,
+): { spec: SourceSpec; rest: string[] } {
+  const { cow, origin, dataSource } = options;
+  const more = dataSource === undefined ? {} : { dataSource };
+  if (cow !== undefined && origin !== undefined) {
+    return { spec: { kind: 'files', cow, origin, ...more }, rest: [...words] };
+  }
+  if (cow !== undefined || origin !== undefined) {
+    throw new UsageError('--cow FILE and --origin FILE must be used together');
+  }
+  const [name, ...rest] = words;
+  if (name === undefined)
+    throw new UsageError('missing argument: SNAPSHOT, or --cow FILE and --origin FILE (see lvmsync --help)');
+  return { spec: { kind: 'snapshot', name, ...more }, rest };
+}
+
+/** What is compared, as parsed, and an option that excludes an audit. */
+export interface ComparisonOptions {
+  readonly wholeChunks?: true | undefined;
+  readonly blockSize?: number | undefined;
+  readonly audit?: number | undefined;
+  readonly dryRun?: true | undefined;
+}
+
+/** The options about old bytes by their flags, as given. */
+export function givenOldBytes({ wholeChunks, blockSize }: ComparisonOptions): Record<string, unknown> {
   return { '--whole-chunks': wholeChunks, '--block-size': blockSize };
 }
 
-/** How to use old bytes, according to the options. Throws UsageError if the options contradict each other. */
-export function oldBytesOf({ wholeChunks, blockSize }: OldBytesOptions) {
+/** What to compare, according to the options. Throws UsageError if the options contradict each other. */
+export function comparisonOf({ wholeChunks, blockSize, audit, dryRun }: ComparisonOptions) {
   if (wholeChunks === true && blockSize !== undefined) {
     throw new UsageError('--block-size cannot be used with --whole-chunks, which compares nothing');
   }
-  return { proofs: wholeChunks !== true, ...(blockSize === undefined ? {} : { blockSize }) };
+  if (wholeChunks === true && audit !== undefined)
+    throw new UsageError('--audit cannot be used with --whole-chunks, which proves nothing');
+  if (dryRun === true && audit !== undefined)
+    throw new UsageError('--audit cannot be used with --dry-run, which writes no record');
+  return {
+    proofs: wholeChunks !== true,
+    ...(blockSize === undefined ? {} : { blockSize }),
+    ...(audit === undefined ? {} : { audit }),
+  };
 }
 
 const SMALLEST_BLOCK = 512;

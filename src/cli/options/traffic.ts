@@ -1,4 +1,4 @@
-import { InvalidArgumentError, Option } from '@commander-js/extra-typings';
+import { InvalidArgumentError, Option, type Command, type OptionValues } from '@commander-js/extra-typings';
 import { CODEC_LEVELS, CODECS_BY_SPEED } from '../../codec/codec.js';
 import { UsageError } from '../../errors.js';
 import { NO_COMPRESSION, type CompressionWish } from '../../send/choose-packer.js';
@@ -33,17 +33,29 @@ export interface TrafficOptions {
 
 type CodecWish = Exclude<CompressionWish, { kind: 'auto' }>;
 
-export const compressOption = () =>
-  new Option('--compress', 'compress what is sent to HOST if that is faster (the default)');
+const GROUP = 'Compression and speed:';
+
+/** Adds the options of a command that sends blocks and can ask the receiver which codecs it has. */
+export function withTraffic<Args extends unknown[], Opts extends OptionValues>(command: Command<Args, Opts>) {
+  return command
+    .optionsGroup(GROUP)
+    .option('--compress', 'compress what is sent to HOST if that is faster (the default)')
+    .addOption(codecOption())
+    .addOption(bwlimitOption());
+}
 
 export const codecOption = () =>
   new Option(
     '--codec <name>',
     `always compress with this codec: ${CODECS_BY_SPEED.join(', ')} (NAME:LEVEL sets the level), or none`,
-  ).argParser(parseCodec);
+  )
+    .argParser(parseCodec)
+    .helpGroup(GROUP);
 
 export const bwlimitOption = () =>
-  new Option('--bwlimit <rate>', 'send at most this much per second: 500K, 20M, 1.5G').argParser(parseRate);
+  new Option('--bwlimit <rate>', 'send at most this much per second: 500K, 20M, 1.5G')
+    .argParser(parseRate)
+    .helpGroup(GROUP);
 
 /** These options by their flags, as given. */
 export function givenTraffic({ compress, codec, bwlimit }: TrafficOptions): Record<string, unknown> {

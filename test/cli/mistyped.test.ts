@@ -1,0 +1,99 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { describe, expect, it, test } from 'vitest';
+import { runWords } from '../support/run-program.js';
+
+const run = async (line: string) => {
+  const { status, said } = await runWords(line.split(' '));
+  return `${said.join('\n')} => ${status}`;
+};
+
+describe('a mistyped option', () => {
+  it.each([
+    ['--snapbak', "unknown option '--snapbak' (did you mean --snapback?) => 2"],
+    ['copy --creat a b', "unknown option '--creat' (did you mean --create?) => 2"],
+    ['receive --restrit', "unknown option '--restrit' (did you mean --restrict?) => 2"],
+    // One that must be given is not missing, but mistyped.
+    ['restore x --to y --form z', "unknown option '--form' (did you mean --from?) => 2"],
+    ['combine --ot x a b', "unknown option '--ot' (did you mean --out?) => 2"],
+  ])('is named with the one that was meant: %s', async (line, said) => {
+    expect(await run(line)).toBe(said);
+  });
+
+  test.each([
+    ['--nonsense', "unknown option '--nonsense' (see lvmsync --help) => 2"],
+    ['verify --nonsense', "unknown option '--nonsense' (see lvmsync verify --help) => 2"],
+    ['-Q', "unknown option '-Q' (see lvmsync --help) => 2"],
+  ])('that resembles none leads to the help: %s', async (line, said) => {
+    expect(await run(line)).toBe(said);
+  });
+});
+
+test.each([
+  ['restore x', 'missing option: --to GOAL (see lvmsync restore --help) => 2'],
+  ['restore x --to y', 'missing option: --from DIR (see lvmsync restore --help) => 2'],
+  ['combine x', 'missing option: --out FILE (see lvmsync combine --help) => 2'],
+  ['snapback x', 'missing option: --out FILE (see lvmsync snapback --help) => 2'],
+])('an option that must be given is asked for: %s', async (line, said) => {
+  expect(await run(line)).toBe(said);
+});
+
+describe('a mistyped command', () => {
+  it.each([
+    [
+      'recieve x',
+      'recieve: no such device or logical volume; "recieve" is not a command (did you mean receive?) => 4',
+    ],
+    ['recieve x y', 'unexpected argument: y; "recieve" is not a command (did you mean receive?) => 2'],
+    [
+      'veiw',
+      'missing argument: [HOST:]TARGET or --stdout; "veiw" is not a command (did you mean view?) => 2',
+    ],
+    [
+      'restor x --to y --from z',
+      `unknown option '--to' (see lvmsync --help); "restor" is not a command (did you mean restore?) => 2`,
+    ],
+  ])('is named with the one that was meant: %s', async (line, said) => {
+    expect(await run(line)).toBe(said);
+  });
+
+  it.each(['snap x', 'vm x', 'base x', 'vg/restor x', '/dev/vg/restor x', './restor x', 'reciever-host x'])(
+    'is not seen in the name of a snapshot that does not exist: %s',
+    async (line) => {
+      const said = await run(line);
+      expect(said).toMatch(/: no such device or logical volume => 4$/);
+    },
+  );
+
+  it('is not seen in the name of a file that exists', async () => {
+    const [folder, before] = [mkdtempSync(path.join(tmpdir(), 'lvmsync-mistyped-')), process.cwd()];
+    writeFileSync(path.join(folder, 'restor'), '');
+    process.chdir(folder);
+    try {
+      const said = await run('restor x');
+      expect(said).toMatch(/^restor: .* => 4$/);
+      expect(said).not.toContain('command');
+    } finally {
+      process.chdir(before);
+      rmSync(folder, { recursive: true });
+    }
+  });
+});
+
+test.each([
+  [
+    'view opne a b c',
+    'opne: unknown action (did you mean open?): expected open, close, list or store (see lvmsync view --help) => 2',
+  ],
+  [
+    'archive prnue a',
+    'prnue: unknown action (did you mean prune?): expected list, check or prune (see lvmsync archive --help) => 2',
+  ],
+  [
+    'archive rewind a',
+    'rewind: unknown action: expected list, check or prune (see lvmsync archive --help) => 2',
+  ],
+])('a mistyped action is named with those that exist: %s', async (line, said) => {
+  expect(await run(line)).toBe(said);
+});
