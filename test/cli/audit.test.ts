@@ -104,7 +104,7 @@ describe('the doctor, of a target,', () => {
     const { status, stdout } = await runWords(words);
     expect([status, stdout.toString()]).toEqual([
       12,
-      expect.stringContaining(`problem  state directory: ${at('fifo')} is no folder`),
+      expect.stringContaining(`problem  state directory: ${at('fifo')} is not a directory`),
     ]);
     const [key = ''] = readdirSync(at('state/targets'));
     const record = at(`state/targets/${key}/state.json`);

@@ -1,0 +1,81 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+
+/* The rules of the house that the linter cannot check: see "Rules of the house" in CONTRIBUTING.md. */
+
+const SOURCES = path.resolve(import.meta.dirname, '../src');
+const MOST_FILES = 15;
+const MOST_LINES_OF_A_ROOM = 2000;
+const LEAST_LINES = 40;
+
+/** A room of commands: one file each, however many there are. */
+const WITHOUT_LIMIT = ['cli/commands'];
+
+/** Files that may be short: types, constants and tables, entry points. */
+const MAY_BE_SHORT = [
+  ...['index.ts', 'cli/main.ts', 'transport/ssh/index.ts'],
+  ...['device/block-device.ts', 'transport/transport.ts', 'doctor/finding.ts'],
+  ...['memory/budgets.ts', 'cli/exit-code.ts', 'cli/options/talk.ts'],
+];
+
+const files = readdirSync(SOURCES, { recursive: true, encoding: 'utf8' })
+  .filter((name) => name.endsWith('.ts') && !name.endsWith('.d.ts'))
+  .map((name) => ({ name, text: readFileSync(path.join(SOURCES, name), 'utf8') }));
+
+describe('a room of src', () => {
+  const rooms = groupBy(files, ({ name }) => path.dirname(name));
+  const limited = [...rooms].filter(([room]) => room !== '.' && !WITHOUT_LIMIT.includes(room));
+
+  it(`has at most ${MOST_FILES} files`, () => {
+    const tooLarge = limited.filter(([, inside]) => inside.length > MOST_FILES);
+    expect(tooLarge.map(([room, inside]) => `${room}: ${inside.length}`)).toEqual([]);
+  });
+
+  it(`has at most ${MOST_LINES_OF_A_ROOM} lines`, () => {
+    const lines = limited.map(
+      ([room, inside]) => [room, sum(inside.map(({ text }) => linesOf(text)))] as const,
+    );
+    expect(lines.filter(([, count]) => count > MOST_LINES_OF_A_ROOM)).toEqual([]);
+  });
+});
+
+describe('a file of src', () => {
+  it(`has at least ${LEAST_LINES} lines, unless it has only types, constants or an entry point`, () => {
+    const short = files.filter(({ text }) => linesOf(text) < LEAST_LINES).map(({ name }) => name);
+    const isFree = (name: string) =>
+      MAY_BE_SHORT.includes(name) || WITHOUT_LIMIT.includes(path.dirname(name));
+    expect(short.filter((name) => !isFree(name))).toEqual([]);
+  });
+});
+
+describe('an exported name', () => {
+  it('is exported by one file of src', () => {
+    const places = files.flatMap(({ name, text }) =>
+      [
+        ...text.matchAll(
+          /^export (?:async |abstract )?(?:function\*?|class|interface|type|const|enum) (\w+)/gm,
+        ),
+      ].map(([, exported = '']) => ({ exported, name })),
+    );
+    expect(places.length).toBeGreaterThan(500);
+    const twice = [...groupBy(places, ({ exported }) => exported)].filter(([, where]) => where.length > 1);
+    // overloads of one function are in one file
+    const elsewhere = twice.filter(([, where]) => new Set(where.map(({ name }) => name)).size > 1);
+    expect(elsewhere.map(([exported, where]) => [exported, ...where.map(({ name }) => name)])).toEqual([]);
+  });
+});
+
+function linesOf(text: string): number {
+  return text.split('\n').length - 1;
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, each) => total + each, 0);
+}
+
+function groupBy<T>(all: readonly T[], keyOf: (each: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const each of all) groups.set(keyOf(each), [...(groups.get(keyOf(each)) ?? []), each]);
+  return groups;
+}
