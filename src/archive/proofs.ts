@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib';
-import { joinChecksums } from '../bytes/checksum.js';
+import { joinChecksums } from '../bytes/contents.js';
 import { endOf, type Extent } from '../bytes/extent.js';
 import { ExtentOrder } from '../stream/extent-order.js';
 import { ANNOUNCEMENT, MAX_BLOCK_LENGTH, parseAnnouncements, type Proof } from '../stream/frame-format.js';

@@ -13,12 +13,11 @@ import {
   readVolumes,
   type UdevPresence,
   type VolumeRow,
+  examineVolumes,
 } from './examine-groups.js';
 import { examineLeftOvers, examineOtherStateDirs, examineOurVolumes } from './examine-left-overs.js';
-import { examineVolumes } from './examine-lvm.js';
 import { examineStateDir } from './examine-state-dir.js';
-import { ok, problem, warning, type Finding } from './finding.js';
-import { impatient, orSlow } from './in-time.js';
+import { ok, problem, warning, type Finding, impatient, orSlow } from './finding.js';
 
 /** The role of a host in a transfer: it reads changes, it writes them, or the role is not known. */
 export type HostRole = 'source' | 'target' | 'any';

@@ -8,8 +8,7 @@ import { NOTHING_VERIFIED, verifiedBy, type Verified } from '../targets/coverage
 import { recordOf, type KnownState, type TargetState } from '../targets/state-record.js';
 import { targetKeyOf } from '../targets/target-key.js';
 import { noFolder } from './examine-state-dir.js';
-import { ok, problem, warning, type Finding } from './finding.js';
-import { impatient, orSlow } from './in-time.js';
+import { ok, problem, warning, type Finding, impatient, orSlow } from './finding.js';
 
 /** What a target's record says about it, and what to do about that. */
 export interface TargetReport {

@@ -1,6 +1,5 @@
 import type { LendBuffer, LentBuffer } from '../bytes/byte-channel.js';
-import { joinChecksums } from '../bytes/checksum.js';
-import { isZero } from '../bytes/contents.js';
+import { joinChecksums, isZero } from '../bytes/contents.js';
 import { endOf, type Extent } from '../bytes/extent.js';
 import type { BlockDevice } from '../device/block-device.js';
 import type { Block } from '../stream/block.js';

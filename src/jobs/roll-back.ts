@@ -2,9 +2,9 @@ import { randomBytes } from 'node:crypto';
 import type { Combination } from '../chain/combination.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { OpenTarget } from '../targets/open-target.js';
-import { lendForStore, oldStateOf } from '../view/old-state.js';
 import type { OpenedView } from '../view/open-view.js';
 import { rollBack } from '../view/roll-back.js';
+import { lendForStore, oldStateOf } from '../view/view-making.js';
 import { ViewEntry } from '../view/view-record.js';
 
 /** What is known about a target that is taken back. */

@@ -6,10 +6,10 @@ import { stateDirOf, type Surroundings } from '../host/surroundings.js';
 import { openTarget } from '../targets/open-target.js';
 import { closeView, type ClosedView } from '../view/close-view.js';
 import { listViews, type ListedView } from '../view/list-views.js';
-import { lendForStore, oldStateOf } from '../view/old-state.js';
 import { checkStart, openView, type OpenedView } from '../view/open-view.js';
 import { planStore, sizeForAll, type StorePlan } from '../view/store-plan.js';
 import { writeStore } from '../view/store-writer.js';
+import { lendForStore, oldStateOf } from '../view/view-making.js';
 import { makeSparseFile } from '../view/view-of-device.js';
 import { ViewEntry } from '../view/view-record.js';
 

@@ -13,7 +13,7 @@ import { audit, nextStretch, type AuditLine, type Mended } from './audit.js';
 import { takeCloserSample } from './base-sample.js';
 import { Checkpoints, type CheckpointLine, behind, findRest, keyOf, type StreamRest } from './checkpoints.js';
 import type { CompressionWish } from './choose-packer.js';
-import { openStream, type OldBytesWish } from './open-stream.js';
+import { beginStream, type OldBytesWish } from './begin-stream.js';
 import { BlockSender, type OldBytesSource } from './send-blocks.js';
 
 /** What was sent. Sizes in bytes. */
@@ -117,7 +117,7 @@ async function sendStream(
 ): Promise<SendSummary> {
   const { session } = reader;
   const usesOld = { ...options, proofs: options.proofs && writer.carriesProofs };
-  const opening = await openStream(source, usesOld, about, lend);
+  const opening = await beginStream(source, usesOld, about, lend);
   const { changes: first, base, unchanged, unit, sample, header } = opening;
   await writer.start({ ...header, ...session?.header });
   for (const proof of [...sample.changed, ...sample.unchanged]) await writer.prove(proof);

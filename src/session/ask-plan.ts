@@ -4,7 +4,7 @@ import { DeviceError, FarError, FarSideError, TransportError } from '../errors.j
 import { orInterrupted } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { takeCloserSample } from '../send/base-sample.js';
-import { openStream, type OldBytesWish, type StreamOpening } from '../send/open-stream.js';
+import { beginStream, type OldBytesWish, type StreamOpening } from '../send/begin-stream.js';
 import { FrameWriter } from '../stream/frame-writer.js';
 import { parsePlan, PLAN, type PlanMessage, type ResultMessage } from './messages.js';
 import { readReplies } from './replies.js';
@@ -40,7 +40,7 @@ export async function askPlan(
   const writer = new FrameWriter(transport.output);
   try {
     replies.allowSilence(limits.helloMs);
-    const opening = await openStream(source, wish, about, lend);
+    const opening = await beginStream(source, wish, about, lend);
     const { changes } = opening;
     const asking = ask(opening, source, writer, lend);
     const result = await orInterrupted(unlessFailed(asking, replies.result), about.signal);

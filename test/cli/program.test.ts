@@ -58,9 +58,7 @@ describe('a transfer between files', () => {
     const { status, stdout } = await run([...sources(), target, '--json']);
     expect(status).toBe(0);
     expect(JSON.parse(stdout.toString())).toEqual({
-      tableBytes: 4 * CHUNK,
-      changedBytes: 4 * CHUNK,
-      resumedBytes: 0,
+      ...{ tableBytes: 4 * CHUNK, changedBytes: 4 * CHUNK, resumedBytes: 0 },
       sentBytes: expect.any(Number) as number,
       blocks: 3,
       seconds: expect.any(Number) as number,

@@ -1,7 +1,7 @@
 import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { joinChecksums } from '../../src/bytes/checksum.js';
+import { joinChecksums } from '../../src/bytes/contents.js';
 
 describe('joined checksums', () => {
   it('are those of the bytes behind each other', () => {

@@ -6,8 +6,8 @@ import type { Transport } from '../transport.js';
 import { carryChannel, type Line } from './channel.js';
 import { shakeHands } from './handshake.js';
 import type { HostConfig } from './host-config.js';
-import { readKnownHosts } from './host-key.js';
 import { readKeyFiles } from './keys.js';
+import { readKnownHosts } from './known-hosts.js';
 import { openLine, nameOf } from './line.js';
 import type { SshSettings } from './settings.js';
 

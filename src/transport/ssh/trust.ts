@@ -2,8 +2,16 @@ import { appendFile, mkdir, readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { describeCause, TransportError } from '../../errors.js';
 import type { HostConfig } from './host-config.js';
-import { judgeShownKey, objectToHostKey, type HostsOnFile, type ShownKey } from './host-key.js';
-import { fingerprintOf, formatKnownHost, keyTypeOf, nameOnFile } from './known-hosts.js';
+import {
+  judgeShownKey,
+  objectToHostKey,
+  type HostsOnFile,
+  type ShownKey,
+  fingerprintOf,
+  formatKnownHost,
+  keyTypeOf,
+  nameOnFile,
+} from './known-hosts.js';
 import { nameOf } from './line.js';
 import type { Prompter } from './settings.js';
 

@@ -34,7 +34,7 @@ export interface StreamOpening {
 }
 
 /** Reads a source's changes and a sample of its base. Throws what the source throws, DeviceError. */
-export async function openStream(
+export async function beginStream(
   source: ChangeSource,
   { proofs, blockSize = DEFAULT_BLOCK_SIZE }: OldBytesWish,
   about: Surroundings,
