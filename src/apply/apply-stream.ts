@@ -79,7 +79,7 @@ export class Apply {
     private readonly wants: Wants | null,
     /** What was known about the target before the apply. */
     private readonly before: TargetState | null,
-    private readonly about: Surroundings,
+    private readonly env: Surroundings,
     /** When this session began, or the first session of a copy that it continues. */
     private readonly began: string | null,
     /** Bytes that an earlier session brought; null: there was no earlier session. */
@@ -89,12 +89,12 @@ export class Apply {
   ) {
     this.changedBytes = broughtBefore ?? 0;
     const { device } = options.target;
-    this.room = new RoomBudget(device, incoming.header, about.spawner);
+    this.room = new RoomBudget(device, incoming.header, env.spawner);
     this.containers = ContainerGuard.for(device, incoming.header);
   }
 
   /** Begins with a new journal, if the policy wants one. Throws as `Journal.begin`. */
-  static async begin(incoming: IncomingStream, options: ApplyOptions, about: Surroundings): Promise<Apply> {
+  static async begin(incoming: IncomingStream, options: ApplyOptions, env: Surroundings): Promise<Apply> {
     const { target, policy } = options;
     const { device, record, folder } = target;
     const { header } = incoming;
@@ -105,7 +105,7 @@ export class Apply {
     const journal = keepsOldBytes(policy, header)
       ? await Journal.begin(
           folder,
-          undoHeader(header, holds, device, makerOf(about), mark),
+          undoHeader(header, holds, device, makerOf(env), mark),
           policy.snapback,
           holds,
           await record.identity(),
@@ -119,8 +119,8 @@ export class Apply {
     }
     const wants = wantsOf(header, options);
     const applier = makeApplier(options, header, journal, wants, holds);
-    const began = begunAt(about);
-    return new Apply(incoming, options, journal, applier, wants, holds, about, began, null, mark);
+    const began = begunAt(env);
+    return new Apply(incoming, options, journal, applier, wants, holds, env, began, null, mark);
   }
 
   /** Continues the apply of an earlier session. */
@@ -128,12 +128,12 @@ export class Apply {
     incoming: IncomingStream,
     options: ApplyOptions,
     { journal, point, before }: ResumableApply,
-    about: Surroundings,
+    env: Surroundings,
   ): Apply {
     const wants = wantsOf(incoming.header, options);
     const applier = makeApplier(options, incoming.header, journal, wants, before, point);
-    const began = begunAt(about);
-    return new Apply(incoming, options, journal, applier, wants, before, about, began, point.changedBytes);
+    const began = begunAt(env);
+    return new Apply(incoming, options, journal, applier, wants, before, env, began, point.changedBytes);
   }
 
   /** Continues a full copy, which has only the record and no journal. */
@@ -141,18 +141,18 @@ export class Apply {
     incoming: IncomingStream,
     options: ApplyOptions,
     copied: CopiedPlace,
-    about: Surroundings,
+    env: Surroundings,
   ): Apply {
     const wants = wantsOf(incoming.header, options);
     const applier = makeApplier(options, incoming.header, null, wants, null);
     const { since, changedBytes } = copied;
-    const apply = new Apply(incoming, options, null, applier, wants, null, about, since, changedBytes);
+    const apply = new Apply(incoming, options, null, applier, wants, null, env, since, changedBytes);
     apply.copied = copied;
     return apply;
   }
 
   async run(items: IncomingItems): Promise<ReceiveSummary> {
-    this.about.progress.advance(this.broughtBefore ?? 0);
+    this.env.progress.advance(this.broughtBefore ?? 0);
     for (let item = await items.next(); item !== null; item = await items.next()) await this.take(item);
     await this.applier.finish();
     const missing = this.wants?.findMissing() ?? null;
@@ -178,7 +178,7 @@ export class Apply {
     await this.checkStillAlone();
     const problem = (await journal?.commit(this.isUndoNameless(journal))) ?? null;
     this.isDone = true;
-    if (problem !== null) this.about.notice(`${device.path}: all of it is written; ${problem}`);
+    if (problem !== null) this.env.notice(`${device.path}: all of it is written; ${problem}`);
     await finish?.();
     const { applier, before, isNameless } = this;
     const applied = {
@@ -189,7 +189,7 @@ export class Apply {
       found: this.findings(),
       mark: this.mark,
     };
-    const { state, suspicion } = await recordResult(this.options.target, applied, this.about);
+    const { state, suspicion } = await recordResult(this.options.target, applied, this.env);
     this.verified = verifiedBy(state?.proved);
     return policy.forceBase ? null : suspicion;
   }
@@ -298,7 +298,7 @@ export class Apply {
       await this.applier.apply(item);
       this.changedBytes += length;
       if (!this.isFirstPass) this.laterBytes += length;
-      this.about.progress.advance(length);
+      this.env.progress.advance(length);
     }
   }
 

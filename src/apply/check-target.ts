@@ -61,7 +61,7 @@ export async function planFor(
   items: IncomingItems,
   options: TargetOfStream,
   earlier: EarlierHere,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<Planned> {
   const { what, target, policy, proveBase = null } = options;
   const { device, record, folder } = target;
@@ -77,7 +77,7 @@ export async function planFor(
       fits && isOfBase && change.kind === 'undo' && !policy.forceBase
         ? await findUndoStart(device, change, known.holds, proveBase)
         : { isReadable: proveBase !== null, found: null },
-    shortages: fits ? await findShortages(header, options, earlier, about) : [],
+    shortages: fits ? await findShortages(header, options, earlier, env) : [],
   };
   return { plan: planApply({ header, policy, change }, facts), facts };
 }
@@ -96,7 +96,7 @@ async function findShortages(
   header: StreamHeader | null,
   { target, policy, asks = false }: TargetOfStream,
   { savedBefore }: EarlierHere,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<LvmsyncError[]> {
   const { device, folder } = target;
   const { snapback } = policy;
@@ -109,7 +109,7 @@ async function findShortages(
   };
   // A run that writes looks at the name as it makes the file.
   if (asks && snapback !== null) await note(checkSnapbackName(folder, snapback));
-  await note(guardRoom(device, expectedWrites(header, device.size), about));
+  await note(guardRoom(device, expectedWrites(header, device.size), env));
   if (header !== null && keepsOldBytes(policy, header)) {
     const toSave = Math.max(0, header.expectedBytes - savedBefore);
     await note(checkJournalRoom(snapback ?? `${folder}/journal`, toSave));
@@ -140,15 +140,15 @@ export async function checkTarget(
   planned: Planned,
   items: IncomingItems,
   options: StreamMeetsTarget,
-  about: Surroundings,
+  env: Surroundings,
   ready: (known: KnownState) => Promise<void>,
 ): Promise<void> {
   const { refusals, warnings } = planned.plan;
   const [refusal] = refusals;
   if (refusal !== undefined) throw refusal;
   await ready(planned.facts.known);
-  for (const warning of warnings) about.notice(warning);
-  await lookCloser(planned, items, options, about);
+  for (const warning of warnings) env.notice(warning);
+  await lookCloser(planned, items, options, env);
 }
 
 /**
@@ -159,12 +159,12 @@ export async function lookCloser(
   { plan, facts }: Planned,
   items: IncomingItems,
   { header, target: { device }, policy }: StreamMeetsTarget,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<void> {
   if (!plan.steps.some((step) => step.do === 'look closer')) return;
   const untouched = facts.isTakenBack ? 'nothing else was written' : 'nothing was written';
   const closer = await checkCloserSample(items, device).catch((error: unknown) => {
-    about.notice(`${device.path}: ${untouched} to it`);
+    env.notice(`${device.path}: ${untouched} to it`);
     throw error;
   });
   // Not the sum of both: they may contain the same blocks.
@@ -173,5 +173,5 @@ export async function lookCloser(
     checkBase(device, header, null, { ...facts.sample, unchanged }, untouched);
   // A comparison has already checked every block.
   if (facts.known.isStale && header?.compared !== true)
-    about.notice(describeStale(device.path, header, unchanged));
+    env.notice(describeStale(device.path, header, unchanged));
 }

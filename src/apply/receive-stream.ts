@@ -61,22 +61,22 @@ export async function openStreamFor(
   { device: { path, size } }: OpenTarget,
   source: ByteSource,
   what: string,
-  about: Surroundings,
+  env: Surroundings,
   lend: LendBuffer,
 ): Promise<IncomingStream> {
-  const end = { path, size, notice: about.notice };
-  return await openIncomingStream(interruptible(source, about.signal), lend, what, end);
+  const end = { path, size, notice: env.notice };
+  return await openIncomingStream(interruptible(source, env.signal), lend, what, end);
 }
 
 /** Opens a stream from `source` and applies it: see `applyIncoming`. */
 export async function receiveStream(
   source: ByteSource,
   options: ReceiveOptions,
-  about: Surroundings,
+  env: Surroundings,
   lend: LendBuffer,
 ): Promise<ReceiveSummary> {
-  const incoming = await openStreamFor(options.target, source, options.what, about, lend);
-  return await applyIncoming(incoming, options, about);
+  const incoming = await openStreamFor(options.target, source, options.what, env, lend);
+  return await applyIncoming(incoming, options, env);
 }
 
 /**
@@ -91,24 +91,24 @@ export async function receiveStream(
 export async function applyIncoming(
   incoming: IncomingStream,
   options: ReceiveOptions,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<ReceiveSummary> {
   if (announcesWrites(incoming.header)) checkKept(options.policy, incoming.header);
   // An earlier apply stays as it is where nothing can follow it.
   const tooSmall = whyTooSmall(incoming.header, options.target.device);
   if (tooSmall !== null) throw tooSmall;
-  const { resumable, isTakenBack } = await seeToEarlierApply(incoming.header, options, about);
+  const { resumable, isTakenBack } = await seeToEarlierApply(incoming.header, options, env);
   const items = new IncomingItems(incoming.blocks);
-  const receiving = new Receiving(incoming, items, options, resumable, isTakenBack, about);
+  const receiving = new Receiving(incoming, items, options, resumable, isTakenBack, env);
   try {
     return await receiving.run();
   } catch (error) {
-    about.progress.stop();
+    env.progress.stop();
     const state = await receiving.abandon();
-    if (state !== null) about.notice(state);
+    if (state !== null) env.notice(state);
     throw error;
   } finally {
-    about.progress.stop();
+    env.progress.stop();
     items.drop();
   }
 }
@@ -126,7 +126,7 @@ export interface PlannedStream {
 export async function planIncoming(
   incoming: IncomingStream,
   options: TargetOfStream,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<PlannedStream> {
   const { header } = incoming;
   const { device } = options.target;
@@ -139,8 +139,8 @@ export async function planIncoming(
   };
   try {
     const nothingBefore = { savedBefore: 0, isTakenBack: false };
-    const planned = await planFor(header, items, { ...options, asks: true }, nothingBefore, about);
-    const refusals = await findRefusals(planned, items, { ...options, header }, about);
+    const planned = await planFor(header, items, { ...options, asks: true }, nothingBefore, env);
+    const refusals = await findRefusals(planned, items, { ...options, header }, env);
     const plan = { ...planned.plan, refusals };
     if (refusals.length > 0) return { plan, summary: summary() };
     const containers = ContainerGuard.for(device, header);
@@ -166,12 +166,12 @@ async function findRefusals(
   planned: Planned,
   items: IncomingItems,
   options: StreamMeetsTarget,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<readonly LvmsyncError[]> {
   const { refusals, warnings } = planned.plan;
   if (refusals.length > 0) return refusals;
-  for (const warning of warnings) about.notice(warning);
-  return await lookCloser(planned, items, options, about).then(
+  for (const warning of warnings) env.notice(warning);
+  return await lookCloser(planned, items, options, env).then(
     () => [],
     (error: unknown) => {
       if (error instanceof BaseMismatchError) return [error];
@@ -191,18 +191,18 @@ interface SeenTo {
 async function seeToEarlierApply(
   header: StreamHeader | null,
   options: ReceiveOptions,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<SeenTo> {
   const { device } = options.target;
-  const earlier = await settle(header, options, about);
+  const earlier = await settle(header, options, env);
   if (earlier === null) return { resumable: null, isTakenBack: false };
   if (earlier.kind === 'resumable') {
     const where = `taken back to its last checkpoint (${earlier.bytes} bytes)`;
-    about.notice(`${device.path}: the earlier apply was incomplete: ${where}`);
+    env.notice(`${device.path}: the earlier apply was incomplete: ${where}`);
     return { resumable: earlier.apply, isTakenBack: earlier.bytes > 0 };
   }
   if (earlier.kind !== 'nothing to do' && earlier.kind !== 'half copied')
-    about.notice(describeRecovery(device.path, earlier));
+    env.notice(describeRecovery(device.path, earlier));
   return { resumable: null, isTakenBack: earlier.kind === 'taken back' && earlier.bytes > 0 };
 }
 
@@ -223,11 +223,11 @@ function checkWayBack(
 async function settle(
   header: StreamHeader | null,
   options: ReceiveOptions,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<EarlierApply | null> {
   const { target, policy, isSession } = options;
   try {
-    return await settleEarlierApply(target, isSession ? header : null, policy, about, (state) => {
+    return await settleEarlierApply(target, isSession ? header : null, policy, env, (state) => {
       checkWayBack(header, options, state);
     });
   } catch (error) {
@@ -236,7 +236,7 @@ async function settle(
     // Record that the target is half-copied, which stays true if this copy is refused.
     await target.record.write(stateDuring(header, null));
     await dropLost(target.folder);
-    about.notice(`${error.message}; this run overwrites the whole target`);
+    env.notice(`${error.message}; this run overwrites the whole target`);
     return null;
   }
 }
@@ -255,17 +255,17 @@ class Receiving {
     /** An earlier apply that can be resumed, until it is taken back. */
     private resumable: ResumableApply | null,
     private readonly isTakenBack: boolean,
-    private readonly about: Surroundings,
+    private readonly env: Surroundings,
   ) {}
 
   async run(): Promise<ReceiveSummary> {
-    const { incoming, items, options, about } = this;
+    const { incoming, items, options, env } = this;
     const { header } = incoming;
     const savedBefore = this.resumable?.point.changedBytes ?? 0;
     const earlier = { savedBefore, isTakenBack: this.isTakenBack || options.isTakenBack === true };
-    const planned = await planFor(header, items, options, earlier, about);
-    await checkTarget(planned, items, { ...options, header }, about, (known) => this.offer(known));
-    about.progress.start(header?.expectedBytes ?? 0);
+    const planned = await planFor(header, items, options, earlier, env);
+    await checkTarget(planned, items, { ...options, header }, env, (known) => this.offer(known));
+    env.progress.start(header?.expectedBytes ?? 0);
     if (await this.isAllThere()) return await this.expectNothing();
     this.apply ??= await this.beginAnew();
     return await this.apply.run(items);
@@ -303,12 +303,12 @@ class Receiving {
     if (!this.offered.equals(first.token)) throw unexpectedResume(first);
     if (this.resumable !== null) this.apply = this.goOn(this.resumable);
     else if (this.copied === null) return true;
-    else this.apply = Apply.continueCopy(this.incoming, this.options, this.copied, this.about);
+    else this.apply = Apply.continueCopy(this.incoming, this.options, this.copied, this.env);
     return false;
   }
 
   private goOn(resumable: ResumableApply): Apply {
-    return Apply.continue(this.incoming, this.options, resumable, this.about);
+    return Apply.continue(this.incoming, this.options, resumable, this.env);
   }
 
   /** Everything is sent, because there was no offer or the sender did not accept it. */
@@ -318,10 +318,10 @@ class Receiving {
       const { journal, before } = this.resumable;
       await journal.log.close();
       this.resumable = null;
-      const recovered = await recoverTarget(target, this.about, { before });
-      this.about.notice(describeRecovery(target.device.path, recovered));
+      const recovered = await recoverTarget(target, this.env, { before });
+      this.env.notice(describeRecovery(target.device.path, recovered));
     }
-    return await Apply.begin(this.incoming, this.options, this.about);
+    return await Apply.begin(this.incoming, this.options, this.env);
   }
 
   /** Expects no blocks, because the target already holds the result. */

@@ -74,7 +74,7 @@ export type WhoWaits = Pick<Surroundings, 'signal' | 'notice'>;
  */
 export async function recoverTarget(
   target: OpenTarget,
-  about: WhoWaits,
+  env: WhoWaits,
   options: RecoverOptions = {},
 ): Promise<RecoverOutcome> {
   const { folder, record, stateDir } = target;
@@ -89,8 +89,8 @@ export async function recoverTarget(
     await record.forget();
     return { kind: 'holds the result', ...(await settleFinished(folder, note)) };
   }
-  return await tellWhereStopped(target, about, async () => {
-    const contents = await readJournal(note.log, await readDurableLength(folder), about.signal);
+  return await tellWhereStopped(target, env, async () => {
+    const contents = await readJournal(note.log, await readDurableLength(folder), env.signal);
     if (contents.isFinished) {
       await record.forget();
       return { kind: 'holds the result', ...(await settleFinished(folder, note)) };
@@ -102,13 +102,13 @@ export async function recoverTarget(
     check?.(state);
     // From here on, the recorded state of the target may be wrong.
     await record.forget();
-    const bytes = await takeBack(target, contents, note, about.signal, options);
+    const bytes = await takeBack(target, contents, note, env.signal, options);
     await target.checkStillAlone();
     await forget(folder, note);
     if (state !== null) {
       await record.write(state).catch((error: unknown) => {
         const problem = `taken back, but that could not be recorded (${describeCause(error)})`;
-        about.notice(`${target.device.path}: ${problem}: the next run checks its contents instead`);
+        env.notice(`${target.device.path}: ${problem}: the next run checks its contents instead`);
       });
     }
     return { kind: 'taken back', bytes };
@@ -151,14 +151,14 @@ export async function takeBackTo(
 /** Does the work. If the signal ends it, reports what is left and what to do. */
 export async function tellWhereStopped<T>(
   { device, recoverWords }: OpenTarget,
-  about: WhoWaits,
+  env: WhoWaits,
   work: () => Promise<T>,
 ): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (about.signal.aborted)
-      about.notice(`${device.path}: still half-written; run "${recoverWords}" to finish taking it back`);
+    if (env.signal.aborted)
+      env.notice(`${device.path}: still half-written; run "${recoverWords}" to finish taking it back`);
     throw error;
   }
 }

@@ -42,14 +42,14 @@ export async function settleEarlierApply(
   target: OpenTarget,
   header: StreamHeader | null,
   policy: ApplyPolicy,
-  about: WhoWaits,
+  env: WhoWaits,
   check: (state: TargetState | null) => void = () => undefined,
 ): Promise<EarlierApply> {
   const resumable =
     header === null
       ? null
-      : await tellWhereStopped(target, about, () => takeUp(target, header, policy, about.signal));
-  return resumable ?? (await recoverTarget(target, about, { check }));
+      : await tellWhereStopped(target, env, () => takeUp(target, header, policy, env.signal));
+  return resumable ?? (await recoverTarget(target, env, { check }));
 }
 
 async function takeUp(

@@ -100,8 +100,8 @@ const NAME = '.lvmsync-prune.lock';
  * Locks a folder of archives for us: no other run combines or removes what is in it, or restores from it. The folder
  * must exist. Throws LockedError, DeviceError.
  */
-export async function lockArchives(folder: string, what: string, about: Surroundings): Promise<RunLock> {
-  const holder = { what, pid: process.pid, startedAt: about.now() };
+export async function lockArchives(folder: string, what: string, env: Surroundings): Promise<RunLock> {
+  const holder = { what, pid: process.pid, startedAt: env.now() };
   const nameless = 'a restore or a check that reads them, or a prune that has just begun';
   return await lockFile(join(folder, NAME), subjectOf(folder), holder, nameless);
 }

@@ -16,14 +16,14 @@ import { openUndo, type States, type Undo } from './states.js';
 export async function findProvedState(
   target: BlockDevice,
   states: States,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<string | null> {
   const differing = new Set<Undo>();
   for (const head of states.heads) {
     for (const state of states.waysFrom(head).keys()) {
       const verdicts = new Set<Verdict>();
       for (const undo of states.undosFrom(state)) {
-        verdicts.add(await judge(target, undo, states, differing, about));
+        verdicts.add(await judge(target, undo, states, differing, env));
       }
       if (verdicts.has('holds')) return state;
       if (verdicts.has('unknown') && !verdicts.has('differs')) break;
@@ -46,7 +46,7 @@ async function judge(
   head: Undo,
   states: States,
   differing: Set<Undo>,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<Verdict> {
   if (differing.has(head)) return 'differs';
   const later = new Layers();
@@ -57,7 +57,7 @@ async function judge(
     seen.set(undo.base, undo);
     const archive = await openUndo(undo);
     for (const proof of await ArchiveProofs.read(archive)) {
-      about.signal.throwIfAborted();
+      env.signal.throwIfAborted();
       if (later.touch(proof)) continue;
       if (proof.offset + proof.length > target.size || !(await holdsProof(target, proof))) {
         // Then the target is not in any state on the way here either: fewer undos are between it and this proof.

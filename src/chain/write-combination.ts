@@ -57,9 +57,9 @@ export async function writeCombination(
   packing: Packing | null,
   proofs: ArchiveProofs | null,
   lend: LendBuffer,
-  about: Pick<Surroundings, 'signal' | 'progress'>,
+  env: Pick<Surroundings, 'signal' | 'progress'>,
 ): Promise<void> {
-  const { signal, progress } = about;
+  const { signal, progress } = env;
   const options = { lend, signal };
   const kept = new KeptProofs(proofs, writer);
   if (packing === null) {

@@ -50,13 +50,13 @@ export async function examineBoth(
   destination: RemoteHost | null,
   reach: Reach,
   self: HostSelf,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<DoctorReport> {
-  const here = await reportHost(destination === null ? 'any' : 'source', self, 'everything', about);
+  const here = await reportHost(destination === null ? 'any' : 'source', self, 'everything', env);
   const far =
     destination === null
       ? { report: null, between: [], problem: null }
-      : await examineFar(destination, reach, about);
+      : await examineFar(destination, reach, env);
   const findings = [...here.findings, ...(far.report?.findings ?? [])];
   const isBad = findings.some(({ verdict }) => verdict === 'problem');
   return {
@@ -72,13 +72,13 @@ export async function answerDoctor(
   line: ReceiverLine,
   self: HostSelf,
   scope: Scope,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<void> {
   const say = (value: unknown) => line.output.write(Buffer.from(`${JSON.stringify(value)}\n`));
-  await say(await reportHost('target', self, scope, about));
+  await say(await reportHost('target', self, scope, env));
   for await (const question of linesOf(line.input)) {
     if (question !== '') throw new TransportError('a doctor is asked for nothing but the time');
-    await say(about.now().getTime());
+    await say(env.now().getTime());
   }
   await line.output.end();
 }
@@ -87,11 +87,11 @@ async function reportHost(
   role: HostRole,
   self: HostSelf,
   scope: Scope,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<HostReport> {
-  const { hostname, version } = about;
+  const { hostname, version } = env;
   const { user, program } = self;
-  return { hostname, version, user, program, findings: await examineHost(role, self, scope, about) };
+  return { hostname, version, user, program, findings: await examineHost(role, self, scope, env) };
 }
 
 interface FarReport {
@@ -100,15 +100,13 @@ interface FarReport {
   readonly problem: ErrorCode | null;
 }
 
-async function examineFar(destination: RemoteHost, reach: Reach, about: Surroundings): Promise<FarReport> {
+async function examineFar(destination: RemoteHost, reach: Reach, env: Surroundings): Promise<FarReport> {
   try {
     const far = await orInterrupted(
-      startFarSide(destination, reach, ['doctor', '--answer'], about),
-      about.signal,
+      startFarSide(destination, reach, ['doctor', '--answer'], env),
+      env.signal,
     );
-    return await orInterrupted(converse(far, reach, about), about.signal).finally(() =>
-      far.transport.destroy(),
-    );
+    return await orInterrupted(converse(far, reach, env), env.signal).finally(() => far.transport.destroy());
   } catch (error) {
     if (!(error instanceof LvmsyncError) || error.code === 'INTERRUPTED') throw error;
     const advice = 'nothing can be sent there until this is fixed';
@@ -116,7 +114,7 @@ async function examineFar(destination: RemoteHost, reach: Reach, about: Surround
   }
 }
 
-async function converse(far: FarSide, reach: Reach, about: Surroundings): Promise<FarReport> {
+async function converse(far: FarSide, reach: Reach, env: Surroundings): Promise<FarReport> {
   const { transport } = far;
   const lines = linesOf(transport.input);
   let isFirst = true;
@@ -131,14 +129,14 @@ async function converse(far: FarSide, reach: Reach, about: Surroundings): Promis
   };
   const report = v.safeParse(hostSchema, await next());
   if (!report.success) throw notADoctor(transport.host);
-  const clocks = await compareClocks(far, next, about);
+  const clocks = await compareClocks(far, next, env);
   await transport.output.end();
   await within(SESSION_LIMITS.farewellMs, transport.exit);
   const cipher = transport.cipher === undefined ? '' : `, ${transport.cipher}`;
   const carrier = reach.rsh === null ? `the built-in ssh${cipher}` : reach.rsh.join(' ');
   const between = [
     ok('connection', `${transport.host} answers through ${carrier} in ${Math.round(clocks.roundTrip)} ms`),
-    judgeVersions(about.version, report.output.version),
+    judgeVersions(env.version, report.output.version),
     judgeClocks(clocks),
   ];
   return { report: report.output, between, problem: null };
@@ -154,15 +152,15 @@ interface Clocks {
 async function compareClocks(
   { transport }: FarSide,
   next: () => Promise<unknown>,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<Clocks> {
   let best: Clocks = { difference: 0, roundTrip: Infinity };
   for (let round = 0; round < CLOCK_ROUNDS; round++) {
-    const started = about.clock();
-    const before = about.now().getTime();
+    const started = env.clock();
+    const before = env.now().getTime();
     await transport.output.write(Buffer.from('\n'));
     const farTime = await next();
-    const roundTrip = about.clock() - started;
+    const roundTrip = env.clock() - started;
     if (typeof farTime !== 'number') throw notADoctor(transport.host);
     if (roundTrip < best.roundTrip) best = { difference: farTime - before - roundTrip / 2, roundTrip };
   }

@@ -56,14 +56,14 @@ export async function examineNodes(
   udev: UdevPresence,
   volumes: readonly VolumeRow[],
   isNamed: boolean,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<Finding> {
   const check = 'device nodes';
   const active = volumes.filter((each) => each.lv_active !== '' && each.lv_path !== '');
   const missing: string[] = [];
   for (const { lv_path: path } of active) if (!(await isThere(path))) missing.push(path);
   const settings = ['activation/udev_sync', 'activation/udev_rules'] as const;
-  const { stdout } = await askLvm(about.spawner, ['lvmconfig', '--type', 'full', ...settings]);
+  const { stdout } = await askLvm(env.spawner, ['lvmconfig', '--type', 'full', ...settings]);
   const isLeftToUdev = udev !== 'off' && /udev_(sync|rules)=1/.test(stdout);
   const who = isLeftToUdev ? 'LVM leaves them to udev' : 'LVM makes them itself';
   if (missing.length > 0) {
@@ -76,10 +76,10 @@ export async function examineNodes(
 }
 
 /** Finds LVM settings, groups and volumes that prevent a transfer, or make its result uncertain. */
-export async function examineGroups(volumes: readonly VolumeRow[], about: Surroundings): Promise<Finding[]> {
+export async function examineGroups(volumes: readonly VolumeRow[], env: Surroundings): Promise<Finding[]> {
   try {
-    const settings = await readChangedSettings(about.spawner);
-    const groups = await listAllGroups(about.spawner, GROUP_COLUMNS);
+    const settings = await readChangedSettings(env.spawner);
+    const groups = await listAllGroups(env.spawner, GROUP_COLUMNS);
     return [
       ...(await findHidden(groups, settings)),
       ...findShared(groups),
@@ -244,9 +244,9 @@ async function isThere(path: string): Promise<boolean> {
 const OWN_TAGS = [PARTIAL_TAG, TEMPORARY_TAG, STORE_TAG];
 
 /** What makes LVM refuse volumes that are there, or that a run makes. Throws CommandError. */
-export async function examineVolumes(about: Surroundings): Promise<Finding[]> {
-  const groups = await listGroups(about.spawner);
-  return [judgeNames(groups), ...(await examineActivation(groups, about))];
+export async function examineVolumes(env: Surroundings): Promise<Finding[]> {
+  const groups = await listGroups(env.spawner);
+  return [judgeNames(groups), ...(await examineActivation(groups, env))];
 }
 
 function judgeNames(groups: readonly GroupRow[]): Finding {

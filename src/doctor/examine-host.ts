@@ -51,20 +51,20 @@ export async function examineHost(
   scope: Scope,
   surroundings: Surroundings,
 ): Promise<Finding[]> {
-  const about = { ...surroundings, spawner: impatient(surroundings.spawner) };
-  const lvm = await examineLvm(role, self, scope, about);
+  const env = { ...surroundings, spawner: impatient(surroundings.spawner) };
+  const lvm = await examineLvm(role, self, scope, env);
   const alone = (slow: Finding) => [slow];
   return [
-    examineVersions(self, about),
-    await examineRights(role, self, about),
+    examineVersions(self, env),
+    await examineRights(role, self, env),
     ...lvm.findings,
-    await examineDeviceMapper(role, about),
+    await examineDeviceMapper(role, env),
     ...(scope === 'itself' ? [] : await orSlow('devices', examineDevices(), alone)),
-    await examineThinTools(role, about),
-    ...(await orSlow('state directory', examineStateDir(about.stateDir), alone)),
+    await examineThinTools(role, env),
+    ...(await orSlow('state directory', examineStateDir(env.stateDir), alone)),
     ...(scope === 'itself'
       ? []
-      : await orSlow('left over', examineEarlierRuns(self, lvm.volumes, about), alone)),
+      : await orSlow('left over', examineEarlierRuns(self, lvm.volumes, env), alone)),
   ];
 }
 
@@ -80,13 +80,13 @@ function examineVersions({ node, program }: HostSelf, { version }: Surroundings)
 async function examineRights(
   role: HostRole,
   { isRoot, user, program }: HostSelf,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<Finding> {
   if (isRoot) return ok('rights', 'root: every device can be read and written');
   const { writable, all } = await countDevices();
   const text = `${user} may read and write ${writable} of ${all} block devices`;
   if (writable > 0 && role === 'target') return ok('rights', text);
-  const allowed = await tryCommand(about, ['sudo', '-n', '-l', '--', program, 'receive']);
+  const allowed = await tryCommand(env, ['sudo', '-n', '-l', '--', program, 'receive']);
   const bySudo =
     allowed?.status === 0
       ? 'sudo lets this user run it as root (on the far side: --sudo)'
@@ -122,22 +122,17 @@ interface LvmLook {
   readonly volumes: readonly VolumeRow[];
 }
 
-async function examineLvm(
-  role: HostRole,
-  self: HostSelf,
-  scope: Scope,
-  about: Surroundings,
-): Promise<LvmLook> {
-  const version = await tryCommand(about, ['lvm', 'version']);
+async function examineLvm(role: HostRole, self: HostSelf, scope: Scope, env: Surroundings): Promise<LvmLook> {
+  const version = await tryCommand(env, ['lvm', 'version']);
   if (version === null)
     return { findings: [lacking(role, 'lvm', 'lvm2 is not installed', 'install lvm2')], volumes: [] };
   const name = `LVM ${/LVM version:\s*(\S+)/.exec(version.stdout)?.[1] ?? '(unknown version)'}`;
   try {
-    const volumes = await readVolumes(about);
+    const volumes = await readVolumes(env);
     const known = ok('lvm', `${name}, which knows ${volumes.length} logical volumes`);
-    const nodes = await examineNodes(self.udev, volumes, scope === 'everything', about);
+    const nodes = await examineNodes(self.udev, volumes, scope === 'everything', env);
     const groups =
-      scope === 'itself' ? [] : [...(await examineVolumes(about)), ...(await examineGroups(volumes, about))];
+      scope === 'itself' ? [] : [...(await examineVolumes(env)), ...(await examineGroups(volumes, env))];
     return { findings: [known, nodes, ...groups], volumes };
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
@@ -161,22 +156,22 @@ function describeSilence(role: HostRole, name: string, said: string, mayNotAsk: 
 async function examineEarlierRuns(
   { otherStateDirs }: HostSelf,
   volumes: readonly VolumeRow[],
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<Finding[]> {
   return [
-    ...(await examineOurVolumes(volumes, about.stateDir)),
-    ...(await examineLeftOvers(volumes, { stateDir: about.stateDir, isUsual: true }, about)),
-    ...(await examineOtherStateDirs(otherStateDirs, volumes, about)),
+    ...(await examineOurVolumes(volumes, env.stateDir)),
+    ...(await examineLeftOvers(volumes, { stateDir: env.stateDir, isUsual: true }, env)),
+    ...(await examineOtherStateDirs(otherStateDirs, volumes, env)),
   ];
 }
 
-async function examineDeviceMapper(role: HostRole, about: Surroundings): Promise<Finding> {
+async function examineDeviceMapper(role: HostRole, env: Surroundings): Promise<Finding> {
   const check = 'device-mapper';
-  const version = await tryCommand(about, ['dmsetup', 'version']);
+  const version = await tryCommand(env, ['dmsetup', 'version']);
   if (version === null) return lacking(role, check, 'dmsetup is not installed', 'install dmsetup');
   const library = /Library version:\s*(\S+)/.exec(version.stdout)?.[1] ?? '?';
   const driver = /Driver version:\s*(\S+)/.exec(version.stdout)?.[1];
-  const targets = driver === undefined ? null : await tryCommand(about, ['dmsetup', 'targets']);
+  const targets = driver === undefined ? null : await tryCommand(env, ['dmsetup', 'targets']);
   if (driver === undefined || targets?.status !== 0) {
     const text = `dmsetup ${library} cannot ask the kernel${lastWord(targets ?? version)}`;
     return lacking(role, check, text, 'as root, load the module dm-mod');
@@ -190,9 +185,9 @@ async function examineDeviceMapper(role: HostRole, about: Surroundings): Promise
   return warning(check, text, 'if snapshots cannot be made: modprobe dm-snapshot');
 }
 
-async function examineThinTools(role: HostRole, about: Surroundings): Promise<Finding> {
+async function examineThinTools(role: HostRole, env: Surroundings): Promise<Finding> {
   const check = 'thin tools';
-  const asked = await tryCommand(about, ASK_THIN_DELTA);
+  const asked = await tryCommand(env, ASK_THIN_DELTA);
   if (asked === null) return ok(check, 'not installed; only thin volumes need them');
   const { version, problem: wrong } = judgeThinDelta(asked.stdout);
   if (wrong === null) return ok(check, `thin_delta ${version}`);

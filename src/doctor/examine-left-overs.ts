@@ -30,11 +30,11 @@ interface Place {
 export async function examineLeftOvers(
   volumes: readonly VolumeRow[],
   place: Place,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<Finding[]> {
   const keys = await listFolder(join(place.stateDir, 'targets'));
   const findings: Finding[] = [];
-  for (const key of keys) findings.push(...(await examineTarget(key, volumes, place, about)));
+  for (const key of keys) findings.push(...(await examineTarget(key, volumes, place, env)));
   return [...findings, ...(await examineViews(place))];
 }
 
@@ -62,9 +62,9 @@ export async function examineOurVolumes(volumes: readonly VolumeRow[], stateDir:
 export async function examineOtherStateDirs(
   others: readonly string[],
   volumes: readonly VolumeRow[],
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<Finding[]> {
-  const { stateDir } = about;
+  const { stateDir } = env;
   const own = new Set(await listFolder(join(stateDir, 'targets')));
   const findings: Finding[] = [];
   for (const other of others) {
@@ -80,7 +80,7 @@ export async function examineOtherStateDirs(
         `this run uses ${stateDir}; ${other} has records too, of ${same}: neither knows what runs with the other one wrote`,
         'use one for all runs: --state-dir, or the same XDG_STATE_HOME for your shell, sudo and cron',
       ),
-      ...(await examineLeftOvers(volumes, { stateDir: other, isUsual: false }, about)),
+      ...(await examineLeftOvers(volumes, { stateDir: other, isUsual: false }, env)),
     );
   }
   return findings;
@@ -90,7 +90,7 @@ async function examineTarget(
   key: string,
   volumes: readonly VolumeRow[],
   { stateDir, isUsual }: Place,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<Finding[]> {
   const folder = join(stateDir, 'targets', key);
   const lock = await lookAtLock(join(folder, 'lock'));
@@ -100,7 +100,7 @@ async function examineTarget(
   const killed = words === '' ? '' : `; it was ${words}, and is there no more`;
   try {
     if ((await readNote(folder)) !== null) {
-      const age = describeAge(about.now().getTime() - (await stat(join(folder, 'apply.json'))).mtimeMs);
+      const age = describeAge(env.now().getTime() - (await stat(join(folder, 'apply.json'))).mtimeMs);
       const target = name.startsWith('/dev/') ? name : 'TARGET';
       const recover = ['lvmsync', 'recover', ...(isUsual ? [] : ['--state-dir', stateDir]), target];
       const text = `${name} is half-written: an apply to it was cut short ${age} ago${killed}; its journal is ${folder}`;

@@ -76,9 +76,9 @@ export class CommandWatch {
 
   constructor(
     private readonly command: WatchedCommand,
-    private readonly about: WatchSurroundings,
+    private readonly env: WatchSurroundings,
   ) {
-    this.isCleanUp = about.signal.aborted;
+    this.isCleanUp = env.signal.aborted;
     this.interrupted = new Promise((_resolve, reject) => (this.interrupt = reject));
     this.interrupted.catch(() => undefined);
     this.abandoned = new Promise((resolve) => {
@@ -96,8 +96,8 @@ export class CommandWatch {
   async race<T>(ended: Promise<T>): Promise<T | null> {
     try {
       const outcome = await Promise.race([ended, this.interrupted, this.abandoned]);
-      const wasInterrupted = this.gaveUp !== null && !this.isCleanUp && this.about.signal.aborted;
-      if (wasInterrupted) throw this.about.signal.reason as Error;
+      const wasInterrupted = this.gaveUp !== null && !this.isCleanUp && this.env.signal.aborted;
+      if (wasInterrupted) throw this.env.signal.reason as Error;
       return outcome;
     } finally {
       clearInterval(this.timer);
@@ -115,7 +115,7 @@ export class CommandWatch {
   }
 
   private async act(now: number): Promise<void> {
-    const { signal } = this.about;
+    const { signal } = this.env;
     if (signal.aborted) this.abortedAt ??= now;
     const isUrgent = !this.isCleanUp && this.abortedAt !== null && now - this.abortedAt >= GRACE_MS;
     if (isUrgent && this.command.kind === 'question') {
@@ -160,7 +160,7 @@ export class CommandWatch {
   private tell(key: string, line: string): void {
     if (this.told.has(key)) return;
     this.told.add(key);
-    this.about.notice(line);
+    this.env.notice(line);
   }
 
   private async findWait(): Promise<Wait | null> {

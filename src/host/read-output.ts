@@ -15,13 +15,13 @@ const MOST_WORDS = 4096;
 export async function readOutput(
   argv: readonly [string, ...string[]],
   comesWith: string,
-  about: Surroundings,
+  env: Surroundings,
   read: (output: AsyncIterable<Uint8Array>) => Promise<void>,
 ): Promise<void> {
-  about.signal.throwIfAborted();
-  const child = about.spawner.start(argv);
+  env.signal.throwIfAborted();
+  const child = env.spawner.start(argv);
   const stop = () => child.kill();
-  about.signal.addEventListener('abort', stop, { once: true });
+  env.signal.addEventListener('abort', stop, { once: true });
   try {
     const end = waitForEnd(child);
     child.stdin.on('error', () => undefined);
@@ -37,7 +37,7 @@ export async function readOutput(
       throw cannotStart(argv, comesWith, error);
     });
     await readToItsEnd;
-    about.signal.throwIfAborted();
+    env.signal.throwIfAborted();
     // The reading failed, so the signal that ended the program was ours.
     const isOurs = status === null && failure !== null;
     if (status !== 0 && !isOurs) {
@@ -50,7 +50,7 @@ export async function readOutput(
     }
     if (failure !== null) throw failure as Error;
   } finally {
-    about.signal.removeEventListener('abort', stop);
+    env.signal.removeEventListener('abort', stop);
   }
 }
 

@@ -60,20 +60,20 @@ export class ProcessSpawner implements Spawner {
 
   constructor(
     environment: NodeJS.ProcessEnv,
-    private readonly about: SpawnerSurroundings = ALONE,
+    private readonly env: SpawnerSurroundings = ALONE,
   ) {
     // The PATH of an ordinary user or a cron job often lacks the folders of dmsetup and lvs.
     this.environment = { ...environment, PATH: `${environment['PATH'] ?? '/usr/bin:/bin'}:/usr/sbin:/sbin` };
   }
 
   start(argv: readonly [string, ...string[]]): RunningCommand {
-    this.about.tell(`runs ${argv.join(' ')}`);
+    this.env.tell(`runs ${argv.join(' ')}`);
     const [command, ...words] = argv;
     return spawn(command, words, { stdio: 'pipe', env: this.environment });
   }
 
   async run(argv: readonly [string, ...string[]], options: RunOptions = {}): Promise<CommandResult> {
-    this.about.tell(`runs ${argv.join(' ')}`);
+    this.env.tell(`runs ${argv.join(' ')}`);
     const [command, ...words] = argv;
     const child = spawn(command, words, {
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -110,11 +110,11 @@ export class ProcessSpawner implements Spawner {
   /** Otherwise an LVM command that waits for a lock would outlive us, and change volumes after the user stopped it. */
   private async orLeave<T>(child: ChildProcess, ended: Promise<T>): Promise<T> {
     const end = () => child.kill();
-    this.about.leaving.addEventListener('abort', end);
+    this.env.leaving.addEventListener('abort', end);
     try {
       return await ended;
     } finally {
-      this.about.leaving.removeEventListener('abort', end);
+      this.env.leaving.removeEventListener('abort', end);
     }
   }
 
@@ -128,10 +128,10 @@ export class ProcessSpawner implements Spawner {
     const completeCookie = async (cookie: string) => {
       // If that fails, as when dmsetup is missing, the command still waits, and the watch tries again.
       await this.run(['dmsetup', 'udevcomplete', cookie]).catch((error: unknown) => {
-        this.about.tell(describeCause(error));
+        this.env.tell(describeCause(error));
       });
     };
     const end = () => child.kill();
-    return new CommandWatch({ name, pid, kind, patienceMs, end, completeCookie }, this.about);
+    return new CommandWatch({ name, pid, kind, patienceMs, end, completeCookie }, this.env);
   }
 }

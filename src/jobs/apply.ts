@@ -35,21 +35,21 @@ export async function apply(
   what: string,
   targetPath: string,
   policy: ApplyPolicy,
-  about: Surroundings,
+  env: Surroundings,
   file: string | null = null,
 ): Promise<ApplySummary> {
-  const started = about.clock();
-  const target = await openTargetFor(targetPath, policy, FOR_NO_RUN, about);
+  const started = env.clock();
+  const target = await openTargetFor(targetPath, policy, FOR_NO_RUN, env);
   try {
     const { lend } = new BufferPool(RECEIVE_MEMORY);
-    const again = file === null ? {} : { proveBase: proveFrom(file, about), resultOf: () => resultIn(file) };
+    const again = file === null ? {} : { proveBase: proveFrom(file, env), resultOf: () => resultIn(file) };
     const options = { what, target, policy, isSession: false, ...again };
-    const incoming = await openStreamFor(target, source, what, about, lend);
+    const incoming = await openStreamFor(target, source, what, env, lend);
     const summary = policy.dryRun
-      ? await planned(incoming, options, about)
-      : await applyIncoming(incoming, options, about);
-    tellLarger(targetPath, summary.targetSize, summary.volumeSize, about);
-    return { ...summary, seconds: (about.clock() - started) / 1000 };
+      ? await planned(incoming, options, env)
+      : await applyIncoming(incoming, options, env);
+    tellLarger(targetPath, summary.targetSize, summary.volumeSize, env);
+    return { ...summary, seconds: (env.clock() - started) / 1000 };
   } finally {
     await target.close();
   }
@@ -59,12 +59,12 @@ export async function apply(
 export async function planned(
   incoming: IncomingStream,
   options: TargetOfStream,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<ReceiveSummary> {
-  const { plan, summary } = await planIncoming(incoming, options, about);
+  const { plan, summary } = await planIncoming(incoming, options, env);
   const [refusal] = plan.refusals;
   if (refusal !== undefined) throw refusal;
-  for (const line of describeSteps(options.target.device.path, plan)) about.notice(line);
+  for (const line of describeSteps(options.target.device.path, plan)) env.notice(line);
   return summary;
 }
 
@@ -83,13 +83,13 @@ export function receive(
   line: ReceiverLine,
   targetPath: string,
   policy: ApplyPolicy,
-  about: Surroundings,
+  env: Surroundings,
   allowed: AllowedTargets | null = null,
 ): Promise<ReceiveOutcome> {
   const { lend } = new BufferPool(RECEIVE_MEMORY);
   const open: OpenForRun = (run, volumeSize) =>
-    openTargetFor(targetPath, policy, { sources: [], run, allowed, volumeSize }, about);
-  return runReceiver(line, open, policy, about, lend);
+    openTargetFor(targetPath, policy, { sources: [], run, allowed, volumeSize }, env);
+  return runReceiver(line, open, policy, env, lend);
 }
 
 /**
@@ -100,16 +100,16 @@ export async function recover(
   path: string,
   stateDir: string | null,
   options: RecoverOptions,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<RecoverOutcome> {
   const opening = {
-    stateDir: stateDirOf(stateDir, about),
+    stateDir: stateDirOf(stateDir, env),
     what: `recover ${path}`,
     sources: [],
     allowed: null,
   };
-  const target = await openTarget(path, opening, about);
-  return await recoverTarget(target, about, options).finally(() => target.close());
+  const target = await openTarget(path, opening, env);
+  return await recoverTarget(target, env, options).finally(() => target.close());
 }
 
 /** What a target is opened for. */
@@ -126,13 +126,13 @@ export function openTargetFor(
   path: string,
   { stateDir, create, dryRun }: ApplyPolicy,
   { volumeSize = null, ...purpose }: Purpose,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<OpenTarget> {
-  const opening = { stateDir: stateDirOf(stateDir, about), what: `apply to ${path}`, ...purpose };
+  const opening = { stateDir: stateDirOf(stateDir, env), what: `apply to ${path}`, ...purpose };
   if (create !== null && volumeSize !== null && purpose.allowed === null && !dryRun) {
-    return openOrCreateTarget(path, volumeSize, create, opening, about);
+    return openOrCreateTarget(path, volumeSize, create, opening, env);
   }
-  return openTarget(path, opening, about).catch((error: unknown) => {
+  return openTarget(path, opening, env).catch((error: unknown) => {
     throw adviseWhereMissing(error, path);
   });
 }

@@ -30,11 +30,11 @@ export interface CheckedArchive {
 export function checkArchives(
   folder: string,
   tell: (checked: CheckedArchive) => void,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<void> {
   return keepingArchives(folder, async () => {
     for (const archive of await listArchives(folder)) {
-      tell({ archive, problem: await problemOf(archive.path, about) });
+      tell({ archive, problem: await problemOf(archive.path, env) });
     }
   });
 }
@@ -78,16 +78,16 @@ export interface PruneSummary {
 export async function pruneArchives(
   folder: string,
   { rules, dryRun }: PruneOptions,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<PruneSummary> {
   if (dryRun) return (await planPrune(folder, rules)).summary;
-  const lock = await lockArchives(folder, `archive prune ${folder}`, about);
+  const lock = await lockArchives(folder, `archive prune ${folder}`, env);
   try {
     // List the folder under the lock: until then, another run may remove files.
     const { summary, removed } = await planPrune(folder, rules);
     await removeUnfinished(folder);
     for (const { archive } of summary.plans.flatMap((plan) => plan.substitutes)) {
-      await checkArchive(archive.path, about.signal);
+      await checkArchive(archive.path, env.signal);
     }
     const combinations = summary.plans.flatMap((plan) => plan.combinations);
     const parts = new Set(combinations.flatMap((each) => each.undos));
@@ -95,11 +95,11 @@ export async function pruneArchives(
     await removeAll(
       folder,
       removed.filter((undo) => !parts.has(undo)),
-      about,
+      env,
     );
     let madeBytes = 0;
-    for (const { name, undos } of combinations) madeBytes += await combineUndos(folder, name, undos, about);
-    await removeAll(folder, [...parts], about);
+    for (const { name, undos } of combinations) madeBytes += await combineUndos(folder, name, undos, env);
+    await removeAll(folder, [...parts], env);
     return { ...summary, madeBytes };
   } finally {
     await lock.release();
@@ -129,11 +129,11 @@ async function removeUnfinished(folder: string): Promise<void> {
 }
 
 /** Removes undos. Their replacements must be in place. */
-async function removeAll(folder: string, undos: readonly Undo[], about: Surroundings): Promise<void> {
+async function removeAll(folder: string, undos: readonly Undo[], env: Surroundings): Promise<void> {
   if (undos.length === 0) return;
   await writePruneIntent(folder, undos);
   for (const { archive } of undos) {
-    about.signal.throwIfAborted();
+    env.signal.throwIfAborted();
     await removeDurably(archive.path);
   }
   await forgetPruneIntent(folder);
@@ -143,13 +143,13 @@ async function combineUndos(
   folder: string,
   name: string,
   undos: readonly Undo[],
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<number> {
   const out = await freeName(folder, name);
-  const { plan, proofs } = await planUndos(undos, about.signal);
-  const size = await saveCombination(out, plan, null, proofs, about);
+  const { plan, proofs } = await planUndos(undos, env.signal);
+  const size = await saveCombination(out, plan, null, proofs, env);
   // Its parts are removed next: a bug, or a failing disk, must show before that.
-  await checkArchive(out, about.signal);
+  await checkArchive(out, env.signal);
   return size;
 }
 

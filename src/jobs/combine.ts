@@ -34,13 +34,13 @@ export async function combine(
   out: string,
   paths: readonly string[],
   options: CombineOptions,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<CombineSummary> {
-  const started = about.clock();
+  const started = env.clock();
   const planner = new CombinationPlanner(options);
   const proofs = new JoinedProofs();
   for (const path of paths) {
-    about.signal.throwIfAborted();
+    env.signal.throwIfAborted();
     const archive = await openArchive(path, options);
     // Nothing is known about the target, so an undo itself has to say what it starts from.
     if (archive.kind === 'undo')
@@ -48,9 +48,9 @@ export async function combine(
     planner.add(archive);
   }
   const plan = planner.plan();
-  for (const line of plan.believed) about.notice(line);
-  const size = await saveCombination(out, plan, options.codec, proofs.join(), about);
-  return { plan, size, seconds: (about.clock() - started) / 1000 };
+  for (const line of plan.believed) env.notice(line);
+  const size = await saveCombination(out, plan, options.codec, proofs.join(), env);
+  return { plan, size, seconds: (env.clock() - started) / 1000 };
 }
 
 /**
@@ -62,20 +62,20 @@ export async function saveCombination(
   plan: Combination,
   codec: CodecWish | null,
   proofs: ArchiveProofs | null,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<number> {
   refuseTornSectors(plan);
   const packing = codec === null ? null : await packingOf(codec);
   const { lend } = new BufferPool(COMBINE_MEMORY);
-  about.progress.start(plan.bytes);
+  env.progress.start(plan.bytes);
   try {
-    const header = headerOfCombination(plan, makerOf(about));
+    const header = headerOfCombination(plan, makerOf(env));
     const { size } = await writeArchive(out, header, (writer) =>
-      writeCombination(plan, writer, packing, proofs, lend, about),
+      writeCombination(plan, writer, packing, proofs, lend, env),
     );
     return size;
   } finally {
-    about.progress.stop();
+    env.progress.stop();
   }
 }
 

@@ -22,16 +22,16 @@ export async function compare(
   comparison: ComparisonRequest,
   target: TargetSpec,
   reach: Reach,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<ComparisonResult> {
   const { lend } = new BufferPool(VERIFY_MEMORY);
   if (target.kind === 'remote') {
-    const far = await startFarSide(target, reach, answerWords(target.path), about);
-    return await runHashExchange(far, comparison, about, lend);
+    const far = await startFarSide(target, reach, answerWords(target.path), env);
+    return await runHashExchange(far, comparison, env, lend);
   }
-  const { far, outcome } = startLocalFarSide((line) => answer(line, target.path, about));
+  const { far, outcome } = startLocalFarSide((line) => answer(line, target.path, env));
   try {
-    return await runHashExchange(far, comparison, about, lend);
+    return await runHashExchange(far, comparison, env, lend);
   } catch (error) {
     // The target's side runs in this process: its own error says more than the report that it sent.
     if (error instanceof FarError) throw (await outcome).error ?? error;
@@ -49,7 +49,7 @@ export async function readyTarget(
   spec: TargetSpec,
   policy: ApplyPolicy,
   reach: Reach,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<void> {
   const { size } = source.data;
   const nothing: ChangeSource = {
@@ -64,5 +64,5 @@ export async function readyTarget(
   };
   // Without a snapback: the real stream begins that. The journal of an empty transfer needs no space.
   const destination = { kind: 'target', spec, policy: { ...policy, snapback: null } } as const;
-  await send(nothing, destination, 4, reach, { proofs: false }, { ...about, progress: silentProgress });
+  await send(nothing, destination, 4, reach, { proofs: false }, { ...env, progress: silentProgress });
 }

@@ -28,30 +28,30 @@ export async function copy(
   seed: boolean,
   reach: Reach,
   how: SendOptions,
-  about: Surroundings,
+  env: Surroundings,
   isQuiesced = false,
 ): Promise<TransferSummary> {
-  const started = about.clock();
-  const began = about.now().toISOString();
-  const volume = await openWhole(name, about, isQuiesced);
+  const started = env.clock();
+  const began = env.now().toISOString();
+  const volume = await openWhole(name, env, isQuiesced);
   try {
     const changes = seed
-      ? await findDifferences(volume, destination, reach, about)
-      : await readAll(volume, about);
+      ? await findDifferences(volume, destination, reach, env)
+      : await readAll(volume, env);
     const source = sourceOfWhole(volume, { scope: 'full', result: volume.identity }, () =>
       Promise.resolve(changes),
     );
-    const summary = await send(source, destination, 4, reach, how, about);
-    tellLarger(nameOfTarget(destination.spec), summary.targetSize, summary.volumeSize, about);
+    const summary = await send(source, destination, 4, reach, how, env);
+    tellLarger(nameOfTarget(destination.spec), summary.targetSize, summary.volumeSize, env);
     const verified = seed ? verifiedSince(began, summary) : summary.verified;
-    return { ...summary, verified, seconds: (about.clock() - started) / 1000, source: name };
+    return { ...summary, verified, seconds: (env.clock() - started) / 1000, source: name };
   } finally {
     await volume.close();
   }
 }
 
 /** All of a volume as changes, with its unmapped chunks or holes. Throws DeviceError, and what asking a pool throws. */
-async function readAll({ name, device, thin }: WholeVolume, about: Surroundings): Promise<ChangeSet> {
+async function readAll({ name, device, thin }: WholeVolume, env: Surroundings): Promise<ChangeSet> {
   const { size } = device;
   const isFile = device.number === null;
   const unit = thin?.pool.chunkSize ?? (isFile ? HOLE_UNIT : WHOLE_UNIT);
@@ -59,7 +59,7 @@ async function readAll({ name, device, thin }: WholeVolume, about: Surroundings)
   all.addRange(0, Math.ceil(size / unit));
   let unmapped = new ChunkSet();
   if (thin !== null) {
-    unmapped = await readUnmappedChunks(thin.pool, { name, deviceId: thin.deviceId }, size, about);
+    unmapped = await readUnmappedChunks(thin.pool, { name, deviceId: thin.deviceId }, size, env);
   } else if (isFile) unmapped = await readHoles(device, unit);
   return new ChangeSet(unit, size, size, all, unmapped);
 }

@@ -68,8 +68,8 @@ export interface StreamReport {
  * Looks at a snapshot, a store in files, or a stream or snapback file. Writes nothing; for a thin pool, it holds the
  * metadata snapshot for a moment.
  */
-export async function inspect(spec: InspectSpec, about: Surroundings): Promise<InspectReport> {
-  const { spawner } = about;
+export async function inspect(spec: InspectSpec, env: Surroundings): Promise<InspectReport> {
+  const { spawner } = env;
   if (spec.kind === 'files') return await inspectStoreFiles(spawner, spec.cow, spec.origin);
   switch (await kindOfFile(spec.name)) {
     case 'stream':
@@ -77,17 +77,17 @@ export async function inspect(spec: InspectSpec, about: Surroundings): Promise<I
     case 'store':
       return await inspectStoreFiles(spawner, spec.name, null);
     case 'no file':
-      return await inspectSnapshot(spec.name, about);
+      return await inspectSnapshot(spec.name, env);
   }
 }
 
-async function inspectSnapshot(name: string, about: Surroundings): Promise<StoreReport | ThinReport> {
-  const thin = await findThinVolume(about.spawner, name);
-  if (thin !== null) return await inspectThin(thin, about);
+async function inspectSnapshot(name: string, env: Surroundings): Promise<StoreReport | ThinReport> {
+  const thin = await findThinVolume(env.spawner, name);
+  if (thin !== null) return await inspectThin(thin, env);
   return await reportStore(name, async () => {
-    const source = await openExceptionSource(about.spawner, { kind: 'snapshot', name });
+    const source = await openExceptionSource(env.spawner, { kind: 'snapshot', name });
     try {
-      await warnOfFilling(() => source.readLevels(), about);
+      await warnOfFilling(() => source.readLevels(), env);
       return await source.readStore();
     } finally {
       await source.close();
@@ -95,9 +95,9 @@ async function inspectSnapshot(name: string, about: Surroundings): Promise<Store
   });
 }
 
-async function inspectThin(thin: ThinVolume, about: Surroundings): Promise<ThinReport> {
+async function inspectThin(thin: ThinVolume, env: Surroundings): Promise<ThinReport> {
   const { name } = thin;
-  const { found: contents, problem } = await findOrExplain(() => readThinContents(thin, about));
+  const { found: contents, problem } = await findOrExplain(() => readThinContents(thin, env));
   return { type: 'dm-thin', name, contents, problem };
 }
 

@@ -38,22 +38,22 @@ export async function pull(
   policy: ApplyPolicy,
   reach: Reach,
   how: SendOptions,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<TransferSummary> {
-  const started = about.clock();
-  const openNow = () => openTargetFor(targetPath, policy, FOR_NO_RUN, about);
+  const started = env.clock();
+  const openNow = () => openTargetFor(targetPath, policy, FOR_NO_RUN, env);
   // Open the target first: if it must not be written, the sender need not start.
   const waiting: OpenTarget[] = [await openNow()];
   const takeTarget = async () => waiting.pop() ?? (await openNow());
   const run = new PullerRun();
   try {
-    const summary = await withRetries(reach.retries, run, about, async () => {
-      const far = await startSender(spec, policy, reach, how, about);
+    const summary = await withRetries(reach.retries, run, env, async () => {
+      const far = await startSender(spec, policy, reach, how, env);
       const { lend } = new BufferPool(RECEIVE_MEMORY);
-      return await runPuller(far, takeTarget, policy, about, lend, run);
+      return await runPuller(far, takeTarget, policy, env, lend, run);
     });
-    tellLarger(targetPath, summary.targetSize, summary.volumeSize, about);
-    return { ...summary, seconds: (about.clock() - started) / 1000, source: spec.snapshot };
+    tellLarger(targetPath, summary.targetSize, summary.volumeSize, env);
+    return { ...summary, seconds: (env.clock() - started) / 1000, source: spec.snapshot };
   } finally {
     // If no stream began, the target is still here, and open.
     await waiting.pop()?.close();
@@ -65,7 +65,7 @@ async function startSender(
   { dryRun }: ApplyPolicy,
   reach: Reach,
   how: SendOptions,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<FarSide> {
   const options = [
     ...(dataSource === null ? [] : ['--data-source', dataSource]),
@@ -76,7 +76,7 @@ async function startSender(
     ...(how.audit == null ? [] : ['--audit', `${how.audit}`]),
     ...trafficWords(how),
   ];
-  return await orInterrupted(startFarSide(host, reach, sendWords(snapshot, options), about), about.signal);
+  return await orInterrupted(startFarSide(host, reach, sendWords(snapshot, options), env), env.signal);
 }
 
 /** The options for the far sender that say how to send blocks. */
@@ -97,13 +97,13 @@ export function sendPulled(
   spec: SourceSpec,
   how: SendOptions,
   dryRun: boolean,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<PulledOutcome> {
-  const open = () => openSource(about, spec);
+  const open = () => openSource(env, spec);
   const { lend } = new BufferPool(SEND_MEMORY);
   return runPulledSender(line, open, (far, source, limits) =>
     dryRun
-      ? askPlan(far, source, how, about, lend, limits)
-      : runSender(far, source, how, about, lend, new SenderRun(), limits),
+      ? askPlan(far, source, how, env, lend, limits)
+      : runSender(far, source, how, env, lend, new SenderRun(), limits),
   );
 }

@@ -49,9 +49,9 @@ export function restore(
   goal: RestoreGoal,
   folder: string,
   policy: ApplyPolicy,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<RestoreSummary> {
-  return keepingArchives(folder, () => restoreBy(applyWay, { targetPath, goal, folder, policy }, about));
+  return keepingArchives(folder, () => restoreBy(applyWay, { targetPath, goal, folder, policy }, env));
 }
 
 /**
@@ -63,12 +63,10 @@ export function restoreInstantly(
   goal: RestoreGoal,
   folder: string,
   policy: ApplyPolicy,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<RestoreSummary> {
-  const check = (target: OpenTarget) => checkRollBack(target, targetPath, about);
-  return keepingArchives(folder, () =>
-    restoreBy(mergeWay, { targetPath, goal, folder, policy }, about, check),
-  );
+  const check = (target: OpenTarget) => checkRollBack(target, targetPath, env);
+  return keepingArchives(folder, () => restoreBy(mergeWay, { targetPath, goal, folder, policy }, env, check));
 }
 
 interface RestoreWish {
@@ -83,36 +81,36 @@ async function restoreBy(
     ...words: Parameters<typeof applyWay>
   ) => Promise<Pick<ReceiveSummary, 'changedBytes' | 'blocks' | 'suspect'>>,
   { targetPath, goal, folder, policy }: RestoreWish,
-  about: Surroundings,
+  env: Surroundings,
   check: (target: OpenTarget) => Promise<unknown> = () => Promise.resolve(),
 ): Promise<RestoreSummary> {
-  const started = about.clock();
-  const states = await readStates(folder, about);
-  const target = await openTargetFor(targetPath, policy, FOR_NO_RUN, about);
+  const started = env.clock();
+  const states = await readStates(folder, env);
+  const target = await openTargetFor(targetPath, policy, FOR_NO_RUN, env);
   try {
     await check(target);
-    const isTakenBack = await settleEarlier(target, policy, about);
-    const from = await findState(target, states, goal, folder, policy, about);
+    const isTakenBack = await settleEarlier(target, policy, env);
+    const from = await findState(target, states, goal, folder, policy, env);
     const to = findGoal(states, from, goal, folder);
     const way = states.waysFrom(from).get(to) ?? [];
-    tellPlan(targetPath, way, from, to, states, about);
-    const applied = way.length === 0 ? null : await go(target, way, policy, about, isTakenBack);
+    tellPlan(targetPath, way, from, to, states, env);
+    const applied = way.length === 0 ? null : await go(target, way, policy, env, isTakenBack);
     const archives = way.map(({ archive }) => archive.path);
-    return { archives, from, to, applied, seconds: (about.clock() - started) / 1000 };
+    return { archives, from, to, applied, seconds: (env.clock() - started) / 1000 };
   } finally {
     await target.close();
   }
 }
 
-async function readStates(folder: string, about: Surroundings): Promise<States> {
+async function readStates(folder: string, env: Surroundings): Promise<States> {
   const listed = await listArchives(folder);
   const undos = undosOf(listed);
-  for (const { problem } of listed) if (problem !== null) about.notice(`skipped: ${problem.message}`);
+  for (const { problem } of listed) if (problem !== null) env.notice(`skipped: ${problem.message}`);
   const nameless = listed.filter(
     ({ header, problem }) => problem === null && header?.kind === 'undo' && !isNamed(header),
   );
   for (const { path } of nameless) {
-    about.notice(
+    env.notice(
       `skipped: ${path}: it starts from or leads to a state without a name, so its place in the order is unknown`,
     );
   }
@@ -133,15 +131,15 @@ function isNamed({
  * Takes an interrupted apply back first: until then, the target is in no state at all. Returns whether old bytes were
  * written back.
  */
-async function settleEarlier(target: OpenTarget, policy: ApplyPolicy, about: Surroundings): Promise<boolean> {
+async function settleEarlier(target: OpenTarget, policy: ApplyPolicy, env: Surroundings): Promise<boolean> {
   const { device, folder, recoverWords } = target;
   if ((await readNote(folder)) === null) return false;
   if (policy.dryRun) {
     const advice = `take it back with "${recoverWords}", then repeat the dry run`;
     throw new UnsafeTargetError(device.path, `half-written by an earlier run: ${advice}`);
   }
-  const outcome = await recoverTarget(target, about);
-  about.notice(describeRecovery(device.path, outcome));
+  const outcome = await recoverTarget(target, env);
+  env.notice(describeRecovery(device.path, outcome));
   return outcome.kind === 'taken back' && outcome.bytes > 0;
 }
 
@@ -152,7 +150,7 @@ async function findState(
   goal: RestoreGoal,
   folder: string,
   policy: ApplyPolicy,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<string> {
   const { holds } = await record.read();
   if (holds?.is === 'exactly') {
@@ -163,10 +161,10 @@ async function findState(
       throw new BaseMismatchError(device.path, null, problem);
     }
   }
-  about.notice(
+  env.notice(
     `${device.path}: no usable record of its state: finding it out by comparing its contents with the archives`,
   );
-  const proved = await findProvedState(device, states, about);
+  const proved = await findProvedState(device, states, env);
   if (proved !== null) return proved;
   const [head, ...others] = states.heads;
   if (policy.forceBase && head !== undefined && others.length === 0) return head;
@@ -197,36 +195,34 @@ function tellPlan(
   from: string,
   to: string,
   states: States,
-  about: Surroundings,
+  env: Surroundings,
 ): void {
   const begin = states.beginOf(to);
   const since = begin === null ? 'the oldest one known' : `since ${new Date(begin).toISOString()}`;
   if (way.length === 0) {
-    about.notice(`${path}: already in state ${from} (${since}): nothing to do`);
+    env.notice(`${path}: already in state ${from} (${since}): nothing to do`);
     return;
   }
-  about.notice(`${path}: from state ${from} to ${to} (${since}), by ${way.length} archives as one:`);
-  for (const { archive } of way) about.notice(`  ${archive.path}`);
+  env.notice(`${path}: from state ${from} to ${to} (${since}), by ${way.length} archives as one:`);
+  for (const { archive } of way) env.notice(`  ${archive.path}`);
 }
 
 async function applyWay(
   target: OpenTarget,
   way: readonly Undo[],
   policy: ApplyPolicy,
-  about: Surroundings,
+  env: Surroundings,
   isTakenBack: boolean,
 ): Promise<ReceiveSummary> {
   // All of each archive is read and checked before the first write.
-  const { plan, proofs } = await planUndos(way, about.signal);
-  const header = headerOfCombination(plan, makerOf(about));
+  const { plan, proofs } = await planUndos(way, env.signal);
+  const header = headerOfCombination(plan, makerOf(env));
   const { lend } = new BufferPool(RECEIVE_MEMORY);
-  const incoming = streamOf(plan, header, proofs, lend, about.signal);
+  const incoming = streamOf(plan, header, proofs, lend, env.signal);
   // Only where the target's state is not sure: then all archives are read once more.
-  const prove: ProveBase = async (device) => await proveBase(device, openEach(way, openUndo), about.signal);
+  const prove: ProveBase = async (device) => await proveBase(device, openEach(way, openUndo), env.signal);
   const options = { what: 'archives', target, policy, isSession: false, proveBase: prove, isTakenBack };
-  return policy.dryRun
-    ? await planned(incoming, options, about)
-    : await applyIncoming(incoming, options, about);
+  return policy.dryRun ? await planned(incoming, options, env) : await applyIncoming(incoming, options, env);
 }
 
 /** Restores by a merge. Nothing is written until all blocks of all archives are read, checked, and in the store. */
@@ -234,19 +230,19 @@ async function mergeWay(
   target: OpenTarget,
   way: readonly Undo[],
   policy: ApplyPolicy,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<Pick<ReceiveSummary, 'changedBytes' | 'blocks' | 'suspect'>> {
   const targetName = target.device.path;
   const planner = new CombinationPlanner();
   for (const undo of way) {
     // A real run reads, and so checks, every block that it needs; a dry run does not.
-    if (policy.dryRun) await checkArchive(undo.archive.path, about.signal);
+    if (policy.dryRun) await checkArchive(undo.archive.path, env.signal);
     planner.add(await openUndo(undo));
   }
   const plan = planner.plan();
   if (!policy.dryRun) {
-    const stateDir = stateDirOf(policy.stateDir, about);
-    await rollBackOpen(target, plan, { targetName, stateDir, forceBase: policy.forceBase }, about);
+    const stateDir = stateDirOf(policy.stateDir, env);
+    await rollBackOpen(target, plan, { targetName, stateDir, forceBase: policy.forceBase }, env);
   }
   const suspect = policy.forceBase ? null : await target.record.suspicion();
   return { changedBytes: plan.bytes, blocks: plan.extents.count, suspect };

@@ -26,13 +26,13 @@ export async function rollBackOpen(
   target: OpenTarget,
   combination: Combination,
   { targetName, stateDir, forceBase }: RollBackOptions,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<OpenedView> {
   const name = `lvmsync-rollback-${randomBytes(4).toString('hex')}`;
-  const entry = await ViewEntry.take(name, `restore ${targetName}`, stateDir, about);
+  const entry = await ViewEntry.take(name, `restore ${targetName}`, stateDir, env);
   const wish = { targetName, forceBase };
   try {
-    return await rollBack(target, oldStateOf(combination, about), wish, entry, lendForStore(), about);
+    return await rollBack(target, oldStateOf(combination, env), wish, entry, lendForStore(), env);
   } finally {
     await entry.release();
   }

@@ -20,20 +20,20 @@ export async function scan(
   destination: ScanDestination,
   reach: Reach,
   how: SendOptions,
-  about: Surroundings,
+  env: Surroundings,
   isQuiesced = false,
 ): Promise<TransferSummary> {
-  const started = about.clock();
-  const began = about.now().toISOString();
-  const volume = await openWhole(name, about, isQuiesced);
+  const started = env.clock();
+  const began = env.now().toISOString();
+  const volume = await openWhole(name, env, isQuiesced);
   try {
-    const differing = await findDifferences(volume, destination, reach, about);
+    const differing = await findDifferences(volume, destination, reach, env);
     // A volume that was written to meanwhile is not in a state with a name.
     const result = (await volume.isConsistent()) ? volume.identity : null;
     const source = sourceOfWhole(volume, { scope: 'compared', result }, () => Promise.resolve(differing));
-    const summary = await send(source, destination, 4, reach, how, about);
-    tellLarger(nameOfTarget(destination.spec), summary.targetSize, summary.volumeSize, about);
-    const seconds = (about.clock() - started) / 1000;
+    const summary = await send(source, destination, 4, reach, how, env);
+    tellLarger(nameOfTarget(destination.spec), summary.targetSize, summary.volumeSize, env);
+    const seconds = (env.clock() - started) / 1000;
     return { ...summary, verified: verifiedSince(began, summary), seconds, source: name };
   } finally {
     await volume.close();
@@ -53,10 +53,10 @@ export async function findDifferences(
   volume: WholeVolume,
   { spec, policy }: ScanDestination,
   reach: Reach,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<ChangeSet> {
   const { name, device, paths } = volume;
-  await readyTarget({ name, data: device, paths }, spec, policy, reach, about);
+  await readyTarget({ name, data: device, paths }, spec, policy, reach, env);
   const { size } = device;
   const comparison = {
     near: device,
@@ -65,7 +65,7 @@ export async function findDifferences(
     // `readyTarget` has checked that it is large enough.
     checkFarSize: () => undefined,
   };
-  const { differing } = await compare(comparison, spec, reach, about);
+  const { differing } = await compare(comparison, spec, reach, env);
   await volume.checkValid();
   return differing;
 }

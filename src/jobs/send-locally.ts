@@ -20,12 +20,12 @@ export async function sendToLocalTarget(
   path: string,
   policy: ApplyPolicy,
   how: SendOptions,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<SessionSummary> {
   // Between two ends of this process nothing is saved by fewer bytes.
   const asTheyAre = { ...how, compression: NO_COMPRESSION };
-  return await withReceiver(source, path, policy, about, ({ far }, lend) =>
-    runSender(far, source, asTheyAre, about, lend),
+  return await withReceiver(source, path, policy, env, ({ far }, lend) =>
+    runSender(far, source, asTheyAre, env, lend),
   );
 }
 
@@ -35,10 +35,10 @@ export async function planLocally(
   path: string,
   policy: ApplyPolicy,
   how: SendOptions,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<PlannedSummary> {
-  return await withReceiver(source, path, policy, about, async ({ far, outcome }, lend) => {
-    const summary = await askPlan(far, source, how, about, lend);
+  return await withReceiver(source, path, policy, env, async ({ far, outcome }, lend) => {
+    const summary = await askPlan(far, source, how, env, lend);
     const [refusal] = (await outcome).plan?.refusals ?? [];
     if (refusal !== undefined) throw refusal;
     return summary;
@@ -49,15 +49,15 @@ async function withReceiver<T>(
   source: ChangeSource,
   path: string,
   policy: ApplyPolicy,
-  about: Surroundings,
+  env: Surroundings,
   talk: (receiver: LocalFarSide<ReceiveOutcome>, lend: LendBuffer) => Promise<T>,
 ): Promise<T> {
   const sources = [{ name: source.name, ...(await stackOf(source.paths)) }];
   const open: OpenForRun = (run, volumeSize) =>
-    openTargetFor(path, policy, { sources, run, allowed: null, volumeSize }, about);
+    openTargetFor(path, policy, { sources, run, allowed: null, volumeSize }, env);
   // Only a receiver that somebody else starts is told by its words that it may not write.
   const mayWrite = { ...policy, dryRun: false };
-  const receiver = startLocalReceiver(open, mayWrite, about, new BufferPool(RECEIVE_MEMORY).lend);
+  const receiver = startLocalReceiver(open, mayWrite, env, new BufferPool(RECEIVE_MEMORY).lend);
   try {
     return await talk(receiver, new BufferPool(SEND_MEMORY).lend);
   } catch (error) {

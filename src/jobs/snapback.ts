@@ -48,21 +48,21 @@ export async function makeSnapback(
   spec: SourceSpec,
   out: string,
   options: SnapbackOptions,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<SnapbackSummary> {
-  const started = about.clock();
-  const source = await openSource(about, spec);
+  const started = env.clock();
+  const source = await openSource(env, spec);
   try {
     const base = await checkFrozen(source, options.forceWritable);
     const changes = await source.readChanges();
     const packing = options.codec === null ? await fastestPacking() : await packingOf(options.codec);
     const { lend } = new BufferPool(SNAPBACK_MEMORY);
-    const header = await headerOf(source, changes, about);
-    about.progress.start(changes.trackedBytes);
+    const header = await headerOf(source, changes, env);
+    env.progress.start(changes.trackedBytes);
     const { size, result: savedBytes } = await writeArchive(out, header, async (writer) => {
       const blocks = oldBlocks(base, source.data, () => changes.trackedExtents(), lend);
       let saved = 0;
-      for await (const block of packBlocks(watched(blocks, about), packing)) {
+      for await (const block of packBlocks(watched(blocks, env), packing)) {
         await block.write(writer);
         saved += block.length;
       }
@@ -74,7 +74,7 @@ export async function makeSnapback(
       throw error;
     });
     const { base: from, result: to, volumeSize } = header;
-    const seconds = (about.clock() - started) / 1000;
+    const seconds = (env.clock() - started) / 1000;
     return {
       tableBytes: changes.trackedBytes,
       savedBytes,
@@ -85,7 +85,7 @@ export async function makeSnapback(
       seconds,
     };
   } finally {
-    about.progress.stop();
+    env.progress.stop();
     await source.close();
   }
 }
@@ -138,11 +138,7 @@ async function checkStill(source: ChangeSource, changes: ChangeSet): Promise<voi
   );
 }
 
-async function headerOf(
-  source: ChangeSource,
-  changes: ChangeSet,
-  about: Surroundings,
-): Promise<StreamHeader> {
+async function headerOf(source: ChangeSource, changes: ChangeSet, env: Surroundings): Promise<StreamHeader> {
   // The time of an undo is the time at which its base came into being: states are found and kept by that time.
   const madeAt = (await source.madeAt?.()) ?? null;
   return {
@@ -153,7 +149,7 @@ async function headerOf(
     result: source.base,
     expectedBytes: changes.trackedBytes,
     names: { source: source.name, origin: source.origin },
-    ...makerOf(about),
+    ...makerOf(env),
     ...(madeAt === null ? {} : { time: new Date(madeAt).toISOString() }),
   };
 }

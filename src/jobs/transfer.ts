@@ -44,20 +44,20 @@ export async function transfer(
   protocol: Protocol,
   reach: Reach,
   how: SendOptions,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<TransferSummary> {
-  const started = about.clock();
+  const started = env.clock();
   if (destination.kind === 'target' && destination.spec.kind === 'remote') prepareFarSide(reach);
-  const source = await openSource(about, spec);
-  about.detail(
+  const source = await openSource(env, spec);
+  env.detail(
     `${source.name}: changes of ${source.origin} (${source.volumeSize} bytes); new bytes are read from ` +
       `${source.data.path}${source.live ? ', which may change during the run' : ''}`,
   );
   try {
-    const summary = await send(source, destination, protocol, reach, how, about);
+    const summary = await send(source, destination, protocol, reach, how, env);
     if (destination.kind === 'target')
-      tellLarger(nameOfTarget(destination.spec), summary.targetSize, summary.volumeSize, about);
-    return { ...summary, seconds: (about.clock() - started) / 1000, source: source.name };
+      tellLarger(nameOfTarget(destination.spec), summary.targetSize, summary.volumeSize, env);
+    return { ...summary, seconds: (env.clock() - started) / 1000, source: source.name };
   } finally {
     await source.close();
   }
@@ -70,19 +70,19 @@ export async function send(
   protocol: Protocol,
   reach: Reach,
   how: SendOptions,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<SessionSummary> {
-  if (destination.kind === 'pipe') return await sendToPipe(source, destination.sink, protocol, how, about);
+  if (destination.kind === 'pipe') return await sendToPipe(source, destination.sink, protocol, how, env);
   const { spec, policy } = destination;
-  if (policy.dryRun) return await planTransfer(source, spec, policy, reach, how, about);
+  if (policy.dryRun) return await planTransfer(source, spec, policy, reach, how, env);
   if (spec.kind === 'local') {
     // The code that writes a target is loaded only if it is needed: at a sender, the time would be downtime.
     const { sendToLocalTarget } = await import('./send-locally.js');
-    return await sendToLocalTarget(source, spec.path, policy, how, about);
+    return await sendToLocalTarget(source, spec.path, policy, how, env);
   }
   return protocol === 3
-    ? await sendToRubyTool(source, spec, policy.snapback, reach, how, about)
-    : await sendToReceiver(source, spec, policy, reach, how, about);
+    ? await sendToRubyTool(source, spec, policy.snapback, reach, how, env)
+    : await sendToReceiver(source, spec, policy, reach, how, env);
 }
 
 /** Finds out what a transfer would do, and writes nothing. Throws what it would be refused for. */
@@ -92,15 +92,15 @@ async function planTransfer(
   policy: ApplyPolicy,
   reach: Reach,
   how: SendOptions,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<SessionSummary & { readonly plan: PlanMessage }> {
   if (spec.kind === 'local') {
     const { planLocally } = await import('./send-locally.js');
-    return await planLocally(source, spec.path, policy, how, about);
+    return await planLocally(source, spec.path, policy, how, env);
   }
   const words = receiveWords(spec.path, policyWords(policy));
-  const far = await orInterrupted(startFarSide(spec, reach, words, about), about.signal);
-  const summary = await askPlan(far, source, how, about, new BufferPool(SEND_MEMORY).lend);
+  const far = await orInterrupted(startFarSide(spec, reach, words, env), env.signal);
+  const summary = await askPlan(far, source, how, env, new BufferPool(SEND_MEMORY).lend);
   const [refusal] = summary.plan.refusals;
   if (refusal !== undefined) throw new FarError(refusal.code, far.transport.host, refusal.message);
   return summary;
@@ -114,13 +114,13 @@ async function sendToReceiver(
   policy: ApplyPolicy,
   reach: Reach,
   how: SendOptions,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<SessionSummary> {
   const words = receiveWords(spec.path, policyWords(policy));
   const run = new SenderRun();
-  return await withRetries(reach.retries, run, about, async () => {
-    const far = await orInterrupted(startFarSide(spec, reach, words, about), about.signal);
-    return await runSender(far, source, how, about, new BufferPool(SEND_MEMORY).lend, run);
+  return await withRetries(reach.retries, run, env, async () => {
+    const far = await orInterrupted(startFarSide(spec, reach, words, env), env.signal);
+    return await runSender(far, source, how, env, new BufferPool(SEND_MEMORY).lend, run);
   });
 }
 
@@ -129,17 +129,17 @@ async function sendToPipe(
   sink: ByteSink,
   protocol: Protocol,
   how: SendOptions,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<SessionSummary> {
-  const paced = pacedSink(sink, how, about);
+  const paced = pacedSink(sink, how, env);
   const writer = protocol === 3 ? new Proto3Writer(paced) : new FrameWriter(paced, { indexed: true });
   // The reader cannot be asked which codecs it has: unless the user chose one, nothing is compressed.
-  const packer = how.compression?.kind === 'codec' ? await packerFor(how.compression, about) : null;
+  const packer = how.compression?.kind === 'codec' ? await packerFor(how.compression, env) : null;
   const reader = silentReader(packer);
-  const summary = await sendChanges(source, writer, how, about, new BufferPool(SEND_MEMORY).lend, reader);
+  const summary = await sendChanges(source, writer, how, env, new BufferPool(SEND_MEMORY).lend, reader);
   const sentBytes = writer.bytesWritten;
   const unheard = { mismatches: null, suspect: null, verified: null, targetSize: null };
-  return { ...summary, ...unheard, sentBytes, codec: tellPacking(packer, about) };
+  return { ...summary, ...unheard, sentBytes, codec: tellPacking(packer, env) };
 }
 
 /** The far side is a Ruby lvmsync: it only returns an exit status, which takes the place of the report. */
@@ -149,12 +149,12 @@ async function sendToRubyTool(
   snapback: string | null,
   reach: Reach,
   how: SendOptions,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<SessionSummary> {
-  const far = await startFarSide(spec, reach, applyWords(spec.path, snapback), about);
+  const far = await startFarSide(spec, reach, applyWords(spec.path, snapback), env);
   const { transport } = far;
   try {
-    const summary = await sendToPipe(source, transport.output, 3, how, about);
+    const summary = await sendToPipe(source, transport.output, 3, how, env);
     await checkExit(far);
     return summary;
   } finally {

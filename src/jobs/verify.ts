@@ -46,25 +46,23 @@ export interface VerifySummary {
  *
  * Throws UnsafeTargetError if B is smaller than A; and what opening, reading and the connection to the far side throw.
  */
-export async function verify(spec: VerifySpec, reach: Reach, about: Surroundings): Promise<VerifySummary> {
-  const started = about.clock();
-  const secondsSince = (moment: number) => (about.clock() - moment) / 1000;
-  const volume = await openVolume(spec.a, spec.changed, about);
+export async function verify(spec: VerifySpec, reach: Reach, env: Surroundings): Promise<VerifySummary> {
+  const started = env.clock();
+  const secondsSince = (moment: number) => (env.clock() - moment) / 1000;
+  const volume = await openVolume(spec.a, spec.changed, env);
   try {
-    const begun = about.clock();
+    const begun = env.clock();
     const unit = Math.min(COMPARE_UNIT, volume.changes?.granularity ?? COMPARE_UNIT);
     const extents = chooseExtents(volume, spec.auditPercent);
     const checkFarSize = (size: number) => {
-      checkSizes(spec, volume.device.size, size, about);
+      checkSizes(spec, volume.device.size, size, env);
     };
     // Take an interrupted apply back first: what it wrote would look equal now, and would be taken back later.
-    if (spec.repair) await readyTarget(sourceOf(volume, spec), spec.b, DEFAULT_POLICY, reach, about);
-    const found = await compare({ near: volume.device, extents, unit, checkFarSize }, spec.b, reach, about);
+    if (spec.repair) await readyTarget(sourceOf(volume, spec), spec.b, DEFAULT_POLICY, reach, env);
+    const found = await compare({ near: volume.device, extents, unit, checkFarSize }, spec.b, reach, env);
     await volume.checkValid();
     const compareSeconds = secondsSince(begun);
-    const remaining = spec.repair
-      ? await repair(volume, spec, found.differing, reach, about)
-      : found.differing;
+    const remaining = spec.repair ? await repair(volume, spec, found.differing, reach, env) : found.differing;
     return {
       ...found,
       remaining,
@@ -93,7 +91,7 @@ async function repair(
   spec: VerifySpec,
   differing: ChangeSet,
   reach: Reach,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<ChangeSet> {
   if (differing.chunks.count === 0) return differing;
   const source: ChangeSource = {
@@ -112,14 +110,14 @@ async function repair(
   };
   const destination = { kind: 'target', spec: spec.b, policy: DEFAULT_POLICY } as const;
   const how = { proofs: false, compression: { kind: 'auto' } } as const;
-  await send(source, destination, 4, reach, how, about);
+  await send(source, destination, 4, reach, how, env);
   const again: ComparisonRequest = {
     near: volume.device,
     extents: () => differing.extents(),
     unit: differing.granularity,
     checkFarSize: () => undefined,
   };
-  return (await compare(again, spec.b, reach, about)).differing;
+  return (await compare(again, spec.b, reach, env)).differing;
 }
 
 /** Whether every byte was compared. */
@@ -131,12 +129,12 @@ function sourceOf({ device }: OpenVolume, { a }: VerifySpec) {
   return { name: a, data: device, paths: [device.path] };
 }
 
-function checkSizes({ a, b }: VerifySpec, size: number, farSize: number, about: Surroundings): void {
+function checkSizes({ a, b }: VerifySpec, size: number, farSize: number, env: Surroundings): void {
   if (farSize < size) {
     throw new UnsafeTargetError(b.path, `too small to equal ${a}: it has ${farSize} bytes, ${a} has ${size}`);
   }
   if (farSize > size) {
-    about.notice(`${b.path}: ${farSize - size} bytes larger than ${a}; the extra bytes are not compared`);
+    env.notice(`${b.path}: ${farSize - size} bytes larger than ${a}; the extra bytes are not compared`);
   }
 }
 

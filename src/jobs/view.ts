@@ -38,32 +38,32 @@ export async function viewOpen(
   targetName: string,
   archives: readonly string[],
   options: OpenViewOptions,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<ViewSummary> {
-  const started = about.clock();
-  const combination = await combine(archives, options, about);
+  const started = env.clock();
+  const combination = await combine(archives, options, env);
   const { spareBytes, storeFolder, forceBase } = options;
   const wish = { targetName, spareBytes, storeFolder, forceBase, purpose: 'view' } as const;
-  const opened = await withTarget(targetName, name, `view open ${name}`, options, about, (target, entry) =>
-    openView(target, oldStateOf(combination, about), wish, entry, lendForStore(), about),
+  const opened = await withTarget(targetName, name, `view open ${name}`, options, env, (target, entry) =>
+    openView(target, oldStateOf(combination, env), wish, entry, lendForStore(), env),
   );
-  return { ...opened, seconds: (about.clock() - started) / 1000 };
+  return { ...opened, seconds: (env.clock() - started) / 1000 };
 }
 
 /** Closes a view, and removes what is left of one. */
 export async function viewClose(
   name: string,
   stateDir: string | null,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<ClosedView> {
-  const folder = stateDirOf(stateDir, about);
-  const entry = await ViewEntry.take(name, `view close ${name}`, folder, about);
-  return await closeView(entry, folder, about).finally(() => entry.release());
+  const folder = stateDirOf(stateDir, env);
+  const entry = await ViewEntry.take(name, `view close ${name}`, folder, env);
+  return await closeView(entry, folder, env).finally(() => entry.release());
 }
 
 /** All views, and how full their stores are. Throws as `listViews`. */
-export function viewList(stateDir: string | null, about: Surroundings): Promise<ListedView[]> {
-  return listViews(stateDirOf(stateDir, about), about);
+export function viewList(stateDir: string | null, env: Surroundings): Promise<ListedView[]> {
+  return listViews(stateDirOf(stateDir, env), env);
 }
 
 /**
@@ -75,25 +75,25 @@ export async function viewStore(
   path: string,
   archives: readonly string[],
   { targetName, spareBytes, ...options }: StoreOptions,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<StorePlan> {
-  const combination = await combine(archives, options, about);
-  const old = oldStateOf(combination, about);
-  const stateDir = options.stateDir ?? about.stateDir;
+  const combination = await combine(archives, options, env);
+  const old = oldStateOf(combination, env);
+  const stateDir = options.stateDir ?? env.stateDir;
   const opening = { stateDir, what: `view store ${path}`, sources: [], allowed: null };
-  const target = targetName === null ? null : await openTarget(targetName, opening, about);
+  const target = targetName === null ? null : await openTarget(targetName, opening, env);
   try {
     if (target !== null && targetName !== null)
-      await checkStart(target, old, { ...options, targetName }, about);
+      await checkStart(target, old, { ...options, targetName }, env);
     const device = target?.device ?? null;
     const plan = planStore(old.extents(), device?.size ?? combination.volumeSize, device !== null);
     const most = sizeForAll(plan);
     await makeSparseFile(path, spareBytes === null ? most : Math.min(most, plan.usedBytes + spareBytes));
     try {
-      const ours = { writable: true, followLinks: false, spawner: about.spawner } as const;
+      const ours = { writable: true, followLinks: false, spawner: env.spawner } as const;
       const store = await openLocalDevice(path, ours);
       const material = { plan, old, target: device };
-      await writeStore(store, material, lendForStore(), about).finally(() => store.close());
+      await writeStore(store, material, lendForStore(), env).finally(() => store.close());
     } catch (error) {
       await rm(path, { force: true });
       throw error;
@@ -112,12 +112,12 @@ export interface StoreOptions extends ViewOptions {
 async function combine(
   paths: readonly string[],
   { proto3, forceBase }: Pick<ViewOptions, 'proto3' | 'forceBase'>,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<Combination> {
   const archives = [];
   for (const path of paths) archives.push(await openArchive(path, { proto3 }));
   const combination = planCombination(archives, { forceBase });
-  for (const line of combination.believed) about.notice(line);
+  for (const line of combination.believed) env.notice(line);
   return combination;
 }
 
@@ -129,15 +129,15 @@ async function withTarget<T>(
   name: string,
   what: string,
   options: { readonly stateDir: string | null },
-  about: Surroundings,
+  env: Surroundings,
   work: TargetWork<T>,
 ): Promise<T> {
-  const stateDir = stateDirOf(options.stateDir, about);
-  const entry = await ViewEntry.take(name, what, stateDir, about);
+  const stateDir = stateDirOf(options.stateDir, env);
+  const entry = await ViewEntry.take(name, what, stateDir, env);
   try {
     await entry.refuseSecond();
     const opening = { stateDir, what, sources: [], allowed: null };
-    const target = await openTarget(targetName, opening, about);
+    const target = await openTarget(targetName, opening, env);
     try {
       return await work(target, entry);
     } finally {

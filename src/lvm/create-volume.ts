@@ -41,18 +41,18 @@ export async function makePartialVolume(
   wanted: VolumeName,
   size: number,
   pool: string | null,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<PartialVolume> {
   const { group, name } = wanted;
   const partial = `${name}.partial`;
   const path = `/dev/${group}/${partial}`;
-  await refuseWithoutNode(wanted, about);
-  const remove = () => runLvm(about.spawner, ['lvremove', '-qq', '-f', '-y', '--', `${group}/${partial}`]);
-  const left = await findLeft({ group, name: partial }, about);
-  if (left === null) await create({ group, name: partial }, size, pool, name, about);
+  await refuseWithoutNode(wanted, env);
+  const remove = () => runLvm(env.spawner, ['lvremove', '-qq', '-f', '-y', '--', `${group}/${partial}`]);
+  const left = await findLeft({ group, name: partial }, env);
+  if (left === null) await create({ group, name: partial }, size, pool, name, env);
   else checkLeft(path, left, size);
   if (!(await isThere(path))) {
-    const made = await findLeft({ group, name: partial }, about).catch(() => null);
+    const made = await findLeft({ group, name: partial }, env).catch(() => null);
     if (left === null) await remove().catch(() => undefined);
     const problem =
       made?.lv_active === ''
@@ -64,16 +64,16 @@ export async function makePartialVolume(
     path,
     isNew: left === null,
     finish: async () => {
-      await runLvm(about.spawner, ['lvrename', '-qq', '--', group, partial, name]);
-      await runLvm(about.spawner, ['lvchange', '-qq', '--deltag', PARTIAL_TAG, '--', `${group}/${name}`]);
+      await runLvm(env.spawner, ['lvrename', '-qq', '--', group, partial, name]);
+      await runLvm(env.spawner, ['lvchange', '-qq', '--deltag', PARTIAL_TAG, '--', `${group}/${name}`]);
     },
     remove,
   };
 }
 
 /** A volume of that name without a node: the rename at the very end would fail. */
-async function refuseWithoutNode({ group, name }: VolumeName, about: Surroundings): Promise<void> {
-  const found = await findLeft({ group, name }, about);
+async function refuseWithoutNode({ group, name }: VolumeName, env: Surroundings): Promise<void> {
+  const found = await findLeft({ group, name }, env);
   if (found === null) return;
   const advice =
     found.lv_active === ''
@@ -103,9 +103,9 @@ function checkLeft(
   if (problem !== null) throw new UnsafeTargetError(path, problem);
 }
 
-async function findLeft({ group, name }: VolumeName, about: Surroundings): Promise<Left | null> {
+async function findLeft({ group, name }: VolumeName, env: Surroundings): Promise<Left | null> {
   const columns = ['lv_tags', 'lv_size', 'lv_active'] as const;
-  return await findVolume(about.spawner, columns, `${group}/${name}`);
+  return await findVolume(env.spawner, columns, `${group}/${name}`);
 }
 
 async function isThere(path: string): Promise<boolean> {
@@ -125,13 +125,13 @@ async function create(
   size: number,
   pool: string | null,
   wanted: string,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<void> {
   // LVM accepts whole sectors only, and rounds up to its extent size.
   const bytes = `${Math.ceil(size / SECTOR) * SECTOR}b`;
   const kind = pool === null ? ['-L', bytes] : ['--type', 'thin', '-V', bytes, '--thinpool', pool];
   const how = ['-qq', '-y', ...kind, '--addtag', PARTIAL_TAG, '--name', name];
-  await runLvm(about.spawner, ['lvcreate', ...how, '--', group]).catch((error: unknown) => {
+  await runLvm(env.spawner, ['lvcreate', ...how, '--', group]).catch((error: unknown) => {
     // LVM 2.03.16 and 2.03.31 say so if they cannot clear the beginning of the new volume.
     if (!(error instanceof CommandError) || !/volume_list activation filter/i.test(error.stderr)) throw error;
     const problem = describeNotActivated(entriesFor({ group, name: wanted }));

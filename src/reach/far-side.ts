@@ -36,23 +36,23 @@ export async function startFarSide(
   destination: RemoteHost,
   reach: Reach,
   words: readonly string[],
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<FarSide> {
-  const isShown = about.notice !== silentNotice;
+  const isShown = env.notice !== silentNotice;
   const heard = new LastLines(LAST_LINES);
-  const transport = await startCommand(destination, reach, words, about, (line) => {
+  const transport = await startCommand(destination, reach, words, env, (line) => {
     heard.add(line);
-    if (isShown) about.notice(`${destination.host}: ${line}`);
+    if (isShown) env.notice(`${destination.host}: ${line}`);
   });
   return {
     transport,
     explainEnd: async (exit: FarExit) => {
       const end: SilentEnd = {
         ...{ host: destination.host, carrier: reach.rsh === null ? 'ssh2' : 'rsh', exit },
-        ...{ heard: heard.lines, isShown, command: reach.command, version: about.version },
+        ...{ heard: heard.lines, isShown, command: reach.command, version: env.version },
       };
       const startQuietly: StartLvmsync = (farCommand, farWords) =>
-        startCommand(destination, { ...reach, command: farCommand }, farWords, about, () => undefined);
+        startCommand(destination, { ...reach, command: farCommand }, farWords, env, () => undefined);
       const facts = await askFacts(judgeFarExit(end), end, startQuietly);
       return explainFarExit(end, { ...facts, user: facts.user ?? destination.user });
     },
@@ -63,10 +63,10 @@ function startCommand(
   destination: RemoteHost,
   { rsh, ssh, command }: Reach,
   words: readonly string[],
-  about: Surroundings,
+  env: Surroundings,
   onLine: LineListener,
 ): Promise<Transport> {
   const all = buildFarCommand(command, words);
-  if (rsh !== null) return startRsh(about.spawner, rsh, destination, all, onLine);
-  return connectSsh(destination, ssh, all, onLine, about);
+  if (rsh !== null) return startRsh(env.spawner, rsh, destination, all, onLine);
+  return connectSsh(destination, ssh, all, onLine, env);
 }

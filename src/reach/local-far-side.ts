@@ -17,11 +17,11 @@ export interface LocalFarSide<Outcome> {
 export function startLocalReceiver(
   open: OpenForRun,
   policy: ApplyPolicy,
-  about: Surroundings,
+  env: Surroundings,
   lend: LendBuffer,
 ): LocalFarSide<ReceiveOutcome> {
   // One progress line is enough, and the sender knows more.
-  const quiet = { ...about, progress: silentProgress };
+  const quiet = { ...env, progress: silentProgress };
   return startLocalFarSide((line) => runReceiver(line, open, policy, quiet, lend));
 }
 

@@ -17,7 +17,7 @@ const LONGEST_PAUSE_MS = 60_000;
 export async function withRetries<T>(
   retries: number,
   run: LineProgress,
-  about: Surroundings,
+  env: Surroundings,
   attempt: () => Promise<T>,
 ): Promise<T> {
   for (let failed = 0; ;) {
@@ -30,8 +30,8 @@ export async function withRetries<T>(
       const pause = Math.min(FIRST_PAUSE_MS * 4 ** failed, LONGEST_PAUSE_MS);
       failed += 1;
       const next = `trying again in ${pause / 1000} s (${failed} of ${retries})`;
-      about.notice(`${error.message}; ${next}`);
-      await wait(pause, about.signal);
+      env.notice(`${error.message}; ${next}`);
+      await wait(pause, env.signal);
     }
   }
 }

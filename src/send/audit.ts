@@ -55,7 +55,7 @@ export async function audit(
   { unchanged, changes, extent }: AuditPlan,
   writer: BlockWriter,
   line: AuditLine,
-  about: Surroundings,
+  env: Surroundings,
   lend: LendBuffer,
 ): Promise<Mended> {
   const extents = () => subtractExtents([extent], changes.extents());
@@ -63,24 +63,24 @@ export async function audit(
   line.listen(wanted);
   await writer.nextPass();
   await line.audit(extent);
-  about.progress.start(sumLengths(extents()));
+  env.progress.start(sumLengths(extents()));
   let pieces = 0;
   for await (const { offset, data } of readBlocks(unchanged, extents(), MAX_BLOCK_LENGTH, lend)) {
     try {
-      about.signal.throwIfAborted();
+      env.signal.throwIfAborted();
       const { length } = data.bytes;
       const crc = crc32(data.bytes);
       wanted.offer(pieces);
       pieces += 1;
       await writer.openSection({ offset, length, oldCrc: crc, newCrc: crc });
-      about.progress.advance(length);
+      env.progress.advance(length);
     } finally {
       data.release();
     }
   }
   if (pieces > 0) await line.hearAll();
   wanted.settle(splitExtents(extents(), MAX_BLOCK_LENGTH), line.host);
-  return wanted.isEmpty ? { blocks: 0, bytes: 0 } : await mend(unchanged, wanted, writer, about, lend);
+  return wanted.isEmpty ? { blocks: 0, bytes: 0 } : await mend(unchanged, wanted, writer, env, lend);
 }
 
 /** Sends each piece after a proof that fails at the receiver, so that the receiver counts the piece as different. */
@@ -88,14 +88,14 @@ async function mend(
   unchanged: ReadableVolume,
   wanted: WantedPieces,
   writer: BlockWriter,
-  about: Surroundings,
+  env: Surroundings,
   lend: LendBuffer,
 ): Promise<Mended> {
   let [blocks, sent] = [0, 0];
   await writer.nextPass();
   for await (const { offset, data } of readBlocks(unchanged, wanted.extents(), MAX_BLOCK_LENGTH, lend)) {
     try {
-      about.signal.throwIfAborted();
+      env.signal.throwIfAborted();
       const { bytes } = data;
       const crc = crc32(bytes);
       await writer.prove({ offset, length: bytes.length, crc });

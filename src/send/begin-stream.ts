@@ -37,7 +37,7 @@ export interface StreamOpening {
 export async function beginStream(
   source: ChangeSource,
   { proofs, blockSize = DEFAULT_BLOCK_SIZE }: OldBytesWish,
-  about: Surroundings,
+  env: Surroundings,
   lend: LendBuffer,
 ): Promise<StreamOpening> {
   const changes = await source.readChanges();
@@ -45,7 +45,7 @@ export async function beginStream(
   const unchanged = proofs ? (source.baseVolume ?? source.unchangedVolume) : null;
   const sample = await takeSample(base, unchanged, changes, lend);
   const unit = base === null ? null : unitOf(blockSize, changes.granularity);
-  const header = await headerOf(source, changes, { sample, unit }, about);
+  const header = await headerOf(source, changes, { sample, unit }, env);
   return { changes, base, unchanged, unit, sample, header };
 }
 
@@ -60,7 +60,7 @@ async function headerOf(
   source: ChangeSource,
   changes: ChangeSet,
   { sample, unit }: { readonly sample: BaseSample; readonly unit: number | null },
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<StreamHeader> {
   // A source that was written to since it was opened has no named state.
   const isUnnamed = (await source.dataProof()) === null && !(await source.isConsistent());
@@ -79,6 +79,6 @@ async function headerOf(
     ...(table === null ? {} : { table }),
     sample: { changed: sample.changed.length, unchanged: sample.unchanged.length },
     names: { source: source.name, origin: source.origin },
-    ...makerOf(about),
+    ...makerOf(env),
   };
 }

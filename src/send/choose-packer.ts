@@ -37,16 +37,15 @@ export function prepareCodec(wish: CompressionWish): void {
 export async function choosePacker(
   wish: CompressionWish,
   far: Decompressor,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<BlockPacker | null> {
   if (wish.kind === 'none') return null;
   if (wish.kind === 'auto') {
     for (const name of CODECS_BY_SPEED) {
       const codec = far.codecs.includes(name) ? await loadCodec(name) : null;
-      if (codec !== null)
-        return packerOf(codec, null, new TrialJudge(about.clock, activeMilliseconds), about);
+      if (codec !== null) return packerOf(codec, null, new TrialJudge(env.clock, activeMilliseconds), env);
     }
-    about.detail(
+    env.detail(
       `${far.host}: its lvmsync ${far.version} cannot decompress anything: blocks are sent uncompressed`,
     );
     return null;
@@ -57,32 +56,32 @@ export async function choosePacker(
       `${far.host}: its lvmsync ${far.version} cannot decompress ${wish.name} (it supports ${known})`,
     );
   }
-  return packerFor(wish, about);
+  return packerFor(wish, env);
 }
 
 /** A packer with exactly this codec. Throws UsageError if this host does not have it. */
 export async function packerFor(
   { name, level }: Extract<CompressionWish, { kind: 'codec' }>,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<BlockPacker> {
   const codec = await loadCodec(name);
   if (codec === null) {
     throw new UsageError(`--codec ${name}: not available on this host: install libzstd1, or Node 22.15`);
   }
-  return packerOf(codec, level, ALWAYS, about);
+  return packerOf(codec, level, ALWAYS, env);
 }
 
 /** Reports what the compression did, for a user who asked for more detail. Returns the codec's name if it was used. */
-export function tellPacking(packer: BlockPacker | null, about: Surroundings): CodecName | null {
+export function tellPacking(packer: BlockPacker | null, env: Surroundings): CodecName | null {
   if (packer === null) return null;
   const { blocks, rawBytes, packedBytes } = packer.totals;
   const { name } = packer.codec;
   if (blocks === 0) {
-    about.detail(`compression: ${name} was not used: it would not have made this transfer faster`);
+    env.detail(`compression: ${name} was not used: it would not have made this transfer faster`);
     return null;
   }
   const ratio = (rawBytes / packedBytes).toFixed(2);
-  about.detail(
+  env.detail(
     `compression: ${name} compressed ${rawBytes} bytes to ${packedBytes} (${ratio} to 1) in ${blocks} blocks`,
   );
   return name;
@@ -93,6 +92,6 @@ function activeMilliseconds(): number {
   return performance.eventLoopUtilization().active;
 }
 
-function packerOf(codec: Codec, level: number | null, judge: CompressionJudge, about: Surroundings) {
-  return new BlockPacker(codec, level ?? CODEC_LEVELS[codec.name].usual, judge, about.clock);
+function packerOf(codec: Codec, level: number | null, judge: CompressionJudge, env: Surroundings) {
+  return new BlockPacker(codec, level ?? CODEC_LEVELS[codec.name].usual, judge, env.clock);
 }

@@ -65,7 +65,7 @@ export class BlockSender {
     private readonly writer: BlockWriter,
     private readonly packer: BlockPacker | null,
     private readonly lend: LendBuffer,
-    private readonly about: Surroundings,
+    private readonly env: Surroundings,
     private readonly checkpoints: Checkpoints | null,
     /** Null for a pipe. */
     private readonly line: WantLine | null,
@@ -79,7 +79,7 @@ export class BlockSender {
    */
   async sendPasses({ changes, offset, sent }: StreamRest): Promise<ChangeSet> {
     this.resumedBytes = sent;
-    this.about.progress.advance(changes.changedBytes - sumLengths(behind(changes.extents(), offset)));
+    this.env.progress.advance(changes.changedBytes - sumLengths(behind(changes.extents(), offset)));
     await this.sendPass(this.firstPass(changes, offset));
     await this.hearWants(changes, offset);
     if (this.source.live) return await this.followLive(changes);
@@ -140,9 +140,7 @@ export class BlockSender {
     wanted.settle(splitExtents(behind(changes.dataExtents(), from), MAX_BLOCK_LENGTH), line.host);
     if (wanted.isEmpty) return;
     const bytes = sumLengths(wanted.extents());
-    this.about.detail(
-      `${line.host}: ${bytes} bytes on the target are not as expected: they are sent in full`,
-    );
+    this.env.detail(`${line.host}: ${bytes} bytes on the target are not as expected: they are sent in full`);
   }
 
   private async sendPass({ data, old, discards, unit, checkpoints }: Pass): Promise<void> {
@@ -155,7 +153,7 @@ export class BlockSender {
       const blocks = compareBlocks(news, olds, { unit });
       for await (const block of this.packer?.makeReady(blocks) ?? blocks) {
         try {
-          this.about.signal.throwIfAborted();
+          this.env.signal.throwIfAborted();
           for (const extent of left.takeBelow(block.offset)) await this.sendDiscard(extent);
           if (block.section !== null) this.wanted.offer(pieces);
           await this.sendBlock(block);
@@ -164,7 +162,7 @@ export class BlockSender {
         }
         if (block.piece === null) continue;
         pieces += 1;
-        this.about.progress.advance(block.piece.length);
+        this.env.progress.advance(block.piece.length);
         await checkpoints?.afterBlock(endOf(block.piece), this.resumedBytes + this.bytes);
       }
       for (const extent of left.takeBelow(Infinity)) await this.sendDiscard(extent);
@@ -179,10 +177,10 @@ export class BlockSender {
 
   /** Sent without a proof: whatever the target held there, it reads as zeroes afterwards. */
   private async sendDiscard({ offset, length }: Extent): Promise<void> {
-    this.about.signal.throwIfAborted();
+    this.env.signal.throwIfAborted();
     await this.writer.discard(offset, length);
     this.countBlock(length);
-    this.about.progress.advance(length);
+    this.env.progress.advance(length);
   }
 
   private async sendBlock(block: OutgoingBlock | (OutgoingBlock & ReadyBlock)): Promise<void> {

@@ -94,12 +94,12 @@ export async function sendChanges(
   source: ChangeSource,
   writer: BlockWriter,
   options: SendOptions,
-  about: Surroundings,
+  env: Surroundings,
   lend: LendBuffer,
   reader: StreamReader = silentReader(null),
 ): Promise<SendSummary> {
   try {
-    return await sendStream(source, writer, options, about, lend, reader);
+    return await sendStream(source, writer, options, env, lend, reader);
   } catch (error) {
     // A snapshot gives read errors once it has overflowed: then report the overflow instead.
     if (error instanceof DeviceError) await source.checkValid();
@@ -111,13 +111,13 @@ async function sendStream(
   source: ChangeSource,
   writer: BlockWriter,
   options: SendOptions,
-  about: Surroundings,
+  env: Surroundings,
   lend: LendBuffer,
   reader: StreamReader,
 ): Promise<SendSummary> {
   const { session } = reader;
   const usesOld = { ...options, proofs: options.proofs && writer.carriesProofs };
-  const opening = await beginStream(source, usesOld, about, lend);
+  const opening = await beginStream(source, usesOld, env, lend);
   const { changes: first, base, unchanged, unit, sample, header } = opening;
   await writer.start({ ...header, ...session?.header });
   for (const proof of [...sample.changed, ...sample.unchanged]) await writer.prove(proof);
@@ -126,23 +126,23 @@ async function sendStream(
     for (const proof of await takeCloserSample(unchanged, first, lend)) await writer.prove(proof);
   }
   const isDoubtful = keepsForgotten(source, greeting.holds);
-  if (isDoubtful) about.notice(`${source.name}: ${FORGOTTEN}`);
+  if (isDoubtful) env.notice(`${source.name}: ${FORGOTTEN}`);
   const audited = planAudit(source, unchanged, session, greeting, options);
-  about.progress.start(first.changedBytes);
+  env.progress.start(first.changedBytes);
   try {
     const old = base === null ? null : planOldBytes(base, unit, greeting);
-    const rest = await agreeOnRest(source, first, old?.unit ?? null, greeting, session, about);
-    const checkpoints = await planCheckpoints(source, rest.changes, old?.unit ?? null, session, about);
-    const sender = new BlockSender(source, old, writer, greeting.packer, lend, about, checkpoints, session);
+    const rest = await agreeOnRest(source, first, old?.unit ?? null, greeting, session, env);
+    const checkpoints = await planCheckpoints(source, rest.changes, old?.unit ?? null, session, env);
+    const sender = new BlockSender(source, old, writer, greeting.packer, lend, env, checkpoints, session);
     const all = await sender.sendPasses(rest);
     const consistent = sender.lastPassSawAll && (await source.isConsistent());
     // If the target already holds everything, there is nothing to audit.
     const isLeft = audited !== null && rest.offset < source.volumeSize;
     let mended = NOTHING_MENDED;
     if (isLeft && sender.lastPassSawAll) {
-      mended = await audit({ ...audited, changes: all }, writer, audited.line, about, lend);
+      mended = await audit({ ...audited, changes: all }, writer, audited.line, env, lend);
       await source.checkValid();
-    } else if (isLeft) about.notice(`${source.name}: ${NOT_AUDITED}`);
+    } else if (isLeft) env.notice(`${source.name}: ${NOT_AUDITED}`);
     // A source that was written to while it was read has no named state, whatever the header says.
     const isUnnamed = header.result !== null && !consistent && (await source.dataProof()) === null;
     await writer.finish(isDoubtful || isUnnamed);
@@ -155,7 +155,7 @@ async function sendStream(
       consistent,
     };
   } finally {
-    about.progress.stop();
+    env.progress.stop();
   }
 }
 
@@ -206,26 +206,26 @@ async function agreeOnRest(
   unit: number | null,
   { holds, resume }: Greeting,
   session: SendSession | null,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<StreamRest> {
   const all = { changes: first, offset: 0, sent: 0 };
   if (session === null) return all;
   if (resume === null) return all;
   if (resume.length === 0) {
     if (!(await holdsResult(source, first, unit, holds))) return all;
-    about.notice('the target holds all of it already: only its report was lost');
+    env.notice('the target holds all of it already: only its report was lost');
     await session.resume(resume);
     return { changes: first, offset: source.volumeSize, sent: first.changedBytes };
   }
   const rest = await findRest(source, first, resume, unit);
   if (rest === null) {
-    about.notice(
+    env.notice(
       'an earlier transfer cannot be continued, as its data may not be the same: all of it is sent again',
     );
     return all;
   }
   const [left, total] = [sumLengths(behind(rest.changes.extents(), rest.offset)), rest.changes.changedBytes];
-  about.notice(`continuing at byte ${rest.offset}: ${total - left} of ${total} bytes are there already`);
+  env.notice(`continuing at byte ${rest.offset}: ${total - left} of ${total} bytes are there already`);
   await session.resume(resume);
   return rest;
 }
@@ -247,8 +247,8 @@ async function planCheckpoints(
   changes: ChangeSet,
   unit: number | null,
   session: SendSession | null,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<Checkpoints | null> {
   const key = session === null ? null : await keyOf(source, changes, unit);
-  return session === null || key === null ? null : new Checkpoints(session, key, changes, about.clock);
+  return session === null || key === null ? null : new Checkpoints(session, key, changes, env.clock);
 }

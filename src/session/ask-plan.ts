@@ -26,7 +26,7 @@ export async function askPlan(
   far: FarSide,
   source: ChangeSource,
   wish: OldBytesWish,
-  about: Surroundings,
+  env: Surroundings,
   lend: LendBuffer,
   limits = SESSION_LIMITS,
 ): Promise<PlannedSummary> {
@@ -40,10 +40,10 @@ export async function askPlan(
   const writer = new FrameWriter(transport.output);
   try {
     replies.allowSilence(limits.helloMs);
-    const opening = await beginStream(source, wish, about, lend);
+    const opening = await beginStream(source, wish, env, lend);
     const { changes } = opening;
     const asking = ask(opening, source, writer, lend);
-    const result = await orInterrupted(unlessFailed(asking, replies.result), about.signal);
+    const result = await orInterrupted(unlessFailed(asking, replies.result), env.signal);
     if (!result.ok) throw new FarError(result.code, transport.host, result.message);
     const [plan] = plans;
     if (plan === undefined) throw new TransportError(`${transport.host}: the far side ended without a plan`);

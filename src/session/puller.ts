@@ -29,7 +29,7 @@ export async function runPuller(
   far: FarSide,
   open: () => Promise<OpenTarget>,
   policy: ApplyPolicy,
-  about: Surroundings,
+  env: Surroundings,
   lend: LendBuffer,
   run = new PullerRun(),
   limits = SESSION_LIMITS,
@@ -38,11 +38,11 @@ export async function runPuller(
   const pulled = new PulledStream(transport.input, transport.host, limits.helloMs);
   const line = { input: pulled.stream, output: transport.output, what: `stream from ${transport.host}` };
   try {
-    const { summary, plan, error } = await runReceiver(line, open, policy, about, lend, run);
+    const { summary, plan, error } = await runReceiver(line, open, policy, env, lend, run);
     if (error !== null) throw await explainFailure(error, far, pulled, limits.farewellMs);
     const [refusal] = plan?.refusals ?? [];
     if (refusal !== undefined) throw refusal;
-    const word = await orInterrupted(within(limits.helloMs, pulled.lastWord()), about.signal);
+    const word = await orInterrupted(within(limits.helloMs, pulled.lastWord()), env.signal);
     const sent = checkAgreed(word, summary, transport.host);
     // The far side may still print something to stderr. That does not change the result.
     await within(limits.farewellMs, transport.exit);

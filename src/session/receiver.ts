@@ -52,7 +52,7 @@ export async function runReceiver(
   line: ReceiverLine,
   open: OpenForRun,
   policy: ApplyPolicy,
-  about: Surroundings,
+  env: Surroundings,
   lend: LendBuffer,
   progress = new LineProgress(),
 ): Promise<ReceiveOutcome> {
@@ -64,7 +64,7 @@ export async function runReceiver(
   let target: OpenTarget | null = null;
   try {
     const succeeded = new AbortController();
-    const signal = AbortSignal.any([about.signal, succeeded.signal]);
+    const signal = AbortSignal.any([env.signal, succeeded.signal]);
     const what = line.what ?? 'stream from the sender';
     const silence = new LineSilence();
     // The target is not opened or locked before the sender has sent something.
@@ -79,7 +79,7 @@ export async function runReceiver(
     target = await open(run, incoming.asks ? null : (incoming.header?.volumeSize ?? null));
     if (policy.dryRun && !incoming.asks) throw new UsageError(ONLY_ASKED);
     if (incoming.asks)
-      return await answerPlan(incoming, { what, target, policy }, replies, { ...about, signal });
+      return await answerPlan(incoming, { what, target, policy }, replies, { ...env, signal });
     const giveWay = () => {
       succeeded.abort(new LineError('the sender started again over a new connection'));
     };
@@ -89,7 +89,7 @@ export async function runReceiver(
       ready: async ({ size: targetSize, known, resume }) => {
         progress.hasBegun = true;
         await replies.hello({
-          ...{ version: about.version, targetSize, holds: tellable(known.holds, base, resume) },
+          ...{ version: env.version, targetSize, holds: tellable(known.holds, base, resume) },
           stale: wantsCloserLook(incoming.header, known),
           ...{ codecs: await codecs, sections: true },
           ...{ heartbeat: HEARTBEAT_SECONDS, resume: resume?.toString('base64') ?? null },
@@ -102,7 +102,7 @@ export async function runReceiver(
         await replies.durable(frame);
       },
     };
-    const summary = await applyIncoming(incoming, options, { ...about, signal });
+    const summary = await applyIncoming(incoming, options, { ...env, signal });
     const { blocks, mismatches, suspect, verified } = summary;
     const said = { ok: true, blocks, mismatches, suspect, verified } as const;
     return { summary, plan: null, error: null, told: await replies.result(said) };
@@ -121,11 +121,11 @@ async function answerPlan(
   incoming: IncomingStream,
   options: TargetOfStream,
   replies: ReplyWriter,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<ReceiveOutcome> {
-  const { plan, summary } = await planIncoming(incoming, options, about);
+  const { plan, summary } = await planIncoming(incoming, options, env);
   const { device, record } = options.target;
-  for (const line of describeSteps(device.path, plan)) about.notice(line);
+  for (const line of describeSteps(device.path, plan)) env.notice(line);
   const { holds } = await record.read();
   const { steps, from, to, refusals } = plan;
   await replies.plan({

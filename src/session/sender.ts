@@ -77,7 +77,7 @@ export async function runSender(
   far: FarSide,
   source: ChangeSource,
   options: SendOptions,
-  about: Surroundings,
+  env: Surroundings,
   lend: LendBuffer,
   run = new SenderRun(),
   limits = SESSION_LIMITS,
@@ -93,7 +93,7 @@ export async function runSender(
     wanted.take(parseWant(payload, transport.host, position), transport.host, position);
     return true;
   });
-  const writer = new FrameWriter(pacedSink(transport.output, options, about));
+  const writer = new FrameWriter(pacedSink(transport.output, options, env));
   let packer: BlockPacker | null = null;
   let targetSize: number | null = null;
   const stopBeating = keepBeating(HEARTBEAT_SECONDS, () => writer.heartbeat());
@@ -127,7 +127,7 @@ export async function runSender(
     const hello = await replies.waitForHello(limits.helloMs);
     run.hasBegun = true;
     ({ targetSize } = hello);
-    packer = await choosePacker(wish, { host: transport.host, ...hello }, about);
+    packer = await choosePacker(wish, { host: transport.host, ...hello }, env);
     const { holds, stale: isStale, resume, sections: takesSections, audit: auditFrom } = hello;
     if (auditFrom === null && options.audit != null) throw knowsNoAudit(transport.host);
     return {
@@ -141,21 +141,21 @@ export async function runSender(
     };
   };
   try {
-    const sent = sendChanges(source, writer, options, about, lend, { greet, session });
+    const sent = sendChanges(source, writer, options, env, lend, { greet, session });
     const summary = await orInterrupted(
       unlessAnswered(sent, replies, () => writer.isEnding),
-      about.signal,
+      env.signal,
     );
     const {
       mismatches,
       suspect,
       verified = null,
-    } = checkResult(await orInterrupted(replies.result, about.signal), summary, transport.host);
+    } = checkResult(await orInterrupted(replies.result, env.signal), summary, transport.host);
     // The far side may still print something to stderr. That does not change the result.
     await within(limits.farewellMs, transport.exit);
     const sentBytes = run.sentBytes + writer.bytesWritten;
     const heard = { mismatches, suspect, verified, targetSize };
-    return { ...summary, ...heard, sentBytes, codec: tellPacking(packer, about) };
+    return { ...summary, ...heard, sentBytes, codec: tellPacking(packer, env) };
   } catch (error) {
     throw await explainFailure(error, far, replies, limits);
   } finally {
@@ -200,8 +200,8 @@ class Acknowledgements {
 }
 
 /** The same sink, limited to the rate in the options. */
-export function pacedSink(sink: ByteSink, { bytesPerSecond }: SendOptions, about: Surroundings): ByteSink {
-  return bytesPerSecond === undefined ? sink : limitRate(sink, bytesPerSecond, about);
+export function pacedSink(sink: ByteSink, { bytesPerSecond }: SendOptions, env: Surroundings): ByteSink {
+  return bytesPerSecond === undefined ? sink : limitRate(sink, bytesPerSecond, env);
 }
 
 /**

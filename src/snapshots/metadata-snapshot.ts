@@ -27,14 +27,14 @@ type Note = v.InferOutput<typeof noteSchema>;
 export async function withMetadataSnapshot<T>(
   pool: ThinPool,
   what: string,
-  about: Surroundings,
+  env: Surroundings,
   work: () => Promise<T>,
 ): Promise<T> {
-  const folder = join(about.stateDir, 'pools', encodeURIComponent(pool.key));
+  const folder = join(env.stateDir, 'pools', encodeURIComponent(pool.key));
   await makePrivateFolder(folder);
-  const lock = await lockPool(folder, pool, what, about);
+  const lock = await lockPool(folder, pool, what, env);
   try {
-    const holder = new MetadataSnapshot(pool, join(folder, 'metadata-snapshot.json'), about);
+    const holder = new MetadataSnapshot(pool, join(folder, 'metadata-snapshot.json'), env);
     await holder.settleLeftOver();
     return await holder.hold(work);
   } finally {
@@ -42,16 +42,16 @@ export async function withMetadataSnapshot<T>(
   }
 }
 
-async function lockPool(folder: string, pool: ThinPool, what: string, about: Surroundings): Promise<RunLock> {
-  const giveUpAt = about.clock() + PATIENCE_MS;
+async function lockPool(folder: string, pool: ThinPool, what: string, env: Surroundings): Promise<RunLock> {
+  const giveUpAt = env.clock() + PATIENCE_MS;
   for (;;) {
     try {
-      const holder = { what, pid: process.pid, startedAt: about.now() };
+      const holder = { what, pid: process.pid, startedAt: env.now() };
       return await lockFolder(folder, `the thin pool ${pool.dmName}`, holder);
     } catch (error) {
-      if (!(error instanceof LockedError) || about.clock() > giveUpAt) throw error;
+      if (!(error instanceof LockedError) || env.clock() > giveUpAt) throw error;
     }
-    about.signal.throwIfAborted();
+    env.signal.throwIfAborted();
     await sleep(PAUSE_MS);
   }
 }
@@ -63,9 +63,9 @@ class MetadataSnapshot {
     private readonly pool: ThinPool,
     /** The path of the note. */
     private readonly path: string,
-    private readonly about: Surroundings,
+    private readonly env: Surroundings,
   ) {
-    this.mapper = new DeviceMapper(about.spawner);
+    this.mapper = new DeviceMapper(env.spawner);
   }
 
   /** Releases what a killed run of ours held. Throws LockedError if the held snapshot is not ours. */
@@ -76,9 +76,7 @@ class MetadataSnapshot {
     if (heldRoot !== null) {
       if (note === null || !isNoted(note, heldRoot)) throw this.heldByOthers(heldRoot);
       await this.giveBack();
-      this.about.detail(
-        `${this.pool.dmName}: released the metadata snapshot that an earlier run left behind`,
-      );
+      this.env.detail(`${this.pool.dmName}: released the metadata snapshot that an earlier run left behind`);
     }
     if (text !== null) await removeDurably(this.path);
   }
@@ -156,11 +154,11 @@ class MetadataSnapshot {
   }
 
   private heldRoot(): Promise<number | null> {
-    return readHeldRoot(this.about.spawner, this.pool);
+    return readHeldRoot(this.env.spawner, this.pool);
   }
 
   private checkInOrder(): Promise<ThinPoolStatus> {
-    return readPoolStatus(this.about.spawner, this.pool);
+    return readPoolStatus(this.env.spawner, this.pool);
   }
 
   private heldByOthers(root: number): LockedError {

@@ -34,20 +34,20 @@ export interface TemporarySnapshot {
  */
 export async function makeTemporarySnapshot(
   { fullName, group }: ThinLvmFacts,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<TemporarySnapshot> {
   const lvName = `${PREFIX}${randomBytes(4).toString('hex')}`;
   const name = `${group}/${lvName}`;
-  const claim = await Claim.take(group, lvName, about);
+  const claim = await Claim.take(group, lvName, env);
   const remove = async () => {
-    await removeClaimed(name, claim, about);
+    await removeClaimed(name, claim, env);
   };
   try {
     // Not activated at boot (-ky), but now (-K).
     const how = ['--snapshot', '-ky', '-K', '-ay', '-pr', '--addtag', TEMPORARY_TAG, '--name', lvName];
-    await runLvm(about.spawner, ['lvcreate', '-qq', '-y', ...how, fullName]);
+    await runLvm(env.spawner, ['lvcreate', '-qq', '-y', ...how, fullName]);
     const number = await findNode(name);
-    if (number === null) throw await whyNotThere(fullName, name, about);
+    if (number === null) throw await whyNotThere(fullName, name, env);
     return { name, number, remove };
   } catch (error) {
     // LVM removes what it could not finish; if it did not, this does. The first error says more.
@@ -60,8 +60,8 @@ export async function makeTemporarySnapshot(
 const NEEDED = 'in use, so lvmsync reads it from a temporary snapshot';
 const OWN_SNAPSHOT = 'or make a snapshot of it yourself, and give its name';
 
-async function whyNotThere(fullName: string, name: string, about: Surroundings): Promise<SnapshotError> {
-  const why = await whyNoNode(about.spawner, name);
+async function whyNotThere(fullName: string, name: string, env: Surroundings): Promise<SnapshotError> {
+  const why = await whyNoNode(env.spawner, name);
   const isInactive = why !== null && !why.isActive;
   const problem = isInactive
     ? describeNotActivated([`@${TEMPORARY_TAG}`])
@@ -73,19 +73,19 @@ async function whyNotThere(fullName: string, name: string, about: Surroundings):
  * Removes the snapshots of a volume group that earlier runs left because they were killed. A snapshot whose run is
  * still alive stays; so does one that belongs to another host or another state directory: a notice gives its name.
  */
-export async function removeLeftOvers(group: string, about: Surroundings): Promise<void> {
-  const rows = await listVolumes(about.spawner, ['lv_name'], group, { field: 'tags', value: TEMPORARY_TAG });
+export async function removeLeftOvers(group: string, env: Surroundings): Promise<void> {
+  const rows = await listVolumes(env.spawner, ['lv_name'], group, { field: 'tags', value: TEMPORARY_TAG });
   for (const { lv_name: lvName } of rows ?? []) {
     const name = `${group}/${lvName}`;
-    const claim = await Claim.takeOver(group, lvName, about);
+    const claim = await Claim.takeOver(group, lvName, env);
     if (claim === 'unknown') {
       // Its run may have existed when LVM was asked, and have ended by now.
-      if ((await lookUpVolume(about.spawner, ['lv_name'], name)) === null) continue;
-      about.notice(
+      if ((await lookUpVolume(env.spawner, ['lv_name'], name)) === null) continue;
+      env.notice(
         `${name}: this temporary snapshot is not recorded in this host's state directory: remove it if no lvmsync is running (lvremove ${name})`,
       );
-    } else if (claim !== 'in use' && (await removeClaimed(name, claim, about))) {
-      about.notice(`${name}: removed; a killed run had left it behind`);
+    } else if (claim !== 'in use' && (await removeClaimed(name, claim, env))) {
+      env.notice(`${name}: removed; a killed run had left it behind`);
     }
   }
 }
@@ -94,14 +94,14 @@ export async function removeLeftOvers(group: string, about: Surroundings): Promi
  * Removes a snapshot, and returns whether it still existed. Its claim ends only when the snapshot is gone, so that a
  * later run knows what this one could not remove.
  */
-async function removeClaimed(name: string, claim: Claim, about: Surroundings): Promise<boolean> {
-  const wasThere = await removeVolume(about.spawner, name).then(
+async function removeClaimed(name: string, claim: Claim, env: Surroundings): Promise<boolean> {
+  const wasThere = await removeVolume(env.spawner, name).then(
     () => true,
     async (error: unknown) => {
-      const found = await lookUpVolume(about.spawner, ['lv_name'], name).catch(() => undefined);
+      const found = await lookUpVolume(env.spawner, ['lv_name'], name).catch(() => undefined);
       if (found === null) return false;
       await claim.leave();
-      about.notice(
+      env.notice(
         `${name}: this temporary snapshot could not be removed, and takes up space in its pool: the next run in its volume group removes it`,
       );
       throw error;
@@ -120,10 +120,10 @@ class Claim {
     private readonly lock: RunLock,
   ) {}
 
-  static async take(group: string, lvName: string, about: Surroundings): Promise<Claim> {
-    const folder = claimFolder(group, lvName, about);
+  static async take(group: string, lvName: string, env: Surroundings): Promise<Claim> {
+    const folder = claimFolder(group, lvName, env);
     await makePrivateFolder(folder);
-    const holder = { what: `a snapshot of ${group}`, pid: process.pid, startedAt: about.now() };
+    const holder = { what: `a snapshot of ${group}`, pid: process.pid, startedAt: env.now() };
     return new Claim(folder, await lockFolder(folder, `the snapshot ${group}/${lvName}`, holder));
   }
 
@@ -131,15 +131,15 @@ class Claim {
   static async takeOver(
     group: string,
     lvName: string,
-    about: Surroundings,
+    env: Surroundings,
   ): Promise<Claim | 'in use' | 'unknown'> {
-    const isKnown = await stat(claimFolder(group, lvName, about)).then(
+    const isKnown = await stat(claimFolder(group, lvName, env)).then(
       () => true,
       () => false,
     );
     if (!isKnown) return 'unknown';
     try {
-      return await Claim.take(group, lvName, about);
+      return await Claim.take(group, lvName, env);
     } catch (error) {
       if (error instanceof LockedError) return 'in use';
       throw error;
@@ -157,6 +157,6 @@ class Claim {
   }
 }
 
-function claimFolder(group: string, lvName: string, about: Surroundings): string {
-  return join(about.stateDir, 'temporary', group, lvName);
+function claimFolder(group: string, lvName: string, env: Surroundings): string {
+  return join(env.stateDir, 'temporary', group, lvName);
 }

@@ -66,9 +66,9 @@ export function judgeThinDelta(said: string): ThinDeltaVerdict {
  * Asks thin_delta for its version: once a run, before anything is written. Throws CommandError if it is missing or
  * fails, reports no version, or reports one that is known to be wrong.
  */
-export async function findThinDelta(about: Surroundings): Promise<ThinDelta> {
+export async function findThinDelta(env: Surroundings): Promise<ThinDelta> {
   let said = '';
-  await readOutput(ASK_THIN_DELTA, THIN_TOOLS, about, async (output) => {
+  await readOutput(ASK_THIN_DELTA, THIN_TOOLS, env, async (output) => {
     for await (const piece of output) {
       said += Buffer.from(piece).toString('latin1');
       if (said.length > MOST_SAID) throw refusal('it prints more than its version');

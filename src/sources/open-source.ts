@@ -37,13 +37,13 @@ export interface ExceptionSource extends FillingSource<FillLevel> {
 }
 
 /** Opens the source that a user named. Throws SnapshotError, UsageError, LockedError, DeviceError, CommandError. */
-export async function openSource(about: Surroundings, spec: SourceSpec): Promise<ChangeSource> {
-  const thin = spec.kind === 'snapshot' ? await findThinVolume(about.spawner, spec.name) : null;
+export async function openSource(env: Surroundings, spec: SourceSpec): Promise<ChangeSource> {
+  const thin = spec.kind === 'snapshot' ? await findThinVolume(env.spawner, spec.name) : null;
   const source =
     thin === null
-      ? await openExceptionSource(about.spawner, spec)
-      : await openThinSource(thin, spec.kind === 'snapshot' ? spec.dataSource : undefined, about);
-  const watch = await FillingWatch.begin(() => source.readLevels(), about);
+      ? await openExceptionSource(env.spawner, spec)
+      : await openThinSource(thin, spec.kind === 'snapshot' ? spec.dataSource : undefined, env);
+  const watch = await FillingWatch.begin(() => source.readLevels(), env);
   return { ...source, close: () => watch.stop().finally(() => source.close()) };
 }
 

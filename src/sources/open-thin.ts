@@ -32,14 +32,14 @@ export interface ThinContents {
 }
 
 /** Reads what changed since a thin snapshot, without its data. Throws as `openThinSource`. */
-export async function readThinContents(old: ThinVolume, about: Surroundings): Promise<ThinContents> {
-  const pair = await findThinPair(about.spawner, old, undefined);
-  const { used, size, metadata } = await readPoolStatus(about.spawner, pair.pool);
+export async function readThinContents(old: ThinVolume, env: Surroundings): Promise<ThinContents> {
+  const pair = await findThinPair(env.spawner, old, undefined);
+  const { used, size, metadata } = await readPoolStatus(env.spawner, pair.pool);
   const { chunkSize } = pair.pool;
-  const thinDelta = await findThinDelta(about);
-  await warnOfFilling(() => readPoolLevels(about.spawner, pair.pool), about);
+  const thinDelta = await findThinDelta(env);
+  await warnOfFilling(() => readPoolLevels(env.spawner, pair.pool), env);
   return {
-    ...{ chunkSize, changes: await readThinChanges(pair, thinDelta, about), poolSize: size, poolUsed: used },
+    ...{ chunkSize, changes: await readThinChanges(pair, thinDelta, env), poolSize: size, poolUsed: used },
     ...{ poolMetadataSize: metadata.size, poolMetadataUsed: metadata.used },
   };
 }
@@ -54,22 +54,22 @@ export async function readThinContents(old: ThinVolume, about: Surroundings): Pr
 export async function openThinSource(
   old: ThinVolume,
   dataSource: string | undefined,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<FillingSource<FillLevel>> {
-  const pair = await findThinPair(about.spawner, old, dataSource);
-  const status = await readPoolStatus(about.spawner, pair.pool);
+  const pair = await findThinPair(env.spawner, old, dataSource);
+  const status = await readPoolStatus(env.spawner, pair.pool);
   // Check for thin_delta first: without it, a temporary snapshot would be useless.
-  const thinDelta = await findThinDelta(about);
-  await sayWhatIsDoubtful(pair, about);
-  if (pair.now.lvm !== null) await removeLeftOvers(pair.now.lvm.group, about);
-  const data = await holdData(pair.now, status, about);
+  const thinDelta = await findThinDelta(env);
+  await sayWhatIsDoubtful(pair, env);
+  if (pair.now.lvm !== null) await removeLeftOvers(pair.now.lvm.group, env);
+  const data = await holdData(pair.now, status, env);
   const opened: LocalDevice[] = [];
   const close = async () => {
     await Promise.all(opened.map((device) => device.close()));
     await data.release();
   };
   const open = async (number: DeviceNumber) => {
-    const device = await openLocalDevice(await nodeOf(number), { spawner: about.spawner });
+    const device = await openLocalDevice(await nodeOf(number), { spawner: env.spawner });
     opened.push(device);
     return device;
   };
@@ -92,14 +92,14 @@ export async function openThinSource(
       isBaseReadOnly: old.active !== null && (await isReadOnly(old.active.number)),
       paths: [...opened.map(({ path }) => path), await nodeOf(pair.now.active.number)],
       live: false,
-      readChanges: () => readThinChanges({ ...pair, now: data.volume }, thinDelta, about),
+      readChanges: () => readThinChanges({ ...pair, now: data.volume }, thinDelta, env),
       checkValid: async () => {
-        await readPoolStatus(about.spawner, pair.pool);
+        await readPoolStatus(env.spawner, pair.pool);
       },
-      readLevels: () => readPoolLevels(about.spawner, pair.pool),
+      readLevels: () => readPoolLevels(env.spawner, pair.pool),
       isConsistent: async () => data.watch === null || (await data.watch.sawNoWriter()),
       // Only a snapshot is still in the state in which it was made.
-      ...(data.identity === data.volume.uuid ? { madeAt: () => readBirth(about.spawner, data.volume) } : {}),
+      ...(data.identity === data.volume.uuid ? { madeAt: () => readBirth(env.spawner, data.volume) } : {}),
       // A thin volume can be activated, written and deactivated again without leaving a trace.
       dataProof: () => Promise.resolve(null),
       close,
@@ -125,14 +125,14 @@ export interface HeldData {
 export async function holdData(
   now: ActiveThinVolume,
   status: ThinPoolStatus,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<HeldData> {
   const asItIs = { volume: now, isTemporary: false, release: () => Promise.resolve() };
   const { number } = now.active;
   if (await isReadOnly(number)) return { ...asItIs, identity: now.uuid, watch: null };
   // The watch must begin before we open the device ourselves: our own open would count.
-  const watch = await LiveWatch.begin(about.spawner, number);
-  if (watch.wasOpen) return await snapshotData(now, status, about);
+  const watch = await LiveWatch.begin(env.spawner, number);
+  if (watch.wasOpen) return await snapshotData(now, status, env);
   const identity = now.lvm?.origin == null ? stoppedIdentity(null) : now.uuid;
   return { ...asItIs, identity, watch };
 }
@@ -141,7 +141,7 @@ export async function holdData(
 async function snapshotData(
   now: ActiveThinVolume,
   { used, size }: ThinPoolStatus,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<HeldData> {
   if (now.lvm === null) {
     const problem =
@@ -150,15 +150,15 @@ async function snapshotData(
   }
   if (size - used < size * LOW_ON_SPACE) {
     const left = `${size - used} of its ${size} bytes`;
-    about.notice(
+    env.notice(
       `${now.lvm.poolName}: only ${left} are free, and everything that is overwritten during this run needs space`,
     );
   }
-  const snapshot = await makeTemporarySnapshot(now.lvm, about);
+  const snapshot = await makeTemporarySnapshot(now.lvm, env);
   const release = () => snapshot.remove();
   try {
-    about.detail(`${now.name}: in use; reading its bytes from ${snapshot.name}, a temporary snapshot`);
-    const volume = await findThinVolume(about.spawner, snapshot.name);
+    env.detail(`${now.name}: in use; reading its bytes from ${snapshot.name}, a temporary snapshot`);
+    const volume = await findThinVolume(env.spawner, snapshot.name);
     if (volume?.active == null)
       throw new SnapshotError(now.name, `its temporary snapshot ${snapshot.name} is gone`);
     // Errors must name the volume, which the user knows, not the temporary snapshot.
@@ -172,18 +172,18 @@ async function snapshotData(
 }
 
 /** Tells the user about anything that may make the target wrong although this run succeeds. */
-async function sayWhatIsDoubtful({ old, now }: ThinPair, about: Surroundings): Promise<void> {
+async function sayWhatIsDoubtful({ old, now }: ThinPair, env: Surroundings): Promise<void> {
   if (now.size < old.size) {
     const rest = `the last ${old.size - now.size} bytes of the target stay as they are`;
-    about.notice(`${now.name}: ${old.size - now.size} bytes smaller than ${old.name}: ${rest}`);
+    env.notice(`${now.name}: ${old.size - now.size} bytes smaller than ${old.name}: ${rest}`);
   }
   if (now.size > old.size) {
     const grown = `${now.size - old.size} bytes larger than ${old.name}`;
-    about.notice(`${now.name}: ${grown}; all of them are sent, and the target must have ${now.size} bytes`);
+    env.notice(`${now.name}: ${grown}; all of them are sent, and the target must have ${now.size} bytes`);
   }
   if (old.active === null || (await isReadOnly(old.active.number))) return;
-  const { openCount } = await new DeviceMapper(about.spawner).info(old.active.number);
+  const { openCount } = await new DeviceMapper(env.spawner).info(old.active.number);
   if (openCount === 0) return;
   const problem = 'in use and not read-only: if something wrote to it since the target equalled it';
-  about.notice(`${old.name}: ${problem}, the target may be wrong afterwards`);
+  env.notice(`${old.name}: ${problem}, the target may be wrong afterwards`);
 }

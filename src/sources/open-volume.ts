@@ -26,10 +26,10 @@ export interface OpenVolume {
 export async function openVolume(
   name: string,
   snapshot: string | null,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<OpenVolume> {
-  if (snapshot === null) return await openWhole(name, about);
-  const source = await openSource(about, { kind: 'snapshot', name: snapshot, dataSource: name });
+  if (snapshot === null) return await openWhole(name, env);
+  const source = await openSource(env, { kind: 'snapshot', name: snapshot, dataSource: name });
   try {
     const changes = await source.readChanges();
     return {
@@ -45,11 +45,11 @@ export async function openVolume(
   }
 }
 
-async function openWhole(name: string, about: Surroundings): Promise<OpenVolume> {
-  const path = await findSourcePath(about.spawner, name);
+async function openWhole(name: string, env: Surroundings): Promise<OpenVolume> {
+  const path = await findSourcePath(env.spawner, name);
   // The watch must begin before we open the device ourselves: our own open would count.
-  const watch = await watchVolume(about.spawner, path);
-  const device = await openVolumePart(path, path, about);
+  const watch = await watchVolume(env.spawner, path);
+  const device = await openVolumePart(path, path, env);
   return {
     device,
     changes: null,

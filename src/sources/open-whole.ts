@@ -53,23 +53,23 @@ export interface WholeVolume {
  *
  * @param isQuiesced whether the user declares that no process writes to it; that does not give the state a name
  */
-export async function openWhole(name: string, about: Surroundings, isQuiesced = false): Promise<WholeVolume> {
-  const path = await findSourcePath(about.spawner, name);
+export async function openWhole(name: string, env: Surroundings, isQuiesced = false): Promise<WholeVolume> {
+  const path = await findSourcePath(env.spawner, name);
   const stats = await stat(path).catch((error: unknown) => {
     throw new DeviceError(path, 'stat', null, error);
   });
   const found = stats.isBlockDevice()
-    ? await findDevice(name, path, deviceNumberOf(stats), isQuiesced, about)
-    : await findFile(path, stats, isQuiesced, about);
+    ? await findDevice(name, path, deviceNumberOf(stats), isQuiesced, env)
+    : await findFile(path, stats, isQuiesced, env);
   if (found.identity === null && !isQuiesced) {
     const problem =
       'in use: if something writes to it, the target will not be a consistent point-in-time copy';
-    about.notice(`${name}: ${problem}; use a snapshot of it instead`);
+    env.notice(`${name}: ${problem}; use a snapshot of it instead`);
   }
   const { readFrom, readLevels, release = () => Promise.resolve(), ...known } = found;
-  const watch = await FillingWatch.begin(readLevels ?? (() => Promise.resolve([])), about);
+  const watch = await FillingWatch.begin(readLevels ?? (() => Promise.resolve([])), env);
   try {
-    const device = await openVolumePart(path, readFrom, about);
+    const device = await openVolumePart(path, readFrom, env);
     const close = () =>
       watch
         .stop()
@@ -117,17 +117,17 @@ async function findDevice(
   path: string,
   number: DeviceNumber,
   isQuiesced: boolean,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<Found> {
   const { kernelName } = await readDeviceFacts(number);
   if (!kernelName.startsWith('dm-')) return await findPlainDevice(path, number, isQuiesced);
-  const thin = await findThinVolume(about.spawner, path);
-  if (thin?.active != null) return await findThin({ ...thin, name, active: thin.active }, about);
-  const snapshot = await findSnapshot(about.spawner, path).catch((error: unknown) => {
+  const thin = await findThinVolume(env.spawner, path);
+  if (thin?.active != null) return await findThin({ ...thin, name, active: thin.active }, env);
+  const snapshot = await findSnapshot(env.spawner, path).catch((error: unknown) => {
     if (error instanceof NoSnapshotError) return null;
     throw error;
   });
-  return await findMapped(path, number, snapshot === null ? null : { ...snapshot, name }, isQuiesced, about);
+  return await findMapped(path, number, snapshot === null ? null : { ...snapshot, name }, isQuiesced, env);
 }
 
 /** A device-mapper volume: the kernel counts its openers. `snapshot` is null if it is not a snapshot. */
@@ -136,30 +136,30 @@ async function findMapped(
   number: DeviceNumber,
   snapshot: DmSnapshot | null,
   isQuiesced: boolean,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<Found> {
   const checkValid = async () => {
-    if (snapshot !== null) await checkSnapshotStatus(about.spawner, snapshot);
+    if (snapshot !== null) await checkSnapshotStatus(env.spawner, snapshot);
   };
   await checkValid();
   return {
-    ...(await watchMapped(about.spawner, number, snapshot, isQuiesced)),
+    ...(await watchMapped(env.spawner, number, snapshot, isQuiesced)),
     readFrom: path,
     thin: null,
     readLevels: async () => {
-      const level = snapshot === null ? null : await readStoreLevel(about.spawner, snapshot);
+      const level = snapshot === null ? null : await readStoreLevel(env.spawner, snapshot);
       return level === null ? [] : [level];
     },
     checkValid,
   };
 }
 
-async function findThin(volume: ThinVolume & ActiveThinVolume, about: Surroundings): Promise<Found> {
-  const { spawner } = about;
+async function findThin(volume: ThinVolume & ActiveThinVolume, env: Surroundings): Promise<Found> {
+  const { spawner } = env;
   const pool = await findThinPool(spawner, volume.active.pool);
   const status = await readPoolStatus(spawner, pool);
-  if (volume.lvm !== null) await removeLeftOvers(volume.lvm.group, about);
-  const held = await holdData(volume, status, about);
+  if (volume.lvm !== null) await removeLeftOvers(volume.lvm.group, env);
+  const held = await holdData(volume, status, env);
   const { volume: now, identity, watch } = held;
   // While this run has it open, it cannot be deactivated, written on another host and activated again.
   const ofThisRun = `open ${now.uuid ?? ''} ${randomUUID()}`;
@@ -185,16 +185,11 @@ async function findPlainDevice(path: string, number: DeviceNumber, isQuiesced: b
   return await watchStamp(path, isOpen, isQuiesced, () => writeStampOf(number));
 }
 
-async function findFile(
-  path: string,
-  stats: Stats,
-  isQuiesced: boolean,
-  about: Surroundings,
-): Promise<Found> {
+async function findFile(path: string, stats: Stats, isQuiesced: boolean, env: Surroundings): Promise<Found> {
   const { dev, ino } = stats;
   const isOpen = async () =>
     findOpener({ dev, ino }, 'writers', path) !== null ||
-    (await findLoop(about.spawner, { dev, ino })) !== null;
+    (await findLoop(env.spawner, { dev, ino })) !== null;
   return await watchStamp(path, isOpen, isQuiesced, async () => {
     const now = await stat(path, { bigint: true }).catch((error: unknown) => {
       throw new DeviceError(path, 'stat', null, error);

@@ -26,7 +26,7 @@ type PoolDevice = Pick<ThinVolume, 'name' | 'deviceId'>;
 export async function readThinChanges(
   { old, now, pool }: ThinPair,
   tool: ThinDelta,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<ChangeSet> {
   const changes = new ThinChanges({
     chunkSize: pool.chunkSize,
@@ -34,7 +34,7 @@ export async function readThinChanges(
     newSize: now.size,
     hasExternalOrigin: now.externalOrigin !== null,
   });
-  await runThinDelta(tool, pool, old, now, about, changes.take);
+  await runThinDelta(tool, pool, old, now, env, changes.take);
   return changes.finish();
 }
 
@@ -45,12 +45,12 @@ export async function readThinChanges(
 export async function readMappedExtents(
   pool: ThinPool,
   deviceId: number,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<Extent[]> {
   const device = { name: `device ${deviceId} of ${pool.dmName}`, deviceId };
   const mapped: Extent[] = [];
   // Compared with itself, a device has everything that it maps in common.
-  await runThinDelta(await findThinDelta(about), pool, device, device, about, (_, begin, length) => {
+  await runThinDelta(await findThinDelta(env), pool, device, device, env, (_, begin, length) => {
     mapped.push({ offset: begin * pool.chunkSize, length: length * pool.chunkSize });
   });
   return mapped;
@@ -61,12 +61,12 @@ export async function readUnmappedChunks(
   pool: ThinPool,
   device: PoolDevice,
   size: number,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<ChunkSet> {
   const unmapped = new ChunkSet();
   const chunks = Math.ceil(size / pool.chunkSize);
   let cursor = 0;
-  await runThinDelta(await findThinDelta(about), pool, device, device, about, (_, begin, length) => {
+  await runThinDelta(await findThinDelta(env), pool, device, device, env, (_, begin, length) => {
     unmapped.addRange(cursor, Math.min(begin, chunks));
     cursor = begin + length;
   });
@@ -79,7 +79,7 @@ async function runThinDelta(
   pool: ThinPool,
   left: PoolDevice,
   right: PoolDevice,
-  about: Surroundings,
+  env: Surroundings,
   take: TakeThinRange,
 ): Promise<void> {
   const program = `thin_delta ${version}`;
@@ -88,9 +88,9 @@ async function runThinDelta(
   // snapshot in the pool is ours.
   const argv = ['thin_delta', '--metadata-snap', ...ids, await nodeOf(pool.metadata)] as const;
   const expected = { left: left.deviceId, right: right.deviceId, chunkSize: pool.chunkSize };
-  await withMetadataSnapshot(pool, `thin_delta of ${pool.dmName}`, about, async () => {
+  await withMetadataSnapshot(pool, `thin_delta of ${pool.dmName}`, env, async () => {
     const read = (output: AsyncIterable<Uint8Array>) => readThinDelta(output, expected, program, take);
-    await readOutput(argv, THIN_TOOLS, about, read).catch((error: unknown) => {
+    await readOutput(argv, THIN_TOOLS, env, read).catch((error: unknown) => {
       throw error instanceof CommandError ? explainFailure(error, program, pool, left, right) : error;
     });
   });

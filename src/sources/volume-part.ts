@@ -18,17 +18,17 @@ const PIECE = 1024 * 1024;
 export async function openVolumePart(
   path: string,
   readFrom: string,
-  about: Pick<Surroundings, 'spawner' | 'stateDir' | 'notice'>,
+  env: Pick<Surroundings, 'spawner' | 'stateDir' | 'notice'>,
 ): Promise<LocalDevice> {
-  const device = await openLocalDevice(readFrom, { spawner: about.spawner });
+  const device = await openLocalDevice(readFrom, { spawner: env.spawner });
   try {
     await device.refresh();
     const { key } = await targetKeyOf(path);
-    const size = await readVolumeSize(join(about.stateDir, 'targets', key), device.size);
+    const size = await readVolumeSize(join(env.stateDir, 'targets', key), device.size);
     if (size === null || !(await isZeroFrom(device, size))) return device;
     const sizes = `${size} of ${device.size} bytes are the volume that was copied to it`;
-    about.notice(`${path}: ${sizes}; the zeroes after it are left out`);
-    const part = await openLocalDevice(readFrom, { spawner: about.spawner, most: size });
+    env.notice(`${path}: ${sizes}; the zeroes after it are left out`);
+    const part = await openLocalDevice(readFrom, { spawner: env.spawner, most: size });
     await device.close();
     return part;
   } catch (error) {

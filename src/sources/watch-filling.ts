@@ -20,15 +20,15 @@ export class FillingWatch {
 
   private constructor(
     private readonly read: ReadLevels,
-    private readonly about: Pick<Surroundings, 'clock' | 'now' | 'notice'>,
+    private readonly env: Pick<Surroundings, 'clock' | 'now' | 'notice'>,
   ) {}
 
   /** Looks at once, and then every ten seconds until `stop`. */
   static async begin(
     read: ReadLevels,
-    about: Pick<Surroundings, 'clock' | 'now' | 'notice'>,
+    env: Pick<Surroundings, 'clock' | 'now' | 'notice'>,
   ): Promise<FillingWatch> {
-    const watch = new FillingWatch(read, about);
+    const watch = new FillingWatch(read, env);
     await watch.look();
     // The timer must not keep the process alive.
     watch.timer = setInterval(() => {
@@ -54,7 +54,7 @@ export class FillingWatch {
 
   private async judge(level: FillLevel): Promise<void> {
     const { what, used, size } = level;
-    const now = this.about.clock();
+    const now = this.env.clock();
     const known = this.seen.get(what) ?? { first: level, at: now, warnedAt: 0 };
     this.seen.set(what, known);
     const share = used / size;
@@ -63,22 +63,22 @@ export class FillingWatch {
     known.warnedAt = passed;
     const measured = rateBetween(known.first.used, used, now - known.at);
     const rate = measured ?? (await this.rateSoFar(level));
-    this.about.notice(describe(level, rate));
+    this.env.notice(describe(level, rate));
   }
 
   /** The average rate since it was empty: bytes per second. */
   private async rateSoFar(level: FillLevel): Promise<number | null> {
     const emptyAt = await level.emptyAt();
-    return emptyAt === null ? null : rateBetween(0, level.used, this.about.now().getTime() - emptyAt);
+    return emptyAt === null ? null : rateBetween(0, level.used, this.env.now().getTime() - emptyAt);
   }
 }
 
 /** Looks once, for a command that does not last. */
 export async function warnOfFilling(
   read: ReadLevels,
-  about: Pick<Surroundings, 'clock' | 'now' | 'notice'>,
+  env: Pick<Surroundings, 'clock' | 'now' | 'notice'>,
 ): Promise<void> {
-  await (await FillingWatch.begin(read, about)).stop();
+  await (await FillingWatch.begin(read, env)).stop();
 }
 
 function rateBetween(before: number, after: number, milliseconds: number): number | null {

@@ -62,20 +62,20 @@ export async function openOrCreateTarget(
   size: number,
   wish: CreateWish,
   options: OpenTargetOptions,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<OpenTarget> {
   const place = await placeOf(await findVolumePath(path));
-  if (place.kind === 'there') return await openTarget(place.path, options, about);
+  if (place.kind === 'there') return await openTarget(place.path, options, env);
   if (place.kind === 'file' && wish.kind === 'thin') {
     throw new UsageError(`--create-thin: ${path} is not a volume name: write /dev/VG/LV`);
   }
   const pool = wish.kind === 'thin' ? poolWithin(wish.pool, place) : null;
   const made =
     place.kind === 'volume'
-      ? await makePartialVolume(place, size, pool, about)
+      ? await makePartialVolume(place, size, pool, env)
       : await makePartialFile(place.path, size);
   try {
-    return await openMade(place, made, size, options, about);
+    return await openMade(place, made, size, options, env);
   } catch (error) {
     if (made.isNew) await made.remove().catch(() => undefined);
     throw error;
@@ -87,12 +87,12 @@ async function openMade(
   made: Partial,
   size: number,
   options: OpenTargetOptions,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<OpenTarget> {
   const opening = place.kind === 'file' ? { ...options, followLinks: false as const } : options;
-  const target = await openTarget(made.path, opening, about);
+  const target = await openTarget(made.path, opening, env);
   const { number } = target.device;
-  const readsAsZeroes = number === null || (await findDiscardUnit(about.spawner, number)) !== null;
+  const readsAsZeroes = number === null || (await findDiscardUnit(env.spawner, number)) !== null;
   const fresh = new FreshDevice(target.device, made.isNew && readsAsZeroes);
   let isFinished = false;
   return {

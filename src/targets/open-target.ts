@@ -64,36 +64,36 @@ export interface OpenTargetOptions {
 export async function openTarget(
   name: string,
   options: OpenTargetOptions,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<OpenTarget> {
   // Checked before anything is created for the target, and again after it is opened, because its name may point
   // elsewhere by then.
-  const { path, ...expected } = await admit(name, options.allowed, about);
+  const { path, ...expected } = await admit(name, options.allowed, env);
   const folder = join(options.stateDir, 'targets', expected.key);
   await makePrivateFolder(folder);
-  const holder = { what: options.what, pid: process.pid, startedAt: about.now(), run: options.run ?? null };
+  const holder = { what: options.what, pid: process.pid, startedAt: env.now(), run: options.run ?? null };
   const lock = await lockFolder(folder, 'the target', holder);
   let device: LocalDevice | null = null;
   try {
-    await guardTarget(path, { spawner: about.spawner, sources: options.sources });
+    await guardTarget(path, { spawner: env.spawner, sources: options.sources });
     device = await openLocalDevice(path, {
       writable: true,
       ...(options.followLinks === false ? { followLinks: false } : {}),
-      discardUnitOf: (number) => findDiscardUnit(about.spawner, number),
-      spawner: about.spawner,
+      discardUnitOf: (number) => findDiscardUnit(env.spawner, number),
+      spawner: env.spawner,
     });
     const opened = device;
     await checkOpened(opened, name, expected, options.allowed);
     const foreign = await ForeignWrites.watch(opened);
-    await holdAlone(opened, about.spawner);
-    const record = recordOf(folder, expected, about.spawner);
+    await holdAlone(opened, env.spawner);
+    const record = recordOf(folder, expected, env.spawner);
     return {
       device,
       folder,
       stateDir: options.stateDir,
-      recoverWords: wordsOfRecover(path, options.stateDir, about),
+      recoverWords: wordsOfRecover(path, options.stateDir, env),
       record,
-      checkStillAlone: () => checkStillAlone(opened, foreign, about.spawner),
+      checkStillAlone: () => checkStillAlone(opened, foreign, env.spawner),
       close: async () => {
         await opened.close().finally(() => lock.release());
       },
@@ -111,15 +111,15 @@ export async function openTarget(
 export async function openReadOnly(
   name: string,
   allowed: TargetLimit | null,
-  about: Pick<Surroundings, 'spawner'>,
+  env: Pick<Surroundings, 'spawner'>,
 ): Promise<LocalDevice> {
-  const { spawner } = about;
+  const { spawner } = env;
   if (allowed === null) {
     return await openLocalDevice(await findVolumePath(name), { spawner }).catch(async (error: unknown) => {
       throw await explainNoTarget(spawner, name, error);
     });
   }
-  const { path, ...expected } = await admit(name, allowed, about);
+  const { path, ...expected } = await admit(name, allowed, env);
   const device = await openLocalDevice(path, { spawner });
   try {
     await checkOpened(device, name, expected, allowed);

@@ -38,14 +38,14 @@ export interface AnswerOutcome {
 export async function answerQueries(
   line: ReceiverLine,
   openTarget: () => Promise<BlockDevice>,
-  about: Surroundings,
+  env: Surroundings,
   lend: LendBuffer,
 ): Promise<AnswerOutcome> {
   const replies = new ReplyWriter(line.output);
   let target: BlockDevice | null = null;
   try {
     target = await openTarget();
-    const blocks = await answerAll(new ByteReader(line.input, WHAT), target, replies, about.version, lend);
+    const blocks = await answerAll(new ByteReader(line.input, WHAT), target, replies, env.version, lend);
     return { error: null, told: await replies.result({ ok: true, blocks, mismatches: 0 }) };
   } catch (error) {
     const told = await replies.result(failureOf(error));
@@ -110,9 +110,9 @@ async function nextQuery(
 export function answer(
   line: ReceiverLine,
   path: string,
-  about: Surroundings,
+  env: Surroundings,
   allowed: AllowedTargets | null = null,
 ): Promise<AnswerOutcome> {
-  const open = () => openReadOnly(path, allowed, about);
-  return answerQueries(line, open, about, new BufferPool(VERIFY_MEMORY).lend);
+  const open = () => openReadOnly(path, allowed, env);
+  return answerQueries(line, open, env, new BufferPool(VERIFY_MEMORY).lend);
 }

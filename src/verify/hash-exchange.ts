@@ -60,7 +60,7 @@ export interface ComparisonResult {
 export async function runHashExchange(
   far: FarSide,
   comparison: ComparisonRequest,
-  about: Surroundings,
+  env: Surroundings,
   lend: LendBuffer,
   patience = SESSION_LIMITS,
 ): Promise<ComparisonResult> {
@@ -73,7 +73,7 @@ export async function runHashExchange(
     const { targetSize, digests } = await replies.waitForHello(patience.helloMs);
     comparison.checkFarSize(targetSize);
     const digest = chooseDigest(blake3, digests);
-    const exchange = new HashExchange(comparison.near, questioner, digest, about.progress, lend);
+    const exchange = new HashExchange(comparison.near, questioner, digest, env.progress, lend);
     const result = await unlessAnswered(narrowDown(exchange, comparison), replies);
     await questioner.end();
     checkResult(await replies.result, questioner.answeredBlocks, transport.host);
@@ -83,7 +83,7 @@ export async function runHashExchange(
   } catch (error) {
     throw await explainFailure(error, far, replies, patience);
   } finally {
-    about.progress.stop();
+    env.progress.stop();
     await transport.destroy();
   }
 }

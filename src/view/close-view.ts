@@ -30,14 +30,10 @@ export type ClosedView = 'closed' | 'cleaned up' | 'merging';
  * The target stays as it is. Throws UsageError if there is no such view; UnsafeTargetError if it is in use;
  * CommandError, also while LVM does not see its volume group: the view's record stays then.
  */
-export async function closeView(
-  entry: ViewEntry,
-  stateDir: string,
-  about: Surroundings,
-): Promise<ClosedView> {
+export async function closeView(entry: ViewEntry, stateDir: string, env: Surroundings): Promise<ClosedView> {
   const record = await entry.read();
   if (record === null) throw new UsageError(`there is no view ${entry.name} (lvmsync view list shows them)`);
-  const outcome = await withRecordKept(record, stateDir, about, () => takeApart(record, about));
+  const outcome = await withRecordKept(record, stateDir, env, () => takeApart(record, env));
   await entry.remove();
   return outcome;
 }
@@ -46,40 +42,37 @@ export async function closeView(
 async function withRecordKept<T>(
   { key, parts, name }: ViewRecord,
   stateDir: string,
-  about: Surroundings,
+  env: Surroundings,
   work: () => Promise<T>,
 ): Promise<T> {
   if (parts.form !== 'volume') return await work();
   const found = await targetKeyOf(`/dev/${parts.origin}`).catch(() => null);
   if (found?.key !== key) return await work();
   const folder = join(stateDir, 'targets', key);
-  const holder = { what: `view close ${name}`, pid: process.pid, startedAt: about.now() };
+  const holder = { what: `view close ${name}`, pid: process.pid, startedAt: env.now() };
   const lock = await lockFolder(folder, 'the target', holder).catch((error: unknown) => {
     if (error instanceof LockedError) return null;
     throw error;
   });
   if (lock === null) return await work();
-  const record = recordOf(folder, found, about.spawner);
+  const record = recordOf(folder, found, env.spawner);
   return await record.keepThrough(work).finally(() => lock.release());
 }
 
 /** Removes the parts of a view that exist; safe to call twice. Throws as `closeView`. */
-export async function takeApart(record: ViewRecord, about: Surroundings): Promise<ClosedView> {
+export async function takeApart(record: ViewRecord, env: Surroundings): Promise<ClosedView> {
   const { parts } = record;
-  if (parts.form === 'device') await takeDeviceApart(record, parts, about);
-  else if ((await takeVolumeApart(parts, about)) === 'merging') return 'merging';
+  if (parts.form === 'device') await takeDeviceApart(record, parts, env);
+  else if ((await takeVolumeApart(parts, env)) === 'merging') return 'merging';
   return record.step === 'open' ? 'closed' : 'cleaned up';
 }
 
-async function takeVolumeApart(
-  { store, tag }: VolumeParts,
-  about: Surroundings,
-): Promise<'gone' | 'merging'> {
-  const { spawner } = about;
+async function takeVolumeApart({ store, tag }: VolumeParts, env: Surroundings): Promise<'gone' | 'merging'> {
+  const { spawner } = env;
   const found = await findStoreVolume(spawner, store);
   if (found?.is === 'merging') return 'merging';
   const number = found === null ? null : await findNode(`/dev/${store}`);
-  if (number !== null) await refuseInUse(`/dev/${store}`, number, about);
+  if (number !== null) await refuseInUse(`/dev/${store}`, number, env);
   await removeStoreVolume(spawner, store, tag);
   return 'gone';
 }
@@ -87,15 +80,15 @@ async function takeVolumeApart(
 async function takeDeviceApart(
   { name, key, realPath }: ViewRecord,
   { uuid, storeFile, storeLoop, targetLoop, madeReadOnly }: DeviceParts,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<void> {
-  const { spawner } = about;
+  const { spawner } = env;
   const number = await findMapped(spawner, uuid);
-  if (number !== null) await refuseInUse(`/dev/mapper/${name}`, number, about);
+  if (number !== null) await refuseInUse(`/dev/mapper/${name}`, number, env);
   await unmapSnapshot(spawner, uuid);
   if (storeLoop !== null) await detachLoop(spawner, storeLoop);
   if (targetLoop !== null) await detachLoop(spawner, targetLoop);
-  if (madeReadOnly) await makeWritable(realPath, key, about);
+  if (madeReadOnly) await makeWritable(realPath, key, env);
   await removeDurably(storeFile);
 }
 

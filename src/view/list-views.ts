@@ -16,10 +16,10 @@ export interface ListedView {
 }
 
 /** All views of a state directory, with how full their stores are. Throws FormatError, DeviceError, CommandError. */
-export async function listViews(stateDir: string, about: Surroundings): Promise<ListedView[]> {
+export async function listViews(stateDir: string, env: Surroundings): Promise<ListedView[]> {
   const views: ListedView[] = [];
   for (const record of await readViews(stateDir)) {
-    const fill = await fillOf(record, about);
+    const fill = await fillOf(record, env);
     const isValid = fill?.is === 'valid';
     views.push({
       record,

@@ -39,17 +39,17 @@ export async function openView(
   wish: ViewWish,
   entry: ViewEntry,
   lend: LendBuffer,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<OpenedView> {
-  await checkStart(target, old, wish, about);
-  const origin = await originOf(target, about);
-  await refuseTakenName(entry.name, origin, about);
+  await checkStart(target, old, wish, env);
+  const origin = await originOf(target, env);
+  await refuseTakenName(entry.name, origin, env);
   const plan = planStore(old.extents(), target.device.size, true);
   const material: StoreMaterial = { plan, old, target: target.device };
-  const record = await draftOf(target, old, wish, entry, origin, about);
+  const record = await draftOf(target, old, wish, entry, origin, env);
   await entry.write(record);
   try {
-    const making: ViewMaking = { target, material, wish, entry, lend, about };
+    const making: ViewMaking = { target, material, wish, entry, lend, env };
     const { parts } = record;
     const path =
       parts.form === 'volume'
@@ -59,7 +59,7 @@ export async function openView(
     await entry.write(made);
     return { record: made, path, plan };
   } catch (error) {
-    await takeBack(entry, target.record, about);
+    await takeBack(entry, target.record, env);
     throw error;
   }
 }
@@ -69,7 +69,7 @@ export async function checkStart(
   { device, folder, record, recoverWords }: OpenTarget,
   old: OldState,
   { targetName, forceBase }: Pick<ViewWish, 'targetName' | 'forceBase'>,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<void> {
   if (old.volumeSize > device.size) {
     const problem = `too small: it has ${device.size} bytes, but the archives' volume has ${old.volumeSize}`;
@@ -84,7 +84,7 @@ export async function checkStart(
   if (holds?.is === 'copying') checkUnnamedBase(device, holds);
   await checkUndo(device, old, holds, old.proveBase);
   if (judgeUndo(old, holds).is === 'fit') return;
-  about.notice(
+  env.notice(
     `${targetName}: no record says for certain what state it is in: all parts that the archives replace were compared, ` +
       'and they match; the rest is assumed to match too',
   );
@@ -116,13 +116,13 @@ async function draftOf(
   { targetName, purpose, storeFolder }: ViewWish,
   { name, folder }: ViewEntry,
   origin: OriginVolume | null,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<ViewRecord> {
   const { key, realPath } = await targetKeyOf(target.device.path);
   const mark = randomBytes(4).toString('hex');
   return {
     ...{ name, purpose, key, realPath, step: 'opening', target: targetName, state: old.result },
-    openedAt: about.now().toISOString(),
+    openedAt: env.now().toISOString(),
     parts:
       origin === null
         ? await planDeviceView(storeFolder ?? folder, name, mark)
@@ -137,16 +137,16 @@ async function draftOf(
 export async function takeBack(
   entry: ViewEntry,
   ofTarget: StateRecord,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<ClosedView | null> {
   try {
     const record = await entry.read();
-    const outcome = record === null ? null : await ofTarget.keepThrough(() => takeApart(record, about));
+    const outcome = record === null ? null : await ofTarget.keepThrough(() => takeApart(record, env));
     await entry.remove();
     return outcome;
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    about.notice(
+    env.notice(
       `${entry.name}: half-made, and could not be removed (${reason}): run "lvmsync view close ${entry.name}"`,
     );
     return null;

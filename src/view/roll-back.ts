@@ -39,22 +39,22 @@ export async function rollBack(
   { targetName, forceBase }: { readonly targetName: string; readonly forceBase: boolean },
   entry: ViewEntry,
   lend: LendBuffer,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<OpenedView> {
-  const { number, origin } = await checkRollBack(target, targetName, about);
+  const { number, origin } = await checkRollBack(target, targetName, env);
   const wish = { purpose: 'rollback', spareBytes: SPARE_BYTES, storeFolder: null } as const;
-  const opened = await openView(target, old, { ...wish, targetName, forceBase }, entry, lend, about);
+  const opened = await openView(target, old, { ...wish, targetName, forceBase }, entry, lend, env);
   const { base, result } = old;
   const snapshot = `${origin.group}/${entry.name}`;
   const known = await knowBefore(target);
   try {
-    about.signal.throwIfAborted();
+    env.signal.throwIfAborted();
     await target.record.write(base === null ? null : { is: 'applying from', identity: base, from: base });
     // LVM postpones the merge while anything has the volume open: so we close it, and keep its lock.
     await target.device.close();
-    await merge(number, origin.fullName, snapshot, targetName, about);
+    await merge(number, origin.fullName, snapshot, targetName, env);
   } catch (error) {
-    await abandon(snapshot, target, known, entry, about);
+    await abandon(snapshot, target, known, entry, env);
     throw error;
   }
   if (result === null) await target.record.write(null);
@@ -83,11 +83,11 @@ async function abandon(
   { record }: OpenTarget,
   { state, stamp }: KnownBefore,
   entry: ViewEntry,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<void> {
-  const found = await findStoreVolume(about.spawner, snapshot).catch(() => null);
-  const outcome = await takeBack(entry, record, about);
-  if (outcome === 'merging') about.notice(`${snapshot}: LVM has accepted its merge, and will complete it`);
+  const found = await findStoreVolume(env.spawner, snapshot).catch(() => null);
+  const outcome = await takeBack(entry, record, env);
+  if (outcome === 'merging') env.notice(`${snapshot}: LVM has accepted its merge, and will complete it`);
   if (outcome !== 'closed' || found?.is !== 'snapshot') return;
   // If even that fails, the record says less than is known; the first error is the more useful one.
   if ((await record.stamp('its own')) === stamp)
@@ -126,16 +126,16 @@ async function merge(
   originName: string,
   snapshot: string,
   targetName: string,
-  about: Surroundings,
+  env: Surroundings,
 ): Promise<void> {
-  const { spawner } = about;
-  const deadline = about.clock() + PATIENCE_MS;
+  const { spawner } = env;
+  const deadline = env.clock() + PATIENCE_MS;
   for (
     let begun = await beginMerge(spawner, number, snapshot);
     !begun;
     begun = await retryMerge(spawner, number, originName)
   ) {
-    if (about.clock() >= deadline) {
+    if (env.clock() >= deadline) {
       const how = `"lvchange --refresh ${originName}", or when it is next activated, once nothing has it open`;
       throw new UnsafeTargetError(
         targetName,

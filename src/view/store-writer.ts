@@ -42,7 +42,7 @@ export async function writeStore(
   store: BlockDevice,
   { plan, old, target }: StoreMaterial,
   lend: LendBuffer,
-  about: Pick<Surroundings, 'progress' | 'signal'>,
+  env: Pick<Surroundings, 'progress' | 'signal'>,
 ): Promise<void> {
   const { layout, usedBytes, exceptions } = plan;
   if (store.size < usedBytes) {
@@ -56,12 +56,12 @@ export async function writeStore(
   await store.flush();
   const tables = new Tables(store, layout);
   const cursor = new BlockCursor(old.blocks());
-  about.progress.start(exceptions * layout.chunkSize);
+  env.progress.start(exceptions * layout.chunkSize);
   try {
     const writes = new WritesUnderWay();
     try {
       for (const window of cutWindows(old.extents(), layout)) {
-        about.signal.throwIfAborted();
+        env.signal.throwIfAborted();
         const loan = await lend(window.count * layout.chunkSize);
         const { bytes } = loan;
         try {
@@ -77,7 +77,7 @@ export async function writeStore(
           }),
         );
         await tables.add(window);
-        about.progress.advance(bytes.length);
+        env.progress.advance(bytes.length);
       }
       await cursor.expectEnd();
     } finally {
@@ -87,7 +87,7 @@ export async function writeStore(
     writes.throwFailure();
     await tables.finish();
   } finally {
-    about.progress.stop();
+    env.progress.stop();
   }
   await store.flush();
   await writeHeader(store, layout);

@@ -44,7 +44,7 @@ export interface ViewMaking {
   readonly wish: ViewWish;
   readonly entry: ViewEntry;
   readonly lend: LendBuffer;
-  readonly about: Surroundings;
+  readonly env: Surroundings;
 }
 
 /** The state that a combination of archives leads to, in the form that a store is written from. */

@@ -32,9 +32,9 @@ export async function planDeviceView(folder: string, name: string, mark: string)
 export async function makeDeviceView(
   record: ViewRecord,
   planned: DeviceParts,
-  { target, material, wish, entry, lend, about }: ViewMaking,
+  { target, material, wish, entry, lend, env }: ViewMaking,
 ): Promise<string> {
-  const { spawner } = about;
+  const { spawner } = env;
   const { device } = target;
   if (device.size % SECTOR !== 0) {
     throw new UnsafeTargetError(
@@ -54,8 +54,8 @@ export async function makeDeviceView(
   }
   await makeSparseFile(parts.storeFile, sizeOf(material.plan, wish.spareBytes));
   const store = await openLocalDevice(parts.storeFile, { writable: true, followLinks: false, spawner });
-  await writeStore(store, material, lend, about).finally(() => store.close());
-  about.signal.throwIfAborted();
+  await writeStore(store, material, lend, env).finally(() => store.close());
+  env.signal.throwIfAborted();
   const storeLoop = await attachLoop(spawner, { file: parts.storeFile, isReadOnly: false }, (loop) =>
     note({ storeLoop: loop }),
   );

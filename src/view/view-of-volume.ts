@@ -42,17 +42,17 @@ export function planVolumeView(origin: OriginVolume, name: string, mark: string)
  */
 export async function makeVolumeView(
   { origin, store, tag }: VolumeParts,
-  { target, material, wish, lend, about }: ViewMaking,
+  { target, material, wish, lend, env }: ViewMaking,
 ): Promise<string> {
-  const { spawner } = about;
+  const { spawner } = env;
   const stamp = await target.record.stamp('its own');
   const [group = '', name = ''] = store.split('/');
   await createStoreVolume(spawner, { group, name, tag, bytes: sizeOf(material.plan, wish.spareBytes) });
   const number = await findNode(store);
   if (number === null) throw await whyNotThere(spawner, origin, store);
   const device = await openLocalDevice(await nodeOf(number), { writable: true, spawner });
-  await writeStore(device, material, lend, about).finally(() => device.close());
-  about.signal.throwIfAborted();
+  await writeStore(device, material, lend, env).finally(() => device.close());
+  env.signal.throwIfAborted();
   const { chunkSize } = material.plan.layout;
   await target.record.keepThrough(() => attachStore(spawner, origin, store, chunkSize));
   if ((await target.record.stamp('its own')) !== stamp) {

@@ -68,11 +68,11 @@ export class ViewEntry {
   ) {}
 
   /** Locks a name for us. Throws UsageError for an invalid name, LockedError, DeviceError. */
-  static async take(name: string, what: string, stateDir: string, about: Surroundings): Promise<ViewEntry> {
+  static async take(name: string, what: string, stateDir: string, env: Surroundings): Promise<ViewEntry> {
     checkName(name);
     const folder = join(stateDir, 'views', name);
     await makePrivateFolder(folder);
-    const holder = { what, pid: process.pid, startedAt: about.now() };
+    const holder = { what, pid: process.pid, startedAt: env.now() };
     return new ViewEntry(name, folder, await lockFolder(folder, `the view ${name}`, holder));
   }
 

@@ -171,16 +171,16 @@ describe('a copy to a target that was made for it', () => {
 
 /** Applies a stream; what it did, what was said, and the error that ended it. */
 async function apply(target: OpenTarget, bytes: Buffer, policy: Partial<ApplyPolicy> = {}) {
-  const about = quietSurroundings();
+  const env = quietSurroundings();
   const options = {
     ...{ what: 'stream', target, isSession: false },
     policy: { ...DEFAULT_POLICY, ...policy },
   };
-  const error: unknown = await receiveStream(sourceOf(bytes), options, about, pool()).then(
+  const error: unknown = await receiveStream(sourceOf(bytes), options, env, pool()).then(
     () => null,
     (thrown: unknown) => thrown,
   );
-  return { error, said: about.notices.join('\n') };
+  return { error, said: env.notices.join('\n') };
 }
 
 /** A target that holds A; something happens as it is first written. */

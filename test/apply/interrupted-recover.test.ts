@@ -49,24 +49,24 @@ async function halfWritten(faults: Faults) {
 function stoppable() {
   const stop = new AbortController();
   const notices: string[] = [];
-  const about: WhoWaits = { signal: stop.signal, notice: (line) => notices.push(line) };
+  const env: WhoWaits = { signal: stop.signal, notice: (line) => notices.push(line) };
   const interrupt = () => {
     stop.abort(new InterruptedError('SIGTERM'));
   };
-  return { about, notices, interrupt };
+  return { env, notices, interrupt };
 }
 
 describe('a recover that a signal stops', () => {
   it('ends between two writes, says what is left, and is done by the next one', async () => {
     const faults: Faults = {};
     const { device, target } = await halfWritten(faults);
-    const { about, notices, interrupt } = stoppable();
+    const { env, notices, interrupt } = stoppable();
     let writes = 0;
     faults.beforeWrite = () => {
       if (++writes === 3) interrupt();
     };
     device.calls.length = 0;
-    await expect(recoverTarget(target, about)).rejects.toThrow(InterruptedError);
+    await expect(recoverTarget(target, env)).rejects.toThrow(InterruptedError);
     expect(writes).toBeLessThan(10);
     expect(device.calls.at(-1)).toBe('flush');
     expect(notices).toEqual([STILL_HALF]);
@@ -77,9 +77,9 @@ describe('a recover that a signal stops', () => {
 
   it('ends while it still looks at what is there, and has written nothing', async () => {
     const { device, target } = await halfWritten({});
-    const { about, notices, interrupt } = stoppable();
+    const { env, notices, interrupt } = stoppable();
     device.calls.length = 0;
-    const recovering = recoverTarget(target, about);
+    const recovering = recoverTarget(target, env);
     while (!device.calls.some((call) => call.startsWith('read'))) await new Promise(setImmediate);
     interrupt();
     await expect(recovering).rejects.toThrow(InterruptedError);
@@ -90,9 +90,9 @@ describe('a recover that a signal stops', () => {
   it('of a run that goes on with the apply does, too, and the one after it goes on from the same place', async () => {
     const faults: Faults = {};
     const { device, target } = await halfWritten(faults);
-    const { about, notices, interrupt } = stoppable();
+    const { env, notices, interrupt } = stoppable();
     faults.beforeWrite = interrupt;
-    const settling = settleEarlierApply(target, applied, DEFAULT_POLICY, about);
+    const settling = settleEarlierApply(target, applied, DEFAULT_POLICY, env);
     await expect(settling).rejects.toThrow(InterruptedError);
     expect(notices).toEqual([STILL_HALF]);
     delete faults.beforeWrite;

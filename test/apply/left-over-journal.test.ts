@@ -237,16 +237,16 @@ it('a run that was cut short looks who came to use the target, as its journal th
 });
 
 async function apply(target: OpenTarget, stream: Uint8Array, policy: Partial<ApplyPolicy> = {}) {
-  const about = quietSurroundings();
+  const env = quietSurroundings();
   const options = {
     ...{ what: 'stream', target, isSession: false },
     policy: { ...DEFAULT_POLICY, ...policy },
   };
-  const error = await receiveStream(sourceOf(stream), options, about, pool()).then(
+  const error = await receiveStream(sourceOf(stream), options, env, pool()).then(
     () => null,
     (thrown: unknown) => thrown as Error & { code: string },
   );
-  return { code: error?.code ?? 'ok', said: [error?.message, ...about.notices].join('\n') };
+  return { code: error?.code ?? 'ok', said: [error?.message, ...env.notices].join('\n') };
 }
 
 /** A target that holds S1, and to which a stream that leads to S2 was cut after most of it. */

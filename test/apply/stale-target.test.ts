@@ -58,10 +58,10 @@ async function staleTarget(written: readonly number[]) {
 }
 
 async function transfer(target: OpenTarget, policy = DEFAULT_POLICY, options = { ...DRY }, from = source()) {
-  const about = quietSurroundings();
-  const { far, outcome } = startLocalReceiver(() => Promise.resolve(target), policy, about, pool());
-  const summary = await runSender(far, from, options, about, pool()).catch((error: unknown) => error);
-  return { summary, about, error: (await outcome).error };
+  const env = quietSurroundings();
+  const { far, outcome } = startLocalReceiver(() => Promise.resolve(target), policy, env, pool());
+  const summary = await runSender(far, from, options, env, pool()).catch((error: unknown) => error);
+  return { summary, env, error: (await outcome).error };
 }
 
 describe('a target that someone wrote to since the record was made', () => {
@@ -81,20 +81,20 @@ describe('a target that someone wrote to since the record was made', () => {
 
   it('in a changed block only: it is told how much was compared, and what else to do', async () => {
     const { device, target } = await staleTarget([100]);
-    const { summary, about } = await transfer(target);
+    const { summary, env } = await transfer(target);
     expect(summary).toMatchObject({ blocks: 3, mismatches: 1 });
     expect(device.bytes).toBeBytes(origin().bytes);
-    expect(about.notices).toHaveLength(1);
-    expect(about.notices[0]).toMatch(
+    expect(env.notices).toHaveLength(1);
+    expect(env.notices[0]).toMatch(
       /someone wrote to it since lvmsync's last run.*: 995 of 995 blocks outside the changes were compared, all of them match; "lvmsync verify"/,
     );
   });
 
   it('is written with --force=base all the same, and the differences are counted', async () => {
     const { target } = await staleTarget([500]);
-    const { summary, about } = await transfer(target, { ...DEFAULT_POLICY, forceBase: true });
+    const { summary, env } = await transfer(target, { ...DEFAULT_POLICY, forceBase: true });
     expect(summary).toMatchObject({ blocks: 3 });
-    expect(about.notices.join()).toMatch(/outside the changes were compared, 1 differ;/);
+    expect(env.notices.join()).toMatch(/outside the changes were compared, 1 differ;/);
   });
 
   it('is told so by a pipe and without proofs, too, where less or nothing is compared', async () => {
@@ -104,11 +104,11 @@ describe('a target that someone wrote to since the record was made', () => {
     ] as const) {
       const { target } = await staleTarget([]);
       const sink = collectingSink();
-      const about = quietSurroundings();
-      await sendChanges(source(), new FrameWriter(sink), { proofs }, about, pool());
+      const env = quietSurroundings();
+      await sendChanges(source(), new FrameWriter(sink), { proofs }, env, pool());
       const options = { what: 'stream', target, policy: DEFAULT_POLICY, isSession: false };
-      await receiveStream(sourceOf(sink.bytes()), options, about, pool());
-      expect(about.notices.join()).toMatch(compared);
+      await receiveStream(sourceOf(sink.bytes()), options, env, pool());
+      expect(env.notices.join()).toMatch(compared);
     }
   });
 });
@@ -116,9 +116,9 @@ describe('a target that someone wrote to since the record was made', () => {
 it('a target that nobody wrote to is not looked at more closely, and nothing is said', async () => {
   const target = openInMemory(volumeOf(CHUNKS, 1), folder);
   for (let run = 0; run < 2; run++) {
-    const { summary, about } = await transfer(target);
+    const { summary, env } = await transfer(target);
     expect(summary).toMatchObject({ blocks: 3, mismatches: 0 });
-    expect(about.notices).toEqual([]);
+    expect(env.notices).toEqual([]);
   }
 });
 
@@ -226,10 +226,10 @@ describe('a target that was recorded in another boot, or by an earlier lvmsync,'
 
   it('is said to be in one line, and what it holds then is believed', async () => {
     const { device, target } = await unsureTarget([]);
-    const { summary, about } = await transfer(target);
+    const { summary, env } = await transfer(target);
     expect(summary).toMatchObject({ blocks: 3, mismatches: 0 });
     expect(device.bytes).toBeBytes(origin().bytes);
-    expect(about.notices).toEqual([
+    expect(env.notices).toEqual([
       expect.stringMatching(
         /its state was recorded before the last boot.*, so lvmsync cannot tell whether someone wrote to it since\. .*"lvmsync verify" compares the rest$/,
       ),
@@ -255,8 +255,8 @@ describe('a target that was recorded in another boot, or by an earlier lvmsync,'
 
 it('a run that is cut before it wrote anything leaves the record as it was', async () => {
   const sink = collectingSink();
-  const about = quietSurroundings();
-  await sendChanges(source(), new FrameWriter(sink), { ...DRY }, about, pool());
+  const env = quietSurroundings();
+  await sendChanges(source(), new FrameWriter(sink), { ...DRY }, env, pool());
   const cut = sink.bytes().subarray(0, sink.bytes().length - 5 * CHUNK);
   for (const written of [false, true]) {
     const target = openInMemory(volumeOf(CHUNKS, 1), folder);

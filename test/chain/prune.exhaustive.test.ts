@@ -54,8 +54,8 @@ it('interrupted anywhere leaves a way to all that is kept, and the next one fini
     rmSync(folder, { recursive: true });
     folder = mkdtempSync(join(tmpdir(), 'lvmsync-prune-'));
     await fill();
-    const { about, wasAsked } = interruptedAt(nth);
-    const run = pruneArchives(folder, { rules: RULES, dryRun: false }, about);
+    const { env, wasAsked } = interruptedAt(nth);
+    const run = pruneArchives(folder, { rules: RULES, dryRun: false }, env);
     const isOver = await run.then(
       () => true,
       (error: unknown) => {
@@ -124,7 +124,7 @@ function interruptedAt(nth: number) {
   };
   const signal = Object.assign(new EventTarget(), { throwIfAborted, aborted: false });
   return {
-    about: { ...quietSurroundings(), signal: signal as unknown as AbortSignal },
+    env: { ...quietSurroundings(), signal: signal as unknown as AbortSignal },
     wasAsked: () => asked,
   };
 }

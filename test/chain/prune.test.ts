@@ -79,10 +79,10 @@ it('frees what it can before it needs room for a new file', async () => {
   const passes = [[{ at: 1, count: 1, kind: 'data', fill: 1 }]] as const;
   writeFileSync(inFolder('1.undo'), await archiveBytes(16 * SECTOR, { passes, indexed: true, header }));
   const seen: string[][] = [];
-  const about = quietSurroundings();
-  const progress = { ...about.progress, start: () => seen.push(names()) };
+  const env = quietSurroundings();
+  const progress = { ...env.progress, start: () => seen.push(names()) };
   const rules = { last: 0, hourly: 0, daily: 0, weekly: 0, monthly: 2 };
-  await pruneArchives(folder, { rules, dryRun: false }, { ...about, progress });
+  await pruneArchives(folder, { rules, dryRun: false }, { ...env, progress });
   expect(seen).toEqual([['2.undo', '3.undo', '4.undo']]);
   expect(names()).toEqual([expect.stringMatching(/-combined-/), '4.undo']);
 });

@@ -41,8 +41,8 @@ describe.each(['2.03.16', '2.03.31'])('a doctor of a host with LVM %s', (version
   }
 
   async function examine(scene: string) {
-    const about = quietSurroundings(replay(scene));
-    return await examineGroups(await readVolumes(about), about);
+    const env = quietSurroundings(replay(scene));
+    return await examineGroups(await readVolumes(env), env);
   }
 
   it('is the version that was recorded', () => {

@@ -28,8 +28,8 @@ afterEach(() => {
   rmSync(stateDir, { recursive: true });
 });
 
-const about = () => ({ ...quietSurroundings(), stateDir });
-const now = about().now();
+const env = () => ({ ...quietSurroundings(), stateDir });
+const now = env().now();
 
 /** What an apply that was cut short leaves, so many milliseconds ago. */
 function leaveJournal(key: string, age: number, place = stateDir): string {
@@ -42,7 +42,7 @@ function leaveJournal(key: string, age: number, place = stateDir): string {
 }
 
 function examine(isUsual = true) {
-  return examineLeftOvers([VM], { stateDir, isUsual }, about());
+  return examineLeftOvers([VM], { stateDir, isUsual }, env());
 }
 
 describe('a doctor tells what is left over:', () => {
@@ -116,7 +116,7 @@ describe('a doctor tells what is left over:', () => {
   });
 
   it('a view that was not opened to the end', async () => {
-    const entry = await ViewEntry.take('past', 'view open', stateDir, about());
+    const entry = await ViewEntry.take('past', 'view open', stateDir, env());
     const parts = { form: 'volume', origin: 'vg/vm', store: 'vg/past', tag: 't' } as const;
     const record = {
       name: 'past',
@@ -162,14 +162,14 @@ describe('a second state directory', () => {
   it('is told, with the targets that both know, and with its journals', async () => {
     const other = path.join(stateDir, 'other');
     mkdirSync(path.join(stateDir, 'targets', KEY), { recursive: true });
-    expect(await examineOtherStateDirs([stateDir, other], [VM], about())).toEqual([]);
+    expect(await examineOtherStateDirs([stateDir, other], [VM], env())).toEqual([]);
     mkdirSync(path.join(other, 'targets', 'sdb1'), { recursive: true });
-    const apart = await examineOtherStateDirs([stateDir, other], [VM], about());
+    const apart = await examineOtherStateDirs([stateDir, other], [VM], env());
     expect(apart).toMatchObject([
       { text: expect.stringMatching(/has records too, of other targets/) as string },
     ]);
     leaveJournal(KEY, 0, other);
-    expect(await examineOtherStateDirs([stateDir, other], [VM], about())).toMatchObject([
+    expect(await examineOtherStateDirs([stateDir, other], [VM], env())).toMatchObject([
       {
         check: 'other state directory',
         verdict: 'warning',

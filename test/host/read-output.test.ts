@@ -3,10 +3,10 @@ import { CommandError, FormatError, InterruptedError } from '../../src/errors.js
 import { readOutput } from '../../src/host/read-output.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
-const about = quietSurroundings();
+const env = quietSurroundings();
 
 /** Runs a script of Node's and returns what it printed. */
-async function outputOf(script: string, surroundings = about): Promise<string> {
+async function outputOf(script: string, surroundings = env): Promise<string> {
   let text = '';
   await readOutput([process.execPath, '-e', script], 'Node', surroundings, async (output) => {
     for await (const piece of output) text += Buffer.from(piece).toString();
@@ -27,7 +27,7 @@ describe('a program whose output is read as it comes', () => {
   });
 
   it('that is not there is named with what it comes with', async () => {
-    const reading = readOutput(['thin_nothing', '-m'], 'some-package', about, async (output) => {
+    const reading = readOutput(['thin_nothing', '-m'], 'some-package', env, async (output) => {
       for await (const piece of output) expect(piece).toBeNull();
     });
     await expect(reading).rejects.toThrow(CommandError);
@@ -37,7 +37,7 @@ describe('a program whose output is read as it comes', () => {
   it('is ended where its output makes no sense, which is then the error', async () => {
     const nonsense = new FormatError('output', 0, 'line', 'nonsense');
     const endless = "setInterval(() => process.stdout.write('x'.repeat(65536)), 1)";
-    const reading = readOutput([process.execPath, '-e', endless], 'Node', about, async (output) => {
+    const reading = readOutput([process.execPath, '-e', endless], 'Node', env, async (output) => {
       for await (const piece of output) if (piece.length > 0) throw nonsense;
     });
     await expect(reading).rejects.toBe(nonsense);
@@ -49,7 +49,7 @@ describe('a program whose output is read as it comes', () => {
     setTimeout(() => {
       stop.abort(reason);
     }, 300);
-    const surroundings = { ...about, signal: stop.signal };
+    const surroundings = { ...env, signal: stop.signal };
     await expect(outputOf('setInterval(() => undefined, 1000)', surroundings)).rejects.toBe(reason);
     await expect(outputOf("console.log('never')", surroundings)).rejects.toBe(reason);
   });

@@ -6,7 +6,7 @@ import { FormatError, NoSnapshotError } from '../../src/errors.js';
 import { inspect } from '../../src/jobs/inspect.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
-const about = quietSurroundings();
+const env = quietSurroundings();
 let folder: string;
 
 beforeAll(() => {
@@ -32,7 +32,7 @@ describe('a look', () => {
   it('at a damaged stream is a finding, and leaves no file open', async () => {
     const name = join(folder, 'damaged');
     writeFileSync(name, Buffer.concat([Buffer.from('lvmsync PROTO[4]\n'), Buffer.alloc(8 << 20, 'x')]));
-    const report = await inspect({ kind: 'named', name }, about);
+    const report = await inspect({ kind: 'named', name }, env);
     expect(report).toMatchObject({ type: 'stream', blocks: 0, problem: expect.any(FormatError) as object });
     await vi.waitFor(
       () => {
@@ -43,7 +43,7 @@ describe('a look', () => {
   });
 
   it('at what is no snapshot finds nothing', async () => {
-    const looking = inspect({ kind: 'named', name: '/dev/null' }, about);
+    const looking = inspect({ kind: 'named', name: '/dev/null' }, env);
     await expect(looking).rejects.toThrow(NoSnapshotError);
     await expect(looking).rejects.toMatchObject({ code: 'SNAPSHOT' });
   });

@@ -90,14 +90,14 @@ describe('a pull whose line breaks', () => {
 });
 
 async function pullBy(reach: Reach) {
-  const about = { ...quietSurroundings(), stateDir: at('state') };
+  const env = { ...quietSurroundings(), stateDir: at('state') };
   const spec = {
     host: { host: 'far', user: null, port: null },
     snapshot: 'vg/snap',
     dataSource: null,
     isQuiesced: false,
   };
-  const pulling = pull(spec, target, DEFAULT_POLICY, reach, { proofs: true }, about);
+  const pulling = pull(spec, target, DEFAULT_POLICY, reach, { proofs: true }, env);
   const outcome = await pulling.catch((error: unknown) => error);
-  return { outcome, notices: about.notices };
+  return { outcome, notices: env.notices };
 }

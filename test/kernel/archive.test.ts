@@ -84,15 +84,15 @@ beforeAll(async () => {
     await change(generation);
     await freeze(generation);
     const [before, after] = [snapshotOf(index), snapshotOf(generation)];
-    const about = { ...quietSurroundings(), now: () => new Date(time) };
+    const env = { ...quietSurroundings(), now: () => new Date(time) };
     const source = { kind: 'snapshot', name: before, dataSource: after } as const;
     const policy = { ...DEFAULT_POLICY, stateDir: STATE, snapback: join(RECEIVED, `${generation}.undo`) };
     // in this process: in the guest it takes seconds to start another
-    const opened = await openSource(about, source);
-    await sendToLocalTarget(opened, target, policy, { proofs: true }, about);
+    const opened = await openSource(env, source);
+    await sendToLocalTarget(opened, target, policy, { proofs: true }, env);
     await opened.close();
     const options = { codec: null, forceWritable: false };
-    await makeSnapback(source, join(SENT, `${generation}.undo`), options, about);
+    await makeSnapback(source, join(SENT, `${generation}.undo`), options, env);
     await run(['lvremove', '-qq', '-y', before]);
   }
   expect(await digestOf(target)).toBe(digests[LAST]);

@@ -189,12 +189,12 @@ describe('a target in use is refused', () => {
       run: (argv) => Promise.reject(new CommandError(argv, null, '', 'is not installed')),
       start: (argv) => spawner.start(argv),
     };
-    const about = { spawner: refusing, sources: [] };
-    await expect(guardTarget(target, about)).resolves.toBeUndefined();
+    const env = { spawner: refusing, sources: [] };
+    await expect(guardTarget(target, env)).resolves.toBeUndefined();
     await writeFile('/run/guard/shown', Buffer.alloc(MEBIBYTE));
     await runAndUndo(['losetup', '/dev/loop0', '/run/guard/shown'], ['losetup', '-d', '/dev/loop0']);
     await writeFile('/run/guard/beside', Buffer.alloc(MEBIBYTE));
-    await expect(guardTarget('/run/guard/beside', about)).resolves.toBeUndefined();
+    await expect(guardTarget('/run/guard/beside', env)).resolves.toBeUndefined();
   });
 
   it('by a device on top', async () => {

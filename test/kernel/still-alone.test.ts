@@ -15,7 +15,7 @@ import { useVolumeGroup } from './support/volume-group.js';
 const GROUP = 'vg-alone';
 const MIB = 1024 * 1024;
 const STATE = '/run/alone-state';
-const about = quietSurroundings();
+const env = quietSurroundings();
 
 let volume = '';
 let lab: ThinLab;
@@ -142,7 +142,7 @@ describe('what others do meanwhile', () => {
 /** Does something while a target is open for us to write, and looks again then. */
 async function whileOpen(path: string, work: (target: OpenTarget) => Promise<unknown>): Promise<void> {
   const options = { stateDir: STATE, what: 'a test', sources: [], allowed: null };
-  const target = await openTarget(path, options, about);
+  const target = await openTarget(path, options, env);
   try {
     await work(target);
     await target.checkStillAlone();

@@ -138,7 +138,7 @@ describe('a pool whose metadata were restored', () => {
   const OLD = mappingOf([0, 0, 16], [16, 100, 16], [32, 40, 8]);
   const NOW = mappingOf([0, 0, 16], [16, 200, 16], [48, 60, 8]);
   const VOLUME_CHUNKS = 64;
-  const about = { ...quietSurroundings(new ProcessSpawner(process.env)), stateDir: '/run/thin-tools-state' };
+  const env = { ...quietSurroundings(new ProcessSpawner(process.env)), stateDir: '/run/thin-tools-state' };
 
   beforeAll(async () => {
     const data = await createVolume(GROUP, 'data', '64M');
@@ -164,14 +164,14 @@ describe('a pool whose metadata were restored', () => {
 
   it('tells what a device maps, and of one that is not there that it is gone', async () => {
     const pool = await findThinPool(
-      about.spawner,
-      await findDeviceNumber(about.spawner, '/dev/mapper/tools-pool'),
+      env.spawner,
+      await findDeviceNumber(env.spawner, '/dev/mapper/tools-pool'),
     );
-    const mapped = (await readMappedExtents(pool, 2, about)).flatMap(({ offset, length }) =>
+    const mapped = (await readMappedExtents(pool, 2, env)).flatMap(({ offset, length }) =>
       Array.from({ length: length / POOL_CHUNK }, (_, i) => offset / POOL_CHUNK + i),
     );
     expect(mapped).toEqual([...NOW.keys()]);
-    const reading = readMappedExtents(pool, 99, about);
+    const reading = readMappedExtents(pool, 99, env);
     await expect(reading).rejects.toThrow(SnapshotError);
     await expect(reading).rejects.toThrow(
       /^device 99 of tools-pool: not in the metadata of the thin pool tools-pool as device 99 \(thin_delta \d+\.\d+\.\d+: Unable to find mapping tree for snap1 \(99\)\); it was removed during the run/,

@@ -103,15 +103,15 @@ describe('a target that is not there', () => {
 
 it('who may open some targets only learns nothing of a name: LVM is not asked, and nothing is resolved', async () => {
   const spawner = lvm(inactive);
-  const about = quietSurroundings(spawner);
+  const env = quietSurroundings(spawner);
   const allowed = AllowedTargets.of(['/srv/none/*']);
   const opening = { stateDir: path.join(folder, 'state'), what: 'a test', sources: [], allowed };
   for (const name of ['vg/off', 'vg/lv', 'pts/ptmx']) {
     const message = `${name}: not among the targets that this receiver allows`;
-    await expect(openTarget(name, opening, about)).rejects.toThrow(
+    await expect(openTarget(name, opening, env)).rejects.toThrow(
       new UnsafeTargetError(name, message.slice(name.length + 2)),
     );
-    await expect(openReadOnly(name, allowed, about)).rejects.toThrow(message);
+    await expect(openReadOnly(name, allowed, env)).rejects.toThrow(message);
   }
   expect(spawner.asked).toBe(0);
 });

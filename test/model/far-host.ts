@@ -44,12 +44,12 @@ class FarHosts {
       stream.destroy();
       replies.destroy();
     };
-    const about = { ...quietSurroundings(), clock: host.clock };
+    const env = { ...quietSurroundings(), clock: host.clock };
     const line = { input: sourceFrom(replies, 'the receiver'), output: sinkFrom(stream, 'the receiver') };
     const outcome = runPulledSender(
       line,
       () => Promise.resolve(host.source),
-      (far, source, limits) => runSender(far, source, how, about, pool(), new SenderRun(), limits),
+      (far, source, limits) => runSender(far, source, how, env, pool(), new SenderRun(), limits),
     ).finally(() => {
       stream.end();
       replies.destroy();

@@ -150,16 +150,16 @@ export class Model {
     const before = this.held;
     const after = await world.held();
     const hasJournal = await world.hasJournal(dir);
-    const about = `${dir}, exit ${ran.status ?? 'killed'}: ${ran.said}`;
+    const env = `${dir}, exit ${ran.status ?? 'killed'}: ${ran.said}`;
     const pending = this.pendingOf(dir);
     const starts = pending?.outcomes ?? [{ image: before, over: NOTHING }];
     this.count(ran.status === null ? 'killed' : ran.status === 0 ? 'done' : `exit ${ran.status}`);
     if (isDone(ran)) {
-      this.judgeSuccess(before, after, starts, pending, intent, about);
-      expect(hasJournal, `nothing is pending: ${about}`).toBe(false);
+      this.judgeSuccess(before, after, starts, pending, intent, env);
+      expect(hasJournal, `nothing is pending: ${env}`).toBe(false);
       this.pending.delete(dir);
     } else {
-      this.judgeFailure(before, after, starts, ran, intent, { hasJournal, pending, about });
+      this.judgeFailure(before, after, starts, ran, intent, { hasJournal, pending, env });
       const ends = [...starts, ...landings(starts, intent)];
       if (hasJournal && (pending === null || !after.equals(before) || ran.status === null)) {
         const isOrderly = ran.status !== null && !ran.said.includes('ENOSPC') && !isSame(after, before);
@@ -173,7 +173,7 @@ export class Model {
     }
     this.file.held = after;
     if (!isSame(before, after)) this.disturbAll(dir);
-    await this.checkRecords(world, about);
+    await this.checkRecords(world, env);
   }
 
   private judgeSuccess(
@@ -182,15 +182,15 @@ export class Model {
     starts: readonly Outcome[],
     pending: Pending | null,
     intent: Intent,
-    about: string,
+    env: string,
   ): void {
     if (pending !== null && !(intent.isCopy ?? false) && !(intent.isForced ?? false)) {
-      expect(pending.file, `a journal of another file is no way back: ${about}`).toBe(this.file.id);
-      expect(pending.isDisturbedLate && pending.isOrderly, `someone wrote since: ${about}`).toBe(false);
+      expect(pending.file, `a journal of another file is no way back: ${env}`).toBe(this.file.id);
+      expect(pending.isDisturbedLate && pending.isOrderly, `someone wrote since: ${env}`).toBe(false);
     }
     if (pending?.isDisturbed === true && intent.mayKeep === true) {
       this.count(MIXED);
-      expectSectors(after, [before, ...starts.flatMap(imagesOf), ...intent.images], about);
+      expectSectors(after, [before, ...starts.flatMap(imagesOf), ...intent.images], env);
       return;
     }
     if (pending?.isDisturbed === true) {
@@ -200,14 +200,14 @@ export class Model {
       const mended = (intent.audit ?? null) === null ? [] : intent.images;
       const isRight = (unit: number) =>
         intent.units[unit] === true ? intent.images : [...images, ...mended];
-      expectUnits(after, isRight, about);
+      expectUnits(after, isRight, env);
       return;
     }
     const ends = landings(starts, intent);
     if (ends.some((end) => fits(after, end))) return;
     const [first = { image: before, over: NOTHING }] = ends;
-    expectUnits(after, (unit) => choices(first, unit), `exit 0, and something else: ${about}`);
-    expect.unreachable(about);
+    expectUnits(after, (unit) => choices(first, unit), `exit 0, and something else: ${env}`);
+    expect.unreachable(env);
   }
 
   private judgeFailure(
@@ -216,10 +216,10 @@ export class Model {
     starts: readonly Outcome[],
     ran: Ran,
     intent: Intent,
-    { hasJournal, pending, about }: { hasJournal: boolean; pending: Pending | null; about: string },
+    { hasJournal, pending, env }: { hasJournal: boolean; pending: Pending | null; env: string },
   ): void {
     if (/(^|; )nothing was written(?! to it$)/m.test(ran.said) && ran.status !== null)
-      expect(after, `nothing was written: ${about}`).toBeBytes(before);
+      expect(after, `nothing was written: ${env}`).toBeBytes(before);
     if (isSame(after, before)) return;
     if (starts.some((start) => fits(after, start))) return;
     // An earlier apply is taken back first, also by a copy that is then refused; a kill may come just after that.
@@ -234,55 +234,55 @@ export class Model {
       this.count(MIXED);
       const images = [before, ...starts.flatMap(imagesOf)];
       const mayBe = (unit: number) => (intent.units[unit] === true ? [...images, ...intent.images] : images);
-      expectUnits(after, mayBe, about);
+      expectUnits(after, mayBe, env);
       return;
     }
     const isRefusal = ran.status !== null && !ran.isFaulty && intent.mayStop !== true;
-    expect(isRefusal, `a refusal changes nothing: ${about}`).toBe(false);
+    expect(isRefusal, `a refusal changes nothing: ${env}`).toBe(false);
     // Only the report that all of it is there was lost.
     if (landings(starts, intent).some((end) => fits(after, end))) return;
     const isTold = /half-(written|copied)/.test(ran.said);
-    if (ran.status !== null) expect(isTold, `what is left is said: ${about}`).toBe(true);
+    if (ran.status !== null) expect(isTold, `what is left is said: ${env}`).toBe(true);
     expect(
       hasJournal || intent.isCopy === true || intent.isBold === true,
-      `there is a way back: ${about}`,
+      `there is a way back: ${env}`,
     ).toBe(true);
     const images = [before, ...starts.flatMap(imagesOf), ...intent.images];
-    expectSectors(after, images, about);
+    expectSectors(after, images, env);
   }
 
   /** A record that vouches for a state is right, in every state directory at any time. */
-  async checkRecords(world: TargetView, about: string): Promise<void> {
+  async checkRecords(world: TargetView, env: string): Promise<void> {
     const held = await world.held();
-    for (const dir of STATE_DIRS) this.checkRecord(await world.record(dir), held, `${dir} after ${about}`);
+    for (const dir of STATE_DIRS) this.checkRecord(await world.record(dir), held, `${dir} after ${env}`);
   }
 
-  private checkRecord({ holds }: KnownState, held: Buffer, about: string): void {
+  private checkRecord({ holds }: KnownState, held: Buffer, env: string): void {
     if (holds === null) return;
-    this.checkProved(holds, held, about);
+    this.checkProved(holds, held, env);
     if (holds.believed !== undefined) return;
     const { is, identity } = holds;
     if (is === 'exactly') {
       const named = this.names.get(identity);
       // A copy or a scan gives a name of its own to what it brought, once and for all.
       if (named === undefined) this.names.set(identity, held);
-      else expectUnits(held, () => [named], `recorded as exactly ${identity}: ${about}`);
+      else expectUnits(held, () => [named], `recorded as exactly ${identity}: ${env}`);
     }
     if (is === 'since') {
       const named = this.names.get(identity);
       const first = this.source.states.findIndex((state) => state === named);
-      expectUnits(held, () => this.source.states.slice(first), `recorded as since ${identity}: ${about}`);
+      expectUnits(held, () => this.source.states.slice(first), `recorded as since ${identity}: ${env}`);
     }
   }
 
   /** What was proved of a state that has a name is there, also where the rest is no more than believed. */
-  private checkProved({ is, identity, proved }: TargetState, held: Buffer, about: string): void {
+  private checkProved({ is, identity, proved }: TargetState, held: Buffer, env: string): void {
     const named = this.names.get(identity);
     if (is !== 'exactly' || named === undefined || proved === undefined) return;
     const { all, covered, position, size } = proved;
     const length = all === null ? covered : size;
     const isProved = (unit: number) => (unit * UNIT - position + covered + 2 * size) % size < length;
-    expectUnits(held, (unit) => [isProved(unit) ? named : held], `proved of ${identity}: ${about}`);
+    expectUnits(held, (unit) => [isProved(unit) ? named : held], `proved of ${identity}: ${env}`);
     if (covered > 0) this.count('proved in part');
   }
 

@@ -89,7 +89,7 @@ export function fits(bytes: Buffer, outcome: Outcome): boolean {
 }
 
 /** Each unit is one of those that it may be. */
-export function expectUnits(bytes: Buffer, mayBe: (unit: number) => readonly Buffer[], about: string): void {
+export function expectUnits(bytes: Buffer, mayBe: (unit: number) => readonly Buffer[], env: string): void {
   const wrong: string[] = [];
   for (let unit = 0; unit < UNITS; unit++) {
     const held = unitOf(bytes, unit);
@@ -97,7 +97,7 @@ export function expectUnits(bytes: Buffer, mayBe: (unit: number) => readonly Buf
     const should = mayBe(unit).map((image) => describeUnit(unitOf(image, unit)));
     wrong.push(`${unit}: ${describeUnit(held)} instead of ${should.join(' or ')}`);
   }
-  expect(wrong, about).toEqual([]);
+  expect(wrong, env).toEqual([]);
 }
 
 /** Whether each sector comes from one of these. */
@@ -110,11 +110,11 @@ function isMadeOf(bytes: Buffer, images: readonly Buffer[]): boolean {
 }
 
 /** Each sector comes from one of these. */
-export function expectSectors(bytes: Buffer, images: readonly Buffer[], about: string): void {
+export function expectSectors(bytes: Buffer, images: readonly Buffer[], env: string): void {
   for (let at = 0; at < bytes.length; at += SECTOR) {
     const held = bytes.subarray(at, at + SECTOR);
     const isKnown = images.some((image) => image.subarray(at, at + SECTOR).equals(held));
-    if (!isKnown) expect.fail(`byte ${at} holds what nobody wrote there: ${describeUnit(held)}; ${about}`);
+    if (!isKnown) expect.fail(`byte ${at} holds what nobody wrote there: ${describeUnit(held)}; ${env}`);
   }
 }
 

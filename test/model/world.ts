@@ -105,8 +105,8 @@ export class World implements Place {
   async run(dir: StateDir, words: readonly string[], input?: Uint8Array): Promise<Ran> {
     const named = dir === 'usual' ? [] : ['--state-dir', this.at(dir)];
     return await this.mortal(async (signal) => {
-      const about = { signal, stateDir: this.at('usual'), now: this.now, clock: this.clock() };
-      const { status, said, stdout } = await runWords([...words, ...named], input, null, about);
+      const env = { signal, stateDir: this.at('usual'), now: this.now, clock: this.clock() };
+      const { status, said, stdout } = await runWords([...words, ...named], input, null, env);
       return { status, said, stdout };
     });
   }
@@ -120,9 +120,9 @@ export class World implements Place {
     isHasty: boolean,
   ): Promise<Ran> {
     return await this.mortal(async (signal) => {
-      const about = { ...quietSurroundings(), signal, now: this.now, clock: this.clock(isHasty) };
+      const env = { ...quietSurroundings(), signal, now: this.now, clock: this.clock(isHasty) };
       const placed = { ...policy, stateDir: this.at(dir) };
-      const error = await sendToLocalTarget(source, this.target, placed, how, about)
+      const error = await sendToLocalTarget(source, this.target, placed, how, env)
         .then((summary) => {
           checkSuspect(summary, this.target);
           return null;
@@ -131,7 +131,7 @@ export class World implements Place {
           if (!(thrown instanceof LvmsyncError)) throw thrown;
           return thrown;
         });
-      const said = [...about.notices, ...(error === null ? [] : [error.message])];
+      const said = [...env.notices, ...(error === null ? [] : [error.message])];
       return { status: error === null ? 0 : exitCodeOf(error), said, stdout: Buffer.alloc(0) };
     });
   }

@@ -34,8 +34,8 @@ function program(name: string, script: string): string {
   return file;
 }
 
-async function endOf(reach: Reach, about = quietSurroundings()) {
-  const far = await startFarSide(HOST, reach, ['receive', '--', '/dev/x'], about);
+async function endOf(reach: Reach, env = quietSurroundings()) {
+  const far = await startFarSide(HOST, reach, ['receive', '--', '/dev/x'], env);
   return await far.explainEnd(await far.transport.exit);
 }
 
@@ -43,13 +43,13 @@ it.each([
   ['at once', false],
   ['with the error, where notices are silent', true],
 ])("a far side's words are shown once: %s", async (_name, silent) => {
-  const about = quietSurroundings();
+  const env = quietSurroundings();
   const error = await endOf(
     reachBy({ path: 'no-such-program' }),
-    silent ? { ...about, notice: silentNotice } : about,
+    silent ? { ...env, notice: silentNotice } : env,
   );
   const said = /no-such-program.*not found.*no-such-program.*not found/;
-  expect(about.notices).toEqual(silent ? [] : [expect.stringMatching(/^web1: .*no-such-program.*not found/)]);
+  expect(env.notices).toEqual(silent ? [] : [expect.stringMatching(/^web1: .*no-such-program.*not found/)]);
   expect(said.test(error.message)).toBe(silent);
 });
 
@@ -65,10 +65,10 @@ it('a far side that refuses its words is asked for its version', async () => {
 it('a refusal by sudo names the user and the program there', async () => {
   const sudo = program('sudo', 'echo "sudo: a password is required" >&2; exit 1');
   const here = program('lvmsync', `echo '{"user":"bob","program":"/opt/lvmsync"}'`);
-  const about = quietSurroundings();
+  const env = quietSurroundings();
   const reach = reachBy({ sudo: true, prefix: ['env', `PATH=${path.dirname(sudo)}:/usr/bin:/bin`] });
   expect(path.dirname(here)).toBe(path.dirname(sudo));
-  expect((await endOf(reach, about)).message).toContain(': bob ALL=(root) NOPASSWD: /opt/lvmsync');
+  expect((await endOf(reach, env)).message).toContain(': bob ALL=(root) NOPASSWD: /opt/lvmsync');
 });
 
 it('a program that answers a question with anything goes unheard', async () => {

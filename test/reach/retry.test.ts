@@ -20,9 +20,9 @@ async function tryAll(
 ) {
   const run = new SenderRun();
   run.hasBegun = hasBegun;
-  const about = { ...quietSurroundings(), signal };
+  const env = { ...quietSurroundings(), signal };
   let attempts = 0;
-  const trying = withRetries(retries, run, about, () => {
+  const trying = withRetries(retries, run, env, () => {
     const failure = failures[attempts++];
     if (failure === undefined) return Promise.resolve('done');
     if (failure instanceof Error) return Promise.reject(failure);
@@ -31,7 +31,7 @@ async function tryAll(
   });
   const outcome = trying.catch((error: unknown) => error);
   await vi.runAllTimersAsync();
-  return { outcome: await outcome, attempts, notices: about.notices };
+  return { outcome: await outcome, attempts, notices: env.notices };
 }
 
 describe('a line that breaks', () => {
@@ -91,9 +91,9 @@ it('a signal ends the pause at once', async () => {
   const stop = new AbortController();
   const run = new SenderRun();
   run.hasBegun = true;
-  const about = { ...quietSurroundings(), signal: stop.signal };
+  const env = { ...quietSurroundings(), signal: stop.signal };
   let attempts = 0;
-  const trying = withRetries(9, run, about, () => {
+  const trying = withRetries(9, run, env, () => {
     attempts += 1;
     return Promise.reject(broken());
   });

@@ -53,16 +53,16 @@ async function ask(target: OpenTarget, policy = DEFAULT_POLICY, from = source())
   const device = target.device as unknown as MemoryDevice;
   const before = Buffer.from(device.bytes);
   const files = readdirSync(target.folder);
-  const about = quietSurroundings();
-  const { far, outcome } = startLocalReceiver(() => Promise.resolve(target), policy, about, pool());
-  const answer = await askPlan(far, from, PROOFS, about, pool()).then(
+  const env = quietSurroundings();
+  const { far, outcome } = startLocalReceiver(() => Promise.resolve(target), policy, env, pool());
+  const answer = await askPlan(far, from, PROOFS, env, pool()).then(
     (summary) => ({ summary, error: null }),
     (error: unknown) => ({ summary: null, error }),
   );
   const { error } = await outcome;
   expect(device.bytes).toBeBytes(before);
   expect(readdirSync(target.folder)).toEqual(files);
-  return { ...answer, about, receiverError: error };
+  return { ...answer, env, receiverError: error };
 }
 
 describe('a receiver that is asked what a transfer would do', () => {
@@ -117,16 +117,16 @@ describe('a receiver that is asked what a transfer would do', () => {
     expect(await readNote(lasting.folder)).not.toBeNull();
 
     const again = openInMemory(lasting.device, folder, lasting.folder);
-    const { summary, about } = await ask(again, DEFAULT_POLICY, frozenSource(SCENE));
+    const { summary, env } = await ask(again, DEFAULT_POLICY, frozenSource(SCENE));
     expect(summary?.plan.steps[0]).toEqual({ do: 'settle' });
-    expect(about.notices.join('\n')).toMatch(/half-written by an earlier run; a run that writes would first/);
+    expect(env.notices.join('\n')).toMatch(/half-written by an earlier run; a run that writes would first/);
   });
 
   it('that may not open its target says why, as for a transfer', async () => {
     const problem = new UnsafeTargetError('/dev/vg/vm', 'it is mounted on /srv');
-    const about = quietSurroundings();
-    const { far } = startLocalReceiver(() => Promise.reject(problem), DEFAULT_POLICY, about, pool());
-    await expect(askPlan(far, source(), PROOFS, about, pool())).rejects.toMatchObject({
+    const env = quietSurroundings();
+    const { far } = startLocalReceiver(() => Promise.reject(problem), DEFAULT_POLICY, env, pool());
+    await expect(askPlan(far, source(), PROOFS, env, pool())).rejects.toMatchObject({
       code: 'UNSAFE_TARGET',
       message: expect.stringContaining('it is mounted on /srv') as string,
     });
@@ -141,14 +141,9 @@ describe('a receiver that its administrator allows to be asked only', () => {
     expect(summary?.plan.refusals).toEqual([]);
 
     const device = volumeOf(CHUNKS, 1);
-    const about = quietSurroundings();
-    const { far, outcome } = startLocalReceiver(
-      () => Promise.resolve(targetOf(device)),
-      policy,
-      about,
-      pool(),
-    );
-    await expect(runSender(far, source(), PROOFS, about, pool())).rejects.toMatchObject({ code: 'USAGE' });
+    const env = quietSurroundings();
+    const { far, outcome } = startLocalReceiver(() => Promise.resolve(targetOf(device)), policy, env, pool());
+    await expect(runSender(far, source(), PROOFS, env, pool())).rejects.toMatchObject({ code: 'USAGE' });
     expect((await outcome).error).toBeInstanceOf(UsageError);
     expect(device.bytes).toBeBytes(volumeOf(CHUNKS, 1).bytes);
   });

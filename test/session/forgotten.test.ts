@@ -28,14 +28,14 @@ afterAll(() => {
 async function send(before: TargetState, source: Partial<ChangeSource>, policy: Partial<ApplyPolicy> = {}) {
   const target = openInMemory(volumeOf(CHUNKS, 1), folder);
   await target.record.write(before);
-  const about = quietSurroundings();
+  const env = quietSurroundings();
   const open = () => Promise.resolve(target);
-  const { far, outcome } = startLocalReceiver(open, { ...DEFAULT_POLICY, ...policy }, about, pool());
+  const { far, outcome } = startLocalReceiver(open, { ...DEFAULT_POLICY, ...policy }, env, pool());
   const from = { ...changesOf(volumeOf(CHUNKS, 2), [[3]]), result: 'RESULT', ...source };
-  await runSender(far, from, { proofs: true }, about, pool()).catch(() => undefined);
+  await runSender(far, from, { proofs: true }, env, pool()).catch(() => undefined);
   const { error } = await outcome;
   if (error !== null) throw error;
-  return { said: about.notices.join('\n'), holds: (await target.record.read()).holds };
+  return { said: env.notices.join('\n'), holds: (await target.record.read()).holds };
 }
 
 describe('what was new since the base and was discarded again', () => {

@@ -33,9 +33,9 @@ function origin(): MemoryDevice {
   return volume;
 }
 
-function source(about: Partial<ChangeSource> = {}): ChangeSource {
+function source(env: Partial<ChangeSource> = {}): ChangeSource {
   const changes = changesOf(origin(), [CHANGED]);
-  return { ...changes, baseVolume: volumeOf(CHUNKS, 1), result: 'RESULT', tableOf: () => TABLE, ...about };
+  return { ...changes, baseVolume: volumeOf(CHUNKS, 1), result: 'RESULT', tableOf: () => TABLE, ...env };
 }
 
 let device: MemoryDevice;
@@ -143,9 +143,9 @@ async function transfer(
     ...policy
   }: { from?: ChangeSource; audit?: number; snapback?: string; forceBase?: true } = {},
 ) {
-  const about = quietSurroundings();
+  const env = quietSurroundings();
   const whole = { ...DEFAULT_POLICY, ...policy };
-  const { far } = startLocalReceiver(() => Promise.resolve(target), whole, about, pool());
+  const { far } = startLocalReceiver(() => Promise.resolve(target), whole, env, pool());
   const options = { proofs: true, ...(audit === undefined ? {} : { audit }) };
-  return await runSender(far, from, options, about, pool());
+  return await runSender(far, from, options, env, pool());
 }

@@ -100,7 +100,7 @@ it('signs of life go on until they are stopped, also where one fails', () => {
 /** A receiver on a target whose lock lies in `folder`, and the sender's end of its line, which has sent a header. */
 function receiverOf(run: string, heartbeat: number) {
   const frames = createLocalPipe();
-  const about = quietSurroundings();
+  const env = quietSurroundings();
   const device = new MemoryDevice(64 * 1024, '/dev/t');
   const nobody = { write: () => Promise.resolve(), end: () => Promise.resolve() };
   const open = async (named: string | null) => {
@@ -109,11 +109,11 @@ function receiverOf(run: string, heartbeat: number) {
     return { ...openInMemory(device, folder, folder), close: () => lock.release() };
   };
   const line = { input: frames.source, output: nobody };
-  const outcome = runReceiver(line, open, DEFAULT_POLICY, about, pool());
+  const outcome = runReceiver(line, open, DEFAULT_POLICY, env, pool());
   const writer = new FrameWriter(frames.sink);
   // A receiver that refuses never reads on.
   writer.start({ ...someHeader(64 * 1024), run, heartbeat }).catch(() => undefined);
-  return { outcome, writer, about };
+  return { outcome, writer, env };
 }
 
 const holderOf = () => {

@@ -61,15 +61,15 @@ function expectChanged(target: MemoryDevice): void {
 }
 
 const sendWith =
-  (about = quietSurroundings()): TalkToReceiver =>
+  (env = quietSurroundings()): TalkToReceiver =>
   (far, from, limits) =>
-    runSender(far, from, how, about, pool(), new SenderRun(), limits);
+    runSender(far, from, how, env, pool(), new SenderRun(), limits);
 const ask: TalkToReceiver = (far, from, limits) =>
   askPlan(far, from, how, quietSurroundings(), pool(), limits);
 
-function pull(far: FarSide, target = volumeOf(CHUNKS, 1), about = quietSurroundings(), helloMs = 2000) {
+function pull(far: FarSide, target = volumeOf(CHUNKS, 1), env = quietSurroundings(), helloMs = 2000) {
   const open = () => Promise.resolve(openInMemory(target, folder));
-  return runPuller(far, open, policy, about, pool(), undefined, { helloMs, farewellMs: 500 });
+  return runPuller(far, open, policy, env, pool(), undefined, { helloMs, farewellMs: 500 });
 }
 
 /** What a sender writes when all goes well. */
@@ -157,12 +157,12 @@ describe('a pull', () => {
 
   it('leaves a stream without an end when its sender is stopped by a signal', async () => {
     const stop = new AbortController();
-    const about = { ...quietSurroundings(), signal: stop.signal };
+    const env = { ...quietSurroundings(), signal: stop.signal };
     const open = () => {
       stop.abort(new InterruptedError('SIGTERM'));
       return Promise.resolve(source());
     };
-    const { far, outcome } = startSender(open, sendWith(about));
+    const { far, outcome } = startSender(open, sendWith(env));
     await expect(pull(far)).rejects.toMatchObject({ code: 'TRANSPORT' });
     expect((await outcome).error).toBeInstanceOf(InterruptedError);
   });

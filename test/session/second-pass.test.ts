@@ -45,11 +45,11 @@ async function pass(
   result: string | null,
 ) {
   const source = { ...changesOf(volume, [changes]), baseVolume: volumeOf(CHUNKS, 1), result };
-  const about = quietSurroundings();
+  const env = quietSurroundings();
   const open = () => Promise.resolve(target);
-  const { far } = startLocalReceiver(open, DEFAULT_POLICY, about, pool());
-  const summary = await runSender(far, source, { proofs: true }, about, pool());
-  return { mismatches: summary.mismatches, said: about.notices };
+  const { far } = startLocalReceiver(open, DEFAULT_POLICY, env, pool());
+  const summary = await runSender(far, source, { proofs: true }, env, pool());
+  return { mismatches: summary.mismatches, said: env.notices };
 }
 
 describe('a second pass from the same snapshot', () => {

@@ -40,8 +40,8 @@ afterAll(() => {
 
 const CHANGED = Array.from({ length: 500 }, (_, i) => i);
 
-function startReceiver(target: MemoryDevice, about = quietSurroundings()) {
-  return startLocalReceiver(() => Promise.resolve(openInMemory(target, folder)), policy, about, pool());
+function startReceiver(target: MemoryDevice, env = quietSurroundings()) {
+  return startLocalReceiver(() => Promise.resolve(openInMemory(target, folder)), policy, env, pool());
 }
 
 function source(): ChangeSource {
@@ -95,11 +95,11 @@ describe('a session', () => {
     'reports a target that fails: %o',
     async (faults) => {
       const target = new MemoryDevice(CHUNKS * CHUNK, '/dev/bad', faults);
-      const about = quietSurroundings();
-      const sending = run(startReceiver(target, about).far);
+      const env = quietSurroundings();
+      const sending = run(startReceiver(target, env).far);
       await expect(sending).rejects.toMatchObject({ code: 'DEVICE' });
       await expect(sending).rejects.toThrow(/\/dev\/bad: (write at byte|flush failed)/);
-      expect(about.notices.join()).toMatch(/half-written/);
+      expect(env.notices.join()).toMatch(/half-written/);
     },
   );
 

@@ -40,13 +40,13 @@ const copy = (): ChangeSource => ({
 describe('a target that someone else came to use', () => {
   it('gets no success and no name, and its journal takes back what was written', async () => {
     const device = volumeOf(CHUNKS, 1);
-    const { target, about, sent, record, again } = await send(device, changes());
+    const { target, env, sent, record, again } = await send(device, changes());
     expect(sent).toMatchObject({ status: 'rejected', reason: { code: 'UNSAFE_TARGET' } });
     expect(record).toEqual({});
     const said =
       /half-written; "lvmsync recover .*" takes it back .*; what others wrote stays there: "lvmsync --scan"/;
-    expect(about.notices.join('\n')).toMatch(said);
-    expect(await recoverTarget(target, about)).toMatchObject({ kind: 'taken back' });
+    expect(env.notices.join('\n')).toMatch(said);
+    expect(await recoverTarget(target, env)).toMatchObject({ kind: 'taken back' });
     expect(device.bytes).toBeBytes(volumeOf(CHUNKS, 1).bytes);
     // What was taken back is not all that was written.
     const believed = expect.stringMatching(/lvmsync cannot tell whether someone wrote to it since/) as string;
@@ -56,35 +56,35 @@ describe('a target that someone else came to use', () => {
 
   it('keeps the way back where that meets someone, too', async () => {
     const device = volumeOf(CHUNKS, 1);
-    const { target, about } = await send(device, changes());
+    const { target, env } = await send(device, changes());
     const inUse = {
       ...target,
       checkStillAlone: () => Promise.reject(new UnsafeTargetError('/dev/t', IN_USE)),
     };
-    await expect(recoverTarget(inUse, about)).rejects.toThrow(IN_USE);
-    expect(await recoverTarget(target, about)).toMatchObject({ kind: 'taken back' });
+    await expect(recoverTarget(inUse, env)).rejects.toThrow(IN_USE);
+    expect(await recoverTarget(target, env)).toMatchObject({ kind: 'taken back' });
   });
 
   it('is not gone on with by its next run, but taken back to the start', async () => {
-    const { about, again } = await send(volumeOf(CHUNKS, 1), changes());
+    const { env, again } = await send(volumeOf(CHUNKS, 1), changes());
     expect(await again()).toMatchObject({ status: 'fulfilled', value: { resumedBytes: 0 } });
-    expect(about.notices.join('\n')).toContain('taken back to what it held before');
+    expect(env.notices.join('\n')).toContain('taken back to what it held before');
   });
 
   it('is half-copied after a full copy, which begins anew', async () => {
-    const { about, sent, record, again } = await send(volumeOf(CHUNKS, 1), copy());
+    const { env, sent, record, again } = await send(volumeOf(CHUNKS, 1), copy());
     expect(sent).toMatchObject({ status: 'rejected', reason: { code: 'UNSAFE_TARGET' } });
     expect(record).toMatchObject({ is: 'copying', identity: 'RESULT' });
     expect(record).not.toHaveProperty('copied');
-    expect(about.notices.join('\n')).toContain('half-copied: run the copy again');
+    expect(env.notices.join('\n')).toContain('half-copied: run the copy again');
     expect(await again()).toMatchObject({ status: 'fulfilled', value: { resumedBytes: 0 } });
   });
 
   it('has no name after a run without a journal either', async () => {
-    const { about, sent, record } = await send(volumeOf(CHUNKS, 1), changes(), { journal: false });
+    const { env, sent, record } = await send(volumeOf(CHUNKS, 1), changes(), { journal: false });
     expect(sent.status).toBe('rejected');
     expect(record).toEqual({});
-    expect(about.notices.join('\n')).toContain('half-written, without a journal');
+    expect(env.notices.join('\n')).toContain('half-written, without a journal');
   });
 });
 
@@ -92,16 +92,14 @@ describe('a target that someone else came to use', () => {
 async function send(device: MemoryDevice, source: ChangeSource, policy: Partial<ApplyPolicy> = {}) {
   const target = openInMemory(device, parent);
   await target.record.write({ is: 'exactly', identity: 'BASE', from: null });
-  const about = quietSurroundings();
+  const env = quietSurroundings();
   const inUse = { ...target, checkStillAlone: () => Promise.reject(new UnsafeTargetError('/dev/t', IN_USE)) };
   const whole = { ...DEFAULT_POLICY, ...policy };
   const run = async (opened: OpenTarget) => {
     const open = () => Promise.resolve(opened);
-    const { far, outcome } = startLocalReceiver(open, whole, about, pool());
+    const { far, outcome } = startLocalReceiver(open, whole, env, pool());
     const options = { proofs: true };
-    const [sent] = await Promise.allSettled([
-      runSender(far, source, options, about, pool(), new SenderRun()),
-    ]);
+    const [sent] = await Promise.allSettled([runSender(far, source, options, env, pool(), new SenderRun())]);
     await outcome;
     return sent;
   };
@@ -109,5 +107,5 @@ async function send(device: MemoryDevice, source: ChangeSource, policy: Partial<
   // Where nobody knows what it holds there is none.
   const path = join(target.folder, 'state.json');
   const record = existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as object) : {};
-  return { target, about, sent, record, again: () => run(target) };
+  return { target, env, sent, record, again: () => run(target) };
 }

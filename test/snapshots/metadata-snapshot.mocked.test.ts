@@ -25,17 +25,17 @@ const RELEASE = 'release_metadata_snap';
 
 let stateDir = '';
 let pool = new FakePool();
-let about: Surroundings;
+let env: Surroundings;
 beforeEach(async () => {
   refusedName.path = '';
   stateDir = await mkdtemp(path.join(tmpdir(), 'lvmsync-pool-'));
   pool = new FakePool();
-  about = { ...quietSurroundings(pool), stateDir };
+  env = { ...quietSurroundings(pool), stateDir };
 });
 afterEach(() => rm(stateDir, { recursive: true }));
 
 const work = (doing: () => unknown) =>
-  withMetadataSnapshot(POOL, 'a test', about, async () => await Promise.resolve(doing()));
+  withMetadataSnapshot(POOL, 'a test', env, async () => await Promise.resolve(doing()));
 
 /** What lies in the pool's folder beside the lock. */
 async function notes(): Promise<string[]> {
@@ -181,7 +181,7 @@ describe('a pool’s metadata snapshot', () => {
       await new Promise((resolve) => setTimeout(resolve, 50));
       order.push(`${name} ends`);
     };
-    await Promise.all(['a', 'b'].map((name) => withMetadataSnapshot(POOL, name, about, hold(name))));
+    await Promise.all(['a', 'b'].map((name) => withMetadataSnapshot(POOL, name, env, hold(name))));
     const [first = '', second = ''] = order[0] === 'a begins' ? ['a', 'b'] : ['b', 'a'];
     expect(order).toEqual([`${first} begins`, `${first} ends`, `${second} begins`, `${second} ends`]);
   });

@@ -53,11 +53,11 @@ function answer(status: number, stdout = '', stderr = ''): Promise<CommandResult
 
 let stateDir = '';
 let group = new FakeGroup();
-let about = quietSurroundings();
+let env = quietSurroundings();
 beforeEach(async () => {
   stateDir = await mkdtemp(path.join(tmpdir(), 'lvmsync-temporary-'));
   group = new FakeGroup();
-  about = { ...quietSurroundings(group), stateDir };
+  env = { ...quietSurroundings(group), stateDir };
 });
 afterEach(() => rm(stateDir, { recursive: true }));
 
@@ -66,20 +66,20 @@ const claims = () => readdir(path.join(stateDir, 'temporary', 'no-vg'));
 /** One that is made, but has no node, fails, and goes again: here it cannot. */
 async function leaveOne(): Promise<string> {
   group.canRemove = false;
-  await expect(makeTemporarySnapshot(VOLUME, about)).rejects.toThrow(SnapshotError);
+  await expect(makeTemporarySnapshot(VOLUME, env)).rejects.toThrow(SnapshotError);
   group.canRemove = true;
   return [...group.snapshots].join();
 }
 
 describe('a temporary snapshot', () => {
   it('that fails goes, with its claim, and what went wrong is said', async () => {
-    await expect(makeTemporarySnapshot(VOLUME, about)).rejects.toThrow(/no node under \/dev/);
-    expect([[...group.snapshots], await claims(), about.notices]).toEqual([[], [], []]);
+    await expect(makeTemporarySnapshot(VOLUME, env)).rejects.toThrow(/no node under \/dev/);
+    expect([[...group.snapshots], await claims(), env.notices]).toEqual([[], [], []]);
   });
 
   it('that LVM makes but does not activate is told in the name of the volume that its user knows', async () => {
     group.active = '';
-    const making = makeTemporarySnapshot(VOLUME, about);
+    const making = makeTemporarySnapshot(VOLUME, env);
     await expect(making).rejects.toThrow(SnapshotError);
     await expect(making).rejects.toThrow(
       /^no-vg\/vol: in use, so lvmsync reads it from a temporary snapshot; .*volume_list.*: add "@lvmsync.temporary" to that list, or make a snapshot/,
@@ -89,29 +89,29 @@ describe('a temporary snapshot', () => {
 
   it('that LVM did not make leaves no claim', async () => {
     group.canCreate = false;
-    await expect(makeTemporarySnapshot(VOLUME, about)).rejects.toThrow(/no room/);
-    expect([await claims(), about.notices]).toEqual([[], []]);
+    await expect(makeTemporarySnapshot(VOLUME, env)).rejects.toThrow(/no room/);
+    expect([await claims(), env.notices]).toEqual([[], []]);
   });
 
   it('that cannot be removed is said, stays claimed, and goes with the next run', async () => {
     const left = await leaveOne();
     expect(await claims()).toEqual([left]);
-    expect(about.notices).toEqual([
+    expect(env.notices).toEqual([
       expect.stringMatching(/^no-vg\/lvmsync-tmp-[0-9a-f]{8}: this temporary snapshot could not be removed/),
     ]);
     group.canRemove = false;
-    await expect(removeLeftOvers('no-vg', about)).rejects.toThrow(CommandError);
+    await expect(removeLeftOvers('no-vg', env)).rejects.toThrow(CommandError);
     expect(await claims()).toEqual([left]);
     group.canRemove = true;
-    await removeLeftOvers('no-vg', about);
+    await removeLeftOvers('no-vg', env);
     expect([[...group.snapshots], await claims()]).toEqual([[], []]);
-    expect(about.notices.at(-1)).toBe(`no-vg/${left}: removed; a killed run had left it behind`);
+    expect(env.notices.at(-1)).toBe(`no-vg/${left}: removed; a killed run had left it behind`);
   });
 
   it('of nobody that is known here is named, and stays', async () => {
     group.snapshots.add('lvmsync-tmp-another');
-    await removeLeftOvers('no-vg', about);
-    expect(about.notices).toEqual([expect.stringMatching(/another: .*is not recorded.*lvremove/)]);
+    await removeLeftOvers('no-vg', env);
+    expect(env.notices).toEqual([expect.stringMatching(/another: .*is not recorded.*lvremove/)]);
     expect(group.snapshots.size).toBe(1);
   });
 
@@ -120,13 +120,13 @@ describe('a temporary snapshot', () => {
     ['before its claim', false],
   ])('that goes %s while others look for left ones is nothing to speak of', async (_, isClaimGone) => {
     const left = await leaveOne();
-    about.notices.length = 0;
+    env.notices.length = 0;
     if (isClaimGone) await rm(path.join(stateDir, 'temporary', 'no-vg', left), { recursive: true });
     group.afterListing = () => {
       group.snapshots.clear();
     };
-    await removeLeftOvers('no-vg', about);
-    expect([about.notices, await claims()]).toEqual([[], []]);
+    await removeLeftOvers('no-vg', env);
+    expect([env.notices, await claims()]).toEqual([[], []]);
   });
 });
 

@@ -25,10 +25,10 @@ const copy = () => runWords(['copy', at('source'), at('target'), '--state-dir', 
 
 /** How much of the target is read, and what is said of it. */
 async function open() {
-  const about = { ...quietSurroundings(), stateDir: at('state') };
-  const device = await openVolumePart(at('target'), at('target'), about);
+  const env = { ...quietSurroundings(), stateDir: at('state') };
+  const device = await openVolumePart(at('target'), at('target'), env);
   await device.close();
-  return { size: device.size, said: about.notices };
+  return { size: device.size, said: env.notices };
 }
 
 describe('a target that is larger than the volume that was copied to it', () => {

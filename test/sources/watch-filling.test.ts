@@ -17,14 +17,14 @@ function watch(emptySince: number | null = null) {
     if (state.fails) return Promise.reject(new SnapshotError('vg/snap', 'it is gone'));
     return Promise.resolve([level()]);
   };
-  const about = {
+  const env = {
     clock: () => state.seconds * 1000,
     now: () => new Date(state.seconds * 1000),
     notice: (line: string) => said.push(line),
   };
   const look = async (used: number, seconds: number): Promise<string[]> => {
     Object.assign(state, { used, seconds });
-    if (looks === null) looks = await FillingWatch.begin(read, about);
+    if (looks === null) looks = await FillingWatch.begin(read, env);
     else await looks.look();
     await looks.stop();
     return said.splice(0);

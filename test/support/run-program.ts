@@ -38,7 +38,7 @@ export async function runWords(
   words: readonly string[],
   input: Uint8Array = new Uint8Array(),
   sshOriginalCommand: string | null = null,
-  about: Partial<Surroundings> = {},
+  env: Partial<Surroundings> = {},
 ): Promise<ProgramOutcome> {
   const [stdin, stdout] = [new PassThrough(), new PassThrough()];
   const pieces: Buffer[] = [];
@@ -51,7 +51,7 @@ export async function runWords(
     ...{ stdout, say, ...plainProcess, sshOriginalCommand },
     version: '0.0.0-test',
     ssh: () => defaultSshSettings('/nonexistent', 'nobody', null),
-    surroundings: () => ({ ...quietSurroundings(new ProcessSpawner(process.env)), notice: say, ...about }),
+    surroundings: () => ({ ...quietSurroundings(new ProcessSpawner(process.env)), notice: say, ...env }),
   };
   const status = await runProgram(words, context);
   return { status, stdout: Buffer.concat(pieces), said };

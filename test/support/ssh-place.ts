@@ -25,7 +25,7 @@ export class SshPlace {
   settings: SshSettings;
   readonly stderr: string[] = [];
   readonly notices: string[] = [];
-  readonly about = {
+  readonly env = {
     spawner: new SshConfigSpawner(() => this.configLines),
     notice: (line: string) => this.notices.push(line),
   };
@@ -76,6 +76,6 @@ export class SshPlace {
 
   connect(command: string[], port = this.server.port, host = '127.0.0.1'): Promise<Transport> {
     const destination = { user: null, host, port };
-    return connectSsh(destination, this.settings, command, (line) => this.stderr.push(line), this.about);
+    return connectSsh(destination, this.settings, command, (line) => this.stderr.push(line), this.env);
   }
 }

@@ -61,11 +61,11 @@ describe('a name that comes to mean something else', () => {
   }
 
   it('is refused of what was opened, for writing and for reading', async () => {
-    const about = quietSurroundings();
-    await expect(openTarget(at('in/vm'), options(swapping()), about)).rejects.toThrow(UnsafeTargetError);
+    const env = quietSurroundings();
+    await expect(openTarget(at('in/vm'), options(swapping()), env)).rejects.toThrow(UnsafeTargetError);
     rmSync(at('in/vm'));
     writeFileSync(at('in/vm'), 'in');
-    const reading = openReadOnly(at('in/vm'), swapping(), about);
+    const reading = openReadOnly(at('in/vm'), swapping(), env);
     await expect(reading).rejects.toThrow(/not among the targets that this receiver allows/);
     expect(readFileSync(at('out/vm'), 'utf8')).toBe('out'.padEnd(512));
   });
@@ -86,20 +86,20 @@ describe('an image file that another lvmsync may be writing', () => {
   const beside = () => ({ ...options(null), stateDir: at('other-state') });
 
   it('is refused whatever its state directory is, until that has ended', async () => {
-    const about = quietSurroundings();
-    const first = await openTarget(at('in/vm'), options(null), about);
-    const second = openTarget(at('in/vm'), beside(), about);
+    const env = quietSurroundings();
+    const first = await openTarget(at('in/vm'), options(null), env);
+    const second = openTarget(at('in/vm'), beside(), env);
     await expect(second).rejects.toThrow(LockedError);
     await expect(second).rejects.toThrow(`the target ${at('in/vm')} is locked by another program`);
     await first.close();
-    const next = await openTarget(at('in/vm'), beside(), about);
+    const next = await openTarget(at('in/vm'), beside(), env);
     await next.close();
   });
 
   it('is opened by one at most of several that come at once', async () => {
-    const about = quietSurroundings();
+    const env = quietSurroundings();
     const opening = ['a', 'b', 'c'].map((name) =>
-      openTarget(at('in/vm'), { ...options(null), stateDir: at(name) }, about),
+      openTarget(at('in/vm'), { ...options(null), stateDir: at(name) }, env),
     );
     const outcomes = await Promise.allSettled(opening);
     const opened = outcomes.filter((each) => each.status === 'fulfilled');
@@ -110,8 +110,8 @@ describe('an image file that another lvmsync may be writing', () => {
   it('is refused though the other process does not show among those that have it open for writing', async () => {
     const holder = spawn('flock', ['--no-fork', at('in/vm'), 'sh', '-c', 'echo held; exec sleep 60']);
     await once(holder.stdout, 'data');
-    const about = quietSurroundings();
-    await expect(openTarget(at('in/vm'), options(null), about)).rejects.toThrow(LockedError);
+    const env = quietSurroundings();
+    await expect(openTarget(at('in/vm'), options(null), env)).rejects.toThrow(LockedError);
     holder.kill();
   });
 

@@ -41,16 +41,16 @@ export function doctorCommand(context: Context, exitWith: (status: number) => vo
     .addOption(jsonOption())
     .addHelpText('after', moreHelp(HELP))
     .action(async (host, options) => {
-      const about = context.surroundings('normal');
+      const env = context.surroundings('normal');
       if (options.answer === true) {
         if (host !== undefined) throw new UsageError('--answer cannot be used with a HOST');
         const output = sinkFrom(context.stdout, 'standard output');
         const line = { input: context.input('the other host'), output };
-        await answerDoctor(line, context.self(), 'everything', about);
+        await answerDoctor(line, context.self(), 'everything', env);
         return;
       }
       if (host !== undefined && isTarget(host)) {
-        const report = await examineTarget(host, options.stateDir ?? null, about);
+        const report = await examineTarget(host, options.stateDir ?? null, env);
         const { verified, volumeSize, ...rest } = report;
         const share = shareOf(verified, volumeSize);
         const lines =
@@ -64,7 +64,7 @@ export function doctorCommand(context: Context, exitWith: (status: number) => vo
       }
       if (options.stateDir !== undefined) throw new UsageError('--state-dir needs a TARGET');
       const destination = host === undefined ? null : parseHost(host);
-      const report = await examineBoth(destination, reachOf(options, context), context.self(), about);
+      const report = await examineBoth(destination, reachOf(options, context), context.self(), env);
       const lines = options.json === true ? [JSON.stringify(report)] : describe(report, host ?? '');
       await say(lines, context.stdout);
       exitWith(report.problem === null ? SUCCESS : exitStatusOf(report.problem));

@@ -55,9 +55,9 @@ export async function receiveLockedDown(
     case 'receive':
       return await serve(wish.words, options, allowed, context, line);
     case 'doctor': {
-      const about = context.surroundings('normal');
+      const env = context.surroundings('normal');
       const { stateDir } = policyOf(options);
-      const own = { ...about, stateDir: stateDirOf(stateDir, about) };
+      const own = { ...env, stateDir: stateDirOf(stateDir, env) };
       await answerDoctor(line, context.self(), 'itself', own);
       return { error: null, told: true };
     }
@@ -74,14 +74,14 @@ async function serve(
   context: Context,
   line: ReceiverLine,
 ): Promise<Ending> {
-  const about = context.surroundings('normal');
+  const env = context.surroundings('normal');
   try {
     const session = readClientSession(words);
-    if (session.readOnly) return await answer(line, session.target, about, allowed);
+    if (session.readOnly) return await answer(line, session.target, env, allowed);
     if (options.readOnly === true)
       throw new UsageError('this receiver is locked down: it only answers a verify');
     const policy = combinePolicy(policyOf(options), session, options.snapbackDir ?? null);
-    return await receive(line, session.target, policy, about, allowed);
+    return await receive(line, session.target, policy, env, allowed);
   } catch (error) {
     if (error instanceof UsageError) return await refuseSession(line, error);
     throw error;

@@ -63,10 +63,10 @@ async function receivePlainly(target: string | undefined, options: LockedDownOpt
   if (options.readOnly === true && options.snapback !== undefined) {
     throw new UsageError('--snapback cannot be used with --read-only');
   }
-  const about = context.surroundings('normal');
-  if (options.readOnly !== true) return await receive(lineOf(context), target, policyOf(options), about);
+  const env = context.surroundings('normal');
+  if (options.readOnly !== true) return await receive(lineOf(context), target, policyOf(options), env);
   const { answer } = await import('../../verify/answer-queries.js');
-  return await answer(lineOf(context), target, about);
+  return await answer(lineOf(context), target, env);
 }
 
 /** The connection to the sender: this process's standard input and output. */

@@ -82,7 +82,7 @@ async function* act(
   context: Context,
 ): AsyncGenerator<string> {
   refuseMisplaced(action, options);
-  const about = context.surroundings('normal');
+  const env = context.surroundings('normal');
   const { stateDir = null, proto3 = null, spare = null, dir = null, force, json } = options;
   const forceBase = force.includes('base');
   const [first, second, ...rest] = words;
@@ -90,7 +90,7 @@ async function* act(
     case 'open': {
       if (first === undefined || second === undefined || rest.length === 0) throw missing();
       const wish = { stateDir, proto3, forceBase, spareBytes: spare, storeFolder: dir };
-      const opened = await viewOpen(first, second, rest, wish, about);
+      const opened = await viewOpen(first, second, rest, wish, env);
       if (json === true) yield openedJson(opened);
       else for (const line of describeOpened(opened)) context.say(line);
       return;
@@ -98,7 +98,7 @@ async function* act(
     case 'close': {
       if (first === undefined) throw missing();
       refuseMore(words.slice(1));
-      const outcome = await viewClose(first, stateDir, about);
+      const outcome = await viewClose(first, stateDir, env);
       if (outcome === 'closed') context.say(`${first}: closed`);
       else if (outcome === 'cleaned up')
         context.say(`${first}: removed what an interrupted run had left behind`);
@@ -110,14 +110,14 @@ async function* act(
     }
     case 'list': {
       refuseMore(words);
-      const views = await viewList(stateDir, about);
+      const views = await viewList(stateDir, env);
       yield* json === true ? [viewsJson(views)] : viewLines(views);
       return;
     }
     case 'store': {
       if (first === undefined || second === undefined) throw missing();
       const wish = { stateDir, proto3, forceBase, targetName: options.target ?? null, spareBytes: spare };
-      const plan = await viewStore(first, [second, ...rest], wish, about);
+      const plan = await viewStore(first, [second, ...rest], wish, env);
       context.say(describeStorePlan(first, plan));
       return;
     }

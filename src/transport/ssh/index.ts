@@ -25,12 +25,12 @@ export async function connectSsh(
   settings: SshSettings,
   command: readonly string[],
   onStderrLine: LineListener,
-  about: SshSurroundings,
+  env: SshSurroundings,
 ): Promise<Transport> {
   // Runs `ssh -G` while ssh2 loads: at the end of a move this time is downtime.
   const [{ openSshTransport }, config] = await Promise.all([
     import('./connect.js'),
-    resolveHost(destination, settings, about),
+    resolveHost(destination, settings, env),
   ]);
-  return openSshTransport(config, settings, command, onStderrLine, about);
+  return openSshTransport(config, settings, command, onStderrLine, env);
 }

@@ -34,8 +34,8 @@ const usual = readFileSync(CONF, 'utf8');
 
 async function record(scene: string): Promise<void> {
   const recorder = new Recorder(process.env);
-  const about = quietSurroundings(recorder);
-  await examineGroups(await readVolumes(about), about);
+  const env = quietSurroundings(recorder);
+  await examineGroups(await readVolumes(env), env);
   recorded[scene] = recorder.answers;
 }
 

@@ -112,8 +112,8 @@ export class ModelLab implements Place {
     this.fault = null;
     if (fault !== null) return await this.runToKill(dir, [...words, ...named], fault);
     const now = () => new Date(Date.UTC(2026, 0, 1) + 3_600_000 * ++this.moments);
-    const about = { stateDir: join(FOLDER, 'usual'), now };
-    const { status, said, stdout } = await runWords([...words, ...named], input, null, about);
+    const env = { stateDir: join(FOLDER, 'usual'), now };
+    const { status, said, stdout } = await runWords([...words, ...named], input, null, env);
     return { status, said: said.join('\n'), stdout, isFaulty: false };
   }
 

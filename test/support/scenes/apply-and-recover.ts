@@ -44,12 +44,12 @@ export interface How {
 export async function applyAndRecover(stream: Uint8Array, base: Buffer, how: How = {}): Promise<Outcome> {
   const device = new MemoryDevice(base, '/dev/t');
   const target = openInMemory(device, parent);
-  const about = quietSurroundings();
+  const env = quietSurroundings();
   const policy = { ...DEFAULT_POLICY, journal: how.journal ?? true };
   const heard = how.isHeard === true ? { want: ignore, durable: ignore } : {};
   const options = { what: 'stream', target, policy, isSession: true, ...heard };
   const apply = (bytes: Uint8Array) =>
-    receiveStream(sourceOf(bytes, how.pieceLength), options, about, pool()).then(
+    receiveStream(sourceOf(bytes, how.pieceLength), options, env, pool()).then(
       () => 'ok',
       (error: unknown) => {
         if (!(error instanceof LvmsyncError)) throw error;
@@ -59,10 +59,10 @@ export async function applyAndRecover(stream: Uint8Array, base: Buffer, how: How
   if (how.earlier !== undefined) expect(await apply(how.earlier)).toBe('TRUNCATED');
   const code = await apply(stream);
   const left = Buffer.from(device.bytes);
-  await recoverTarget(target, about);
+  await recoverTarget(target, env);
   expect(readdirSync(target.folder).filter((name) => /journal|apply/.test(name))).toEqual([]);
   rmSync(target.folder, { recursive: true });
-  return { code, left, recovered: device.bytes, notices: about.notices };
+  return { code, left, recovered: device.bytes, notices: env.notices };
 }
 
 const ignore = () => Promise.resolve();

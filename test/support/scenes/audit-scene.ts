@@ -131,9 +131,9 @@ export class AuditScene {
     this.hour += 1;
     const hour = String(this.hour % 24).padStart(2, '0');
     const day = String(1 + Math.floor(this.hour / 24)).padStart(2, '0');
-    const about = { ...quietSurroundings(), now: () => new Date(`2026-03-${day}T${hour}:00:00.000Z`) };
+    const env = { ...quietSurroundings(), now: () => new Date(`2026-03-${day}T${hour}:00:00.000Z`) };
     const open = () => Promise.resolve(this.open());
-    const { far, outcome } = startLocalReceiver(open, { ...DEFAULT_POLICY, ...policy }, about, pool());
+    const { far, outcome } = startLocalReceiver(open, { ...DEFAULT_POLICY, ...policy }, env, pool());
     const { baseName, resultName } = this;
     const from: ChangeSource = {
       ...changesOf(this.now, [[...this.changed]]),
@@ -145,11 +145,11 @@ export class AuditScene {
     let summary: SessionSummary | null = null;
     let failure: Error | null = null;
     try {
-      summary = await runSender(far, from, how, about, pool());
+      summary = await runSender(far, from, how, env, pool());
     } catch (error) {
       failure = error instanceof Error ? error : new Error(String(error));
     }
     const { error } = await outcome;
-    return { error: error ?? failure, summary, said: about.notices.join('\n') };
+    return { error: error ?? failure, summary, said: env.notices.join('\n') };
   }
 }

@@ -109,14 +109,14 @@ export class LastingTarget {
 
   /** One session from its start to its end. */
   async session(source: ChangeSource, trouble: Trouble = {}): Promise<Ending> {
-    const about = { ...quietSurroundings(), clock: hastyClock() };
+    const env = { ...quietSurroundings(), clock: hastyClock() };
     const policy = { ...DEFAULT_POLICY, ...trouble.policy };
     const open = () => Promise.resolve(openInMemory(this.device, parent, this.folder));
-    const { far, outcome } = startLocalReceiver(open, policy, about, pool());
+    const { far, outcome } = startLocalReceiver(open, policy, env, pool());
     const line = new BreakingLine(far, trouble);
     const options = { proofs: true, ...trouble.options };
     const [sending] = await Promise.allSettled([
-      runSender(line.far, source, options, about, pool(), trouble.run, {
+      runSender(line.far, source, options, env, pool(), trouble.run, {
         helloMs: 5000,
         farewellMs: 2000,
       }),
@@ -128,7 +128,7 @@ export class LastingTarget {
       received,
       sent: line.sent,
       frames: Buffer.concat(line.pieces),
-      notices: about.notices,
+      notices: env.notices,
     };
   }
 

@@ -94,24 +94,18 @@ export class NamedUndosScene {
   async send(from: number, to: number | null, name: string, isPipe = false): Promise<Error | null> {
     const policy = { ...DEFAULT_POLICY, snapback: join(this.undos, name) };
     const target = this.open();
-    const about = quietSurroundings();
+    const env = quietSurroundings();
     if (isPipe) {
       const sink = collectingSink();
-      await sendChanges(
-        this.source(from, to),
-        new FrameWriter(sink),
-        { ...HOW, proofs: false },
-        about,
-        pool(),
-      );
+      await sendChanges(this.source(from, to), new FrameWriter(sink), { ...HOW, proofs: false }, env, pool());
       const options = { what: 'pipe', target, policy, isSession: false };
-      return await receiveStream(sourceOf(sink.bytes()), options, about, pool()).then(
+      return await receiveStream(sourceOf(sink.bytes()), options, env, pool()).then(
         () => null,
         (error: unknown) => error as Error,
       );
     }
-    const { far, outcome } = startLocalReceiver(() => Promise.resolve(target), policy, about, pool());
-    await runSender(far, this.source(from, to), HOW, about, pool()).catch(() => null);
+    const { far, outcome } = startLocalReceiver(() => Promise.resolve(target), policy, env, pool());
+    await runSender(far, this.source(from, to), HOW, env, pool()).catch(() => null);
     return (await outcome).error;
   }
 

@@ -254,7 +254,7 @@ describe('a server that is none', () => {
   it('has no address', async () => {
     const destination = { user: null, host: 'no-such-host.invalid', port: null };
     await expect(
-      connectSsh(destination, place.settings, ['true'], () => undefined, place.about),
+      connectSsh(destination, place.settings, ['true'], () => undefined, place.env),
     ).rejects.toThrow(/no-such-host.invalid: .*host name/);
   });
 });

@@ -38,15 +38,15 @@ function sshThatSays(text: string, calls: (readonly string[])[] = []): Spawner {
 }
 
 function resolveFrom(text: string, host = 'rich', user: string | null = 'carol', port: number | null = 2200) {
-  const about = { spawner: sshThatSays(text), notice: () => undefined };
-  return resolveHost({ host, user, port }, settings, about);
+  const env = { spawner: sshThatSays(text), notice: () => undefined };
+  return resolveHost({ host, user, port }, settings, env);
 }
 
 describe('what ssh -G says', () => {
   it('is asked for this host, user and port', async () => {
     const calls: (readonly string[])[] = [];
-    const about = { spawner: sshThatSays(dump('rich'), calls), notice: () => undefined };
-    await resolveHost({ host: 'rich', user: 'carol', port: 2200 }, settings, about);
+    const env = { spawner: sshThatSays(dump('rich'), calls), notice: () => undefined };
+    await resolveHost({ host: 'rich', user: 'carol', port: 2200 }, settings, env);
     expect(calls[0]).toEqual(['ssh', '-G', '-p', '2200', '-l', 'carol', '--', 'rich']);
   });
 
@@ -174,8 +174,8 @@ describe('without OpenSSH’s client', () => {
       ...sshThatSays(''),
       run: (argv) => Promise.reject(new CommandError(argv, null, '', 'ssh is not installed')),
     };
-    const about = { spawner, notice: (line: string) => notices.push(line) };
-    return resolveHost({ host, user: null, port: null }, { ...settings, home }, about);
+    const env = { spawner, notice: (line: string) => notices.push(line) };
+    return resolveHost({ host, user: null, port: null }, { ...settings, home }, env);
   }
 
   it('the files are read: blocks, first values, tokens, quotes', async () => {

@@ -63,7 +63,7 @@ it('the host’s key is checked as ever', async () => {
 
 it('a jump needs OpenSSH’s client', async () => {
   place.configLines.push('proxyjump gate');
-  const { spawner } = place.about;
+  const { spawner } = place.env;
   const start = spawner.start.bind(spawner);
   spawner.start = (argv) => start([`/nonexistent/${argv[0]}`, ...argv.slice(1)]);
   const connecting = place.connect(['true']);
