@@ -31,7 +31,7 @@ export const plainProcess = {
 };
 
 /**
- * Runs the command line's words inside this process, with a stdin, stdout and stderr of their own; `about` is what
+ * Runs the command line's words inside this process, with a stdin, stdout and stderr of their own; `env` is what
  * they find around them instead of what is usual here.
  */
 export async function runWords(
