@@ -59,7 +59,7 @@ export interface ApplyPlan {
   /** The states that the stream leads from and to, null where they have no name. */
   readonly from: string | null;
   readonly to: string | null;
-  /** The most important first. An apply goes on only where there is none. */
+  /** The most important first. An apply starts only if there are no refusals. */
   readonly refusals: readonly LvmsyncError[];
   readonly warnings: readonly string[];
 }

@@ -54,7 +54,7 @@ export class ArchiveProofs {
     return new ArchiveProofs(withoutOverlaps(said, true, (_layer, source) => source));
   }
 
-  /** The proof of just this extent, perhaps of several proofs that adjoin; null where there is none. */
+  /** The proof of just this extent, perhaps of several proofs that adjoin; null: there is no proof. */
   of({ offset, length }: Extent): Proof | null {
     const end = offset + length;
     let crc = 0;

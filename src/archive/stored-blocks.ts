@@ -3,7 +3,22 @@ import type { LendBuffer, LentBuffer } from '../bytes/byte-channel.js';
 import { joinChecksums } from '../bytes/contents.js';
 import { codecNumbered, type CodecName } from '../codec/codec.js';
 import { FormatError } from '../errors.js';
-import { CHECKSUM_LENGTH, checksumOf, DATA, DATA_PREFIX_LENGTH, DISCARD, FRAME_HEADER_LENGTH, MAX_BLOCK_LENGTH, parseDataPrefix, parseFrameHeader, parseRange, RANGE_LENGTH, RAW, RAW_CRC_LENGTH, ZERO } from '../stream/frame-format.js';
+import {
+  CHECKSUM_LENGTH,
+  checksumOf,
+  DATA,
+  DATA_PREFIX_LENGTH,
+  DISCARD,
+  FRAME_HEADER_LENGTH,
+  MAX_BLOCK_LENGTH,
+  parseDataPrefix,
+  parseFrameHeader,
+  parseRange,
+  RANGE_LENGTH,
+  RAW,
+  RAW_CRC_LENGTH,
+  ZERO,
+} from '../stream/frame-format.js';
 import type { ArchiveFacts } from './archive.js';
 import type { StoredExtent } from './extent-table.js';
 import { ReadAheadFile } from './read-ahead-file.js';

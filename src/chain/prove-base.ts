@@ -58,7 +58,7 @@ export async function* openEach<T>(
   for (const one of each) yield await open(one);
 }
 
-/** The first byte that is overwritten and of which nothing is said; null where there is none. */
+/** The first byte that is overwritten without a proof; null: all of them have one. */
 function findUnproved(extents: ExtentTable, proofs: ArchiveProofs): number | null {
   const said = proofs[Symbol.iterator]();
   let proof = said.next();

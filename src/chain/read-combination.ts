@@ -19,7 +19,7 @@ const CUT_BLOCKS = MOST_OPEN * MAX_BLOCK_LENGTH;
 /** A block, or a block that is still compressed as its archive has it. */
 export type CombinedItem = Block | Extract<PackedItem, { kind: 'packed' }>;
 
-/** Which blocks of which archives are read: ascending, without overlaps. */
+/** The blocks to read, and their archives: ascending, without overlaps. */
 export type StoredBlocksOf = Pick<Combination, 'archives' | 'extents'>;
 
 export interface ReadOptions {

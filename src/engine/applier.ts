@@ -121,14 +121,14 @@ export class Applier {
   }
 
   /**
-   * Opens an extent of which only the differing parts come. They are written only if the target holds the old bytes in
+   * Opens an extent whose differing parts alone come. They are written only if the target holds the old bytes in
    * all of the extent. Throws as `apply`.
    */
   async openSection(section: Section): Promise<void> {
     this.closeSection();
     this.proof = null;
     this.checkEnd(section);
-    if (this.options.lendOld === undefined) throw new Error('a section that nobody can prove');
+    if (this.options.lendOld === undefined) throw new Error('a section that cannot be proved');
     if (section.offset < this.cursor) await this.drain();
     else if (this.isBatchFull) await this.closeBatch();
     if (this.run?.hasRoomFor(section, 'read') === false) await this.closeRun();

@@ -98,8 +98,8 @@ export async function discardBlocks(fd: number, offset: number, length: number):
 }
 
 /**
- * The next range with data in an open file, from an offset on; null: there is no more data. A range of which the kernel
- * says nothing counts as data. Bytes.
+ * The next range with data in an open file, from an offset on; null: there is no more data. A range that the kernel
+ * says nothing about counts as data. Bytes.
  */
 export async function findData(
   fd: number,

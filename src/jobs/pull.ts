@@ -20,7 +20,7 @@ import type { TransferSummary } from './transfer.js';
 /** The source of a pull. */
 export interface PullSpec {
   readonly host: RemoteHost;
-  /** A snapshot of that host, in the words of whoever is there. */
+  /** A snapshot of that host, by a name that is valid there. */
   readonly snapshot: string;
   /** The device there that the new bytes are read from; null for the snapshot's origin. */
   readonly dataSource: string | null;

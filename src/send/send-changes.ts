@@ -46,7 +46,7 @@ export interface SendOptions extends OldBytesWish {
 
 /** What is known once the receiver is ready. */
 export interface Greeting extends KnownState {
-  /** Whether it can check extents of which only parts are sent. */
+  /** Whether it can check extents that are sent in parts. */
   readonly takesSections: boolean;
   /** Compresses the blocks; null: they are sent uncompressed. */
   readonly packer: BlockPacker | null;

@@ -88,7 +88,7 @@ async function unlessFailed(asking: Promise<void>, answer: Promise<ResultMessage
     // A receiver that has answered hangs up, whatever is still on its way.
     if (!(error instanceof TransportError)) throw error;
   });
-  // It may fail after the answer, when nobody waits for it any more.
+  // It may fail after the answer, when nothing waits for it any more.
   asked.catch(() => undefined);
   await Promise.race([asked, answer.catch(() => undefined)]);
   return await answer;

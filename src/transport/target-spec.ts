@@ -101,7 +101,7 @@ export function tellLarger(
   notice(`${target} is larger than the volume: ${sizes}; the bytes after that stay as they are`);
 }
 
-/** A target in the words of whoever sends to it. */
+/** A target, as the user of the sending side writes it. */
 export function nameOfTarget(spec: TargetSpec): string {
   return spec.kind === 'local' ? spec.path : `${formatRemoteHost(spec)}:${spec.path}`;
 }
