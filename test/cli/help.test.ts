@@ -3,6 +3,7 @@ import { describe, expect, it, test } from 'vitest';
 import { COMMANDS } from '../../src/cli/commands/words.js';
 import { processContext } from '../../src/cli/context.js';
 import { runProgram } from '../../src/cli/program.js';
+import { runWords } from '../support/run-program.js';
 
 /** What `--help` prints on a terminal with so many columns. */
 async function helpAt(columns: number, ...words: string[]): Promise<string> {
@@ -44,4 +45,14 @@ test('a choice is shown with its default, and an option that may be repeated wit
     expect.stringMatching(/--on-base-mismatch .* \(resend or stop, default: resend\)$/),
   );
   expect(lines).toContainEqual(expect.stringMatching(/--force .* \(TARGET is not .*\)$/));
+});
+
+test('the forms of a command are kept whole where the terminal is wide enough', async () => {
+  expect(await helpAt(80)).toContain('--cow FILE --origin FILE [HOST:]TARGET|--stdout\n');
+  expect(await helpAt(60)).toContain('--cow FILE --origin FILE\n           [HOST:]TARGET|--stdout\n');
+});
+
+test('--version is one line, and no error', async () => {
+  const { status, stdout } = await runWords(['-V']);
+  expect([status, stdout.toString()]).toEqual([0, 'lvmsync 0.0.0-test\n']);
 });

@@ -199,25 +199,6 @@ describe('what goes wrong', () => {
   });
 });
 
-describe('help and version', () => {
-  it('are no errors', async () => {
-    for (const words of [['--help'], ['-V'], ['inspect', '--help'], ['receive', '--help']]) {
-      const { status, stdout } = await run(words);
-      expect([status, stdout.length]).toEqual([0, expect.any(Number)]);
-      const start =
-        words.length === 2 ? `Usage: lvmsync ${words[0] ?? ''} [` : /^(Usage: lvmsync \[|lvmsync \d)/;
-      expect(stdout.toString()).toMatch(start);
-    }
-  });
-
-  it('fit a terminal of 80 columns, and are named where words make no sense', async () => {
-    const { stdout } = await run(['--help']);
-    expect(stdout.toString()).toContain('--cow FILE --origin FILE [HOST:]TARGET|--stdout');
-    expect(stdout.toString()).not.toMatch(/^.{81}/m);
-    expect((await run(['inspect', '--nonsense'])).said).toMatch(/\(see lvmsync inspect --help\)$/);
-  });
-});
-
 describe('inspect', () => {
   const inspect = async (...words: string[]) => {
     const { status, stdout } = await run(['inspect', ...words, '--json']);
