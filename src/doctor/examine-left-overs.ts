@@ -108,7 +108,13 @@ async function examineTarget(
     }
     if (await isHalfCopied(folder)) {
       const text = `${name} is half-copied: a full copy to it was cut short${killed}`;
-      return [warning(CHECK, text, 'repeat that copy: it continues where it stopped, if nothing wrote to the target since')];
+      return [
+        warning(
+          CHECK,
+          text,
+          'repeat that copy: it continues where it stopped, if nothing wrote to the target since',
+        ),
+      ];
     }
     return [];
   } catch (error) {

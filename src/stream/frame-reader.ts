@@ -4,7 +4,23 @@ import { joinChecksums } from '../bytes/contents.js';
 import { codecNumbered, type CodecName } from '../codec/codec.js';
 import { FormatError } from '../errors.js';
 import type { ByteReader } from './byte-reader.js';
-import { CHECKSUM_LENGTH, checksumOf, DATA, DATA_PREFIX_LENGTH, FRAME_HEADER_LENGTH, FrameChain, HEADER, QUESTION, MAX_BLOCK_LENGTH, MAX_PAYLOAD_LENGTH, parseDataPrefix, parseFrameHeader, RAW, RAW_CRC_LENGTH, type FrameHeader } from './frame-format.js';
+import {
+  CHECKSUM_LENGTH,
+  checksumOf,
+  DATA,
+  DATA_PREFIX_LENGTH,
+  FRAME_HEADER_LENGTH,
+  FrameChain,
+  HEADER,
+  QUESTION,
+  MAX_BLOCK_LENGTH,
+  MAX_PAYLOAD_LENGTH,
+  parseDataPrefix,
+  parseFrameHeader,
+  RAW,
+  RAW_CRC_LENGTH,
+  type FrameHeader,
+} from './frame-format.js';
 import { MAX_HEADER_LENGTH } from './stream-header.js';
 
 /** A frame with the right checksum and number. */

@@ -4,9 +4,51 @@ import { joinChecksums } from '../bytes/contents.js';
 import type { Extent } from '../bytes/extent.js';
 import type { BlockWriter, KnownOfBytes } from './block-writer.js';
 import { ExtentOrder } from './extent-order.js';
-import { ANNOUNCEMENT, AUDIT, checksumOf, DATA, DISCARD, encodeAnnouncements, encodeChecksum, encodeDataPrefix, encodeEnd, encodeFlushed, encodeFrameHeader, encodePackedPrefix, encodePass, encodeProof, encodeRange, encodeSection, END, FLUSHED, FrameChain, HEADER, QUESTION, MAX_BLOCK_LENGTH, NAMELESS, NEXT_PASS, OPTIONAL, PROOF, PROTOCOL_LINE, SECTION, ZERO, type Announcement, type Proof, type Section, type StreamTotals } from './frame-format.js';
+import {
+  ANNOUNCEMENT,
+  AUDIT,
+  checksumOf,
+  DATA,
+  DISCARD,
+  encodeAnnouncements,
+  encodeChecksum,
+  encodeDataPrefix,
+  encodeEnd,
+  encodeFlushed,
+  encodeFrameHeader,
+  encodePackedPrefix,
+  encodePass,
+  encodeProof,
+  encodeRange,
+  encodeSection,
+  END,
+  FLUSHED,
+  FrameChain,
+  HEADER,
+  QUESTION,
+  MAX_BLOCK_LENGTH,
+  NAMELESS,
+  NEXT_PASS,
+  OPTIONAL,
+  PROOF,
+  PROTOCOL_LINE,
+  SECTION,
+  ZERO,
+  type Announcement,
+  type Proof,
+  type Section,
+  type StreamTotals,
+} from './frame-format.js';
 import { INDEX, IndexWriter, type IndexEntry } from './index-format.js';
-import { CHECKPOINT, encodeCheckpoint, encodeResumePoint, HEARTBEAT, RESUME, RESUME_POINT, type ResumePoint } from './mark-format.js';
+import {
+  CHECKPOINT,
+  encodeCheckpoint,
+  encodeResumePoint,
+  HEARTBEAT,
+  RESUME,
+  RESUME_POINT,
+  type ResumePoint,
+} from './mark-format.js';
 import { encodeHeader, type StreamHeader } from './stream-header.js';
 
 /** The variable part of a payload, and its CRC-32. */

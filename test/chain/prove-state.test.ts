@@ -56,10 +56,7 @@ describe('a target whose state nobody knows', () => {
   it('is in none where it differs from an earlier state behind all that was written since', async () => {
     overwrite(41, 'someone wrote ');
     const { status, said } = await restore();
-    expect([status, said.at(-1)]).toEqual([
-      7,
-      expect.stringContaining('be in a state that an archive in'),
-    ]);
+    expect([status, said.at(-1)]).toEqual([7, expect.stringContaining('be in a state that an archive in')]);
     expect(readFileSync(target).includes('sector 4 of 2')).toBe(true);
   });
 

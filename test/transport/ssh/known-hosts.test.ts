@@ -1,6 +1,17 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { judgeShownKey, objectToHostKey, orderAlgorithms, fingerprintOf, formatKnownHost, judgeHostKey, nameOnFile, parseKnownHosts, speaksOf, type KnownHost } from '../../../src/transport/ssh/known-hosts.js';
+import {
+  judgeShownKey,
+  objectToHostKey,
+  orderAlgorithms,
+  fingerprintOf,
+  formatKnownHost,
+  judgeHostKey,
+  nameOnFile,
+  parseKnownHosts,
+  speaksOf,
+  type KnownHost,
+} from '../../../src/transport/ssh/known-hosts.js';
 
 /** Written by OpenSSH's own tools: see fixtures/make.sh. */
 function fixture(name: string): string {
