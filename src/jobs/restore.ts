@@ -4,12 +4,13 @@ import { describeRecovery, recoverTarget } from '../apply/recover.js';
 import { checkArchive } from '../archive/archive.js';
 import { listArchives, keepingArchives } from '../chain/archive-folder.js';
 import { CombinationPlanner, planUndos } from '../chain/combination.js';
+import { describeRestore, planRestore, type RestoreGoal } from '../chain/plan-restore.js';
 import { openEach, proveBase } from '../chain/prove-base.js';
 import { findProvedState } from '../chain/prove-state.js';
 import { streamOf } from '../chain/restore-stream.js';
 import { openUndo, States, undosOf, type Undo } from '../chain/states.js';
 import { headerOfCombination } from '../chain/write-combination.js';
-import { BaseMismatchError, UnsafeTargetError, UsageError } from '../errors.js';
+import { BaseMismatchError, UnsafeTargetError } from '../errors.js';
 import { makerOf, stateDirOf, type Surroundings } from '../host/surroundings.js';
 import { readNote } from '../journal/journal.js';
 import { BufferPool } from '../memory/aligned-memory.js';
@@ -19,10 +20,6 @@ import type { ProveBase } from '../targets/base-check.js';
 import type { OpenTarget } from '../targets/open-target.js';
 import { FOR_NO_RUN, openTargetFor, planned } from './apply.js';
 import { checkRollBack, rollBackOpen } from './roll-back.js';
-
-/** The state to go back to: the state at a time, or a state by its name or the beginning of its name. */
-export type RestoreGoal =
-  { readonly kind: 'time'; readonly time: Date } | { readonly kind: 'state'; readonly name: string };
 
 /** What a restore did, or would do. */
 export interface RestoreSummary {
@@ -91,9 +88,9 @@ async function restoreBy(
     await check(target);
     const isTakenBack = await settleEarlier(target, policy, env);
     const from = await findState(target, states, goal, folder, policy, env);
-    const to = findGoal(states, from, goal, folder);
-    const way = states.waysFrom(from).get(to) ?? [];
-    tellPlan(targetPath, way, from, to, states, env);
+    const plan = planRestore(states, from, goal, folder);
+    for (const line of describeRestore(targetPath, plan)) env.notice(line);
+    const { to, way } = plan;
     const applied = way.length === 0 ? null : await go(target, way, policy, env, isTakenBack);
     const archives = way.map(({ archive }) => archive.path);
     return { archives, from, to, applied, seconds: (env.clock() - started) / 1000 };
@@ -174,37 +171,6 @@ async function findState(
       : `it cannot be proved to be in a state that an archive in ${folder} starts from`;
   const advice = '; if you know that it is in the latest of them, use --force=base';
   throw new BaseMismatchError(device.path, null, `${problem}${states.undos.length === 0 ? '' : advice}`);
-}
-
-function findGoal(states: States, from: string, goal: RestoreGoal, folder: string): string {
-  if (goal.kind === 'time') return states.stateAt(goal.time.getTime(), from);
-  const reachable = [...states.waysFrom(from).keys()];
-  if (reachable.includes(goal.name)) return goal.name;
-  const [found, ...others] = reachable.filter((name) => name.startsWith(goal.name));
-  if (found !== undefined && others.length === 0) return found;
-  const problem =
-    found === undefined ? 'no archives lead to it' : 'several states with this beginning are reachable';
-  throw new UsageError(
-    `--to ${goal.name}: ${problem} from ${from} ("lvmsync archive list ${folder}" shows all states)`,
-  );
-}
-
-function tellPlan(
-  path: string,
-  way: readonly Undo[],
-  from: string,
-  to: string,
-  states: States,
-  env: Surroundings,
-): void {
-  const begin = states.beginOf(to);
-  const since = begin === null ? 'the oldest one known' : `since ${new Date(begin).toISOString()}`;
-  if (way.length === 0) {
-    env.notice(`${path}: already in state ${from} (${since}): nothing to do`);
-    return;
-  }
-  env.notice(`${path}: from state ${from} to ${to} (${since}), by ${way.length} archives as one:`);
-  for (const { archive } of way) env.notice(`  ${archive.path}`);
 }
 
 async function applyWay(

@@ -1,6 +1,7 @@
 import { Command } from '@commander-js/extra-typings';
 import { UsageError } from '../../errors.js';
-import { restore, restoreInstantly, type RestoreGoal } from '../../jobs/restore.js';
+import type { RestoreGoal } from '../../chain/plan-restore.js';
+import { restore, restoreInstantly } from '../../jobs/restore.js';
 import type { Context } from '../context.js';
 import { moreHelp } from '../help.js';
 import { ARCHIVE_GROUP } from '../options/archive.js';
