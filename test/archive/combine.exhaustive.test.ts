@@ -145,7 +145,7 @@ describe('combine of what cannot be', () => {
     const words = ['combine', '-o', join(folder, 'out'), a, b];
     const refused = await runWords(words);
     expect(refused.status).toBe(7);
-    expect(refused.said).toEqual([expect.stringMatching(/b: it starts from C, while .*a leads to B/)]);
+    expect(refused.said).toEqual([expect.stringMatching(/b: it starts from C, but .*a leads to B/)]);
     const forced = await runWords([...words, '--force', 'base', '--json']);
     expect(forced.status).toBe(0);
     expect(forced.said).toEqual([expect.stringMatching(/the given order is assumed to be right/)]);

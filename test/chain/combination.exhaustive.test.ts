@@ -136,7 +136,7 @@ describe('a chain', () => {
     const a = await make('a', { base: 'A', result: 'B' });
     const b = await make('b', { base: 'X', result: 'C' });
     expect(() => planCombination([a, b])).toThrow(BaseMismatchError);
-    expect(() => planCombination([a, b])).toThrow(/\/b: it starts from X, while .*\/a leads to B/);
+    expect(() => planCombination([a, b])).toThrow(/\/b: it starts from X, but .*\/a leads to B/);
     const forced = planCombination([a, b], { forceBase: true });
     expect(forced).toMatchObject({ base: 'A', result: null, believed: [expect.any(String)] });
   });

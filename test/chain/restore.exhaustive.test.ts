@@ -99,7 +99,7 @@ describe('restore', () => {
     await restoreTo('S2', '-b', join(folder, 'forth'));
     expect((await run(['--apply', join(folder, 'forth'), target])).status).toBe(0);
     expect(readFileSync(target)).toBeBytes(contents[GENERATIONS]);
-    expect((await restoreTo('S8')).said.join('\n')).toMatch(/in state S8 already/);
+    expect((await restoreTo('S8')).said.join('\n')).toMatch(/already in state S8/);
   });
 
   it('refuses a target that was written to since, before it writes itself', async () => {

@@ -63,7 +63,7 @@ describe('a command that waits for a lock', () => {
       for (let tries = 0; place.notices.length === 0 && tries < 100; tries++) await sleep(100);
       expect(place.notices).toEqual([
         expect.stringMatching(
-          /^flock waits for the lock \/.*\/held, which process \d+ \(flock -x \/.*\/held sh -c .*\) holds$/,
+          /^flock is waiting for the lock \/.*\/held, held by process \d+ \(flock -x \/.*\/held sh -c .*\)$/,
         ),
       ]);
     });
@@ -123,7 +123,7 @@ describe('a command that waits for a lock', () => {
     });
     await under.running;
     expect(place.notices).toEqual([
-      expect.stringMatching(/shared, which process \d+ \(.*\) and process \d+ \(.*\) hold$/),
+      expect.stringMatching(/shared, held by process \d+ \(.*\) and process \d+ \(.*\)$/),
     ]);
   });
 
@@ -168,7 +168,7 @@ describe('a cookie of device-mapper’s', () => {
     for (let tries = 0; place.notices.length === 0 && tries < 40; tries++) await sleep(100);
     remove(key);
     await running;
-    expect(place.notices).toEqual([expect.stringMatching(/^perl waits for udev/)]);
+    expect(place.notices).toEqual([expect.stringMatching(/^perl is waiting for udev/)]);
   });
 
   it('that cannot be completed, as dmsetup is missing, leaves the command waiting and us alive', async () => {

@@ -158,7 +158,7 @@ describe('a user in the group disk, who may not ask LVM,', () => {
     await give(target);
     await expectRefused(
       3,
-      /it has snapshots or lies in a thin pool, .*: run lvmsync as root there \(--sudo\)/,
+      /it has snapshots or is in a thin pool, .*: run lvmsync as root there \(--sudo\)/,
       target,
       AS_KEEPER,
     );

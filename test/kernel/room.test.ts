@@ -166,7 +166,7 @@ describe('a target without room below it is refused', () => {
     await expect(check(thin, 65)).rejects.toThrow(
       new RegExp(
         `thin: its thin pool vg-room/pool has ${4 * MEBIBYTE} bytes free and may need ${65 * 65536}: ` +
-          String.raw`extend it first \(lvextend -L \+1m vg-room/pool\), also where it would be extended`,
+          String.raw`extend it first \(lvextend -L \+1m vg-room/pool\), even if it is extended automatically`,
       ),
     );
     await tryToRun(['dd', 'if=/dev/zero', `of=${thin}`, 'bs=64k', 'count=65', 'oflag=direct', 'status=none']);

@@ -78,14 +78,14 @@ describe('what others do meanwhile', () => {
         await dd(path, 'direct');
         await writeEveryWay(target);
       });
-      await expectMet(writing, /not known: it is written by another program too, which .* \(4096 bytes, as/);
+      await expectMet(writing, /not known: it is also written to by another program, which .* \(4096 bytes, by/);
       await expectMet(
         whileOpen(path, () => dd(path, 'sync')),
-        /written by another program/,
+        /written to by another program/,
       );
     }
     const discarding = whileOpen(lab.volume, () => run(['blkdiscard', '-f', '-l', '1M', lab.volume]));
-    await expectMet(discarding, /\(1048576 bytes, as the kernel counts\)/);
+    await expectMet(discarding, /\(1048576 bytes, by the kernel's count\)/);
   });
 
   it('is nothing where they only read', async () => {
