@@ -199,7 +199,13 @@ describe('what fails is one clear error, and leaves nothing', () => {
     ],
     ['the group is full', `/dev/${GROUP}/new`, ['--create'], 12, /lvcreate .*insufficient free space/],
     ['there is no such pool', `/dev/${GROUP}/new`, ['--create-thin', 'none'], 12, /lvcreate .*none/],
-    ['its name is no volume’s', `/dev/new`, ['--create'], 2, /creates only logical volumes and files: write \/dev\/VG\/LV/],
+    [
+      'its name is no volume’s',
+      `/dev/new`,
+      ['--create'],
+      2,
+      /creates only logical volumes and files: write \/dev\/VG\/LV/,
+    ],
     ['its folder is not there', `/run/none/new`, ['--create'], 8, /\/run\/none\/new.* ENOENT/],
   ])('where %s', async (_what, target, more, status, message) => {
     const large = '/run/large.img';

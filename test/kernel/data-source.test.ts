@@ -55,7 +55,7 @@ describe('a data source that is older than the snapshot', () => {
     await expectFailure(
       words,
       2,
-      /--data-source vg-data\/old: older than vg-data\/new, and the volume changed/,
+      /--data-source vg-data\/old: it is older than vg-data\/new, and the volume changed/,
     );
     expect(await digestOf(target)).toBe(before);
   });

@@ -179,7 +179,7 @@ describe('an lvmsync that is too old', () => {
     await expectFailure(
       [SNAPSHOT, `far:${target}`],
       10,
-      /far: its lvmsync speaks PROTO\[3\], PROTO\[4\] is needed/,
+      /far: its lvmsync speaks PROTO\[3\], but PROTO\[4\] is needed/,
     );
   });
 });

@@ -123,7 +123,10 @@ describe('a target in use is refused', () => {
     await run(['mount', target, '/run/guard/lazy']);
     await startSleeper('cd /run/guard/lazy; echo in; exec sleep 60');
     await run(['umount', '-l', '/run/guard/lazy']);
-    await expectRefused(target, /target: it is open once by device-mapper's count, by something that is not visible here/);
+    await expectRefused(
+      target,
+      /target: it is open once by device-mapper's count, by something that is not visible here/,
+    );
   });
 
   it('as swap, on a device or in a file', async () => {

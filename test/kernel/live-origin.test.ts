@@ -90,7 +90,7 @@ describe('an origin that is written all the time', () => {
     await expectFailure([first, target, '-r', `/dev/${first}`], 2, /this is the snapshot itself/);
     await createVolume(GROUP, 'other', '16M');
     await createSnapshot(GROUP, 'other', 'of-other', { size: '4M' });
-    await expectFailure([first, target, '-r', `${GROUP}/of-other`], 2, /a snapshot of .*other, while/);
+    await expectFailure([first, target, '-r', `${GROUP}/of-other`], 2, /a snapshot of .*other, but/);
   });
 });
 

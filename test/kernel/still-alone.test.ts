@@ -78,7 +78,10 @@ describe('what others do meanwhile', () => {
         await dd(path, 'direct');
         await writeEveryWay(target);
       });
-      await expectMet(writing, /not known: it is also written to by another program, which .* \(4096 bytes, by/);
+      await expectMet(
+        writing,
+        /not known: it is also written to by another program, which .* \(4096 bytes, by/,
+      );
       await expectMet(
         whileOpen(path, () => dd(path, 'sync')),
         /written to by another program/,

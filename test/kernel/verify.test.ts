@@ -45,7 +45,7 @@ async function expectDifferences(words: readonly string[], lines: readonly strin
   const { status, stdout, stderr } = await lvmsync(['verify', ...words]);
   expect({ status, lines: stdout.split('\n').slice(0, -1), stderr }).toEqual({
     ...{ status: 11, lines },
-    stderr: expect.stringMatching(/ is not .*: .* differ in /) as string,
+    stderr: expect.stringMatching(/ does not equal .*: .* differ in /) as string,
   });
   expectPlainLines(stderr);
   return stderr;
@@ -127,7 +127,7 @@ describe('--changed', () => {
     await createVolume(GROUP, 'other', '16M');
     await createSnapshot(GROUP, 'other', 'of-other', { size: '4M' });
     const words = ['verify', `/dev/${GROUP}/of-other`, target, '--changed', BASE];
-    await expectFailure(words, 2, /a snapshot of .*other, while/);
+    await expectFailure(words, 2, /a snapshot of .*other, but/);
     await expectFailure(['verify', origin, target, '--changed', `${GROUP}/other`], 4, /other/);
     await run(['lvremove', '-qq', '-f', `${GROUP}/later`, `${GROUP}/other`]);
   });

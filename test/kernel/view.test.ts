@@ -178,7 +178,7 @@ it('a view of an image file shows what it was, refuses applies to it as long as 
     expect.stringMatching(/underneath the view past, .*: run "lvmsync view close past" first/),
   ]);
   expect((await view('open', 'past', IMAGE, undo(9))).said).toMatch(
-    /past of \S+ is open: lvmsync view close past/,
+    /past of \S+ is open: run "lvmsync view close past"/,
   );
   await viewWell('close', 'past');
   expect(await digestOf(IMAGE)).toBe(before);
@@ -198,7 +198,7 @@ it('a view is refused where the volume is not what the archives start from, or i
   const mounted = await view('open', 'past', target, ...chain(8));
   await run(['umount', MOUNTED]);
   expect([mounted.status, mounted.said]).toEqual([3, expect.stringMatching(/mounted on/)]);
-  expect((await view('open', 'target', target, ...chain(8))).said).toMatch(/vg-view\/target exists/);
+  expect((await view('open', 'target', target, ...chain(8))).said).toMatch(/vg-view\/target already exists/);
   expect(await leftOvers()).toEqual([]);
 });
 
@@ -252,7 +252,10 @@ it.each([
     rmSync(`/run/bin/${tool}`);
     expect(await leftOvers()).not.toEqual([]);
     const { status, said } = await view('open', 'p', subject, ...chain(8));
-    expect([status, said]).toEqual([2, expect.stringMatching(/was cut short: lvmsync view close p first/)]);
+    expect([status, said]).toEqual([
+      2,
+      expect.stringMatching(/was cut short: run "lvmsync view close p" first/),
+    ]);
     if (tool === 'blockdev') {
       const apply = await runWords(['-a', undo(9), '--state-dir', STATE, subject]);
       expect([apply.status, apply.said.join()]).toEqual([8, expect.stringMatching(/read-only .*view close/)]);

@@ -4,7 +4,7 @@ import { createReadStream } from 'node:fs';
 import { apply } from '../../../dist/jobs/apply.js';
 import { ProcessSpawner } from '../../../dist/host/spawner.js';
 import { silentProgress } from '../../../dist/host/surroundings.js';
-import { DEFAULT_POLICY } from '../../../dist/target/apply-policy.js';
+import { DEFAULT_POLICY } from '../../../dist/targets/apply-policy.js';
 
 const [file, stateDir, target] = process.argv.slice(2);
 await apply(
