@@ -39,9 +39,10 @@ export async function askPlan(
   });
   const writer = new FrameWriter(transport.output);
   try {
-    replies.allowSilence(limits.helloMs);
     const opening = await beginStream(source, wish, env, lend);
     const { changes } = opening;
+    // The receiver says nothing before it is asked, and to read a large table takes its time.
+    replies.allowSilence(limits.helloMs);
     const asking = ask(opening, source, writer, lend);
     const result = await orInterrupted(unlessFailed(asking, replies.result), env.signal);
     if (!result.ok) throw new FarError(result.code, transport.host, result.message);

@@ -1,6 +1,7 @@
 import { mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ChangeSource } from '../../src/changes/change-source.js';
 import { FarSideError, FormatError, UnsafeTargetError, UsageError } from '../../src/errors.js';
@@ -120,6 +121,24 @@ describe('a receiver that is asked what a transfer would do', () => {
     const { summary, env } = await ask(again, DEFAULT_POLICY, frozenSource(SCENE));
     expect(summary?.plan.steps[0]).toEqual({ do: 'settle' });
     expect(env.notices.join('\n')).toMatch(/half-written by an earlier run; a run that writes would first/);
+  });
+
+  it('is not missed while the sender still reads its changes', async () => {
+    const env = quietSurroundings();
+    const { far } = startLocalReceiver(
+      () => Promise.resolve(targetOf(volumeOf(CHUNKS, 1))),
+      DEFAULT_POLICY,
+      env,
+      pool(),
+    );
+    const slow = source();
+    const readChanges = async () => {
+      await sleep(400);
+      return await slow.readChanges();
+    };
+    const limits = { helloMs: 200, farewellMs: 1000 };
+    const asked = askPlan(far, { ...slow, readChanges }, PROOFS, env, pool(), limits);
+    await expect(asked).resolves.toMatchObject({ changedBytes: 3 * CHUNK });
   });
 
   it('that may not open its target says why, as for a transfer', async () => {
