@@ -133,7 +133,8 @@ describe('a receiver that is asked what a transfer would do', () => {
     );
     const slow = source();
     const readChanges = async () => {
-      await sleep(400);
+      // a silent line is given a second more
+      await sleep(1500);
       return await slow.readChanges();
     };
     const limits = { helloMs: 200, farewellMs: 1000 };
