@@ -3,6 +3,7 @@ import type { LendBuffer, LentBuffer } from '../bytes/byte-channel.js';
 import { joinChecksums } from '../bytes/contents.js';
 import { codecNumbered, type CodecName } from '../codec/codec.js';
 import { FormatError } from '../errors.js';
+import { MAX_BLOCK_LENGTH } from '../stream/block.js';
 import {
   CHECKSUM_LENGTH,
   checksumOf,
@@ -10,7 +11,6 @@ import {
   DATA_PREFIX_LENGTH,
   DISCARD,
   FRAME_HEADER_LENGTH,
-  MAX_BLOCK_LENGTH,
   parseDataPrefix,
   parseFrameHeader,
   parseRange,

@@ -3,6 +3,7 @@ import { piecesOf } from '../bytes/byte-channel.js';
 import { endOf, type Extent } from '../bytes/extent.js';
 import { DeviceError, FormatError, LostJournalError, TruncatedStreamError } from '../errors.js';
 import { ByteReader } from '../stream/byte-reader.js';
+import { MAX_BLOCK_LENGTH, type Announcement } from '../stream/block.js';
 import {
   ANNOUNCEMENT,
   DATA_PREFIX_LENGTH,
@@ -10,13 +11,11 @@ import {
   FLUSHED,
   FRAME_HEADER_LENGTH,
   HEADER,
-  MAX_BLOCK_LENGTH,
   NEXT_PASS,
   parseAnnouncements,
   parseFlushed,
   parseRange,
   ZERO,
-  type Announcement,
 } from '../stream/frame-format.js';
 import { FrameReader, type Frame } from '../stream/frame-reader.js';
 import type { WrittenStream } from '../stream/frame-writer.js';

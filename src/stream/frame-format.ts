@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { FormatError } from '../errors.js';
+import { MAX_BLOCK_LENGTH, type Announcement, type Proof, type Section } from './block.js';
 
 /*
  * The byte layout of PROTO[4] (docs/stream-format.md):
@@ -22,8 +23,6 @@ export const DATA_PREFIX_LENGTH = 13;
 export const RAW_CRC_LENGTH = 4;
 export const RANGE_LENGTH = 16;
 export const END_LENGTH = 72;
-/** The longest data of a block, so that a reader knows how much memory it may need. Bytes. */
-export const MAX_BLOCK_LENGTH = 1024 * 1024;
 /** The longest payload of any frame, also of a skipped one. Bytes. */
 export const MAX_PAYLOAD_LENGTH = MAX_BLOCK_LENGTH + 65_536;
 
@@ -129,13 +128,6 @@ export function parseRange(bytes: Buffer, what: string, position: number) {
   };
 }
 
-/** What the target must hold in an extent before it is changed: the checksum of the old bytes. */
-export interface Proof {
-  readonly offset: number;
-  readonly length: number;
-  readonly crc: number;
-}
-
 export const PROOF_LENGTH = 16;
 
 export function encodeProof({ offset, length, crc }: Proof): Buffer {
@@ -152,17 +144,6 @@ export function parseProof(bytes: Buffer, what: string, position: number): Proof
     length: bytes.readUInt32BE(8),
     crc: bytes.readUInt32BE(12),
   };
-}
-
-/**
- * An extent whose differing parts alone follow. The checksums cover all of it, before and after: the result is
- * right only if the parts that were not sent are what the sender assumes.
- */
-export interface Section {
-  readonly offset: number;
-  readonly length: number;
-  readonly oldCrc: number;
-  readonly newCrc: number;
 }
 
 export const SECTION_LENGTH = 20;
@@ -183,15 +164,6 @@ export function parseSection(bytes: Buffer, what: string, position: number): Sec
     oldCrc: bytes.readUInt32BE(12),
     newCrc: bytes.readUInt32BE(16),
   };
-}
-
-/** A write that a journal says is about to be made: of zeroes, or of bytes with this checksum. */
-export interface Announcement {
-  readonly offset: number;
-  readonly length: number;
-  readonly zeroes: boolean;
-  /** 0 if zeroes are written. */
-  readonly crc: number;
 }
 
 const ANNOUNCEMENT_LENGTH = 21;

@@ -4,6 +4,7 @@ import { joinChecksums } from '../bytes/contents.js';
 import { codecNumbered, type CodecName } from '../codec/codec.js';
 import { FormatError } from '../errors.js';
 import type { ByteReader } from './byte-reader.js';
+import { MAX_BLOCK_LENGTH } from './block.js';
 import {
   CHECKSUM_LENGTH,
   checksumOf,
@@ -13,7 +14,6 @@ import {
   FrameChain,
   HEADER,
   QUESTION,
-  MAX_BLOCK_LENGTH,
   MAX_PAYLOAD_LENGTH,
   parseDataPrefix,
   parseFrameHeader,
