@@ -1,15 +1,8 @@
 import type { ByteSource } from '../bytes/byte-channel.js';
 import { FormatError, TransportError } from '../errors.js';
 import { ByteReader } from '../stream/byte-reader.js';
-import {
-  CHECKSUM_LENGTH,
-  checksumOf,
-  END,
-  FRAME_HEADER_LENGTH,
-  parseFrameHeader,
-  PROTOCOL_LINE,
-  type FrameHeader,
-} from '../stream/frame-format.js';
+import { END, lengthAfter, PROTOCOL_LINE, type FrameHeader } from '../stream/frame-format.js';
+import { readHead, readPayload } from '../stream/frame-reader.js';
 import { parseLastWord, RESULT, type LastWord } from './messages.js';
 import { readFarProtocol } from './replies.js';
 
@@ -51,7 +44,7 @@ export class PulledStream {
   async lastWord(): Promise<LastWord | null> {
     for (let left = await this.stream.next(); left.done !== true;) left = await this.stream.next();
     if (this.word === null && !(await this.reader.atEnd())) {
-      const { header, head } = await this.readHead();
+      const { header, head } = await readHead(this.reader, this.what);
       if (!isWord(header)) this.fail('end', 'unexpected data after the end frame');
       this.word = await this.readWord(header, head);
     }
@@ -65,13 +58,13 @@ export class PulledStream {
       this.fail('protocol', 'only PROTO[4] can be pulled');
     yield Buffer.from(PROTOCOL_LINE);
     while (!(await this.reader.atEnd())) {
-      const { header, head } = await this.readHead();
+      const { header, head } = await readHead(this.reader, this.what);
       if (isWord(header)) {
         this.word = await this.readWord(header, head);
         return;
       }
       yield head;
-      for (let left = header.payloadLength + CHECKSUM_LENGTH; left > 0;) {
+      for (let left = lengthAfter(header); left > 0;) {
         const some = await this.reader.readSome(left);
         // The receiver detects that the frame is cut.
         if (some.length === 0) return;
@@ -97,20 +90,11 @@ export class PulledStream {
     }
   }
 
-  private async readHead(): Promise<{ readonly header: FrameHeader; readonly head: Buffer }> {
-    const position = this.reader.offset;
-    const head = await this.reader.readExactly(FRAME_HEADER_LENGTH, 'a frame');
-    return { header: parseFrameHeader(head, this.what, position), head };
-  }
-
   private async readWord({ payloadLength }: FrameHeader, head: Buffer): Promise<LastWord> {
     const position = this.reader.offset;
     if (payloadLength > MAX_WORD_LENGTH) this.fail('last word', `it is too long (${payloadLength} bytes)`);
-    const payload = await this.reader.readExactly(payloadLength, 'a last word');
-    const checksum = await this.reader.readExactly(CHECKSUM_LENGTH, 'a checksum');
-    if (checksum.readUInt32BE(0) !== checksumOf(head, payload)) {
-      this.fail('last word', 'its checksum is wrong: it was damaged on the way');
-    }
+    const payload = await readPayload(this.reader, head, 'a last word');
+    if (payload === null) this.fail('last word', 'its checksum is wrong: it was damaged on the way');
     return parseLastWord(payload, this.what, position);
   }
 

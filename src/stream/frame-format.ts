@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
+import { codecNumbered, type CodecName } from '../codec/codec.js';
 import { FormatError } from '../errors.js';
 import { MAX_BLOCK_LENGTH, type Announcement, type Proof, type Section } from './block.js';
 
@@ -75,6 +76,17 @@ export function parseFrameHeader(bytes: Buffer, what: string, position: number):
   };
 }
 
+/** How many bytes follow a frame's header: its payload, and its checksum. */
+export function lengthAfter({ payloadLength }: FrameHeader): number {
+  return payloadLength + CHECKSUM_LENGTH;
+}
+
+/** The length of a frame that has a block in it: `dataLength` bytes of data, or null for zeroes and a discard. */
+export function blockFrameLength(dataLength: number | null): number {
+  const payloadLength = dataLength === null ? RANGE_LENGTH : DATA_PREFIX_LENGTH + dataLength;
+  return FRAME_HEADER_LENGTH + payloadLength + CHECKSUM_LENGTH;
+}
+
 /** A whole frame in one piece of memory; for small payloads. */
 export function encodeFrame(type: string, flags: number, number: number, payload: Uint8Array): Buffer {
   const header = encodeFrameHeader({ payloadLength: payload.length, type, flags, number });
@@ -106,12 +118,34 @@ export function encodePackedPrefix(offset: number, rawLength: number, codec: num
   return Buffer.concat([encodeDataPrefix(offset, rawLength, codec), encodeChecksum(rawCrc)]);
 }
 
-export function parseDataPrefix(bytes: Buffer, what: string, position: number) {
+/** What precedes a data frame's bytes: the offset and the length of the block, and the number of the codec. */
+export interface DataPrefix {
+  readonly offset: number;
+  readonly rawLength: number;
+  readonly codec: number;
+}
+
+export function parseDataPrefix(bytes: Buffer, what: string, position: number): DataPrefix {
   return {
     offset: readNumber(bytes, 0, { what, position, field: 'offset' }),
     rawLength: bytes.readUInt32BE(8),
     codec: bytes.readUInt8(12),
   };
+}
+
+/** Why no block can have a codec and lengths. */
+export type CodecFault = 'lengths differ' | 'unknown codec' | 'impossible length';
+
+/** The codec of a data frame with `length` bytes after its prefix; null if they are not compressed. */
+export function codecOf(
+  { codec: id, rawLength }: DataPrefix,
+  length: number,
+): { readonly codec: CodecName | null; readonly fault: CodecFault | null } {
+  if (id === RAW) return { codec: null, fault: rawLength === length ? null : 'lengths differ' };
+  const codec = codecNumbered(id);
+  if (codec === null) return { codec, fault: 'unknown codec' };
+  const isPossible = rawLength <= MAX_BLOCK_LENGTH && rawLength > length && length >= RAW_CRC_LENGTH;
+  return { codec, fault: isPossible ? null : 'impossible length' };
 }
 
 export function encodeRange(offset: number, length: number): Buffer {

@@ -36,7 +36,7 @@ import {
   ZERO,
   type StreamTotals,
 } from './frame-format.js';
-import { INDEX, IndexWriter, type IndexEntry } from './index-format.js';
+import { INDEX, IndexWriter, type IndexEntry } from './stored/index-format.js';
 import {
   CHECKPOINT,
   encodeCheckpoint,
