@@ -153,11 +153,14 @@ export class FrameReader {
   }
 }
 
-/** Reads the next frame's header, and returns its bytes too. Throws TruncatedStreamError, FormatError. */
-export async function readHead(
-  reader: ByteReader,
-  what: string,
-): Promise<{ readonly header: FrameHeader; readonly head: Buffer }> {
+/** A frame's header, and its bytes. */
+export interface FrameHead {
+  readonly header: FrameHeader;
+  readonly head: Buffer;
+}
+
+/** Reads the next frame's header. Throws TruncatedStreamError, FormatError. */
+export async function readHead(reader: ByteReader, what: string): Promise<FrameHead> {
   const position = reader.offset;
   const head = await reader.readExactly(FRAME_HEADER_LENGTH, 'a frame');
   return { header: parseFrameHeader(head, what, position), head };
@@ -169,10 +172,10 @@ export async function readHead(
  */
 export async function readPayload(
   reader: ByteReader,
-  head: Buffer,
+  { header, head }: FrameHead,
   expected: string,
 ): Promise<Buffer | null> {
-  const payload = await reader.readExactly(head.readUInt32BE(0), expected);
+  const payload = await reader.readExactly(header.payloadLength, expected);
   const checksum = await reader.readExactly(CHECKSUM_LENGTH, 'a checksum');
   return checksum.readUInt32BE(0) === checksumOf(head, payload) ? payload : null;
 }
