@@ -110,7 +110,9 @@ export class FrameReader {
       await this.verify(place, head, joinChecksums(checksumOf(head, prefix), crc, data.bytes.length));
       // After the checksum: damage must not look like an unknown codec.
       const codec = this.checkCodec(place, said, data.bytes.length);
-      return { ...place, offset, rawLength, codec, data, dataPosition, crc };
+      // Field by field: a spread would make reading small blocks a third slower.
+      const { header, position } = place;
+      return { header, position, offset, rawLength, codec, data, dataPosition, crc };
     } catch (error) {
       data.release();
       throw error;
