@@ -39,6 +39,13 @@ const WALLS = {
   'transport/ssh': TRANSPORT_WALL,
 };
 
+/** What only the room of the stream knows: how the bytes of a frame lie. */
+const LAYOUT_OF_FRAMES = {
+  regex: String.raw`/stream/(frame|mark|stored/index)-format\.js$`,
+  importNamePattern: '_LENGTH$|^(parse|encode)(FrameHeader|DataPrefix|End)$|[cC]hecksum|^codecOf$',
+  message: 'Only src/stream knows the layout of frames: see the walls in docs/architecture.md.',
+};
+
 /** The rooms that live in one file, which has their name. */
 const ROOM_FILES = ['index', 'errors'];
 
@@ -50,6 +57,7 @@ function importsOf(room, floor) {
   const way = ROOM_FILES.includes(room) ? String.raw`\./` : String.raw`(\.\./)+`;
   const regex = `^${way}(${others.join('|')})(/|\\.js$)`;
   const patterns = others.length === 0 ? [] : [{ regex, message: 'See the floors in docs/architecture.md.' }];
+  if (room !== 'stream') patterns.push(LAYOUT_OF_FRAMES);
   const paths = [];
   if (room !== 'host') {
     paths.push({ name: 'node:child_process', message: 'src/host is the only spawner of commands.' });

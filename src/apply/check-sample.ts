@@ -1,7 +1,6 @@
 import type { BlockDevice } from '../device/block-device.js';
 import { FormatError } from '../errors.js';
-import { asBlock, type StreamItem } from '../stream/block.js';
-import type { Proof } from '../stream/frame-format.js';
+import { asBlock, type Proof, type StreamItem } from '../stream/block.js';
 import type { IncomingItems } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { holdsProof, type LookResult, type SampleResult } from '../targets/base-check.js';

@@ -6,7 +6,7 @@ import { Wants } from '../engine/wants.js';
 import type { Journal } from '../journal/journal.js';
 import { BufferPool } from '../memory/aligned-memory.js';
 import { OLD_BYTES_MEMORY } from '../memory/budgets.js';
-import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
+import { MAX_BLOCK_LENGTH } from '../stream/block.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import type { ApplyPolicy } from '../targets/apply-policy.js';
 import type { OpenTarget } from '../targets/open-target.js';

@@ -1,20 +1,8 @@
 import type { FileHandle } from 'node:fs/promises';
 import { DeviceError, FormatError } from '../errors.js';
 import { ExtentOrder } from '../stream/extent-order.js';
-import {
-  CHECKSUM_LENGTH,
-  checksumOf,
-  END,
-  END_LENGTH,
-  FRAME_HEADER_LENGTH,
-  NAMELESS,
-  OPTIONAL,
-  parseEnd,
-  parseFrameHeader,
-  type FrameHeader,
-  type StreamTotals,
-} from '../stream/frame-format.js';
-import { canBeIndex, INDEX, lastIndexOf, parseIndex, type IndexFrame } from '../stream/index-format.js';
+import { readEndFrame, readIndexFrame, type FoundEnd, type StreamFile } from '../stream/stored/frames-at.js';
+import type { IndexFrame } from '../stream/stored/index-format.js';
 import { ExtentTable } from './extent-table.js';
 
 /** A file for random access. */
@@ -23,15 +11,6 @@ export interface RandomFile {
   readonly file: FileHandle;
   /** Bytes. */
   readonly size: number;
-}
-
-/** An end frame, checked as far as possible without the frames before it. */
-export interface FoundEnd {
-  readonly totals: StreamTotals;
-  readonly lastIndex: number;
-  readonly position: number;
-  /** Whether the stream does not lead to the state that its header names. */
-  readonly isNameless: boolean;
 }
 
 /**
@@ -43,9 +22,10 @@ export interface FoundEnd {
  * @param volumeSize the volume's size, from the file's header
  */
 export async function readIndex(random: RandomFile, volumeSize: number): Promise<ExtentTable | null> {
-  const end = await readEnd(random);
+  const stream = streamFile(random);
+  const end = await readEndFrame(stream);
   if (end === null || end.lastIndex === 0) return null;
-  const frames = await readIndexFrames(random, end);
+  const frames = await readIndexFrames(stream, end);
   const order = new ExtentOrder(volumeSize);
   const blocks = new ExtentTable();
   for (const { frame, position } of frames.reverse()) {
@@ -71,38 +51,15 @@ function misplaced(position: number, indexPosition: number, before: ExtentTable)
   return position > last && position < indexPosition ? null : `a frame at ${position} is out of order`;
 }
 
-/**
- * A file's end frame; null if the file does not end in one: it is cut short, or damaged. Throws FormatError,
- * DeviceError.
- */
-export async function readEnd(random: RandomFile): Promise<FoundEnd | null> {
-  const length = FRAME_HEADER_LENGTH + END_LENGTH + CHECKSUM_LENGTH;
-  const position = random.size - length;
-  if (position <= 0) return null;
-  const bytes = await readAt(random, position, length);
-  const head = bytes.subarray(0, FRAME_HEADER_LENGTH);
-  if (head.readUInt32BE(0) !== END_LENGTH || head.toString('latin1', 4, 5) !== END) return null;
-  const payload = bytes.subarray(FRAME_HEADER_LENGTH, -CHECKSUM_LENGTH);
-  if (checksumOf(head, payload) !== bytes.readUInt32BE(length - CHECKSUM_LENGTH)) return null;
-  const { flags, number } = parseFrameHeader(head, random.path, position);
-  if ((flags & ~NAMELESS) !== 0) return null;
-  const totals = parseEnd(payload, random.path, position);
-  if (number !== totals.frames) {
-    throw new FormatError(random.path, position, 'end frame', 'its counts do not match the frames before it');
-  }
-  const lastIndex = lastIndexOf(payload, random.path, position);
-  return { totals, lastIndex, position, isNameless: flags === NAMELESS };
-}
-
 /** The last frame comes first. */
-async function readIndexFrames(random: RandomFile, end: FoundEnd) {
+async function readIndexFrames(stream: StreamFile, end: FoundEnd) {
   const frames: { readonly frame: IndexFrame; readonly position: number }[] = [];
   let before = end.position;
   for (let position = end.lastIndex; position !== 0;) {
     if (position >= before) {
-      throw new FormatError(random.path, position, 'index', 'it does not point backwards');
+      throw new FormatError(stream.path, position, 'index', 'it does not point backwards');
     }
-    const frame = await readIndexFrame(random, position);
+    const frame = await readIndexFrame(stream, position);
     frames.push({ frame, position });
     before = position;
     position = frame.previous;
@@ -110,22 +67,10 @@ async function readIndexFrames(random: RandomFile, end: FoundEnd) {
   return frames;
 }
 
-async function readIndexFrame(random: RandomFile, position: number): Promise<IndexFrame> {
-  const fail = (problem: string): never => {
-    throw new FormatError(random.path, position, 'index', problem);
-  };
-  const head = await readAt(random, position, FRAME_HEADER_LENGTH);
-  const header: FrameHeader = parseFrameHeader(head, random.path, position);
-  const { payloadLength } = header;
-  if (header.type !== INDEX || header.flags !== OPTIONAL || !canBeIndex(payloadLength)) {
-    return fail('there is no index frame here');
-  }
-  const rest = await readAt(random, position + FRAME_HEADER_LENGTH, payloadLength + CHECKSUM_LENGTH);
-  const payload = rest.subarray(0, payloadLength);
-  if (checksumOf(head, payload) !== rest.readUInt32BE(payloadLength)) {
-    return fail('its checksum is wrong: it is damaged');
-  }
-  return parseIndex(payload, random.path, position);
+/** The file as its frames are read. */
+export function streamFile(random: RandomFile): StreamFile {
+  const { path, size } = random;
+  return { path, size, readAt: async (position, length) => await readAt(random, position, length) };
 }
 
 async function readAt({ path, file, size }: RandomFile, position: number, length: number): Promise<Buffer> {

@@ -4,7 +4,7 @@ import { findDifferingRuns } from '../bytes/contents.js';
 import type { Extent } from '../bytes/extent.js';
 import type { ReadableVolume } from '../changes/base-view.js';
 import { readBlocks, type ReadBlock } from '../engine/block-reader.js';
-import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
+import { MAX_BLOCK_LENGTH } from '../stream/block.js';
 import type { ArchiveBlock } from './pack-archive.js';
 
 /** The unit in which two states are compared: equal units are left out. Bytes, a power of two. */

@@ -4,8 +4,7 @@ import type { Extent } from '../bytes/extent.js';
 import { CODEC_IDS, CODEC_LEVELS, type Codec } from '../codec/codec.js';
 import { workAhead } from '../codec/work-ahead.js';
 import type { KnownOfBytes } from '../stream/block-writer.js';
-import type { Block } from '../stream/block.js';
-import type { Proof } from '../stream/frame-format.js';
+import type { Block, Proof } from '../stream/block.js';
 import type { FrameWriter } from '../stream/frame-writer.js';
 
 /** Blocks that are compressed at once: as many as libuv has threads. */

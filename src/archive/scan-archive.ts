@@ -1,22 +1,16 @@
-import { type LendBuffer, piecesOf } from '../bytes/byte-channel.js';
+import { piecesOf } from '../bytes/byte-channel.js';
 import { FormatError } from '../errors.js';
 import { ByteReader } from '../stream/byte-reader.js';
 import { ExtentOrder } from '../stream/extent-order.js';
-import {
-  CHECKSUM_LENGTH,
-  DATA_PREFIX_LENGTH,
-  FRAME_HEADER_LENGTH,
-  HEADER,
-  MAX_PAYLOAD_LENGTH,
-  RANGE_LENGTH,
-} from '../stream/frame-format.js';
-import { FrameReader, type SmallFrame } from '../stream/frame-reader.js';
+import { blockFrameLength, HEADER } from '../stream/frame-format.js';
+import { FrameReader, oneBuffer, type SmallFrame } from '../stream/frame-reader.js';
 import { readProtocolLine } from '../stream/incoming-stream.js';
 import { readProto3Blocks } from '../stream/proto3.js';
 import { readProto4Blocks } from '../stream/proto4-blocks.js';
+import { readEndFrame, type FoundEnd } from '../stream/stored/frames-at.js';
 import { parseHeader, type StreamHeader } from '../stream/stream-header.js';
 import type { PackedItem } from '../stream/unpack-blocks.js';
-import { readEnd, type FoundEnd, type RandomFile } from './archive-index.js';
+import { streamFile, type RandomFile } from './archive-index.js';
 import { ExtentTable } from './extent-table.js';
 
 /** The beginning of an archive's file. */
@@ -43,7 +37,7 @@ export interface ScanWatcher {
 export async function readStart(random: RandomFile): Promise<ArchiveStart> {
   const { header, protocol } = await begin(random);
   if (header === null) return { protocol, header, end: null };
-  const end = await readEnd(random);
+  const end = await readEndFrame(streamFile(random));
   return { protocol, header: end?.isNameless === true ? { ...header, result: null } : header, end };
 }
 
@@ -89,24 +83,13 @@ async function begin(random: RandomFile) {
 
 /** The length of a block's frame in the file; null for anything but a block. */
 function frameSize(item: PackedItem): number | null {
-  const around = FRAME_HEADER_LENGTH + CHECKSUM_LENGTH;
-  if (item.kind === 'zero' || item.kind === 'discard') return around + RANGE_LENGTH;
-  if (item.kind === 'data' || item.kind === 'packed')
-    return around + DATA_PREFIX_LENGTH + item.data.bytes.length;
+  if (item.kind === 'zero' || item.kind === 'discard') return blockFrameLength(null);
+  if (item.kind === 'data' || item.kind === 'packed') return blockFrameLength(item.data.bytes.length);
   return null;
 }
 
 function proto3Size(item: PackedItem): number | null {
   return item.kind === 'data' ? item.length : null;
-}
-
-/** Each block is examined and dropped before the next is read: one buffer is enough. */
-function oneBuffer(): LendBuffer {
-  let buffer = Buffer.alloc(0);
-  return (length) => {
-    if (buffer.length === 0) buffer = Buffer.alloc(MAX_PAYLOAD_LENGTH);
-    return Promise.resolve({ bytes: buffer.subarray(0, length), release: () => undefined });
-  };
 }
 
 /** The format promises nothing about its extents; archives made from them need whole sectors. */

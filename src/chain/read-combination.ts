@@ -1,10 +1,10 @@
 import type { StoredExtent } from '../archive/extent-table.js';
 import { WINDOW } from '../archive/read-ahead-file.js';
-import { StoredBlocks, type StoredBlock } from '../archive/stored-blocks.js';
+import { StoredBlocks } from '../archive/stored-blocks.js';
 import type { LendBuffer, LentBuffer } from '../bytes/byte-channel.js';
 import { endOf, type Extent } from '../bytes/extent.js';
-import { type Block, asBlock } from '../stream/block.js';
-import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
+import { asBlock, type Block, MAX_BLOCK_LENGTH } from '../stream/block.js';
+import type { StoredBlock } from '../stream/stored/block-frames.js';
 import { unpackBlock, unpackBlocks, type PackedItem } from '../stream/unpack-blocks.js';
 import type { Combination } from './combination.js';
 

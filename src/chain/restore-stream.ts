@@ -1,7 +1,6 @@
 import type { ArchiveProofs } from '../archive/proofs.js';
 import type { LendBuffer } from '../bytes/byte-channel.js';
-import type { StreamItem } from '../stream/block.js';
-import type { Proof } from '../stream/frame-format.js';
+import type { Proof, StreamItem } from '../stream/block.js';
 import type { IncomingStream } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import type { Combination } from './combination.js';

@@ -7,7 +7,7 @@ import { endOf, type Extent, SECTOR } from '../bytes/extent.js';
 import { CODEC_IDS } from '../codec/codec.js';
 import { UsageError } from '../errors.js';
 import type { Maker, Surroundings } from '../host/surroundings.js';
-import type { Proof } from '../stream/frame-format.js';
+import type { Proof } from '../stream/block.js';
 import type { FrameWriter } from '../stream/frame-writer.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import type { Combination } from './combination.js';

@@ -6,8 +6,13 @@ import { StepsUnderWay } from '../codec/work-ahead.js';
 import type { BlockDevice } from '../device/block-device.js';
 import { UnsafeTargetError } from '../errors.js';
 import { loanSize } from '../memory/aligned-memory.js';
-import type { Block } from '../stream/block.js';
-import { MAX_BLOCK_LENGTH, type Announcement, type Proof, type Section } from '../stream/frame-format.js';
+import {
+  type Announcement,
+  type Block,
+  MAX_BLOCK_LENGTH,
+  type Proof,
+  type Section,
+} from '../stream/block.js';
 import type { ResumePoint } from '../stream/mark-format.js';
 import { BlockRun, releaseBlock, type OldBytesOfRun, type OldBytesUse } from './block-run.js';
 import { RunProver, type ProofOptions } from './run-prover.js';

@@ -2,8 +2,7 @@ import type { LendBuffer, LentBuffer } from '../bytes/byte-channel.js';
 import { joinChecksums, isZero } from '../bytes/contents.js';
 import { endOf, type Extent } from '../bytes/extent.js';
 import type { BlockDevice } from '../device/block-device.js';
-import type { Block } from '../stream/block.js';
-import { MAX_BLOCK_LENGTH, type Proof, type Section } from '../stream/frame-format.js';
+import { type Block, MAX_BLOCK_LENGTH, type Proof, type Section } from '../stream/block.js';
 import type { KnownBytes } from './undo-log.js';
 
 /**

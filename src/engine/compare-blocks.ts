@@ -2,7 +2,7 @@ import { crc32 } from 'node:zlib';
 import type { LentBuffer } from '../bytes/byte-channel.js';
 import { findDifferingRuns } from '../bytes/contents.js';
 import type { Extent } from '../bytes/extent.js';
-import type { Proof, Section } from '../stream/frame-format.js';
+import type { Proof, Section } from '../stream/block.js';
 import type { ReadBlock } from './block-reader.js';
 
 /** A block to send, with its proof. The consumer releases the data. */

@@ -5,7 +5,7 @@ import { CODEC_IDS, type Codec } from '../codec/codec.js';
 import { workAhead } from '../codec/work-ahead.js';
 import { BufferPool } from '../memory/aligned-memory.js';
 import type { BlockWriter, KnownOfBytes } from '../stream/block-writer.js';
-import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
+import { MAX_BLOCK_LENGTH } from '../stream/block.js';
 import type { ReadBlock } from './block-reader.js';
 import type { CompressionJudge } from './compression-judge.js';
 

@@ -1,8 +1,7 @@
 import { crc32 } from 'node:zlib';
 import { isZero } from '../bytes/contents.js';
 import { BaseMismatchError } from '../errors.js';
-import type { Block } from '../stream/block.js';
-import type { Proof, Section } from '../stream/frame-format.js';
+import type { Block, Proof, Section } from '../stream/block.js';
 import type { BlockRun, OldBytesOfRun } from './block-run.js';
 import type { Wants } from './wants.js';
 

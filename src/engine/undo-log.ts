@@ -7,7 +7,7 @@ import type { BlockDevice } from '../device/block-device.js';
 import { DeviceError, isErrno, UsageError } from '../errors.js';
 import { openNew, removeDurably, syncFolderOf } from '../host/durable-file.js';
 import { allocateAligned, freeAligned } from '../memory/aligned-memory.js';
-import { MAX_BLOCK_LENGTH, type Announcement } from '../stream/frame-format.js';
+import { MAX_BLOCK_LENGTH, type Announcement } from '../stream/block.js';
 import { FrameWriter, type WrittenStream } from '../stream/frame-writer.js';
 import type { ResumePoint } from '../stream/mark-format.js';
 import type { StreamHeader } from '../stream/stream-header.js';

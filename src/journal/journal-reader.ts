@@ -3,25 +3,22 @@ import { piecesOf } from '../bytes/byte-channel.js';
 import { endOf, type Extent } from '../bytes/extent.js';
 import { DeviceError, FormatError, LostJournalError, TruncatedStreamError } from '../errors.js';
 import { ByteReader } from '../stream/byte-reader.js';
+import type { Announcement } from '../stream/block.js';
 import {
   ANNOUNCEMENT,
-  DATA_PREFIX_LENGTH,
   END,
   FLUSHED,
-  FRAME_HEADER_LENGTH,
   HEADER,
-  MAX_BLOCK_LENGTH,
   NEXT_PASS,
   parseAnnouncements,
   parseFlushed,
   parseRange,
   ZERO,
-  type Announcement,
 } from '../stream/frame-format.js';
-import { FrameReader, type Frame } from '../stream/frame-reader.js';
+import { FrameReader, oneBuffer, type Frame } from '../stream/frame-reader.js';
 import type { WrittenStream } from '../stream/frame-writer.js';
 import { readProtocolLine } from '../stream/incoming-stream.js';
-import { INDEX } from '../stream/index-format.js';
+import { INDEX } from '../stream/stored/index-format.js';
 import { parseResumePoint, RESUME_POINT, type ResumePoint } from '../stream/mark-format.js';
 import { parseHeader, type StreamHeader } from '../stream/stream-header.js';
 
@@ -115,9 +112,7 @@ async function readFrames(
   await readProtocolLine(reader, path);
   const frames = new FrameReader(reader, path);
   // The data of each frame is checked and dropped, so one buffer is enough.
-  const buffer = Buffer.alloc(MAX_BLOCK_LENGTH);
-  const lend = (length: number) =>
-    Promise.resolve({ bytes: buffer.subarray(0, length), release: () => undefined });
+  const lend = oneBuffer();
   while (!(await reader.atEnd())) {
     signal?.throwIfAborted();
     contents.take(await frames.next(lend), path);
@@ -152,11 +147,10 @@ class Collector {
       // Old bytes are read again directly from the file, so our logs hold them uncompressed.
       if (frame.codec !== null)
         throw new FormatError(path, position, 'codec', `its old bytes are compressed (${frame.codec})`);
-      const at = position + FRAME_HEADER_LENGTH + DATA_PREFIX_LENGTH;
       this.save({
         offset: frame.offset,
         length: frame.data.bytes.length,
-        position: at,
+        position: frame.dataPosition,
         crc: frame.crc,
         framePosition: position,
       });

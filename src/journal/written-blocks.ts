@@ -3,7 +3,7 @@ import { isZero } from '../bytes/contents.js';
 import { endOf, type Extent, SECTOR } from '../bytes/extent.js';
 import type { BlockDevice } from '../device/block-device.js';
 import { BaseMismatchError } from '../errors.js';
-import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
+import { MAX_BLOCK_LENGTH } from '../stream/block.js';
 import type { AnnouncedWrite, JournalContents, ResumePlace } from './journal-reader.js';
 import type { OldBytes } from './old-bytes.js';
 

@@ -7,7 +7,7 @@ import type { ChangeSet } from '../changes/change-set.js';
 import { readBlocks } from '../engine/block-reader.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { BlockWriter } from '../stream/block-writer.js';
-import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
+import { MAX_BLOCK_LENGTH } from '../stream/block.js';
 import type { WantLine } from './send-blocks.js';
 import { WantedPieces } from './wanted-pieces.js';
 

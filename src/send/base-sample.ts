@@ -5,7 +5,7 @@ import type { Extent } from '../bytes/extent.js';
 import type { ReadableVolume } from '../changes/base-view.js';
 import type { ChangeSet } from '../changes/change-set.js';
 import { readBlocks } from '../engine/block-reader.js';
-import type { Proof } from '../stream/frame-format.js';
+import type { Proof } from '../stream/block.js';
 
 /** The size of a sample's blocks: smaller reads cost about as much. Bytes. */
 const BLOCK = 4096;

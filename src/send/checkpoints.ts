@@ -3,7 +3,7 @@ import * as v from 'valibot';
 import { endOf, sumLengths, type Extent } from '../bytes/extent.js';
 import type { ChangeSet } from '../changes/change-set.js';
 import type { ChangeSource } from '../changes/change-source.js';
-import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
+import { MAX_BLOCK_LENGTH } from '../stream/block.js';
 
 const digest = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));

@@ -9,7 +9,7 @@ import { compareBlocks, type Comparison, type OutgoingBlock } from '../engine/co
 import type { BlockPacker, ReadyBlock } from '../engine/pack-blocks.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { BlockWriter } from '../stream/block-writer.js';
-import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
+import { MAX_BLOCK_LENGTH } from '../stream/block.js';
 import { type Checkpoints, behind, type StreamRest } from './checkpoints.js';
 import { WantedPieces } from './wanted-pieces.js';
 

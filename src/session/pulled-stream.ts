@@ -1,15 +1,8 @@
 import type { ByteSource } from '../bytes/byte-channel.js';
 import { FormatError, TransportError } from '../errors.js';
 import { ByteReader } from '../stream/byte-reader.js';
-import {
-  CHECKSUM_LENGTH,
-  checksumOf,
-  END,
-  FRAME_HEADER_LENGTH,
-  parseFrameHeader,
-  PROTOCOL_LINE,
-  type FrameHeader,
-} from '../stream/frame-format.js';
+import { END, lengthAfter, PROTOCOL_LINE, type FrameHeader } from '../stream/frame-format.js';
+import { readHead, readPayload, type FrameHead } from '../stream/frame-reader.js';
 import { parseLastWord, RESULT, type LastWord } from './messages.js';
 import { readFarProtocol } from './replies.js';
 
@@ -51,9 +44,9 @@ export class PulledStream {
   async lastWord(): Promise<LastWord | null> {
     for (let left = await this.stream.next(); left.done !== true;) left = await this.stream.next();
     if (this.word === null && !(await this.reader.atEnd())) {
-      const { header, head } = await this.readHead();
-      if (!isWord(header)) this.fail('end', 'unexpected data after the end frame');
-      this.word = await this.readWord(header, head);
+      const word = await readHead(this.reader, this.what);
+      if (!isWord(word.header)) this.fail('end', 'unexpected data after the end frame');
+      this.word = await this.readWord(word);
     }
     if (!(await this.reader.atEnd())) this.fail('end', 'unexpected data after the last word');
     return this.word;
@@ -65,13 +58,14 @@ export class PulledStream {
       this.fail('protocol', 'only PROTO[4] can be pulled');
     yield Buffer.from(PROTOCOL_LINE);
     while (!(await this.reader.atEnd())) {
-      const { header, head } = await this.readHead();
+      const frame = await readHead(this.reader, this.what);
+      const { header } = frame;
       if (isWord(header)) {
-        this.word = await this.readWord(header, head);
+        this.word = await this.readWord(frame);
         return;
       }
-      yield head;
-      for (let left = header.payloadLength + CHECKSUM_LENGTH; left > 0;) {
+      yield frame.head;
+      for (let left = lengthAfter(header); left > 0;) {
         const some = await this.reader.readSome(left);
         // The receiver detects that the frame is cut.
         if (some.length === 0) return;
@@ -97,20 +91,12 @@ export class PulledStream {
     }
   }
 
-  private async readHead(): Promise<{ readonly header: FrameHeader; readonly head: Buffer }> {
+  private async readWord(frame: FrameHead): Promise<LastWord> {
     const position = this.reader.offset;
-    const head = await this.reader.readExactly(FRAME_HEADER_LENGTH, 'a frame');
-    return { header: parseFrameHeader(head, this.what, position), head };
-  }
-
-  private async readWord({ payloadLength }: FrameHeader, head: Buffer): Promise<LastWord> {
-    const position = this.reader.offset;
+    const { payloadLength } = frame.header;
     if (payloadLength > MAX_WORD_LENGTH) this.fail('last word', `it is too long (${payloadLength} bytes)`);
-    const payload = await this.reader.readExactly(payloadLength, 'a last word');
-    const checksum = await this.reader.readExactly(CHECKSUM_LENGTH, 'a checksum');
-    if (checksum.readUInt32BE(0) !== checksumOf(head, payload)) {
-      this.fail('last word', 'its checksum is wrong: it was damaged on the way');
-    }
+    const payload = await readPayload(this.reader, frame, 'a last word');
+    if (payload === null) this.fail('last word', 'its checksum is wrong: it was damaged on the way');
     return parseLastWord(payload, this.what, position);
   }
 

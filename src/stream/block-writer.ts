@@ -1,4 +1,5 @@
-import type { Proof, Section, StreamTotals } from './frame-format.js';
+import type { Proof, Section } from './block.js';
+import type { StreamTotals } from './frame-format.js';
 import type { StreamHeader } from './stream-header.js';
 
 /** What is already known about a block's bytes. */

@@ -1,5 +1,7 @@
 import type { LentBuffer } from '../bytes/byte-channel.js';
-import type { Proof, Section } from './frame-format.js';
+
+/** The longest data of a block, so that a reader knows how much memory it may need. Bytes. */
+export const MAX_BLOCK_LENGTH = 1024 * 1024;
 
 /** New contents for a range of the volume. The consumer of a data block releases it. Offsets, lengths in bytes. */
 export type Block =
@@ -13,6 +15,33 @@ export type Block =
     }
   | { readonly kind: 'zero'; readonly offset: number; readonly length: number }
   | { readonly kind: 'discard'; readonly offset: number; readonly length: number };
+
+/** What the target must hold in an extent before it is changed: the checksum of the old bytes. */
+export interface Proof {
+  readonly offset: number;
+  readonly length: number;
+  readonly crc: number;
+}
+
+/**
+ * An extent whose differing parts alone follow. The checksums cover all of it, before and after: the result is
+ * right only if the parts that were not sent are what the sender assumes.
+ */
+export interface Section {
+  readonly offset: number;
+  readonly length: number;
+  readonly oldCrc: number;
+  readonly newCrc: number;
+}
+
+/** A write that a journal says is about to be made: of zeroes, or of bytes with this checksum. */
+export interface Announcement {
+  readonly offset: number;
+  readonly length: number;
+  readonly zeroes: boolean;
+  /** 0 if zeroes are written. */
+  readonly crc: number;
+}
 
 /** Marks of a session: make everything before this durable; or, before the first block, continue an earlier session. */
 export type SessionMark =

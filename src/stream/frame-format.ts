@@ -1,6 +1,8 @@
 import { hash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
+import { codecNumbered, type CodecName } from '../codec/codec.js';
 import { FormatError } from '../errors.js';
+import { MAX_BLOCK_LENGTH, type Announcement, type Proof, type Section } from './block.js';
 
 /*
  * The byte layout of PROTO[4] (docs/stream-format.md):
@@ -22,8 +24,6 @@ export const DATA_PREFIX_LENGTH = 13;
 export const RAW_CRC_LENGTH = 4;
 export const RANGE_LENGTH = 16;
 export const END_LENGTH = 72;
-/** The longest data of a block, so that a reader knows how much memory it may need. Bytes. */
-export const MAX_BLOCK_LENGTH = 1024 * 1024;
 /** The longest payload of any frame, also of a skipped one. Bytes. */
 export const MAX_PAYLOAD_LENGTH = MAX_BLOCK_LENGTH + 65_536;
 
@@ -76,6 +76,17 @@ export function parseFrameHeader(bytes: Buffer, what: string, position: number):
   };
 }
 
+/** How many bytes follow a frame's header: its payload, and its checksum. */
+export function lengthAfter({ payloadLength }: FrameHeader): number {
+  return payloadLength + CHECKSUM_LENGTH;
+}
+
+/** The length of a frame that has a block in it: `dataLength` bytes of data, or null for zeroes and a discard. */
+export function blockFrameLength(dataLength: number | null): number {
+  const payloadLength = dataLength === null ? RANGE_LENGTH : DATA_PREFIX_LENGTH + dataLength;
+  return FRAME_HEADER_LENGTH + payloadLength + CHECKSUM_LENGTH;
+}
+
 /** A whole frame in one piece of memory; for small payloads. */
 export function encodeFrame(type: string, flags: number, number: number, payload: Uint8Array): Buffer {
   const header = encodeFrameHeader({ payloadLength: payload.length, type, flags, number });
@@ -107,12 +118,34 @@ export function encodePackedPrefix(offset: number, rawLength: number, codec: num
   return Buffer.concat([encodeDataPrefix(offset, rawLength, codec), encodeChecksum(rawCrc)]);
 }
 
-export function parseDataPrefix(bytes: Buffer, what: string, position: number) {
+/** What precedes a data frame's bytes: the offset and the length of the block, and the number of the codec. */
+export interface DataPrefix {
+  readonly offset: number;
+  readonly rawLength: number;
+  readonly codec: number;
+}
+
+export function parseDataPrefix(bytes: Buffer, what: string, position: number): DataPrefix {
   return {
     offset: readNumber(bytes, 0, { what, position, field: 'offset' }),
     rawLength: bytes.readUInt32BE(8),
     codec: bytes.readUInt8(12),
   };
+}
+
+/** Why no block can have a codec and lengths. */
+export type CodecFault = 'lengths differ' | 'unknown codec' | 'impossible length';
+
+/** The codec of a data frame with `length` bytes after its prefix; null if they are not compressed. */
+export function codecOf(
+  { codec: id, rawLength }: DataPrefix,
+  length: number,
+): { readonly codec: CodecName | null; readonly fault: CodecFault | null } {
+  if (id === RAW) return { codec: null, fault: rawLength === length ? null : 'lengths differ' };
+  const codec = codecNumbered(id);
+  if (codec === null) return { codec, fault: 'unknown codec' };
+  const isPossible = rawLength <= MAX_BLOCK_LENGTH && rawLength > length && length >= RAW_CRC_LENGTH;
+  return { codec, fault: isPossible ? null : 'impossible length' };
 }
 
 export function encodeRange(offset: number, length: number): Buffer {
@@ -127,13 +160,6 @@ export function parseRange(bytes: Buffer, what: string, position: number) {
     offset: readNumber(bytes, 0, { what, position, field: 'offset' }),
     length: readNumber(bytes, 8, { what, position, field: 'length' }),
   };
-}
-
-/** What the target must hold in an extent before it is changed: the checksum of the old bytes. */
-export interface Proof {
-  readonly offset: number;
-  readonly length: number;
-  readonly crc: number;
 }
 
 export const PROOF_LENGTH = 16;
@@ -154,17 +180,6 @@ export function parseProof(bytes: Buffer, what: string, position: number): Proof
   };
 }
 
-/**
- * An extent whose differing parts alone follow. The checksums cover all of it, before and after: the result is
- * right only if the parts that were not sent are what the sender assumes.
- */
-export interface Section {
-  readonly offset: number;
-  readonly length: number;
-  readonly oldCrc: number;
-  readonly newCrc: number;
-}
-
 export const SECTION_LENGTH = 20;
 
 export function encodeSection({ offset, length, oldCrc, newCrc }: Section): Buffer {
@@ -183,15 +198,6 @@ export function parseSection(bytes: Buffer, what: string, position: number): Sec
     oldCrc: bytes.readUInt32BE(12),
     newCrc: bytes.readUInt32BE(16),
   };
-}
-
-/** A write that a journal says is about to be made: of zeroes, or of bytes with this checksum. */
-export interface Announcement {
-  readonly offset: number;
-  readonly length: number;
-  readonly zeroes: boolean;
-  /** 0 if zeroes are written. */
-  readonly crc: number;
 }
 
 const ANNOUNCEMENT_LENGTH = 21;

@@ -4,6 +4,7 @@ import { joinChecksums } from '../bytes/contents.js';
 import type { Extent } from '../bytes/extent.js';
 import type { BlockWriter, KnownOfBytes } from './block-writer.js';
 import { ExtentOrder } from './extent-order.js';
+import { MAX_BLOCK_LENGTH, type Announcement, type Proof, type Section } from './block.js';
 import {
   ANNOUNCEMENT,
   AUDIT,
@@ -26,7 +27,6 @@ import {
   FrameChain,
   HEADER,
   QUESTION,
-  MAX_BLOCK_LENGTH,
   NAMELESS,
   NEXT_PASS,
   OPTIONAL,
@@ -34,12 +34,9 @@ import {
   PROTOCOL_LINE,
   SECTION,
   ZERO,
-  type Announcement,
-  type Proof,
-  type Section,
   type StreamTotals,
 } from './frame-format.js';
-import { INDEX, IndexWriter, type IndexEntry } from './index-format.js';
+import { INDEX, IndexWriter, type IndexEntry } from './stored/index-format.js';
 import {
   CHECKPOINT,
   encodeCheckpoint,

@@ -1,9 +1,9 @@
 import type { ByteSink, LendBuffer, LentBuffer } from '../bytes/byte-channel.js';
 import { FormatError } from '../errors.js';
 import type { BlockWriter } from './block-writer.js';
-import type { Block } from './block.js';
+import { type Block, MAX_BLOCK_LENGTH } from './block.js';
 import type { ByteReader } from './byte-reader.js';
-import { MAX_BLOCK_LENGTH, type StreamTotals } from './frame-format.js';
+import type { StreamTotals } from './frame-format.js';
 
 /*
  * PROTO[3], the Ruby tool's format: its line, then records until the end of file:

@@ -1,6 +1,6 @@
 import type { LendBuffer } from '../bytes/byte-channel.js';
 import { FormatError } from '../errors.js';
-import type { StreamItem } from './block.js';
+import { MAX_BLOCK_LENGTH, type Proof, type Section, type StreamItem } from './block.js';
 import type { ByteReader } from './byte-reader.js';
 import { ExtentOrder } from './extent-order.js';
 import {
@@ -10,7 +10,6 @@ import {
   END,
   END_LENGTH,
   HEADER,
-  MAX_BLOCK_LENGTH,
   NAMELESS,
   NEXT_PASS,
   OPTIONAL,
@@ -24,8 +23,6 @@ import {
   SECTION,
   SECTION_LENGTH,
   ZERO,
-  type Proof,
-  type Section,
 } from './frame-format.js';
 import type { DataFrame, FrameReader, SmallFrame } from './frame-reader.js';
 import { CHECKPOINT, parseCheckpoint, RESUME, takeToken } from './mark-format.js';

@@ -1,7 +1,7 @@
 import { crc32 } from 'node:zlib';
 import type { BlockDevice } from '../device/block-device.js';
 import { BaseMismatchError } from '../errors.js';
-import type { Proof } from '../stream/frame-format.js';
+import type { Proof } from '../stream/block.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { STOPPED_PREFIX, type TargetState } from './state-record.js';
 

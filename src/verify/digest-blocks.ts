@@ -2,7 +2,7 @@ import type { LendBuffer } from '../bytes/byte-channel.js';
 import { splitExtents } from '../bytes/extent.js';
 import type { BlockDevice } from '../device/block-device.js';
 import { readBlocks } from '../engine/block-reader.js';
-import { MAX_BLOCK_LENGTH } from '../stream/frame-format.js';
+import { MAX_BLOCK_LENGTH } from '../stream/block.js';
 import type { Query } from '../stream/query-format.js';
 import type { TakeDigest } from './digest.js';
 

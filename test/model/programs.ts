@@ -55,7 +55,7 @@ vi.mock('../../src/reach/far-side.js', async (importOriginal) => {
 // A volume this small is one stretch of an audit: the model's stretches are as much smaller.
 vi.mock('../../src/send/audit.js', async (importOriginal) => {
   const real = await importOriginal<typeof import('../../src/send/audit.js')>();
-  const { MAX_BLOCK_LENGTH } = await import('../../src/stream/frame-format.js');
+  const { MAX_BLOCK_LENGTH } = await import('../../src/stream/block.js');
   const { STRETCH_UNITS, UNIT } = await import('./volume.js');
   const scale = MAX_BLOCK_LENGTH / (STRETCH_UNITS * UNIT);
   const nextStretch = (from: number, percent: number, size: number) => {

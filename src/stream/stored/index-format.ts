@@ -1,5 +1,5 @@
-import { FormatError } from '../errors.js';
-import { MAX_PAYLOAD_LENGTH, RANGE_LENGTH } from './frame-format.js';
+import { FormatError } from '../../errors.js';
+import { MAX_PAYLOAD_LENGTH, RANGE_LENGTH } from '../frame-format.js';
 
 /*
  * The byte layout of a stream's index (docs/stream-format.md):
