@@ -201,7 +201,7 @@ async function seeToEarlierApply(
     env.notice(`${device.path}: the earlier apply was incomplete: ${where}`);
     return { resumable: earlier.apply, isTakenBack: earlier.bytes > 0 };
   }
-  if (earlier.kind !== 'nothing to do' && earlier.kind !== 'half copied')
+  if (earlier.kind === 'taken back' || earlier.kind === 'holds the result')
     env.notice(describeRecovery(device.path, earlier));
   return { resumable: null, isTakenBack: earlier.kind === 'taken back' && earlier.bytes > 0 };
 }

@@ -1,7 +1,7 @@
 import type { BlockDevice } from '../device/block-device.js';
 import { Applier } from '../engine/applier.js';
 import { readDurableLength } from '../engine/durable-length.js';
-import { describeCause } from '../errors.js';
+import { BaseMismatchError, describeCause } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { findGap, refuseOtherDevice } from '../journal/journal-bond.js';
 import {
@@ -30,6 +30,8 @@ export type RecoverOutcome =
   | { readonly kind: 'nothing to do'; readonly stateDir: string }
   /** A full copy to it was interrupted, which cannot be taken back. */
   | { readonly kind: 'half copied' }
+  /** An apply without a journal was interrupted. */
+  | { readonly kind: 'half written' }
   /** The apply was complete: the target holds its result. */
   | ({ readonly kind: 'holds the result' } & Settled)
   /** The target was taken back to what it held before the apply. Bytes. */
@@ -52,12 +54,22 @@ export function describeRecovery(path: string, outcome: RecoverOutcome): string 
     case 'nothing to do':
       return `${path}: nothing to recover: ${outcome.stateDir} has no record of an interrupted apply to it (did it run with another --state-dir, or as another user?)`;
     case 'half copied':
-      return `${path}: it holds part of an interrupted copy, which cannot be taken back: run "lvmsync copy" again`;
+    case 'half written':
+      return noWayBack(path, outcome.kind).message;
     case 'holds the result':
       return `${path}: the earlier apply was complete: it holds the result${outcome.problem === null ? '' : `; ${outcome.problem}`}`;
     case 'taken back':
       return `${path}: the earlier apply was incomplete: taken back to what it held before (${outcome.bytes} bytes)`;
   }
+}
+
+/** The error of a target that nothing can take back. */
+export function noWayBack(path: string, kind: 'half copied' | 'half written'): BaseMismatchError {
+  const problem =
+    kind === 'half copied'
+      ? 'it holds part of an interrupted copy, which cannot be taken back: run "lvmsync copy" again'
+      : 'half-written by an apply without a journal, which cannot be taken back: run that transfer again, or "lvmsync --scan"';
+  return new BaseMismatchError(path, null, problem);
 }
 
 /** Where to report what is left, and the signal that stops the work. */
@@ -80,8 +92,10 @@ export async function recoverTarget(
   const { folder, record, stateDir } = target;
   const note = await readNote(folder);
   if (note === null) {
-    const isHalf = (await record.read()).holds?.is === 'copying';
-    return isHalf ? { kind: 'half copied' } : { kind: 'nothing to do', stateDir };
+    const { holds } = await record.read();
+    if (holds?.is === 'copying') return { kind: 'half copied' };
+    if (holds?.is === 'applying from') return { kind: 'half written' };
+    return { kind: 'nothing to do', stateDir };
   }
   const { evenIfChanged = false, check } = options;
   if (!evenIfChanged) await refuseOtherDevice(target, note);

@@ -58,7 +58,7 @@ async function look(name: string, stateDir: string, spawner: Spawner): Promise<T
   return {
     target: name,
     findings: [
-      judgeState(known, recorded, stateDir),
+      !isUnfinished && holds?.is === 'applying from' ? HALF_WRITTEN : judgeState(known, recorded, stateDir),
       ...(isUnfinished ? [UNFINISHED] : []),
       ...judgeEvidence(known),
       ...judgeSuspicion(await record.suspicion()),
@@ -79,6 +79,12 @@ const UNFINISHED = problem(
   'journal',
   'an apply to it has not ended: it is in progress, or was interrupted',
   'if no apply is in progress: "lvmsync recover" takes the target back, or repeat the transfer to continue',
+);
+
+const HALF_WRITTEN = problem(
+  'state',
+  'half-written: an apply to it without a journal is in progress, or was interrupted',
+  'if no apply is in progress: repeat that transfer; nothing can take it back ("lvmsync --scan" makes it whole, too)',
 );
 
 function judgeState({ holds, isStale, by }: KnownState, recorded: string | null, stateDir: string): Finding {

@@ -98,6 +98,9 @@ function findStateMismatch(header: StateChange, state: TargetState | null): stri
   if (state.is === 'exactly' && (state.identity === base || state.identity === result)) return null;
   if (state.from === base || state.identity === base)
     return isCovered(header, state) ? null : describeUncovered(base, state);
+  // What an apply without a journal left is between two states, and only that apply makes it whole.
+  if (state.is === 'applying from')
+    return `it holds ${nameOf(state)} that was interrupted, so repeat that one first: this stream starts from ${base}`;
   const isLoose = state.is !== 'exactly' || state.identity.startsWith(STOPPED_PREFIX);
   // A snapshot may have been taken of the very state that a stopped origin was in. The contents decide.
   if (isLoose) return null;

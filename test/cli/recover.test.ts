@@ -113,9 +113,37 @@ describe('after an apply that was cut short', () => {
       6,
       expect.stringMatching(/only 0 proofs, but the header promises 1/),
     ]);
-    expect((await recover()).said).toEqual([expect.stringMatching(/part of an interrupted copy/)]);
+    const recovered = await recover();
+    expect([recovered.status, recovered.said]).toEqual([
+      7,
+      [expect.stringMatching(/part of an interrupted copy/)],
+    ]);
     const { status } = await runWords(['--apply', '-', target, '--state-dir', state], await cutStream());
     expect(status).toBe(7);
+  });
+
+  it('without a journal it cannot be taken back, and takes no changes but those', async () => {
+    await cutShort('--no-journal');
+    const half = readFileSync(target);
+    const { status, said } = await recover();
+    expect([status, said]).toEqual([
+      7,
+      [
+        `${target}: half-written by an apply without a journal, which cannot be taken back: run that transfer again, or "lvmsync --scan"`,
+      ],
+    ]);
+    const next = await cutStream({ base: 'B', result: 'C' });
+    const applied = await runWords(['--apply', '-', target, '--state-dir', state], next);
+    expect([applied.status, applied.said]).toEqual([
+      7,
+      [expect.stringMatching(/part of an apply to .* that was interrupted, so repeat that one first: /)],
+    ]);
+    expect(readFileSync(target)).toBeBytes(half);
+    const doctor = await runWords(['doctor', target, '--state-dir', state]);
+    expect([doctor.status, doctor.stdout.toString()]).toEqual([
+      12,
+      expect.stringMatching(/problem  state: half-written: an apply to it without a journal/),
+    ]);
   });
 
   it('a snapback on a file system that is not mounted is said to be', async () => {

@@ -124,6 +124,13 @@ describe('a stream meets a target', () => {
       onlyChanged,
       /other changes from LVM-S: this/,
     ],
+    [
+      'half of the way from another state to its own base, which nothing takes back',
+      'changes',
+      { is: 'applying from', identity: 'LVM-Q', from: 'LVM-Q', to: 'LVM-S' },
+      fits,
+      /part of an apply to LVM-Q that was interrupted, so repeat that one first: .* starts from LVM-S/,
+    ],
   ] as const)('and refuses %s', (_name, kind, state, sample, message) => {
     const checking = () => {
       check(kind, state, sample);

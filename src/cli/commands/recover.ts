@@ -1,5 +1,5 @@
 import { Command } from '@commander-js/extra-typings';
-import { describeRecovery } from '../../apply/recover.js';
+import { describeRecovery, noWayBack } from '../../apply/recover.js';
 import { recover } from '../../jobs/apply.js';
 import type { Context } from '../context.js';
 import { forceOption, NOT_THE_BASE, stateDirOption } from '../options/policy.js';
@@ -17,6 +17,8 @@ export function recoverCommand(context: Context) {
     .action(async (target, { stateDir, force }) => {
       const options = { evenIfChanged: force.includes('base') };
       const outcome = await recover(target, stateDir ?? null, options, context.surroundings('normal'));
+      if (outcome.kind === 'half copied' || outcome.kind === 'half written')
+        throw noWayBack(target, outcome.kind);
       context.say(describeRecovery(target, outcome));
     });
 }
