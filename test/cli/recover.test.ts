@@ -142,7 +142,7 @@ describe('after an apply that was cut short', () => {
     const doctor = await runWords(['doctor', target, '--state-dir', state]);
     expect([doctor.status, doctor.stdout.toString()]).toEqual([
       12,
-      expect.stringMatching(/problem  state: half-written: an apply to it without a journal/),
+      expect.stringMatching(/problem {2}state: half-written: an apply to it without a journal/),
     ]);
   });
 
