@@ -1,6 +1,6 @@
 import { CommanderError, type Command } from '@commander-js/extra-typings';
 import { LvmsyncError, UsageError } from '../errors.js';
-import { COMMANDS, commandNamed } from './commands/words.js';
+import { COMMANDS, commandNamed, refuseEmpty } from './commands/words.js';
 import type { Context } from './context.js';
 import { exitCodeOf, SUCCESS } from './exit-code.js';
 import { layOut } from './help.js';
@@ -20,6 +20,7 @@ export async function runProgram(words: readonly string[], context: Context): Pr
     const name = commandNamed(words[0]);
     const command = await build(name, context, (given) => (status = given));
     program = command.name();
+    refuseEmpty(words);
     await command
       .parseAsync(name === null ? words : words.slice(1), { from: 'user' })
       .catch(refuseUnlessAnswered);

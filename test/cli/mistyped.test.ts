@@ -39,6 +39,17 @@ test.each([
   expect(await run(line)).toBe(said);
 });
 
+test.each([
+  ['recover,x,--state-dir,', '--state-dir: its value is empty (is a variable not set?) => 2'],
+  ['restore,x,--to,S1,--from=', '--from: its value is empty (is a variable not set?) => 2'],
+  ['x,y,-b,', '-b: its value is empty (is a variable not set?) => 2'],
+  ['archive,prune,--keep-last,1,', 'an argument is empty (is a variable not set?) => 2'],
+  [',y', 'an argument is empty (is a variable not set?) => 2'],
+])('an empty word is never a name: %s', async (line, message) => {
+  const { status, said } = await runWords(line.split(','));
+  expect(`${said.join('\n')} => ${status}`).toBe(message);
+});
+
 describe('a mistyped command', () => {
   it.each([
     [

@@ -43,6 +43,19 @@ export function refuseCommandNames(positionals: readonly string[]): void {
   }
 }
 
+/**
+ * Throws UsageError for an empty word, which is what a shell makes of a variable that is not set: as a directory it would
+ * mean the one that the user happens to be in.
+ */
+export function refuseEmpty(words: readonly string[]): void {
+  for (const [index, word] of words.entries()) {
+    if (word !== '' && !/^--[^=]+=$/.test(word)) continue;
+    const option = word === '' ? (words[index - 1] ?? '') : word.slice(0, -1);
+    const which = option.startsWith('-') ? `${option}: its value` : 'an argument';
+    throw new UsageError(`${which} is empty (is a variable not set?)`);
+  }
+}
+
 /** Throws UsageError if arguments are left over. */
 export function refuseMore(words: readonly string[]): void {
   if (words.length > 0) throw new UsageError(`unexpected argument: ${words.join(' ')}`);
