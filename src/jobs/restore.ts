@@ -150,6 +150,8 @@ async function findState(
   env: Surroundings,
 ): Promise<string> {
   const { holds } = await record.read();
+  // Only the apply that was interrupted makes the target whole. Without a journal that is a restore, done again.
+  if (holds?.is === 'applying from' && states.has(holds.identity)) return holds.identity;
   if (holds?.is === 'exactly') {
     if (states.has(holds.identity)) return holds.identity;
     if (goal.kind === 'state' && goal.name === holds.identity) return holds.identity;

@@ -99,8 +99,7 @@ function findStateMismatch(header: StateChange, state: TargetState | null): stri
   if (state.from === base || state.identity === base)
     return isCovered(header, state) ? null : describeUncovered(base, state);
   // What an apply without a journal left is between two states, and only that apply makes it whole.
-  if (state.is === 'applying from')
-    return `it holds ${nameOf(state)} that was interrupted, so repeat that one first: this stream starts from ${base}`;
+  if (state.is === 'applying from') return `${describeHalf(state)}: this stream starts from ${base}`;
   const isLoose = state.is !== 'exactly' || state.identity.startsWith(STOPPED_PREFIX);
   // A snapshot may have been taken of the very state that a stopped origin was in. The contents decide.
   if (isLoose) return null;
@@ -120,6 +119,10 @@ export function isCovered({ base, result, table }: StateChange, state: TargetSta
 /** Whether a target was left halfway between the two states of a stream. */
 function isCutShort({ base, result }: Pick<StateChange, 'base' | 'result'>, state: TargetState): boolean {
   return state.is === 'applying from' && state.identity === base && result !== null && state.to === result;
+}
+
+function describeHalf(state: TargetState): string {
+  return `it holds ${nameOf(state)} that was interrupted, so repeat that one first`;
 }
 
 function describeUncovered(base: string, state: TargetState): string {
@@ -159,7 +162,11 @@ export function judgeUndo(
   if (base === null && mark !== undefined && state.is === 'since' && state.mark === mark)
     return { is: state.believed === undefined ? 'fit' : 'to be proved' };
   const start = base ?? 'a state without a name, which may not be this one';
-  return { is: 'refused', problem: `it holds ${nameOf(state)}, but the undo starts from ${start}` };
+  const problem =
+    state.is === 'applying from'
+      ? `${describeHalf(state)}: this undo starts from ${start}`
+      : `it holds ${nameOf(state)}, but the undo starts from ${start}`;
+  return { is: 'refused', problem };
 }
 
 /** The outcome of checking every extent that an undo would overwrite, with the first offset that fails. Bytes. */

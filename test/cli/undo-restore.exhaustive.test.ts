@@ -92,6 +92,27 @@ describe('a restore', () => {
     expect(held()).toBeBytes(held3);
   });
 
+  it('without a journal that was killed is done again, and no other', async () => {
+    const [folder = ''] = readdirSync(at('state/targets'));
+    const path = at(`state/targets/${folder}/state.json`);
+    const noted = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
+    writeFileSync(path, JSON.stringify({ ...noted, is: 'applying from', from: 'S3', to: 'S1' }));
+    // as it was killed after its first block
+    const half = held();
+    states.get('S1')?.copy(half, 8 * SECTOR, 8 * SECTOR, 16 * SECTOR);
+    writeFileSync(at('target'), half);
+    expect(await run(['restore', at('target'), '--to', 'S2', '--from', at('undo')])).toEqual({
+      status: 7,
+      said: expect.stringMatching(
+        /holds part of an apply to S3 that was interrupted, so repeat that one first: this undo starts/,
+      ) as string,
+    });
+    expect(held()).toBeBytes(half);
+    expect(await restore()).toMatchObject({ status: 0 });
+    expect(held()).toBeBytes(states.get('S1'));
+    expect((await recorded()).holds).toMatchObject({ is: 'exactly', identity: 'S1', believed: /./ });
+  });
+
   it('of what is recorded needs no proof', async () => {
     expect(await restore()).toMatchObject({ status: 0 });
     expect((await recorded()).holds).toEqual({ is: 'exactly', identity: 'S1', from: null });
