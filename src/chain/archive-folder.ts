@@ -1,12 +1,13 @@
 import { readdir, readlink, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { RandomFile } from '../archive/archive-index.js';
+import { streamFile, type RandomFile } from '../archive/archive-index.js';
 import { withFile } from '../archive/archive.js';
 import { UNFINISHED } from '../archive/new-archive.js';
 import { readStart } from '../archive/scan-archive.js';
 import { DeviceError, LvmsyncError, TruncatedStreamError } from '../errors.js';
 import { lockFile, shareLockFile, type RunLock } from '../host/run-lock.js';
 import type { Surroundings } from '../host/surroundings.js';
+import { readEndFrame } from '../stream/stored/frames-at.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 
 const MAGIC = 'lvmsync PROTO[';
@@ -31,10 +32,15 @@ export interface ListedArchive {
 }
 
 /**
- * The archives in a folder, the latest first: every file that begins as one, except unfinished ones, and files that
+ * The archives in a folder, the latest first: every file that begins or ends as one, except unfinished ones, and files that
  * cannot be read. Only the beginnings and ends of files are read. Throws DeviceError if the folder cannot be read.
+ *
+ * @param tellOther called with the path of everything else that is not hidden
  */
-export async function listArchives(folder: string): Promise<ListedArchive[]> {
+export async function listArchives(
+  folder: string,
+  tellOther: (path: string) => void = () => undefined,
+): Promise<ListedArchive[]> {
   const names = await readdir(folder).catch((error: unknown) => {
     throw new DeviceError(folder, 'read', null, error);
   });
@@ -43,6 +49,7 @@ export async function listArchives(folder: string): Promise<ListedArchive[]> {
     if (UNFINISHED.test(name) || name.endsWith('.partial')) continue;
     const found = await look(join(folder, name), name);
     if (found !== null) listed.push(found);
+    else if (!name.startsWith('.')) tellOther(join(folder, name));
   }
   return listed.sort((a, b) => timeOf(b) - timeOf(a) || (a.name < b.name ? -1 : 1));
 }
@@ -66,7 +73,9 @@ async function look(path: string, name: string): Promise<ListedArchive | null> {
   const unknown = { protocol: null, header: null, bytes: null, problem: null };
   try {
     return await withFile(path, async (random) => {
-      if (!(await beginsAsStream(random))) return null;
+      // Its end shows that it is one, although its first bytes are damaged.
+      const isOne = (await beginsAsStream(random)) || (await readEndFrame(streamFile(random))) !== null;
+      if (!isOne) return null;
       return { ...facts, ...unknown, ...(await describe(random)) };
     });
   } catch (error) {

@@ -33,7 +33,10 @@ export function checkArchives(
   env: Surroundings,
 ): Promise<void> {
   return keepingArchives(folder, async () => {
-    for (const archive of await listArchives(folder)) {
+    const tellOther = (path: string) => {
+      env.notice(`${path}: not an archive, so it was not checked`);
+    };
+    for (const archive of await listArchives(folder, tellOther)) {
       tell({ archive, problem: await problemOf(archive.path, env) });
     }
   });

@@ -228,6 +228,18 @@ describe('archive list and check', () => {
     writeFileSync(join(undos, '5.undo'), damaged);
     expect((await runWords(['archive', 'check', undos])).status).toBe(6);
   });
+
+  it('miss no archive whose first bytes are damaged, and name what is none', async () => {
+    const path = join(undos, '5.undo');
+    const damaged = readFileSync(path);
+    damaged.fill(0, 0, 4096);
+    writeFileSync(path, damaged);
+    writeFileSync(join(undos, 'zeroes.undo'), Buffer.alloc(4096));
+    const { status, stdout, said } = await runWords(['archive', 'check', undos]);
+    expect(status).toBe(6);
+    expect(stdout.toString()).toMatch(/^BAD .*5\.undo: /m);
+    expect(said).toEqual([`${join(undos, 'zeroes.undo')}: not an archive, so it was not checked`]);
+  });
 });
 
 /** Brings the target to its next state by some writes. */
