@@ -20,6 +20,8 @@ export function standardOutput(): Output {
  * the end, so that a reader that closed the pipe does not hide the findings of the command.
  */
 export async function print(output: Output, text: string): Promise<void> {
+  // After a failed write, a stream to a file keeps what it is given and never calls back: the program would end, with 0.
+  if (output.errored !== null) return;
   await new Promise<void>((resolve) => {
     output.write(text, () => {
       resolve();

@@ -41,7 +41,9 @@ it.each<[string, () => string[]]>([
   ['archive list', () => ['archive', 'list', undos]],
   ['archive list --json', () => ['archive', 'list', '--json', undos]],
   ['archive check --json', () => ['archive', 'check', '--json', undos]],
+  ['inspect', () => ['inspect', join(undos, '1.undo')]],
   ['inspect --json', () => ['inspect', '--json', join(undos, '1.undo')]],
+  ['doctor TARGET', () => ['doctor', at('target'), '--state-dir', at('state')]],
   ['combine --json', () => ['combine', '--json', '-o', at('one.undo'), ...both()]],
   ['--scan --json', () => ['--scan', at('source'), '--json', '--state-dir', at('state'), at('target')]],
 ])(
