@@ -44,7 +44,10 @@ function findState(reachable: readonly string[], name: string, from: string, fol
 
 /** A plan in lines, for its user. */
 export function describeRestore(path: string, { from, to, since, way }: RestorePlan): string[] {
-  const when = since === null ? 'the oldest one known' : `since ${new Date(since).toISOString()}`;
+  const when =
+    since === null
+      ? 'the oldest one known: no archive here says since when'
+      : `since ${new Date(since).toISOString()}`;
   if (way.length === 0) return [`${path}: already in state ${from} (${when}): nothing to do`];
   return [
     `${path}: from state ${from} to ${to} (${when}), by ${way.length === 1 ? '1 archive' : `${way.length} archives as one`}:`,

@@ -71,7 +71,9 @@ describe('the plan of a restore', () => {
       '/dev/vg/vm: from state monday-2 to monday-1 (since 1970-01-01T00:00:00.200Z), by 1 archive:',
       '  /undo/monday-2-monday-1',
     ]);
-    expect(lines(at(10))[0]).toContain('to saturday (the oldest one known), by 3 archives');
+    expect(lines(at(10))[0]).toContain(
+      'to saturday (the oldest one known: no archive here says since when), by 3 archives',
+    );
     expect(lines(at(9999))).toEqual([
       '/dev/vg/vm: already in state monday-2 (since 1970-01-01T00:00:00.300Z): nothing to do',
     ]);

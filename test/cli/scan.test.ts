@@ -100,7 +100,10 @@ describe('--scan', () => {
     flip(5000);
     const before = readFileSync(target);
     const { status, said } = await scan('--dry-run');
-    expect([status, said.at(-1)]).toEqual([0, expect.stringMatching(/^dry run: 4 KiB .* would be sent to /)]);
+    expect([status, said.at(-1)]).toEqual([
+      0,
+      expect.stringMatching(/^dry run: 4 KiB \(.*\) would be sent to /),
+    ]);
     expect(readFileSync(target)).toBeBytes(before);
   });
 

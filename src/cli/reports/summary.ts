@@ -50,8 +50,10 @@ export function sayTransferred(
   if (options.quiet === true) return;
   if (options.dryRun === true) {
     const share = `${formatShare(changedBytes, volumeSize)} of ${formatBytes(volumeSize)}`;
+    // Only a scan has compared: a run that writes leaves out blocks that were rewritten as they were, and zeroes.
+    const most = foundBy === 'scan' ? '' : ' at most';
     context.say(
-      `dry run: ${formatBytes(changedBytes)} (${share}) would be sent to ${target}; nothing was written`,
+      `dry run: ${formatBytes(changedBytes)} (${share})${most} would be sent to ${target}; nothing was written`,
     );
     return;
   }
