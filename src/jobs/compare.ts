@@ -1,12 +1,12 @@
 import { ChunkSet } from '../bytes/chunk-set.js';
 import { ChangeSet } from '../changes/change-set.js';
-import type { ChangeSource } from '../changes/change-source.js';
 import { FarError } from '../errors.js';
 import { silentProgress, type Surroundings } from '../host/surroundings.js';
 import { BufferPool } from '../memory/aligned-memory.js';
 import { VERIFY_MEMORY } from '../memory/budgets.js';
 import { startFarSide, type Reach } from '../reach/far-side.js';
 import { startLocalFarSide } from '../reach/local-far-side.js';
+import { sourceOfVolume, type NamedVolume } from '../sources/open-whole.js';
 import type { ApplyPolicy } from '../targets/apply-policy.js';
 import { answerWords } from '../transport/remote-command.js';
 import type { TargetSpec } from '../transport/target-spec.js';
@@ -45,23 +45,22 @@ export async function compare(
  * a transfer to the target throws.
  */
 export async function readyTarget(
-  source: Pick<ChangeSource, 'name' | 'data' | 'paths'>,
+  volume: Omit<NamedVolume, 'watch'>,
   spec: TargetSpec,
   policy: ApplyPolicy,
   reach: Reach,
   env: Surroundings,
 ): Promise<void> {
-  const { size } = source.data;
-  const nothing: ChangeSource = {
-    ...source,
-    ...{ origin: source.name, base: null, result: null, scope: 'compared', volumeSize: size },
-    ...{ baseVolume: null, unchangedVolume: null, isBaseReadOnly: false, live: false },
-    readChanges: () => Promise.resolve(new ChangeSet(COMPARE_UNIT, size, size, new ChunkSet())),
+  const { size } = volume.device;
+  const watch = {
     dataProof: () => Promise.resolve(null),
     checkValid: () => Promise.resolve(),
     isConsistent: () => Promise.resolve(true),
     close: () => Promise.resolve(),
   };
+  const tracking = { granularity: COMPARE_UNIT, trackedSize: size, volumeSize: size };
+  const goal = { scope: 'compared', result: null } as const;
+  const nothing = sourceOfVolume({ ...volume, watch }, goal, new ChangeSet(tracking, new ChunkSet()));
   // Without a snapback: the real stream begins that. The journal of an empty transfer needs no space.
   const destination = { kind: 'target', spec, policy: { ...policy, snapback: null } } as const;
   await send(nothing, destination, 4, reach, { proofs: false }, { ...env, progress: silentProgress });

@@ -4,7 +4,7 @@ import { ChangeSet } from '../changes/change-set.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { Reach } from '../reach/far-side.js';
 import type { SendOptions } from '../send/send-changes.js';
-import { openWhole, sourceOfWhole, type WholeVolume } from '../sources/open-whole.js';
+import { openWhole, sourceOfVolume, type WholeVolume } from '../sources/open-whole.js';
 import { readUnmappedChunks } from '../sources/read-thin-delta.js';
 import { nameOfTarget, tellLarger } from '../transport/target-spec.js';
 import { findDifferences, verifiedSince, type ScanDestination } from './scan.js';
@@ -38,15 +38,13 @@ export async function copy(
     const changes = seed
       ? await findDifferences(volume, destination, reach, env)
       : await readAll(volume, env);
-    const source = sourceOfWhole(volume, { scope: 'full', result: volume.identity }, () =>
-      Promise.resolve(changes),
-    );
+    const source = sourceOfVolume(volume, { scope: 'full', result: volume.identity }, changes);
     const summary = await send(source, destination, 4, reach, how, env);
     tellLarger(nameOfTarget(destination.spec), summary.targetSize, summary.volumeSize, env);
     const verified = seed ? verifiedSince(began, summary) : summary.verified;
     return { ...summary, verified, seconds: (env.clock() - started) / 1000, source: name };
   } finally {
-    await volume.close();
+    await volume.watch.close();
   }
 }
 
@@ -61,7 +59,7 @@ async function readAll({ name, device, thin }: WholeVolume, env: Surroundings): 
   if (thin !== null) {
     unmapped = await readUnmappedChunks(thin.pool, { name, deviceId: thin.deviceId }, size, env);
   } else if (isFile) unmapped = await readHoles(device, unit);
-  return new ChangeSet(unit, size, size, all, unmapped);
+  return new ChangeSet({ granularity: unit, trackedSize: size, volumeSize: size }, all, unmapped);
 }
 
 /** The units of a file that are entirely in a hole. */

@@ -85,12 +85,12 @@ async function inspectSnapshot(name: string, env: Surroundings): Promise<StoreRe
   const thin = await findThinVolume(env.spawner, name);
   if (thin !== null) return await inspectThin(thin, env);
   return await reportStore(name, async () => {
-    const source = await openExceptionSource(env.spawner, { kind: 'snapshot', name });
+    const { watch } = await openExceptionSource(env.spawner, { kind: 'snapshot', name });
     try {
-      await warnOfFilling(() => source.readLevels(), env);
-      return await source.readStore();
+      await warnOfFilling(() => watch.readLevels(), env);
+      return await watch.readStore();
     } finally {
-      await source.close();
+      await watch.close();
     }
   });
 }

@@ -2,7 +2,7 @@ import type { ChangeSet } from '../changes/change-set.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { Reach } from '../reach/far-side.js';
 import type { SendOptions } from '../send/send-changes.js';
-import { openWhole, sourceOfWhole, type WholeVolume } from '../sources/open-whole.js';
+import { openWhole, sourceOfVolume, type WholeVolume } from '../sources/open-whole.js';
 import type { Verified } from '../targets/coverage.js';
 import { nameOfTarget, tellLarger } from '../transport/target-spec.js';
 import { compare, COMPARE_UNIT, readyTarget } from './compare.js';
@@ -29,14 +29,14 @@ export async function scan(
   try {
     const differing = await findDifferences(volume, destination, reach, env);
     // A volume that was written to meanwhile is not in a state with a name.
-    const result = (await volume.isConsistent()) ? volume.identity : null;
-    const source = sourceOfWhole(volume, { scope: 'compared', result }, () => Promise.resolve(differing));
+    const result = (await volume.watch.isConsistent()) ? volume.identity : null;
+    const source = sourceOfVolume(volume, { scope: 'compared', result }, differing);
     const summary = await send(source, destination, 4, reach, how, env);
     tellLarger(nameOfTarget(destination.spec), summary.targetSize, summary.volumeSize, env);
     const seconds = (env.clock() - started) / 1000;
     return { ...summary, verified: verifiedSince(began, summary), seconds, source: name };
   } finally {
-    await volume.close();
+    await volume.watch.close();
   }
 }
 
@@ -55,8 +55,8 @@ export async function findDifferences(
   reach: Reach,
   env: Surroundings,
 ): Promise<ChangeSet> {
-  const { name, device, paths } = volume;
-  await readyTarget({ name, data: device, paths }, spec, policy, reach, env);
+  await readyTarget(volume, spec, policy, reach, env);
+  const { device } = volume;
   const { size } = device;
   const comparison = {
     near: device,
@@ -66,6 +66,6 @@ export async function findDifferences(
     checkFarSize: () => undefined,
   };
   const { differing } = await compare(comparison, spec, reach, env);
-  await volume.checkValid();
+  await volume.watch.checkValid();
   return differing;
 }

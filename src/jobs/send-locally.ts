@@ -52,7 +52,7 @@ async function withReceiver<T>(
   env: Surroundings,
   talk: (receiver: LocalFarSide<ReceiveOutcome>, lend: LendBuffer) => Promise<T>,
 ): Promise<T> {
-  const sources = [{ name: source.name, ...(await stackOf(source.paths)) }];
+  const sources = [{ name: source.facts.name, ...(await stackOf(source.facts.paths)) }];
   const open: OpenForRun = (run, volumeSize) =>
     openTargetFor(path, policy, { sources, run, allowed: null, volumeSize }, env);
   // Only a receiver that somebody else starts is told by its words that it may not write.

@@ -8,7 +8,7 @@ import { SEND_MEMORY } from '../memory/budgets.js';
 import { prepareFarSide, startFarSide, type Reach } from '../reach/far-side.js';
 import { withRetries } from '../reach/retry.js';
 import { packerFor, tellPacking } from '../send/choose-packer.js';
-import { sendChanges, silentReader, type SendOptions } from '../send/send-changes.js';
+import { pipeTo, sendChanges, type SendOptions } from '../send/send-changes.js';
 import { askPlan } from '../session/ask-plan.js';
 import type { PlanMessage } from '../session/messages.js';
 import { pacedSink, runSender, SenderRun, type FarSide, type SessionSummary } from '../session/sender.js';
@@ -49,17 +49,18 @@ export async function transfer(
   const started = env.clock();
   if (destination.kind === 'target' && destination.spec.kind === 'remote') prepareFarSide(reach);
   const source = await openSource(env, spec);
+  const { facts, volumes, watch } = source;
   env.detail(
-    `${source.name}: changes of ${source.origin} (${source.volumeSize} bytes); new bytes are read from ` +
-      `${source.data.path}${source.live ? ', which may change during the run' : ''}`,
+    `${facts.name}: changes of ${facts.origin} (${facts.volumeSize} bytes); new bytes are read from ` +
+      `${volumes.data.path}${facts.live ? ', which may change during the run' : ''}`,
   );
   try {
     const summary = await send(source, destination, protocol, reach, how, env);
     if (destination.kind === 'target')
       tellLarger(nameOfTarget(destination.spec), summary.targetSize, summary.volumeSize, env);
-    return { ...summary, seconds: (env.clock() - started) / 1000, source: source.name };
+    return { ...summary, seconds: (env.clock() - started) / 1000, source: facts.name };
   } finally {
-    await source.close();
+    await watch.close();
   }
 }
 
@@ -135,8 +136,8 @@ async function sendToPipe(
   const writer = protocol === 3 ? new Proto3Writer(paced) : new FrameWriter(paced, { indexed: true });
   // The reader cannot be asked which codecs it has: unless the user chose one, nothing is compressed.
   const packer = how.compression?.kind === 'codec' ? await packerFor(how.compression, env) : null;
-  const reader = silentReader(packer);
-  const summary = await sendChanges(source, writer, how, env, new BufferPool(SEND_MEMORY).lend, reader);
+  const { lend } = new BufferPool(SEND_MEMORY);
+  const summary = await sendChanges(source, pipeTo(writer, packer), how, { ...env, lend });
   const sentBytes = writer.bytesWritten;
   const unheard = { mismatches: null, suspect: null, verified: null, targetSize: null };
   return { ...summary, ...unheard, sentBytes, codec: tellPacking(packer, env) };

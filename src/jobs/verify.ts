@@ -1,10 +1,10 @@
 import { intersectExtents, sumLengths, uniteExtents, type Extent } from '../bytes/extent.js';
 import type { ChangeSet } from '../changes/change-set.js';
-import type { ChangeSource } from '../changes/change-source.js';
 import { UnsafeTargetError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { Reach } from '../reach/far-side.js';
 import { openVolume, type OpenVolume, sampleUnits } from '../sources/open-volume.js';
+import { sourceOfVolume } from '../sources/open-whole.js';
 import { DEFAULT_POLICY } from '../targets/apply-policy.js';
 import type { TargetSpec } from '../transport/target-spec.js';
 import type { ComparisonRequest } from '../verify/hash-exchange.js';
@@ -58,21 +58,21 @@ export async function verify(spec: VerifySpec, reach: Reach, env: Surroundings):
       checkSizes(spec, volume.device.size, size, env);
     };
     // Take an interrupted apply back first: what it wrote would look equal now, and would be taken back later.
-    if (spec.repair) await readyTarget(sourceOf(volume, spec), spec.b, DEFAULT_POLICY, reach, env);
+    if (spec.repair) await readyTarget(namedAs(spec.a, volume), spec.b, DEFAULT_POLICY, reach, env);
     const found = await compare({ near: volume.device, extents, unit, checkFarSize }, spec.b, reach, env);
-    await volume.checkValid();
+    await volume.watch.checkValid();
     const compareSeconds = secondsSince(begun);
     const remaining = spec.repair ? await repair(volume, spec, found.differing, reach, env) : found.differing;
     return {
       ...found,
       remaining,
       outsideBytes: spec.auditPercent === null ? null : countOutside(found.differing, volume.changes),
-      consistent: await volume.isConsistent(),
+      consistent: await volume.watch.isConsistent(),
       compareSeconds,
       seconds: secondsSince(started),
     };
   } finally {
-    await volume.close();
+    await volume.watch.close();
   }
 }
 
@@ -94,20 +94,9 @@ async function repair(
   env: Surroundings,
 ): Promise<ChangeSet> {
   if (differing.chunks.count === 0) return differing;
-  const source: ChangeSource = {
-    ...sourceOf(volume, spec),
-    ...{ origin: spec.a, base: null, result: null },
-    ...(isWhole(spec) ? { scope: 'compared' } : {}),
-    volumeSize: volume.device.size,
-    // The bytes that differ have no known old contents.
-    ...{ baseVolume: null, unchangedVolume: null, isBaseReadOnly: false },
-    live: false,
-    readChanges: () => Promise.resolve(differing),
-    checkValid: () => volume.checkValid(),
-    isConsistent: () => volume.isConsistent(),
-    dataProof: () => Promise.resolve(null),
-    close: () => Promise.resolve(),
-  };
+  const watch = { ...volume.watch, dataProof: () => Promise.resolve(null) };
+  const goal = { ...(isWhole(spec) ? { scope: 'compared' as const } : {}), result: null };
+  const source = sourceOfVolume({ ...namedAs(spec.a, volume), watch }, goal, differing);
   const destination = { kind: 'target', spec: spec.b, policy: DEFAULT_POLICY } as const;
   const how = { proofs: false, compression: { kind: 'auto' } } as const;
   await send(source, destination, 4, reach, how, env);
@@ -125,8 +114,8 @@ function isWhole({ changed, auditPercent }: VerifySpec): boolean {
   return changed === null && (auditPercent === null || auditPercent === 100);
 }
 
-function sourceOf({ device }: OpenVolume, { a }: VerifySpec) {
-  return { name: a, data: device, paths: [device.path] };
+function namedAs(name: string, { device }: OpenVolume) {
+  return { name, device, paths: [device.path] };
 }
 
 function checkSizes({ a, b }: VerifySpec, size: number, farSize: number, env: Surroundings): void {

@@ -132,7 +132,8 @@ class HashExchange {
       noteDifferences(first.query, ...(await Promise.all([near, first.answer])), differing);
     }
     this.progress.stop();
-    return new ChangeSet(blockLength, this.near.size, this.near.size, differing);
+    const { size } = this.near;
+    return new ChangeSet({ granularity: blockLength, trackedSize: size, volumeSize: size }, differing);
   }
 }
 

@@ -147,7 +147,7 @@ export class World implements Place {
   ): Promise<Ran> {
     farHosts.prepare({ source, clock: this.clock(isHasty), cutAfter });
     const ran = await this.run(dir, [
-      ...['pull', '--retry', '0', `far:${source.name}`, this.target],
+      ...['pull', '--retry', '0', `far:${source.facts.name}`, this.target],
       ...(snapback === null ? [] : ['-b', snapback]),
       ...(journal ? [] : ['--no-journal']),
       ...(forceBase ? ['--force', 'base'] : []),

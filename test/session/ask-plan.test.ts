@@ -12,7 +12,7 @@ import { refuseSession } from '../../src/session/receiver.js';
 import { runSender } from '../../src/session/sender.js';
 import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
 import type { OpenTarget } from '../../src/targets/open-target.js';
-import { changesOf, CHUNK, volumeOf } from '../support/change-source.js';
+import { altered, changesOf, CHUNK, volumeOf } from '../support/change-source.js';
 import type { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
 import {
@@ -42,7 +42,8 @@ afterAll(() => {
 function source(): ChangeSource {
   const origin = volumeOf(CHUNKS, 1);
   for (const chunk of CHANGED) volumeOf(1, 2).bytes.copy(origin.bytes, chunk * CHUNK);
-  return { ...changesOf(origin, [CHANGED]), baseVolume: volumeOf(CHUNKS, 1), result: 'RESULT' };
+  const parts = { facts: { result: 'RESULT' }, volumes: { base: volumeOf(CHUNKS, 1) } };
+  return altered(changesOf(origin, [CHANGED]), parts);
 }
 
 function targetOf(device: MemoryDevice): OpenTarget {
@@ -131,14 +132,15 @@ describe('a receiver that is asked what a transfer would do', () => {
       env,
       pool(),
     );
-    const slow = source();
+    const usual = source();
     const readChanges = async () => {
       // a silent line is given a second more
       await sleep(1500);
-      return await slow.readChanges();
+      return await usual.watch.readChanges();
     };
     const limits = { helloMs: 200, farewellMs: 1000 };
-    const asked = askPlan(far, { ...slow, readChanges }, PROOFS, env, pool(), limits);
+    const slow = altered(usual, { watch: { readChanges } });
+    const asked = askPlan(far, slow, PROOFS, env, pool(), limits);
     await expect(asked).resolves.toMatchObject({ changedBytes: 3 * CHUNK });
   });
 

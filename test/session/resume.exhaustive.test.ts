@@ -188,8 +188,8 @@ describe('a session that breaks', () => {
     const target = new LastingTarget(oldState(SCENE).bytes);
     expect((await target.session(frozenSource(SCENE), { cutAfter: 20_000 })).summary).toBeNull();
     // What was written to the origin after the second snapshot is the same in both.
-    const { data } = frozenSource(SCENE);
-    const grown = { ...frozenSource({ ...SCENE, table: [...SCENE.table, 0, 29] }), data };
+    const { volumes } = frozenSource(SCENE);
+    const grown = { ...frozenSource({ ...SCENE, table: [...SCENE.table, 0, 29] }), volumes };
     const again = await target.session(grown);
     expect(again.summary?.resumedBytes).toBeGreaterThan(0);
     expect(target.device.bytes).toBeBytes(newState(SCENE));

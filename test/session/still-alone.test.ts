@@ -9,7 +9,7 @@ import { startLocalReceiver } from '../../src/reach/local-far-side.js';
 import { runSender, SenderRun } from '../../src/session/sender.js';
 import { DEFAULT_POLICY, type ApplyPolicy } from '../../src/targets/apply-policy.js';
 import type { OpenTarget } from '../../src/targets/open-target.js';
-import { changesOf, volumeOf } from '../support/change-source.js';
+import { altered, changesOf, volumeOf } from '../support/change-source.js';
 import type { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
 import { pool } from '../support/streams.js';
@@ -30,12 +30,12 @@ afterAll(() => {
   rmSync(parent, { recursive: true });
 });
 
-const changes = () => ({ ...changesOf(volumeOf(CHUNKS, 2), [[3]]), result: 'RESULT' });
-const copy = (): ChangeSource => ({
-  ...changesOf(volumeOf(CHUNKS, 2), [[0, 1, 2, 3, 4, 5, 6, 7]]),
-  ...{ base: null, result: 'RESULT', scope: 'full' as const },
-  dataProof: () => Promise.resolve('read-only RESULT'),
-});
+const changes = () => altered(changesOf(volumeOf(CHUNKS, 2), [[3]]), { facts: { result: 'RESULT' } });
+const copy = () =>
+  altered(changesOf(volumeOf(CHUNKS, 2), [[0, 1, 2, 3, 4, 5, 6, 7]]), {
+    facts: { base: null, result: 'RESULT', scope: 'full' },
+    watch: { dataProof: () => Promise.resolve('read-only RESULT') },
+  });
 
 describe('a target that someone else came to use', () => {
   it('gets no success and no name, and its journal takes back what was written', async () => {

@@ -13,7 +13,7 @@ import type { ReceiveOutcome } from '../../../src/session/receiver.js';
 import { runSender, SenderRun, type SessionSummary } from '../../../src/session/sender.js';
 import { openIncomingStream } from '../../../src/stream/incoming-stream.js';
 import { DEFAULT_POLICY, type ApplyPolicy } from '../../../src/targets/apply-policy.js';
-import { changesOf, CHUNK, volumeOf } from '../change-source.js';
+import { altered, changesOf, CHUNK, trackingOf, volumeOf } from '../change-source.js';
 import { MemoryDevice } from '../memory-device.js';
 import { openInMemory } from '../open-target.js';
 import { pool, sourceOf } from '../streams.js';
@@ -62,18 +62,18 @@ export interface SourceWish {
 /** A source of the scene whose data is proved to stay as it is. */
 export function frozenSource(scene: Scene, wish: SourceWish = {}): ChangeSource {
   const data = new MemoryDevice(newState(scene, wish.state), '/dev/new');
-  return {
-    ...changesOf(data, []),
-    base: wish.base ?? 'BASE',
-    result: wish.result ?? 'RESULT',
-    baseVolume: oldState(scene),
-    dataProof: () => Promise.resolve(wish.proof === undefined ? 'read-only RESULT' : wish.proof),
-    readChanges: (most = Infinity) => {
-      const chunks = new ChunkSet();
-      for (const chunk of scene.table.slice(0, most)) chunks.add(chunk);
-      return Promise.resolve(new ChangeSet(CHUNK, data.size, data.size, chunks));
+  return altered(changesOf(data, []), {
+    facts: { base: wish.base ?? 'BASE', result: wish.result ?? 'RESULT' },
+    volumes: { base: oldState(scene) },
+    watch: {
+      dataProof: () => Promise.resolve(wish.proof === undefined ? 'read-only RESULT' : wish.proof),
+      readChanges: (most = Infinity) => {
+        const chunks = new ChunkSet();
+        for (const chunk of scene.table.slice(0, most)) chunks.add(chunk);
+        return Promise.resolve(new ChangeSet(trackingOf(CHUNK, data.size), chunks));
+      },
     },
-  };
+  });
 }
 
 /** What happens to a session on its way. */
