@@ -32,8 +32,6 @@ export interface ApplyFacts {
   readonly path: string;
   readonly size: number;
   readonly known: KnownState;
-  /** Whether an earlier apply to it has not ended. */
-  readonly isHalfWritten: boolean;
   /** Whether old bytes were written back to it just now. */
   readonly isTakenBack: boolean;
   readonly sample: SampleResult;
@@ -43,19 +41,22 @@ export interface ApplyFacts {
   readonly shortages: readonly LvmsyncError[];
 }
 
-/** One thing that an apply does. */
-export type ApplyStep =
-  | { readonly do: 'settle' }
-  | { readonly do: 'look closer' }
-  | {
-      readonly do: 'write';
-      readonly bytes: number | null;
-      readonly keeps: 'snapback' | 'journal' | 'nothing';
-    };
+/** The stream's blocks are written. Bytes. */
+export interface WriteBlocks {
+  readonly do: 'write';
+  readonly bytes: number | null;
+  /** Where the old bytes go. */
+  readonly keeps: 'snapback' | 'journal' | 'nothing';
+}
 
-/** What an apply would do, and why it may not. */
+/** What an apply does, and why it may not. */
 export interface ApplyPlan {
-  readonly steps: readonly ApplyStep[];
+  /**
+   * Whether more blocks that did not change are compared before the first write, because nothing says for sure what the
+   * target holds.
+   */
+  readonly looksCloser: boolean;
+  readonly write: WriteBlocks;
   /** The states that the stream leads from and to, null where they have no name. */
   readonly from: string | null;
   readonly to: string | null;
@@ -73,15 +74,12 @@ export function planApply({ header, policy, change }: ApplyRequest, facts: Apply
   const kept = announcesWrites(header) ? whyNotKept(policy, header) : null;
   const keeps = policy.snapback === null ? 'journal' : 'snapback';
   return {
-    steps: [
-      ...(facts.isHalfWritten ? [{ do: 'settle' } as const] : []),
-      ...(wantsCloserLook(header, known) ? [{ do: 'look closer' } as const] : []),
-      {
-        do: 'write',
-        bytes: header?.expectedBytes ?? null,
-        keeps: keepsOldBytes(policy, header) ? keeps : 'nothing',
-      },
-    ],
+    looksCloser: wantsCloserLook(header, known),
+    write: {
+      do: 'write',
+      bytes: header?.expectedBytes ?? null,
+      keeps: keepsOldBytes(policy, header) ? keeps : 'nothing',
+    },
     from: header?.base ?? null,
     to: header?.result ?? null,
     refusals: [
@@ -129,17 +127,32 @@ function whyNotState(
   return refusal === null ? [] : [refusal];
 }
 
+/** What a run would do: an earlier apply is settled first. */
+export interface RunPlan extends Pick<ApplyPlan, 'from' | 'to' | 'refusals'> {
+  readonly steps: readonly ({ readonly do: 'settle' | 'look closer' } | WriteBlocks)[];
+}
+
+/** The two plans that a run follows as one: what is done about an earlier apply, and then the apply itself. */
+export function planRun(
+  earlier: { readonly steps: readonly unknown[]; readonly refusals: readonly LvmsyncError[] },
+  { looksCloser, write, from, to, refusals }: ApplyPlan,
+): RunPlan {
+  const settles = earlier.steps.length > 0 || earlier.refusals.length > 0;
+  return {
+    steps: [
+      ...(settles ? [{ do: 'settle' } as const] : []),
+      ...(looksCloser ? [{ do: 'look closer' } as const] : []),
+      write,
+    ],
+    ...{ from, to },
+    refusals: earlier.refusals.length > 0 ? earlier.refusals : refusals,
+  };
+}
+
 /** A plan's steps in words, for its user: those before the write, which a dry run's summary tells. */
-export function describeSteps(path: string, { steps }: Pick<ApplyPlan, 'steps'>): string[] {
-  return steps.flatMap((step) => {
-    switch (step.do) {
-      case 'settle':
-        return [
-          `${path}: half-written by an earlier run; a run that writes would first take it back, or continue it`,
-        ];
-      case 'look closer':
-      case 'write':
-        return [];
-    }
-  });
+export function describeSteps(path: string, { steps }: Pick<RunPlan, 'steps'>): string[] {
+  if (!steps.some((step) => step.do === 'settle')) return [];
+  return [
+    `${path}: half-written by an earlier run; a run that writes would first take it back, or continue it`,
+  ];
 }

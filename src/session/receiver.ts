@@ -1,6 +1,6 @@
 import type { ReceiveSummary } from '../apply/apply-stream.js';
 import type { TargetOfStream } from '../apply/check-target.js';
-import { describeSteps, wantsCloserLook, type ApplyPlan } from '../apply/plan-apply.js';
+import { describeSteps, wantsCloserLook, type RunPlan } from '../apply/plan-apply.js';
 import { applyIncoming, planIncoming, type ReceiveOptions } from '../apply/receive-stream.js';
 import type { ByteSink, ByteSource, LendBuffer } from '../bytes/byte-channel.js';
 import { listCodecs } from '../codec/load-codec.js';
@@ -34,7 +34,7 @@ export type ReceiveOutcome =
   | {
       readonly summary: ReceiveSummary;
       /** What was asked for; null where the stream was applied. */
-      readonly plan: ApplyPlan | null;
+      readonly plan: RunPlan | null;
       readonly error: null;
       readonly told: boolean;
     }
