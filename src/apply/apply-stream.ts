@@ -15,7 +15,7 @@ import { RoomBudget } from '../targets/room-budget.js';
 import type { CopiedPlace, TargetState } from '../targets/state-record.js';
 import { countUnexpected, isBorneOut, stateDuring, type RunFindings } from './apply-states.js';
 import { undoHeader, makeApplier, wantsOf, type ApplierWish } from './make-applier.js';
-import type { WriteBlocks } from './plan-apply.js';
+import type { WriteBlocks } from './plans/plan-apply.js';
 import { ReceivedAudit, recordResult } from './record-result.js';
 import type { ResumableApply } from './unfinished-apply.js';
 
@@ -108,16 +108,10 @@ export class Apply {
     // A stream to an unnamed state never continues an earlier session, so it needs only one mark.
     const isMarked = header?.result === null && keeps === 'snapback';
     const mark = isMarked ? randomBytes(16).toString('hex') : null;
+    const undo = undoHeader(header, holds, device, makerOf(env), mark);
+    const identity = await record.identity();
     const journal =
-      keeps === 'nothing'
-        ? null
-        : await Journal.begin(
-            folder,
-            undoHeader(header, holds, device, makerOf(env), mark),
-            policy.snapback,
-            holds,
-            await record.identity(),
-          );
+      keeps === 'nothing' ? null : await Journal.begin(folder, undo, policy.snapback, holds, identity);
     try {
       await record.write(stateDuring(header, holds));
     } catch (error) {

@@ -18,7 +18,7 @@ import type { OpenTarget } from '../targets/open-target.js';
 import type { ExpectedWrites } from '../targets/room-needed.js';
 import { guardRoom } from '../targets/room.js';
 import { checkCloserSample, checkSample } from './check-sample.js';
-import { planApply, type ApplyFacts, type ApplyPlan } from './plan-apply.js';
+import { planApply, type ApplyFacts, type ApplyPlan } from './plans/plan-apply.js';
 
 /** A target that a stream is meant for. */
 export interface TargetOfStream {

@@ -27,7 +27,8 @@ import {
   type StreamMeetsTarget,
   type TargetOfStream,
 } from './check-target.js';
-import { planRun, type RunPlan, type WriteBlocks } from './plan-apply.js';
+import type { WriteBlocks } from './plans/plan-apply.js';
+import { planRun, type RunPlan } from './plans/plan-run.js';
 import { describeRecovery, recoverTarget, settleEarlierApply } from './recover.js';
 import { findUnfinished, type ResumableApply } from './unfinished-apply.js';
 
@@ -191,7 +192,7 @@ async function seeToEarlierApply(
 ): Promise<SeenTo> {
   const outcome = await settleEarlierApply(target, { header, policy, canContinue: isSession }, env);
   const { kind } = outcome;
-  if (kind !== 'nothing to do' && kind !== 'half copied')
+  if (kind !== 'nothing to do' && kind !== 'half copied' && kind !== 'half written')
     env.notice(describeRecovery(target.device.path, outcome));
   return {
     resumable: kind === 'resumable' ? outcome.apply : null,

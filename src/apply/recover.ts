@@ -1,12 +1,12 @@
 import type { BlockDevice } from '../device/block-device.js';
 import { Applier } from '../engine/applier.js';
-import { describeCause } from '../errors.js';
+import { BaseMismatchError, describeCause } from '../errors.js';
 import { openLog } from '../journal/journal-reader.js';
 import { dropLost, forget, Journal, noteUndoing, settleFinished, type Settled } from '../journal/journal.js';
 import { OldBytes } from '../journal/old-bytes.js';
 import type { OpenTarget } from '../targets/open-target.js';
 import type { TargetState } from '../targets/state-record.js';
-import type { NextStream, RecoverPlan, RecoverStep, WriteBack } from './plan-recover.js';
+import type { NextStream, RecoverPlan, RecoverStep, WriteBack } from './plans/plan-recover.js';
 import { findUnfinished, tellWhereStopped, type ResumableApply, type WhoWaits } from './unfinished-apply.js';
 
 /** What a recover found and did. */
@@ -14,6 +14,8 @@ export type RecoverOutcome =
   | { readonly kind: 'nothing to do'; readonly stateDir: string }
   /** A full copy to it was interrupted, which cannot be taken back. */
   | { readonly kind: 'half copied' }
+  /** An apply without a journal was interrupted. */
+  | { readonly kind: 'half written' }
   /** The apply was complete: the target holds its result. */
   | ({ readonly kind: 'holds the result' } & Settled)
   /** The target was taken back to what it held before the apply. Bytes. */
@@ -36,7 +38,8 @@ export function describeRecovery(path: string, outcome: RecoverOutcome): string 
     case 'nothing to do':
       return `${path}: nothing to recover: ${outcome.stateDir} has no record of an interrupted apply to it (did it run with another --state-dir, or as another user?)`;
     case 'half copied':
-      return `${path}: it holds part of an interrupted copy, which cannot be taken back: run "lvmsync copy" again`;
+    case 'half written':
+      return noWayBack(path, outcome.kind).message;
     case 'holds the result':
       return `${path}: the earlier apply was complete: it holds the result${outcome.problem === null ? '' : `; ${outcome.problem}`}`;
     case 'taken back':
@@ -46,6 +49,35 @@ export function describeRecovery(path: string, outcome: RecoverOutcome): string 
     case 'given up':
       return `${outcome.why}; this run overwrites the whole target`;
   }
+}
+
+/** The error of a target that nothing can take back. */
+export function noWayBack(path: string, kind: 'half copied' | 'half written'): BaseMismatchError {
+  const problem =
+    kind === 'half copied'
+      ? 'it holds part of an interrupted copy, which cannot be taken back: run "lvmsync copy" again'
+      : 'half-written by an apply without a journal, which cannot be taken back: run that transfer again, or "lvmsync --scan"';
+  return new BaseMismatchError(path, null, problem);
+}
+
+/** A plan in words, for a user who only asks. Throws where nothing can take the target back. */
+export function describeRecoverPlan(target: OpenTarget, { found, steps, from, to }: RecoverPlan): string {
+  const { path } = target.device;
+  if (found === 'half copied' || found === 'half written') throw noWayBack(path, found);
+  if (found === 'nothing') return describeRecovery(path, asFound(found, target));
+  const [finish] = steps.filter((step) => step.do === 'finish the journal');
+  const [back] = steps.filter((step) => step.do === 'write back');
+  if (back === undefined) {
+    const name = finish?.note.snapback ?? null;
+    const rest = name === null ? 'its journal would be removed' : `its snapback would be called ${name}`;
+    return `dry run: ${path}: the earlier apply was complete: it holds the result; ${rest}; nothing was written`;
+  }
+  const goal = from === null ? '' : ` to state ${from}`;
+  const state = to === null ? '' : `, state ${to.identity}`;
+  return (
+    `dry run: ${path}: the earlier apply${goal} was incomplete: it would be taken back to what it held before${state} ` +
+    `(${back.bytes} bytes); nothing was written`
+  );
 }
 
 /**
@@ -87,12 +119,18 @@ async function carryOut(
 ): Promise<RecoverOutcome> {
   const [refusal] = refusals;
   if (refusal !== undefined) throw refusal;
-  let outcome: RecoverOutcome =
-    found === 'half copied' ? { kind: 'half copied' } : { kind: 'nothing to do', stateDir: target.stateDir };
+  let outcome = asFound(found, target);
   await tellWhereStopped(target, env, async () => {
     for (const step of steps) outcome = (await take(step, target, env)) ?? outcome;
   });
   return outcome;
+}
+
+/** What becomes of a target for which there is nothing to do. */
+function asFound(found: RecoverPlan['found'], { stateDir }: OpenTarget): RecoverOutcome {
+  return found === 'half copied' || found === 'half written'
+    ? { kind: found }
+    : { kind: 'nothing to do', stateDir };
 }
 
 /** Takes one step. Returns what became of the target, where the step decides that. */

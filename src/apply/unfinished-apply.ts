@@ -17,7 +17,7 @@ import {
   type RecoverPlan,
   type RecoverRequest,
   type WriteBack,
-} from './plan-recover.js';
+} from './plans/plan-recover.js';
 
 /** An unfinished apply, at a place from which the same stream can continue. */
 export interface ResumableApply {

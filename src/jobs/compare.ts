@@ -7,12 +7,11 @@ import { BufferPool } from '../memory/aligned-memory.js';
 import { VERIFY_MEMORY } from '../memory/budgets.js';
 import { startFarSide, type Reach } from '../reach/far-side.js';
 import { startLocalFarSide } from '../reach/local-far-side.js';
-import type { ApplyPolicy } from '../targets/apply-policy.js';
 import { answerWords } from '../transport/remote-command.js';
 import type { TargetSpec } from '../transport/target-spec.js';
 import { answer } from '../verify/answer-queries.js';
 import { runHashExchange, type ComparisonRequest, type ComparisonResult } from '../verify/hash-exchange.js';
-import { send } from './transfer.js';
+import { planTransfer, send, type Destination } from './transfer.js';
 
 /** The granularity of differences, unless something asks for a finer one. Bytes. */
 export const COMPARE_UNIT = 4096;
@@ -40,19 +39,32 @@ export async function compare(
 }
 
 /**
- * Makes sure that a target may be written, before a comparison that may take hours. If an apply to it was interrupted,
- * the target is taken back first, because the repair will start from what is compared. Writes nothing else. Throws what
- * a transfer to the target throws.
+ * Makes sure that a target may be written, before a comparison that may take hours: asks what a transfer to it would do.
+ * If an apply to it was interrupted, the target is taken back first, because its blocks would look equal now, and be gone
+ * when the real transfer begins. Writes nothing else. Throws what a transfer to the target throws.
  */
 export async function readyTarget(
   source: Pick<ChangeSource, 'name' | 'data' | 'paths'>,
-  spec: TargetSpec,
-  policy: ApplyPolicy,
+  { spec, policy }: Extract<Destination, { kind: 'target' }>,
   reach: Reach,
   env: Surroundings,
 ): Promise<void> {
+  const how = { proofs: false };
+  const quiet = { ...env, progress: silentProgress };
+  const nothing = sourceOfNothing(source);
+  const { summary, refusal } = await planTransfer(nothing, spec, policy, reach, how, quiet);
+  if (refusal !== null) throw refusal;
+  // A dry run compares what is there now.
+  if (policy.dryRun || !summary.plan.steps.some((step) => step.do === 'settle')) return;
+  // Each apply settles an earlier one. Without a snapback, which the real stream begins.
+  const destination = { kind: 'target', spec, policy: { ...policy, snapback: null } } as const;
+  await send(nothing, destination, 4, reach, how, quiet);
+}
+
+/** What is to be compared, as a change source before anything is known to differ. */
+function sourceOfNothing(source: Pick<ChangeSource, 'name' | 'data' | 'paths'>): ChangeSource {
   const { size } = source.data;
-  const nothing: ChangeSource = {
+  return {
     ...source,
     ...{ origin: source.name, base: null, result: null, scope: 'compared', volumeSize: size },
     ...{ baseVolume: null, unchangedVolume: null, isBaseReadOnly: false, live: false },
@@ -62,7 +74,4 @@ export async function readyTarget(
     isConsistent: () => Promise.resolve(true),
     close: () => Promise.resolve(),
   };
-  // Without a snapback: the real stream begins that. The journal of an empty transfer needs no space.
-  const destination = { kind: 'target', spec, policy: { ...policy, snapback: null } } as const;
-  await send(nothing, destination, 4, reach, { proofs: false }, { ...env, progress: silentProgress });
 }

@@ -51,12 +51,12 @@ export function verifiedSince(
 /** Where a target differs from a volume, once it is known to be fit to be written. Throws as `scan`. */
 export async function findDifferences(
   volume: WholeVolume,
-  { spec, policy }: ScanDestination,
+  destination: ScanDestination,
   reach: Reach,
   env: Surroundings,
 ): Promise<ChangeSet> {
   const { name, device, paths } = volume;
-  await readyTarget({ name, data: device, paths }, spec, policy, reach, env);
+  await readyTarget({ name, data: device, paths }, destination, reach, env);
   const { size } = device;
   const comparison = {
     near: device,
@@ -65,7 +65,7 @@ export async function findDifferences(
     // `readyTarget` has checked that it is large enough.
     checkFarSize: () => undefined,
   };
-  const { differing } = await compare(comparison, spec, reach, env);
+  const { differing } = await compare(comparison, destination.spec, reach, env);
   await volume.checkValid();
   return differing;
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { planApply, planRun, type ApplyFacts, type ApplyRequest } from '../../src/apply/plan-apply.js';
+import { planApply, type ApplyFacts, type ApplyRequest } from '../../src/apply/plans/plan-apply.js';
+import { planRun } from '../../src/apply/plans/plan-run.js';
 import { DeviceError, LostJournalError, UnsafeTargetError } from '../../src/errors.js';
 import type { StreamHeader } from '../../src/stream/stream-header.js';
 import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
@@ -48,7 +49,7 @@ const codesOf = (request: ApplyRequest, facts: Partial<ApplyFacts> = {}) =>
 describe('the plan of an apply', () => {
   it('to a target that is known to hold the base has one step', () => {
     expect(planOf(requestOf({}))).toEqual({
-      looksCloser: false,
+      ...{ path: PATH, looksCloser: false },
       write: { do: 'write', bytes: 8192, keeps: 'journal' },
       ...{ from: 'S1', to: 'S2', refusals: [], warnings: [] },
     });
@@ -167,25 +168,31 @@ describe('the plan of an apply', () => {
 });
 
 describe('the plan of a run', () => {
-  const nothing = { steps: [], refusals: [] };
+  const nothing = { found: 'nothing', refusals: [] } as const;
   const lost = new LostJournalError('/var/lib/journal', 0, 'it is gone');
   const stepsOf = (earlier: Parameters<typeof planRun>[0], facts: Partial<ApplyFacts> = {}) =>
     planRun(earlier, planOf(requestOf({}), facts)).steps.map((step) => step.do);
 
   it('is that of the apply where no apply was cut short', () => {
-    const { write, from, to } = planOf(requestOf({}));
-    expect(planRun(nothing, planOf(requestOf({})))).toEqual({ steps: [write], from, to, refusals: [] });
+    const { looksCloser, write, warnings, ...same } = planOf(requestOf({}));
+    expect([looksCloser, warnings]).toEqual([false, []]);
+    expect(planRun(nothing, planOf(requestOf({})))).toEqual({ ...same, steps: [write] });
   });
 
-  it('settles what an earlier apply left, then looks, then writes', () => {
-    const left = { ...nothing, steps: ['anything'] };
-    expect(stepsOf(left, { known: known(null) })).toEqual(['settle', 'look closer', 'write']);
-    expect(stepsOf({ ...nothing, refusals: [lost] })).toEqual(['settle', 'write']);
-  });
+  it.each([
+    ['incomplete', ['settle', 'look closer', 'write']],
+    ['complete', ['settle', 'look closer', 'write']],
+    ['half copied', ['look closer', 'write']],
+  ] as const)(
+    'settles an earlier apply that left its journal, then looks, then writes: %s',
+    (found, steps) => {
+      expect(stepsOf({ ...nothing, found }, { known: known(null) })).toEqual(steps);
+    },
+  );
 
   it('is refused for what was left, or else for what the apply meets', () => {
     const tooSmall = planOf(requestOf({}), { size: SIZE - 512 });
-    expect(planRun({ ...nothing, refusals: [lost] }, tooSmall).refusals).toEqual([lost]);
+    expect(planRun({ found: 'incomplete', refusals: [lost] }, tooSmall).refusals).toEqual([lost]);
     expect(planRun(nothing, tooSmall).refusals).toEqual(tooSmall.refusals);
   });
 });

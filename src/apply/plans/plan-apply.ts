@@ -1,12 +1,12 @@
-import { UnsafeTargetError, type LvmsyncError } from '../errors.js';
-import type { StreamHeader } from '../stream/stream-header.js';
+import { UnsafeTargetError, type LvmsyncError } from '../../errors.js';
+import type { StreamHeader } from '../../stream/stream-header.js';
 import {
   announcesWrites,
   isOverwriting,
   keepsOldBytes,
   whyNotKept,
   type ApplyPolicy,
-} from '../targets/apply-policy.js';
+} from '../../targets/apply-policy.js';
 import {
   describeGap,
   whyNotBase,
@@ -15,8 +15,8 @@ import {
   type SampleResult,
   type StateChange,
   type UndoStart,
-} from '../targets/base-check.js';
-import { isDoubtful, type KnownState } from '../targets/state-record.js';
+} from '../../targets/base-check.js';
+import { isDoubtful, type KnownState } from '../../targets/state-record.js';
 
 /** What is applied, and how. */
 export interface ApplyRequest {
@@ -51,6 +51,8 @@ export interface WriteBlocks {
 
 /** What an apply does, and why it may not. */
 export interface ApplyPlan {
+  /** The target. */
+  readonly path: string;
   /**
    * Whether more blocks that did not change are compared before the first write, because nothing says for sure what the
    * target holds.
@@ -74,6 +76,7 @@ export function planApply({ header, policy, change }: ApplyRequest, facts: Apply
   const kept = announcesWrites(header) ? whyNotKept(policy, header) : null;
   const keeps = policy.snapback === null ? 'journal' : 'snapback';
   return {
+    path,
     looksCloser: wantsCloserLook(header, known),
     write: {
       do: 'write',
@@ -125,34 +128,4 @@ function whyNotState(
       : (whyNotBase(path, change, holds, sample, untouched) ??
         (change.kind === 'undo' ? whyNotUndo(path, change, holds, undo, untouched) : null));
   return refusal === null ? [] : [refusal];
-}
-
-/** What a run would do: an earlier apply is settled first. */
-export interface RunPlan extends Pick<ApplyPlan, 'from' | 'to' | 'refusals'> {
-  readonly steps: readonly ({ readonly do: 'settle' | 'look closer' } | WriteBlocks)[];
-}
-
-/** The two plans that a run follows as one: what is done about an earlier apply, and then the apply itself. */
-export function planRun(
-  earlier: { readonly steps: readonly unknown[]; readonly refusals: readonly LvmsyncError[] },
-  { looksCloser, write, from, to, refusals }: ApplyPlan,
-): RunPlan {
-  const settles = earlier.steps.length > 0 || earlier.refusals.length > 0;
-  return {
-    steps: [
-      ...(settles ? [{ do: 'settle' } as const] : []),
-      ...(looksCloser ? [{ do: 'look closer' } as const] : []),
-      write,
-    ],
-    ...{ from, to },
-    refusals: earlier.refusals.length > 0 ? earlier.refusals : refusals,
-  };
-}
-
-/** A plan's steps in words, for its user: those before the write, which a dry run's summary tells. */
-export function describeSteps(path: string, { steps }: Pick<RunPlan, 'steps'>): string[] {
-  if (!steps.some((step) => step.do === 'settle')) return [];
-  return [
-    `${path}: half-written by an earlier run; a run that writes would first take it back, or continue it`,
-  ];
 }

@@ -1,14 +1,19 @@
 import { resolve } from 'node:path';
-import { endOf, sumLengths } from '../bytes/extent.js';
-import type { LvmsyncError } from '../errors.js';
-import type { AnnouncedWrite, JournalContents, ResumePlace, SavedExtent } from '../journal/journal-reader.js';
-import type { ApplyNote } from '../journal/journal.js';
-import type { StreamHeader } from '../stream/stream-header.js';
-import { announcesWrites, isOverwriting, whyNotKept, type ApplyPolicy } from '../targets/apply-policy.js';
-import { NOTHING_SAMPLED, whyNotBase } from '../targets/base-check.js';
-import { believe, type TargetState } from '../targets/state-record.js';
-import { stateDuring } from './apply-states.js';
-import { undoUnitOf } from './make-applier.js';
+import { endOf, sumLengths } from '../../bytes/extent.js';
+import type { LvmsyncError } from '../../errors.js';
+import type {
+  AnnouncedWrite,
+  JournalContents,
+  ResumePlace,
+  SavedExtent,
+} from '../../journal/journal-reader.js';
+import type { ApplyNote } from '../../journal/journal.js';
+import type { StreamHeader } from '../../stream/stream-header.js';
+import { announcesWrites, isOverwriting, whyNotKept, type ApplyPolicy } from '../../targets/apply-policy.js';
+import { NOTHING_SAMPLED, whyNotBase } from '../../targets/base-check.js';
+import { believe, type TargetState } from '../../targets/state-record.js';
+import { stateDuring } from '../apply-states.js';
+import { undoUnitOf } from '../make-applier.js';
 import { whyTooSmall } from './plan-apply.js';
 
 /** A stream that is applied after an unfinished apply was seen to. */
@@ -93,8 +98,11 @@ export type RecoverStep =
 
 /** What is done about an unfinished apply, and why it may not be. */
 export interface RecoverPlan {
-  /** An apply that was cut short, as far as can be known; the end of one that had written everything; or neither. */
-  readonly found: 'incomplete' | 'complete' | 'half copied' | 'nothing';
+  /**
+   * An apply that was cut short, as far as can be known; the end of one that had written everything; what a copy or an
+   * apply without a journal left; or nothing of these.
+   */
+  readonly found: 'incomplete' | 'complete' | 'half copied' | 'half written' | 'nothing';
   /** In this order. Nothing is done if there are refusals. */
   readonly steps: readonly RecoverStep[];
   /** The state that the unfinished apply was to lead to; null: it has no name. */
@@ -114,8 +122,7 @@ export function planRecovery(request: RecoverRequest, facts: RecoverFacts): Reco
   const refusals = next === null ? [] : whyNotNext(next, facts);
   const plan = { from: null, to: null, refusals };
   if (obstacle !== null) return { ...plan, found: 'incomplete', ...withoutWayBack(next, obstacle, refusals) };
-  if (left === null)
-    return { ...plan, found: holds?.is === 'copying' ? 'half copied' : 'nothing', steps: [], to: holds };
+  if (left === null) return { ...plan, found: heldBy(holds), steps: [], to: holds };
   const { note, journal } = left;
   if (journal === 'named' || journal.isFinished)
     return {
@@ -145,6 +152,12 @@ export function planRecovery(request: RecoverRequest, facts: RecoverFacts): Reco
     ...{ from, to },
     refusals: wrongWay === null ? refusals : [...refusals, wrongWay],
   };
+}
+
+/** What a target holds that no apply with a journal has left unfinished. */
+function heldBy(holds: TargetState | null): 'half copied' | 'half written' | 'nothing' {
+  if (holds?.is === 'copying') return 'half copied';
+  return holds?.is === 'applying from' ? 'half written' : 'nothing';
 }
 
 /** Where nothing can be taken back: only a stream that overwrites everything can follow. */
@@ -253,15 +266,4 @@ function isInOrder({ writes, saved }: JournalContents, place: ResumePlace): bool
   }
   const before = writes[place.writeCount - 1];
   return saved.slice(place.savedCount).every(({ offset }) => before === undefined || offset >= endOf(before));
-}
-
-/** A plan in words, for a user who only asks. */
-export function describeRecoverPlan(path: string, { found, steps, from, to }: RecoverPlan): string | null {
-  if (found === 'complete')
-    return `${path}: the earlier apply was complete: it holds the result; only its journal would be put away`;
-  const back = steps.find((step) => step.do === 'write back');
-  if (back === undefined) return null;
-  const goal = from === null ? '' : ` to state ${from}`;
-  const state = to === null ? '' : `, state ${to.identity}`;
-  return `${path}: the earlier apply${goal} was incomplete: it would be taken back to what it held before${state} (${back.bytes} bytes)`;
 }
