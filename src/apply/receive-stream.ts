@@ -184,7 +184,10 @@ interface SeenTo {
   readonly isTakenBack: boolean;
 }
 
-/** Takes an earlier apply back, or to a place where it can continue. A notice says so. Throws where nothing can follow. */
+/**
+ * Takes an earlier apply back, or to a place where it can continue. A notice says so. Throws if the stream cannot follow
+ * it.
+ */
 async function seeToEarlierApply(
   header: StreamHeader | null,
   { target, policy, isSession }: ReceiveOptions,

@@ -99,9 +99,9 @@ export async function recoverTarget(
 }
 
 /**
- * Sees to an unfinished apply before a stream is applied. If it was of the same stream, takes the target back to the last
- * place from which the stream can continue, else all the way. Throws as `recoverTarget`, and if the stream must not be
- * applied to what the target would be taken back to.
+ * Sees to an unfinished apply before a stream is applied. If it was of the same stream, takes the target back to the
+ * last place from which the stream can continue, else all the way. Throws as `recoverTarget`, and if the stream must not
+ * be applied to what the target would be taken back to.
  */
 export async function settleEarlierApply(
   target: OpenTarget,

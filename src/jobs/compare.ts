@@ -39,9 +39,9 @@ export async function compare(
 }
 
 /**
- * Makes sure that a target may be written, before a comparison that may take hours: asks what a transfer to it would do.
- * If an apply to it was interrupted, the target is taken back first, because its blocks would look equal now, and be gone
- * when the real transfer begins. Writes nothing else. Throws what a transfer to the target throws.
+ * Makes sure that a target may be written, before a comparison that may take hours: asks what a transfer to it would
+ * do. If an apply to it was interrupted, the target is taken back first, because its blocks would look equal now, and be
+ * gone when the real transfer begins. Writes nothing else. Throws what a transfer to the target throws.
  */
 export async function readyTarget(
   source: Pick<ChangeSource, 'name' | 'data' | 'paths'>,
