@@ -221,6 +221,7 @@ describe('the plan of a recover before a stream', () => {
   });
 
   const inDisorder = leftBy({}, { resumePlace: PLACE, writes: [writeAt(UNIT), writeAt(0), writeAt(UNIT)] });
+  const savedLate = leftBy({}, { resumePlace: PLACE, saved: [savedAt(UNIT), savedAt(0)] });
   it.each<[string, Partial<RecoverFacts>, RecoverRequest]>([
     ['no stream follows', {}, ALONE],
     ['its sender cannot be told', {}, before({}, { canContinue: false })],
@@ -235,6 +236,7 @@ describe('the plan of a recover before a stream', () => {
     ['a recover has begun', { holds: null }, before({})],
     ['no checkpoint was noted', { left: leftBy() }, before({})],
     ['something was written twice', { left: inDisorder }, before({})],
+    ['what lies before the checkpoint was saved after it', { left: savedLate }, before({})],
   ])('does not continue where %s', (_, facts, request) => {
     expect(placeToContinue(request, factsOf({ left, ...facts }))).toBeNull();
     expect(placeToContinue(before({}), factsOf({ left }))).toBe(PLACE);
