@@ -101,6 +101,7 @@ describe('the plan of a recover', () => {
     ['nothing', null, exactly('S1'), exactly('S1')],
     ['nothing', null, null, null],
     ['half copied', null, COPYING, COPYING],
+    ['half written', null, APPLYING, APPLYING],
   ] as const)('finds %s where no apply was interrupted', (found, left, holds, to) => {
     expect(planOf({ left, holds })).toEqual({ found, steps: [], from: null, to, refusals: [] });
   });
