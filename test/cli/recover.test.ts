@@ -180,6 +180,7 @@ describe('after an apply that was cut short', () => {
       7,
       [expect.stringMatching(/part of an interrupted copy/)],
     ]);
+    expect(await recover('--dry-run')).toMatchObject({ status: 7, said: recovered.said });
     const { status } = await runWords(['--apply', '-', target, '--state-dir', state], await cutStream());
     expect(status).toBe(7);
   });
