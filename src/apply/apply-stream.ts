@@ -8,13 +8,14 @@ import { Journal } from '../journal/journal.js';
 import type { StreamItem } from '../stream/block.js';
 import type { IncomingStream, IncomingItems } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
-import { checkKept, isOverwriting, keepsOldBytes } from '../targets/apply-policy.js';
+import { checkKept, isOverwriting } from '../targets/apply-policy.js';
 import { ContainerGuard } from '../targets/container-image.js';
 import { NOTHING_VERIFIED, verifiedBy, type Verified } from '../targets/coverage.js';
 import { RoomBudget } from '../targets/room-budget.js';
 import type { CopiedPlace, TargetState } from '../targets/state-record.js';
 import { countUnexpected, isBorneOut, stateDuring, type RunFindings } from './apply-states.js';
 import { undoHeader, makeApplier, wantsOf, type ApplierWish } from './make-applier.js';
+import type { WriteBlocks } from './plans/plan-apply.js';
 import { ReceivedAudit, recordResult } from './record-result.js';
 import type { ResumableApply } from './unfinished-apply.js';
 
@@ -93,24 +94,24 @@ export class Apply {
     this.containers = ContainerGuard.for(device, incoming.header);
   }
 
-  /** Begins with a new journal, if the policy wants one. Throws as `Journal.begin`. */
-  static async begin(incoming: IncomingStream, options: ApplyOptions, env: Surroundings): Promise<Apply> {
+  /** Begins with a new journal, if the plan keeps old bytes. Throws as `Journal.begin`. */
+  static async begin(
+    incoming: IncomingStream,
+    options: ApplyOptions,
+    keeps: WriteBlocks['keeps'],
+    env: Surroundings,
+  ): Promise<Apply> {
     const { target, policy } = options;
     const { device, record, folder } = target;
     const { header } = incoming;
     const { holds } = await record.read();
     // A stream to an unnamed state never continues an earlier session, so it needs only one mark.
-    const isMarked = header?.result === null && policy.snapback !== null;
+    const isMarked = header?.result === null && keeps === 'snapback';
     const mark = isMarked ? randomBytes(16).toString('hex') : null;
-    const journal = keepsOldBytes(policy, header)
-      ? await Journal.begin(
-          folder,
-          undoHeader(header, holds, device, makerOf(env), mark),
-          policy.snapback,
-          holds,
-          await record.identity(),
-        )
-      : null;
+    const undo = undoHeader(header, holds, device, makerOf(env), mark);
+    const identity = await record.identity();
+    const journal =
+      keeps === 'nothing' ? null : await Journal.begin(folder, undo, policy.snapback, holds, identity);
     try {
       await record.write(stateDuring(header, holds));
     } catch (error) {

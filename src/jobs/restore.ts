@@ -3,8 +3,8 @@ import { applyIncoming } from '../apply/receive-stream.js';
 import { describeRecovery, recoverTarget } from '../apply/recover.js';
 import { checkArchive } from '../archive/archive.js';
 import { listArchives, keepingArchives } from '../chain/archive-folder.js';
-import { CombinationPlanner, planUndos } from '../chain/combination.js';
-import { describeRestore, planRestore, type RestoreGoal } from '../chain/plan-restore.js';
+import { CombinationPlanner, planUndos, type Combination } from '../chain/combination.js';
+import { describeRestore, planRestore, type RestoreGoal, type RestorePlan } from '../chain/plan-restore.js';
 import { openEach, proveBase } from '../chain/prove-base.js';
 import { findProvedState } from '../chain/prove-state.js';
 import { streamOf } from '../chain/restore-stream.js';
@@ -48,7 +48,7 @@ export function restore(
   policy: ApplyPolicy,
   env: Surroundings,
 ): Promise<RestoreSummary> {
-  return keepingArchives(folder, () => restoreBy(applyWay, { targetPath, goal, folder, policy }, env));
+  return keepingArchives(folder, () => restoreBy(BY_APPLY, { targetPath, goal, folder, policy }, env));
 }
 
 /**
@@ -62,8 +62,7 @@ export function restoreInstantly(
   policy: ApplyPolicy,
   env: Surroundings,
 ): Promise<RestoreSummary> {
-  const check = (target: OpenTarget) => checkRollBack(target, targetPath, env);
-  return keepingArchives(folder, () => restoreBy(mergeWay, { targetPath, goal, folder, policy }, env, check));
+  return keepingArchives(folder, () => restoreBy(BY_MERGE, { targetPath, goal, folder, policy }, env));
 }
 
 interface RestoreWish {
@@ -73,30 +72,88 @@ interface RestoreWish {
   readonly policy: ApplyPolicy;
 }
 
-async function restoreBy(
-  go: (
-    ...words: Parameters<typeof applyWay>
-  ) => Promise<Pick<ReceiveSummary, 'changedBytes' | 'blocks' | 'suspect'>>,
-  { targetPath, goal, folder, policy }: RestoreWish,
-  env: Surroundings,
-  check: (target: OpenTarget) => Promise<unknown> = () => Promise.resolve(),
-): Promise<RestoreSummary> {
+type Applied = NonNullable<RestoreSummary['applied']>;
+
+/** A way to take a target back by undos. */
+interface Method {
+  /** Throws UnsafeTargetError if the target cannot be taken back in this way. */
+  check(target: OpenTarget, wish: RestoreWish, env: Surroundings): Promise<void>;
+  /** Says what it would write, and writes nothing. Throws what it would be refused for. */
+  plan(target: OpenTarget, way: readonly Undo[], policy: ApplyPolicy, env: Surroundings): Promise<Applied>;
+  /** @param isTakenBack whether old bytes of an earlier apply were just written back */
+  carryOut(
+    target: OpenTarget,
+    way: readonly Undo[],
+    policy: ApplyPolicy,
+    env: Surroundings,
+    isTakenBack: boolean,
+  ): Promise<Applied>;
+}
+
+async function restoreBy(method: Method, wish: RestoreWish, env: Surroundings): Promise<RestoreSummary> {
+  const { targetPath, folder, policy } = wish;
   const started = env.clock();
   const states = await readStates(folder, env);
   const target = await openTargetFor(targetPath, policy, FOR_NO_RUN, env);
   try {
-    await check(target);
-    const isTakenBack = await settleEarlier(target, policy, env);
-    const from = await findState(target, states, goal, folder, policy, env);
-    const plan = planRestore(states, from, goal, folder);
-    for (const line of describeRestore(targetPath, plan)) env.notice(line);
-    const { to, way } = plan;
-    const applied = way.length === 0 ? null : await go(target, way, policy, env, isTakenBack);
+    await method.check(target, wish, env);
+    const go = policy.dryRun ? planOnly : planAndCarryOut;
+    const { from, to, way, applied } = await go(method, target, states, wish, env);
     const archives = way.map(({ archive }) => archive.path);
     return { archives, from, to, applied, seconds: (env.clock() - started) / 1000 };
   } finally {
     await target.close();
   }
+}
+
+type Restored = RestorePlan & Pick<RestoreSummary, 'applied'>;
+
+/** Says what a restore would do. Until an interrupted apply is taken back, the target is in no state at all. */
+async function planOnly(
+  method: Method,
+  target: OpenTarget,
+  states: States,
+  wish: RestoreWish,
+  env: Surroundings,
+): Promise<Restored> {
+  const { device, folder, recoverWords } = target;
+  if ((await readNote(folder)) !== null) {
+    const advice = `take it back with "${recoverWords}", then repeat the dry run`;
+    throw new UnsafeTargetError(device.path, `half-written by an earlier run: ${advice}`);
+  }
+  const plan = await findWay(target, states, wish, env);
+  const { way } = plan;
+  return { ...plan, applied: way.length === 0 ? null : await method.plan(target, way, wish.policy, env) };
+}
+
+async function planAndCarryOut(
+  method: Method,
+  target: OpenTarget,
+  states: States,
+  wish: RestoreWish,
+  env: Surroundings,
+): Promise<Restored> {
+  const earlier = await recoverTarget(target, env);
+  if (earlier.kind === 'taken back' || earlier.kind === 'holds the result')
+    env.notice(describeRecovery(target.device.path, earlier));
+  const isTakenBack = earlier.kind === 'taken back' && earlier.bytes > 0;
+  const plan = await findWay(target, states, wish, env);
+  const { way } = plan;
+  const carryOut = () => method.carryOut(target, way, wish.policy, env, isTakenBack);
+  return { ...plan, applied: way.length === 0 ? null : await carryOut() };
+}
+
+/** The way from the state that a target is in to the goal. A notice shows it. */
+async function findWay(
+  target: OpenTarget,
+  states: States,
+  { targetPath, goal, folder, policy }: RestoreWish,
+  env: Surroundings,
+): Promise<RestorePlan> {
+  const from = await findState(target, states, goal, folder, policy, env);
+  const plan = planRestore(states, from, goal, folder);
+  for (const line of describeRestore(targetPath, plan)) env.notice(line);
+  return plan;
 }
 
 async function readStates(folder: string, env: Surroundings): Promise<States> {
@@ -122,22 +179,6 @@ function isNamed({
   readonly result: string | null;
 }): boolean {
   return base !== null && result !== null;
-}
-
-/**
- * Takes an interrupted apply back first: until then, the target is in no state at all. Returns whether old bytes were
- * written back.
- */
-async function settleEarlier(target: OpenTarget, policy: ApplyPolicy, env: Surroundings): Promise<boolean> {
-  const { device, folder, recoverWords } = target;
-  if ((await readNote(folder)) === null) return false;
-  if (policy.dryRun) {
-    const advice = `take it back with "${recoverWords}", then repeat the dry run`;
-    throw new UnsafeTargetError(device.path, `half-written by an earlier run: ${advice}`);
-  }
-  const outcome = await recoverTarget(target, env);
-  env.notice(describeRecovery(device.path, outcome));
-  return outcome.kind === 'taken back' && outcome.bytes > 0;
 }
 
 /** The state that the target is in: by its record, or else by what it holds. */
@@ -175,43 +216,60 @@ async function findState(
   throw new BaseMismatchError(device.path, null, `${problem}${states.undos.length === 0 ? '' : advice}`);
 }
 
-async function applyWay(
-  target: OpenTarget,
-  way: readonly Undo[],
-  policy: ApplyPolicy,
-  env: Surroundings,
-  isTakenBack: boolean,
-): Promise<ReceiveSummary> {
-  // All of each archive is read and checked before the first write.
+/** By a stream that is made of the undos, and applied like any other. */
+const BY_APPLY: Method = {
+  check: () => Promise.resolve(),
+  plan: async (target, way, policy, env) => {
+    const { incoming, options } = await streamOver(target, way, policy, env);
+    return await planned(incoming, options, env);
+  },
+  carryOut: async (target, way, policy, env, isTakenBack) => {
+    const { incoming, options } = await streamOver(target, way, policy, env);
+    return await applyIncoming(incoming, { ...options, isTakenBack }, env);
+  },
+};
+
+/** All of each archive is read and checked before the first write. */
+async function streamOver(target: OpenTarget, way: readonly Undo[], policy: ApplyPolicy, env: Surroundings) {
   const { plan, proofs } = await planUndos(way, env.signal);
   const header = headerOfCombination(plan, makerOf(env));
   const { lend } = new BufferPool(RECEIVE_MEMORY);
   const incoming = streamOf(plan, header, proofs, lend, env.signal);
   // Only where the target's state is not sure: then all archives are read once more.
   const prove: ProveBase = async (device) => await proveBase(device, openEach(way, openUndo), env.signal);
-  const options = { what: 'archives', target, policy, isSession: false, proveBase: prove, isTakenBack };
-  return policy.dryRun ? await planned(incoming, options, env) : await applyIncoming(incoming, options, env);
+  return { incoming, options: { what: 'archives', target, policy, isSession: false, proveBase: prove } };
 }
 
-/** Restores by a merge. Nothing is written until all blocks of all archives are read, checked, and in the store. */
-async function mergeWay(
-  target: OpenTarget,
-  way: readonly Undo[],
-  policy: ApplyPolicy,
-  env: Surroundings,
-): Promise<Pick<ReceiveSummary, 'changedBytes' | 'blocks' | 'suspect'>> {
-  const targetName = target.device.path;
-  const planner = new CombinationPlanner();
-  for (const undo of way) {
-    // A real run reads, and so checks, every block that it needs; a dry run does not.
-    if (policy.dryRun) await checkArchive(undo.archive.path, env.signal);
-    planner.add(await openUndo(undo));
-  }
-  const plan = planner.plan();
-  if (!policy.dryRun) {
+/** By a merge. Nothing is written until all blocks of all archives are read, checked, and in the store. */
+const BY_MERGE: Method = {
+  check: async (target, { targetPath }, env) => {
+    await checkRollBack(target, targetPath, env);
+  },
+  plan: async (target, way, policy, env) => {
+    // A real run reads, and so checks, every block that it needs.
+    for (const undo of way) await checkArchive(undo.archive.path, env.signal);
+    return await appliedBy(await combineAll(way), target, policy);
+  },
+  carryOut: async (target, way, policy, env) => {
+    const combination = await combineAll(way);
     const stateDir = stateDirOf(policy.stateDir, env);
-    await rollBackOpen(target, plan, { targetName, stateDir, forceBase: policy.forceBase }, env);
-  }
-  const suspect = policy.forceBase ? null : await target.record.suspicion();
-  return { changedBytes: plan.bytes, blocks: plan.extents.count, suspect };
+    const wish = { targetName: target.device.path, stateDir, forceBase: policy.forceBase };
+    await rollBackOpen(target, combination, wish, env);
+    return await appliedBy(combination, target, policy);
+  },
+};
+
+async function combineAll(way: readonly Undo[]): Promise<Combination> {
+  const planner = new CombinationPlanner();
+  for (const undo of way) planner.add(await openUndo(undo));
+  return planner.plan();
+}
+
+async function appliedBy(
+  { bytes, extents }: Combination,
+  { record }: OpenTarget,
+  { forceBase }: ApplyPolicy,
+): Promise<Applied> {
+  const suspect = forceBase ? null : await record.suspicion();
+  return { changedBytes: bytes, blocks: extents.count, suspect };
 }

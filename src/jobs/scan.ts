@@ -51,11 +51,11 @@ export function verifiedSince(
 /** Where a target differs from a volume, once it is known to be fit to be written. Throws as `scan`. */
 export async function findDifferences(
   volume: WholeVolume,
-  { spec, policy }: ScanDestination,
+  destination: ScanDestination,
   reach: Reach,
   env: Surroundings,
 ): Promise<ChangeSet> {
-  await readyTarget(volume, spec, policy, reach, env);
+  await readyTarget(volume, destination, reach, env);
   const { device } = volume;
   const { size } = device;
   const comparison = {
@@ -65,7 +65,7 @@ export async function findDifferences(
     // `readyTarget` has checked that it is large enough.
     checkFarSize: () => undefined,
   };
-  const { differing } = await compare(comparison, spec, reach, env);
+  const { differing } = await compare(comparison, destination.spec, reach, env);
   await volume.watch.checkValid();
   return differing;
 }

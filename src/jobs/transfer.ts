@@ -9,7 +9,7 @@ import { prepareFarSide, startFarSide, type Reach } from '../reach/far-side.js';
 import { withRetries } from '../reach/retry.js';
 import { packerFor, tellPacking } from '../send/choose-packer.js';
 import { pipeTo, sendChanges, type SendOptions } from '../send/send-changes.js';
-import { askPlan } from '../session/ask-plan.js';
+import { askPlan, type PlannedSummary } from '../session/ask-plan.js';
 import type { PlanMessage } from '../session/messages.js';
 import { pacedSink, runSender, SenderRun, type FarSide, type SessionSummary } from '../session/sender.js';
 import { openSource, type SourceSpec } from '../sources/open-source.js';
@@ -75,7 +75,13 @@ export async function send(
 ): Promise<SessionSummary> {
   if (destination.kind === 'pipe') return await sendToPipe(source, destination.sink, protocol, how, env);
   const { spec, policy } = destination;
-  if (policy.dryRun) return await planTransfer(source, spec, policy, reach, how, env);
+  if (policy.dryRun) {
+    const { summary, refusal } = await planTransfer(source, spec, policy, reach, how, env);
+    const { describeSteps } = await import('../apply/plans/plan-run.js');
+    for (const line of describeSteps(nameOfTarget(spec), summary.plan)) env.notice(line);
+    if (refusal !== null) throw refusal;
+    return summary;
+  }
   if (spec.kind === 'local') {
     // The code that writes a target is loaded only if it is needed: at a sender, the time would be downtime.
     const { sendToLocalTarget } = await import('./send-locally.js');
@@ -86,15 +92,21 @@ export async function send(
     : await sendToReceiver(source, spec, policy, reach, how, env);
 }
 
-/** Finds out what a transfer would do, and writes nothing. Throws what it would be refused for. */
-async function planTransfer(
+/** What a transfer would do, and why it would be refused; null: it would not. */
+export interface PlannedTransfer {
+  readonly summary: PlannedSummary;
+  readonly refusal: Error | null;
+}
+
+/** Asks what a transfer would do, and writes nothing. Throws if the target cannot be asked. */
+export async function planTransfer(
   source: ChangeSource,
   spec: TargetSpec,
   policy: ApplyPolicy,
   reach: Reach,
   how: SendOptions,
   env: Surroundings,
-): Promise<SessionSummary & { readonly plan: PlanMessage }> {
+): Promise<PlannedTransfer> {
   if (spec.kind === 'local') {
     const { planLocally } = await import('./send-locally.js');
     return await planLocally(source, spec.path, policy, how, env);
@@ -103,8 +115,11 @@ async function planTransfer(
   const far = await orInterrupted(startFarSide(spec, reach, words, env), env.signal);
   const summary = await askPlan(far, source, how, env, new BufferPool(SEND_MEMORY).lend);
   const [refusal] = summary.plan.refusals;
-  if (refusal !== undefined) throw new FarError(refusal.code, far.transport.host, refusal.message);
-  return summary;
+  const { host } = far.transport;
+  return {
+    summary,
+    refusal: refusal === undefined ? null : new FarError(refusal.code, host, refusal.message),
+  };
 }
 
 type RemoteSpec = Extract<TargetSpec, { kind: 'remote' }>;

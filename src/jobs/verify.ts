@@ -1,4 +1,4 @@
-import { intersectExtents, sumLengths, uniteExtents, type Extent } from '../bytes/extent.js';
+import { uniteExtents, type Extent } from '../bytes/extent.js';
 import type { ChangeSet } from '../changes/change-set.js';
 import { UnsafeTargetError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
@@ -8,6 +8,7 @@ import { sourceOfVolume } from '../sources/open-whole.js';
 import { DEFAULT_POLICY } from '../targets/apply-policy.js';
 import type { TargetSpec } from '../transport/target-spec.js';
 import type { ComparisonRequest } from '../verify/hash-exchange.js';
+import { planRepair, type RepairStep } from '../verify/plan-repair.js';
 import { compare, COMPARE_UNIT, readyTarget } from './compare.js';
 import { send } from './transfer.js';
 
@@ -58,15 +59,20 @@ export async function verify(spec: VerifySpec, reach: Reach, env: Surroundings):
       checkSizes(spec, volume.device.size, size, env);
     };
     // Take an interrupted apply back first: what it wrote would look equal now, and would be taken back later.
-    if (spec.repair) await readyTarget(namedAs(spec.a, volume), spec.b, DEFAULT_POLICY, reach, env);
+    if (spec.repair) await readyTarget(namedAs(spec.a, volume), destinationOf(spec), reach, env);
     const found = await compare({ near: volume.device, extents, unit, checkFarSize }, spec.b, reach, env);
     await volume.watch.checkValid();
     const compareSeconds = secondsSince(begun);
-    const remaining = spec.repair ? await repair(volume, spec, found.differing, reach, env) : found.differing;
+    const { differing } = found;
+    const request = { repair: spec.repair, isWhole: isWhole(spec) };
+    const changes = spec.auditPercent === null ? null : volume.changes;
+    const { steps, outsideBytes } = planRepair(request, { differing, changes });
+    let remaining = differing;
+    for (const step of steps) remaining = (await repair(step, volume, spec, reach, env)) ?? remaining;
     return {
       ...found,
       remaining,
-      outsideBytes: spec.auditPercent === null ? null : countOutside(found.differing, volume.changes),
+      outsideBytes,
       consistent: await volume.watch.isConsistent(),
       compareSeconds,
       seconds: secondsSince(started),
@@ -85,28 +91,34 @@ function chooseExtents({ device, changes }: OpenVolume, auditPercent: number | n
   return () => uniteExtents(changes.extents(), sample?.extents() ?? []);
 }
 
-/** Sends what differs, as any transfer does, and compares it again. Returns what still differs. */
+/** Takes one step of a repair. Returns what still differs, if it compares that. */
 async function repair(
+  step: RepairStep,
   volume: OpenVolume,
   spec: VerifySpec,
-  differing: ChangeSet,
   reach: Reach,
   env: Surroundings,
-): Promise<ChangeSet> {
-  if (differing.chunks.count === 0) return differing;
+): Promise<ChangeSet | null> {
+  const { what } = step;
+  if (step.do === 'compare again') {
+    const again: ComparisonRequest = {
+      near: volume.device,
+      extents: () => what.extents(),
+      unit: what.granularity,
+      checkFarSize: () => undefined,
+    };
+    return (await compare(again, spec.b, reach, env)).differing;
+  }
   const watch = { ...volume.watch, dataProof: () => Promise.resolve(null) };
-  const goal = { ...(isWhole(spec) ? { scope: 'compared' as const } : {}), result: null };
-  const source = sourceOfVolume({ ...namedAs(spec.a, volume), watch }, goal, differing);
-  const destination = { kind: 'target', spec: spec.b, policy: DEFAULT_POLICY } as const;
+  const goal = { ...(step.scope === undefined ? {} : { scope: step.scope }), result: null };
+  const source = sourceOfVolume({ ...namedAs(spec.a, volume), watch }, goal, what);
   const how = { proofs: false, compression: { kind: 'auto' } } as const;
-  await send(source, destination, 4, reach, how, env);
-  const again: ComparisonRequest = {
-    near: volume.device,
-    extents: () => differing.extents(),
-    unit: differing.granularity,
-    checkFarSize: () => undefined,
-  };
-  return (await compare(again, spec.b, reach, env)).differing;
+  await send(source, destinationOf(spec), 4, reach, how, env);
+  return null;
+}
+
+function destinationOf({ b }: VerifySpec) {
+  return { kind: 'target', spec: b, policy: DEFAULT_POLICY } as const;
 }
 
 /** Whether every byte was compared. */
@@ -125,11 +137,4 @@ function checkSizes({ a, b }: VerifySpec, size: number, farSize: number, env: Su
   if (farSize > size) {
     env.notice(`${b.path}: ${farSize - size} bytes larger than ${a}; the extra bytes are not compared`);
   }
-}
-
-/** The number of bytes that differ and are not among the changes; null without a set of changes. */
-function countOutside(differing: ChangeSet, changes: ChangeSet | null): number | null {
-  if (changes === null) return null;
-  const inside = intersectExtents(differing.extents(), changes.extents());
-  return differing.changedBytes - sumLengths(inside);
 }

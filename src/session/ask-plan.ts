@@ -99,6 +99,6 @@ async function unlessFailed(asking: Promise<void>, answer: Promise<ResultMessage
 function blameVersion(error: unknown): unknown {
   if (!(error instanceof FarError) || error.code !== 'FORMAT') return error;
   return new FarSideError(
-    `${error.message}: its lvmsync is too old for --dry-run: install this version there, too`,
+    `${error.message}: its lvmsync is too old to say what it would do: install this version there, too`,
   );
 }
