@@ -147,6 +147,16 @@ const FOUND: readonly (readonly [string, boolean, readonly Step[]])[] = [
     ],
   ],
   [
+    'also when no space is left for the record',
+    true,
+    [write([0, 1], [40, 1]), new ForeignWrite([[0, 5]]), send(), send({ fault: { kind: 'full', step: 25 } })],
+  ],
+  [
+    'what someone wrote is not forgotten by an audit, nor by the word of the user',
+    true,
+    [new ForeignWrite([[0, 1]]), send({ force: true, audit: 100 })],
+  ],
+  [
     'a round of audits begins anew after a run that did not start from what was there',
     false,
     [
