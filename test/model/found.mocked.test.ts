@@ -5,7 +5,7 @@ import { ApplyUndo, Combine, Recover } from './commands-archive.js';
 import { ForeignWrite, Replace, Resize } from './commands-disturb.js';
 import { Send, WriteVolume, type SendWish, type Step } from './commands-send.js';
 import { ApplyStream, WriteStream } from './commands-stream.js';
-import { CopySnapshot } from './commands-whole.js';
+import { CopySnapshot, Verify, Whole } from './commands-whole.js';
 import { ALL_UNITS, type UnitWrite } from './volume.js';
 
 /*
@@ -155,6 +155,16 @@ const FOUND: readonly (readonly [string, boolean, readonly Step[]])[] = [
     'what someone wrote is not forgotten by an audit, nor by the word of the user',
     true,
     [new ForeignWrite([[0, 1]]), send({ force: true, audit: 100 })],
+  ],
+  [
+    'a copy that is stopped after it took back an earlier apply leaves what someone wrote meanwhile, and no name',
+    true,
+    [
+      write([9, 0], [0, 1]),
+      send({ force: true, isHasty: true, fault: kill(21) }),
+      new Verify(1, true, null),
+      new Whole('copy', 0, 'one', { kind: 'term', step: 8 }),
+    ],
   ],
   [
     'a round of audits begins anew after a run that did not start from what was there',

@@ -222,8 +222,10 @@ export class Model {
       expect(after, `nothing was written: ${env}`).toBeBytes(before);
     if (isSame(after, before)) return;
     if (starts.some((start) => fits(after, start))) return;
-    // An earlier apply is taken back first, also by a copy that is then refused; a kill may come just after that.
-    const isRefusedCopy = ran.status !== null && !ran.isFaulty;
+    // An earlier apply is taken back first, also by a copy that is then refused, or stopped before its first write; a
+    // kill may come just after that.
+    const isStopped = /: nothing was written to it$/m.test(ran.said);
+    const isRefusedCopy = ran.status !== null && (!ran.isFaulty || isStopped);
     const isOver = !hasJournal && (intent.isCopy !== true || isRefusedCopy);
     const isMixed =
       pending?.isDisturbed === true &&
