@@ -167,6 +167,17 @@ const FOUND: readonly (readonly [string, boolean, readonly Step[]])[] = [
     ],
   ],
   [
+    'a copy that is stopped when all of it is there leaves no journal of what it overwrote',
+    true,
+    [
+      write([1, 0]),
+      send({ isHasty: true, isPulled: true, fault: { kind: 'term', step: 20 } }),
+      new Resize(3),
+      new CopySnapshot(0, false, 'one', { kind: 'term', step: 20 }),
+      new Recover('one', true, null),
+    ],
+  ],
+  [
     'a round of audits begins anew after a run that did not start from what was there',
     false,
     [

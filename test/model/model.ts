@@ -241,8 +241,9 @@ export class Model {
     }
     const isRefusal = ran.status !== null && !ran.isFaulty && intent.mayStop !== true;
     expect(isRefusal, `a refusal changes nothing: ${env}`).toBe(false);
-    // Only the report that all of it is there was lost.
-    if (landings(starts, intent).some((end) => fits(after, end))) return;
+    // Only the report that all of it is there was lost. A copy may meet anything: also what others changed since.
+    const met = intent.isCopy === true ? [...starts, { image: before, over: NOTHING }] : starts;
+    if (landings(met, intent).some((end) => fits(after, end))) return;
     const isTold = /half-(written|copied)/.test(ran.said);
     if (ran.status !== null) expect(isTold, `what is left is said: ${env}`).toBe(true);
     expect(
