@@ -68,7 +68,12 @@ export class ApplyUndo implements Step {
     if (redo !== null && !isPending) model.undos.push({ path: redo, from: model.held, to: before });
     // An undo applies to its base alone, or to what it leads to; else it must be wished for.
     const isThere = undo.to.equals(before);
-    if (!isRight && !isThere && !this.isForced && !isPending) this.expectUnsure(known, model);
+    if (isRight || isThere || this.isForced || isPending) return;
+    // What someone wrote to the target that it was made of is not in it: by its names it leads from state to state.
+    const { base, result } = await openArchive(undo.path);
+    const [from, to] = [model.names.get(base ?? ''), model.names.get(result ?? '')];
+    if (from?.equals(before) === true && to?.equals(model.held) === true) model.count('undone by its names');
+    else this.expectUnsure(known, model);
   }
 
   /** Where the target was known to hold something else, the undo was refused. */

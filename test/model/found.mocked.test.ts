@@ -178,6 +178,17 @@ const FOUND: readonly (readonly [string, boolean, readonly Step[]])[] = [
     ],
   ],
   [
+    'an undo of what lies beside the bytes that someone wrote leads from its name to its name',
+    true,
+    [
+      new ForeignWrite([[0, 1]]),
+      write([1, 0]),
+      send({ force: true, ...KEPT }),
+      new CopySnapshot(1, false, 'one', null),
+      new ApplyUndo(0, 'one', false, false, null, true),
+    ],
+  ],
+  [
     'a round of audits begins anew after a run that did not start from what was there',
     false,
     [
