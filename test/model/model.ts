@@ -27,6 +27,8 @@ export interface Ran {
   readonly stdout: Buffer;
   /** Whether a fault happened to it. */
   readonly isFaulty: boolean;
+  /** Whether no file could grow any more: then it could not note either how it left the target. */
+  readonly isFull?: boolean;
 }
 
 /** Whether a run did what it was to do: also of a target in doubt, what was sent is there. */
@@ -162,7 +164,7 @@ export class Model {
       this.judgeFailure(before, after, starts, ran, intent, { hasJournal, pending, env });
       const ends = [...starts, ...landings(starts, intent)];
       if (hasJournal && (pending === null || !after.equals(before) || ran.status === null)) {
-        const isOrderly = ran.status !== null && !ran.said.includes('ENOSPC') && !isSame(after, before);
+        const isOrderly = ran.status !== null && ran.isFull !== true && !isSame(after, before);
         const isDisturbed = pending?.isDisturbed ?? false;
         this.pending.set(dir, {
           ...{ outcomes: ends, file: this.file.id, isOrderly, isDisturbed },
