@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 // Before all else: it puts what dies with a run in place of Node's files.
 import { runProgram } from './programs.js';
 import { ApplyUndo, Combine, Recover } from './commands-archive.js';
-import { ForeignWrite, Replace, Resize } from './commands-disturb.js';
+import { Discard, ForeignWrite, Replace, Resize } from './commands-disturb.js';
 import { Send, WriteVolume, type SendWish, type Step } from './commands-send.js';
 import { ApplyStream, WriteStream } from './commands-stream.js';
 import { CopySnapshot, Verify, Whole } from './commands-whole.js';
@@ -186,6 +186,16 @@ const FOUND: readonly (readonly [string, boolean, readonly Step[]])[] = [
       send({ force: true, ...KEPT }),
       new CopySnapshot(1, false, 'one', null),
       new ApplyUndo(0, 'one', false, false, null, true),
+    ],
+  ],
+  [
+    'a run that had no space to note its end counts as killed: what it is taken back to is no more than believed',
+    true,
+    [
+      write([0, 1], [9, 1], [20, 1], [30, 1], [40, 1], [50, 1]),
+      send({ isHasty: true, isPulled: true, cutAfter: 18258, fault: { kind: 'full', step: 25 }, ...KEPT }),
+      new Discard(63),
+      new Recover('one', false, null),
     ],
   ],
   [
