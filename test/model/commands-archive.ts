@@ -9,7 +9,7 @@ import { fault, rarely, stateDir, type Step } from './commands-send.js';
 import type { KnownUndo, Model, Place, StateDir } from './model.js';
 import type { Fault } from './mortal-files.js';
 import { NOTHING, type Intent } from './outcome.js';
-import { ALL_UNITS, nameOf } from './volume.js';
+import { ALL_UNITS, nameOf, SIZE } from './volume.js';
 
 /** A run of an undo that leads from one image to another: all that differs is in it, and perhaps more. */
 function intentOfUndo({ from, to }: KnownUndo, held: Buffer): Intent {
@@ -72,7 +72,9 @@ export class ApplyUndo implements Step {
     // What someone wrote to the target that it was made of is not in it: by its names it leads from state to state.
     const { base, result } = await openArchive(undo.path);
     const [from, to] = [model.names.get(base ?? ''), model.names.get(result ?? '')];
-    if (from?.equals(before) === true && to?.equals(model.held) === true) model.count('undone by its names');
+    const leads =
+      from?.equals(before.subarray(0, SIZE)) === true && to?.equals(model.held.subarray(0, SIZE)) === true;
+    if (leads) model.count('undone by its names');
     else this.expectUnsure(known, model);
   }
 

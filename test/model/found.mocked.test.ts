@@ -183,6 +183,7 @@ const FOUND: readonly (readonly [string, boolean, readonly Step[]])[] = [
     [
       new ForeignWrite([[0, 1]]),
       write([1, 0]),
+      new Resize(3),
       send({ force: true, ...KEPT }),
       new CopySnapshot(1, false, 'one', null),
       new ApplyUndo(0, 'one', false, false, null, true),
