@@ -200,6 +200,19 @@ const FOUND: readonly (readonly [string, boolean, readonly Step[]])[] = [
     ],
   ],
   [
+    'a take-back that was stopped counts as killed: what it leads to is no more than believed',
+    true,
+    [
+      write([20, 1]),
+      send(KEPT),
+      write([2, 0], [3, 4], [6, 0]),
+      send({ goal: 'stopped', isHasty: true, blockSize: 4096, fault: { kind: 'term', step: 23 } }),
+      new Whole('scan', 2, 'one', { kind: 'term', step: 6 }),
+      new ForeignWrite([[50, 1]]),
+      new Recover('one', false, null),
+    ],
+  ],
+  [
     'a round of audits begins anew after a run that did not start from what was there',
     false,
     [

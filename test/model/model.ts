@@ -163,7 +163,9 @@ export class Model {
     } else {
       this.judgeFailure(before, after, starts, ran, intent, { hasJournal, pending, env });
       const ends = [...starts, ...landings(starts, intent)];
-      if (hasJournal && (pending === null || !after.equals(before) || ran.status === null)) {
+      // What begins to take it back notes no more how the run before left it.
+      const isBegun = ran.said.includes('to finish taking it back');
+      if (hasJournal && (pending === null || !after.equals(before) || ran.status === null || isBegun)) {
         const isOrderly = ran.status !== null && ran.isFull !== true && !isSame(after, before);
         const isDisturbed = pending?.isDisturbed ?? false;
         this.pending.set(dir, {
