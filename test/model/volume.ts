@@ -91,7 +91,8 @@ function written(bytes: Buffer, writes: readonly UnitWrite[]): Buffer {
   return bytes;
 }
 
-export const nameOf = (state: number) => `S${state}`;
+/** Of one length, as LVM's are: a state may also be named by the beginning of its name. */
+export const nameOf = (state: number) => `S${String(state).padStart(3, '0')}`;
 
 /** Where the changes since a snapshot lead: to a later snapshot, to the volume itself, or to it while it is written. */
 export type SendGoal =

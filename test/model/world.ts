@@ -204,7 +204,8 @@ export class World implements Place {
       const { status, said, stdout } = await work(stop.signal);
       const isFaulty = mortality.end();
       const isKilled = isFaulty && (fault?.kind === 'kill' || fault?.kind === 'tear');
-      return { status: isKilled ? null : status, said: said.join('\n'), stdout, isFaulty };
+      const isFull = isFaulty && fault?.kind === 'full';
+      return { status: isKilled ? null : status, said: said.join('\n'), stdout, isFaulty, isFull };
     } finally {
       mortality.end();
     }
