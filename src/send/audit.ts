@@ -1,5 +1,4 @@
-import { crc32 } from 'node:zlib';
-import { isZero } from '../bytes/contents.js';
+import { crc32, isZero } from '../bytes/contents.js';
 import { splitExtents, subtractExtents, sumLengths, type Extent } from '../bytes/extent.js';
 import type { ReadableVolume } from '../changes/base-view.js';
 import type { ChangeSet } from '../changes/change-set.js';
