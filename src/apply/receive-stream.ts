@@ -1,10 +1,9 @@
 import type { ByteSource, LendBuffer } from '../bytes/byte-channel.js';
-import { releaseBlock } from '../engine/block-run.js';
 import { BaseMismatchError, FormatError, type LvmsyncError } from '../errors.js';
 import { interruptible } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { isThere } from '../journal/journal.js';
-import { asBlock } from '../stream/block.js';
+import { BlockBatch } from '../stream/batches/batch.js';
 import { openIncomingStream, type IncomingStream, IncomingItems } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { isOverwriting, type ApplyPolicy } from '../targets/apply-policy.js';
@@ -143,15 +142,15 @@ export async function planIncoming(
     if (refusals.length > 0) return { plan, summary: summary() };
     const containers = ContainerGuard.for(device, header);
     for (let item = await items.next(); item !== null; item = await items.next()) {
-      const block = asBlock(item);
-      if (block === null) continue;
+      if (!(item instanceof BlockBatch)) continue;
       try {
-        await containers?.check(block);
+        await containers?.check(item);
+        const sum = item.sum();
+        blocks += sum.blocks;
+        changedBytes += sum.bytes;
       } finally {
-        releaseBlock(block);
+        item.release();
       }
-      blocks += 1;
-      changedBytes += block.length;
     }
     return { plan, summary: summary() };
   } finally {
@@ -263,7 +262,7 @@ class Receiving {
   private async isAllThere(): Promise<boolean> {
     if (this.offered === null) return false;
     const first = await this.items.next();
-    if (first?.kind !== 'resume') {
+    if (first === null || first instanceof BlockBatch || first.kind !== 'resume') {
       if (first !== null) this.items.putBack(first);
       return false;
     }

@@ -1,9 +1,13 @@
 import type { BlockDevice } from '../device/block-device.js';
 import { Applier } from '../engine/applier.js';
 import { BaseMismatchError, describeCause } from '../errors.js';
-import { openLog } from '../journal/journal-reader.js';
+import { openLog, type SavedExtent } from '../journal/journal-reader.js';
 import { dropLost, forget, Journal, noteUndoing, settleFinished, type Settled } from '../journal/journal.js';
 import { OldBytes } from '../journal/old-bytes.js';
+import { BufferPool } from '../memory/aligned-memory.js';
+import { RECEIVE_MEMORY } from '../memory/budgets.js';
+import { BatchFiller, gatherBatches } from '../stream/batches/gather-batches.js';
+import type { StreamItem } from '../stream/block.js';
 import type { OpenTarget } from '../targets/open-target.js';
 import type { TargetState } from '../targets/state-record.js';
 import type { NextStream, RecoverPlan, RecoverStep, WriteBack } from './plans/plan-recover.js';
@@ -177,14 +181,10 @@ async function writeBack(
   const file = await openLog(note.log);
   try {
     const old = new OldBytes(file, note.log, saved);
-    for (const extent of saved) {
-      signal.throwIfAborted();
-      const { offset, length } = extent;
-      if (extent.position === null) await applier.apply({ kind: 'zero', offset, length });
-      else {
-        const data = { bytes: await old.read(extent), release: () => undefined };
-        await applier.apply({ kind: 'data', offset, length, data });
-      }
+    const filler = new BatchFiller(new BufferPool(RECEIVE_MEMORY).lend);
+    for await (const batch of gatherBatches(readOld(saved, old, filler, signal), filler)) {
+      if (!('batch' in batch)) continue;
+      await applier.apply(batch.batch);
     }
     await applier.finish();
   } catch (error) {
@@ -193,5 +193,24 @@ async function writeBack(
     throw error;
   } finally {
     await file.close();
+  }
+}
+
+async function* readOld(
+  saved: readonly SavedExtent[],
+  old: OldBytes,
+  { lend }: BatchFiller,
+  signal: AbortSignal,
+): AsyncGenerator<StreamItem> {
+  for (const extent of saved) {
+    signal.throwIfAborted();
+    const { offset, length } = extent;
+    if (extent.position === null) yield { kind: 'zero', offset, length };
+    else {
+      const bytes = await old.read(extent);
+      const data = await lend(length);
+      data.bytes.set(bytes);
+      yield { kind: 'data', offset, length, data };
+    }
   }
 }

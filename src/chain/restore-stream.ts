@@ -1,10 +1,13 @@
 import type { ArchiveProofs } from '../archive/proofs.js';
 import type { LendBuffer } from '../bytes/byte-channel.js';
-import type { Proof, StreamItem } from '../stream/block.js';
+import type { Proof } from '../stream/block.js';
+import { BatchFiller, gatherBatches } from '../stream/batches/gather-batches.js';
 import type { IncomingStream } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
+import { unpackBatches } from '../stream/batches/unpack-batches.js';
+import type { PackedItem } from '../stream/unpack-blocks.js';
 import type { Combination } from './combination.js';
-import { readCombination } from './read-combination.js';
+import { readCombinedItems } from './read-combination.js';
 
 /** How many proofs are compared with the target before the first write. */
 const SAMPLE = 32;
@@ -23,23 +26,25 @@ export function streamOf(
   signal: AbortSignal,
 ): IncomingStream {
   const sample = takeSample(plan, proofs);
+  const filler = new BatchFiller(lend);
+  const items = itemsOf(plan, proofs, sample, filler.lend, signal);
   return {
     protocol: 4,
     asks: false,
     header: { ...header, sample: { changed: sample.length, unchanged: 0 } },
-    blocks: items(plan, proofs, sample, lend, signal),
+    blocks: unpackBatches(gatherBatches(items, filler, sample.length), lend, 'archive'),
   };
 }
 
-async function* items(
+async function* itemsOf(
   plan: Combination,
   proofs: ArchiveProofs,
   sample: readonly Proof[],
   lend: LendBuffer,
   signal: AbortSignal,
-): AsyncGenerator<StreamItem> {
+): AsyncGenerator<PackedItem> {
   for (const proof of sample) yield { kind: 'proof', ...proof };
-  for await (const block of readCombination(plan, { lend, signal })) {
+  for await (const block of readCombinedItems(plan, { lend, signal })) {
     const proof = proofs.of(block);
     if (proof !== null) yield { kind: 'proof', ...proof };
     yield block;

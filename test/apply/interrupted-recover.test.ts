@@ -8,7 +8,7 @@ import { Applier } from '../../src/engine/applier.js';
 import { InterruptedError } from '../../src/errors.js';
 import { Journal } from '../../src/journal/journal.js';
 import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
-import { dataBlock, patterned, undoFor } from '../support/blocks.js';
+import { applyBlock, dataBlock, patterned, undoFor } from '../support/blocks.js';
 import { MemoryDevice, type Faults } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
 import { pool } from '../support/streams.js';
@@ -38,7 +38,7 @@ async function halfWritten(faults: Faults) {
   const applier = new Applier(device, { log: journal.log, lendOld: pool() });
   for (let at = 0; at < SIZE; at += MIB) {
     if (at === 4 * MIB) await applier.checkpoint({ token: Buffer.from('here'), changedBytes: at });
-    await applier.apply(dataBlock(at, MIB, 1));
+    await applyBlock(applier, dataBlock(at, MIB, 1));
   }
   await applier.finish();
   await journal.abandon(true, null, null);

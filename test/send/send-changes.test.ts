@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { eachItem } from '../../src/stream/batches/batch.js';
 import type { ChangeSource } from '../../src/changes/change-source.js';
 import { SnapshotError, TruncatedStreamError } from '../../src/errors.js';
 import { pipeTo, sendChanges } from '../../src/send/send-changes.js';
@@ -20,7 +21,7 @@ async function send(source: ChangeSource) {
 async function passesOf(stream: Uint8Array): Promise<number[][]> {
   const passes: number[][] = [[]];
   const incoming = await openIncomingStream(sourceOf(stream), pool(), 'stream');
-  for await (const item of incoming.blocks) {
+  for await (const item of eachItem(incoming.blocks)) {
     if (item.kind === 'next-pass') passes.push([]);
     const block = asBlock(item);
     if (block !== null) passes.at(-1)?.push(...chunksOf(block));

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { eachItem } from '../../src/stream/batches/batch.js';
 import { ChunkSet } from '../../src/bytes/chunk-set.js';
 import { ChangeSet } from '../../src/changes/change-set.js';
 import type { ChangeSource, SourceVolumes } from '../../src/changes/change-source.js';
@@ -35,7 +36,7 @@ async function itemsOf(source: ChangeSource): Promise<{ items: StreamItem[]; sam
   await sendChanges(source, pipeTo(new FrameWriter(sink)), { proofs: true }, env);
   const { header, blocks } = await openIncomingStream(sourceOf(sink.bytes()), pool(), 'stream');
   const items: StreamItem[] = [];
-  for await (const item of blocks) {
+  for await (const item of eachItem(blocks)) {
     if (item.kind === 'data') item.data.release();
     items.push(item);
   }

@@ -2,6 +2,7 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, utimesSync, writ
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll } from 'vitest';
+import { eachItem } from '../../../src/stream/batches/batch.js';
 import { recoverTarget, type RecoverOutcome } from '../../../src/apply/recover.js';
 import { ChunkSet } from '../../../src/bytes/chunk-set.js';
 import { ChangeSet } from '../../../src/changes/change-set.js';
@@ -208,7 +209,7 @@ export async function itemsOf(frames: Buffer): Promise<string[]> {
   const items: string[] = [];
   const incoming = await openIncomingStream(sourceOf(frames), pool(), 'frames');
   try {
-    for await (const item of incoming.blocks) {
+    for await (const item of eachItem(incoming.blocks)) {
       if (item.kind === 'data') item.data.release();
       items.push('offset' in item && item.kind !== 'proof' ? `${item.kind} ${item.offset}` : item.kind);
     }
