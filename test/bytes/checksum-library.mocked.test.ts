@@ -20,7 +20,7 @@ describe('the checksum library', () => {
   const bytes = Buffer.alloc(100_000, 'some bytes');
 
   it('sums long pieces where it is there, and Node short ones', async () => {
-    const library = vi.fn(() => 42);
+    const library = vi.fn<(bytes: Uint8Array, before: number) => number>(() => 42);
     const { crc32 } = await withLibrary(() => ({ crc32: library }));
     expect(crc32(bytes, 7)).toBe(42);
     expect(library).toHaveBeenCalledWith(bytes, 7);

@@ -2,9 +2,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { crc32 } from '../../src/bytes/contents.js';
 import { endOf } from '../../src/bytes/extent.js';
-import { BlockBatch, ENTRY } from '../../src/stream/batches/batch.js';
+import { BATCH_ENTRIES, BlockBatch, ENTRY } from '../../src/stream/batches/batch.js';
 import { BatchFiller, gatherBatches } from '../../src/stream/batches/gather-batches.js';
 import type { StreamItem } from '../../src/stream/block.js';
+import type { PackedItem } from '../../src/stream/unpack-blocks.js';
 import { describeItem, Lender } from '../support/scenes/feed.js';
 
 const KIB = 1024;
@@ -38,7 +39,11 @@ async function* read(told: readonly Told[], filler: BatchFiller, fails = false):
 /** All batches and marks, released after `look` has seen them. */
 async function gather(
   told: readonly Told[],
-  { apart = 0, fails = false, look = (_: BlockBatch): void => undefined } = {},
+  {
+    apart = 0,
+    fails = false,
+    look,
+  }: { apart?: number; fails?: boolean; look?: (batch: BlockBatch) => void } = {},
 ) {
   const lender = new Lender();
   const filler = new BatchFiller(lender.lend);
@@ -52,7 +57,7 @@ async function gather(
       }
       const { batch } = item;
       gathered.push(entriesOf(batch));
-      look(batch);
+      look?.(batch);
       batch.release();
     }
   } catch (thrown) {
@@ -83,7 +88,8 @@ function expectWhole(batch: BlockBatch): void {
   let data = 0;
   for (let entry = batch.first; entry < batch.count; entry++) {
     if (batch.kindAt(entry) === ENTRY.data) data += batch.lengthAt(entry);
-    if (batch.kindAt(entry) === ENTRY.proof) expect(batch.isBlockAt(entry + 1), 'a proof alone').toBe(true);
+    const isAlone = entry + 1 === batch.count || !batch.isBlockAt(entry + 1);
+    if (batch.kindAt(entry) === ENTRY.proof) expect(isAlone, 'a proof without its block').toBe(false);
   }
   expect(data, 'a batch has no more data than its memory').toBeLessThanOrEqual(MIB);
 }
@@ -115,7 +121,7 @@ const anyStream: fc.Arbitrary<Told[]> = fc
           told.push({ kind: 'data', offset: at, length: Math.min(part * SECTOR, endOf(whole) - at) });
         }
       } else if (kind === 'proved') told.push({ kind: 'proof', ...whole }, { kind: 'data', ...whole });
-      else told.push({ kind: kind as 'data' | 'zero' | 'discard', ...whole });
+      else told.push({ kind, ...whole });
       offset = endOf(whole);
     }
     return told;
@@ -166,6 +172,45 @@ describe('gathered batches', () => {
     const told = [proof(0), proof(MIB), zero(0, SECTOR), pass, zero(0, 3 * MIB), zero(3 * MIB, 2 * MIB)];
     const { gathered } = await gather(told, { apart: 2 });
     expect(gathered.map((batch) => batch.length)).toEqual([2, 1, 1, 1, 1]);
+  });
+
+  it('end where they have all the entries that there is room for', async () => {
+    const told = Array.from({ length: 5000 }, (_, index): Told => {
+      return { kind: 'zero', offset: index * SECTOR, length: SECTOR };
+    });
+    const { gathered } = await gather(told);
+    expect(gathered.flat()).toEqual(told.map(describeTold));
+    expect(Math.max(...gathered.map((batch) => batch.length))).toBe(BATCH_ENTRIES);
+  });
+
+  it('have no more compressed blocks than fit in 1 MiB decompressed, and keep their bytes where a section moves', async () => {
+    const filler = new BatchFiller(new Lender().lend);
+    const stored = async (offset: number, length: number, size: number) => {
+      const data = await filler.lend(size);
+      data.bytes.fill(`${offset}`);
+      return { kind: 'packed', offset, length, data, codec: 'zlib', position: offset } as const;
+    };
+    async function* items(): AsyncGenerator<PackedItem> {
+      for (const offset of [0, MIB]) yield await stored(offset, MIB, 100);
+      yield { kind: 'section', offset: 2 * MIB, length: MIB, oldCrc: 1, newCrc: 2 };
+      // The third of these no longer fits in the memory of the first block.
+      for (const part of [0, 1, 2]) {
+        yield await stored(2 * MIB + part * 341 * KIB, 341 * KIB, 341 * KIB - 40);
+      }
+    }
+    const seen: number[][] = [];
+    for await (const item of gatherBatches(items(), filler)) {
+      if (!('batch' in item)) continue;
+      seen.push([...item.packed.keys()]);
+      for (const [entry, { offset, data }] of item.packed) {
+        expect(item.batch.offsetAt(entry)).toBe(offset);
+        expect(data.bytes).toBeBytes(Buffer.alloc(data.bytes.length, `${offset}`));
+        expect(data.bytes.byteOffset, 'where the batch has it').toBe(
+          (item.batch.memory?.bytes.byteOffset ?? NaN) + item.batch.startAt(entry),
+        );
+      }
+    }
+    expect(seen).toEqual([[0], [0], [1, 2, 3]]);
   });
 
   it('share memory: many small ones need no megabyte each', async () => {
