@@ -191,7 +191,7 @@ describe('gathered batches', () => {
       return { kind: 'packed', offset, length, data, codec: 'zlib', position: offset } as const;
     };
     async function* items(): AsyncGenerator<PackedItem> {
-      for (const offset of [0, MIB]) yield await stored(offset, MIB, 100);
+      for (const offset of [0, MIB]) yield await stored(offset, MIB, 2000);
       yield { kind: 'section', offset: 2 * MIB, length: MIB, oldCrc: 1, newCrc: 2 };
       // The third of these no longer fits in the memory of the first block.
       for (const part of [0, 1, 2]) {
