@@ -66,14 +66,18 @@ export function isBorneOut(
   return mismatches === 0 && isRecordedResult(applied, before);
 }
 
+/** In the place of a name, which no state has. */
+const NAMELESS_STATE = 'a state without a name';
+
 /** What is known about a target during an apply, if it held `before`. */
 export function stateDuring(header: StreamHeader | null, before: TargetState | null): TargetState | null {
   const { kind, base = null, result = null, table } = header ?? {};
   if (isOverwriting(header))
-    return { is: 'copying', identity: result ?? 'a state without a name', from: null };
+    return { is: 'copying', identity: result ?? NAMELESS_STATE, from: null };
   // When this apply is taken back, the target is half-copied again.
   if (kind === 'full') return before?.is === 'copying' ? before : null;
-  if (base === null) return null;
+  // Nothing but the same changes, a scan or a copy makes it whole, and none of these asks for the name.
+  if (base === null) return { is: 'applying from', identity: NAMELESS_STATE, from: null };
   return {
     ...{ is: 'applying from', identity: base, from: base, ...coverageDuring(before?.proved) },
     ...(result === null ? {} : { to: result }),

@@ -209,6 +209,31 @@ describe('after an apply that was cut short', () => {
     ]);
   });
 
+  it('without a journal, and of changes without a name, it takes these once more, and nothing else', async () => {
+    const nameless = { kind: 'changes', base: null, result: null } as const;
+    const apply = async (stream: Buffer) =>
+      await runWords(['--apply', '-', target, '--state-dir', state, '--no-journal'], stream);
+    expect((await apply(await cutStream(nameless))).status).toBe(5);
+    expect(readFileSync(target)).not.toBeBytes(BASE);
+    expect(await recover()).toMatchObject({
+      status: 7,
+      said: [expect.stringMatching(/half-written by an apply without a journal/)],
+    });
+    const next = await apply(await cutStream({ kind: 'changes', base: 'B', result: 'C' }));
+    expect([next.status, next.said]).toEqual([
+      7,
+      [
+        expect.stringMatching(
+          /part of an apply to a state without a name that was interrupted, so repeat that one first/,
+        ),
+      ],
+    ]);
+    // The same again is let in, and cut once more; then all of it comes.
+    expect((await apply(await cutStream(nameless))).status).toBe(5);
+    expect((await apply(await cutStream(nameless, false))).status).toBe(0);
+    expect((await recover()).status).toBe(0);
+  });
+
   it('a snapback on a file system that is not mounted is said to be', async () => {
     mkdirSync(join(folder, 'disk'));
     await cutShort('--snapback', join(folder, 'disk/undo'));
@@ -264,8 +289,8 @@ describe('after an apply that was cut short', () => {
   );
 });
 
-/** A stream over half of the target that lacks its end. */
-async function cutStream(header: Partial<StreamHeader> = {}): Promise<Buffer> {
+/** A stream over half of the target, without its end unless that is wanted. */
+async function cutStream(header: Partial<StreamHeader> = {}, isCut = true): Promise<Buffer> {
   const sink = collectingSink();
   const writer = new FrameWriter(sink);
   await writer.start({ ...someHeader(SIZE), base: 'A', result: 'B', ...header });
@@ -273,5 +298,6 @@ async function cutStream(header: Partial<StreamHeader> = {}): Promise<Buffer> {
   // What goes back is written at once.
   await writer.nextPass();
   await writer.zero(0, 4096);
+  if (!isCut) await writer.finish();
   return sink.bytes();
 }
