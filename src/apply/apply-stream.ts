@@ -286,6 +286,12 @@ export class Apply {
   }
 
   private async takeBatch(batch: BlockBatch): Promise<void> {
+    if (this.room.covers(this.changedBytes + batch.sum().mostBytes)) await this.takePart(batch);
+    // How much space is left for a part shows only when the parts before it are written.
+    else for (const part of batch.parts()) await this.takePart(part);
+  }
+
+  private async takePart(batch: BlockBatch): Promise<void> {
     const { bytes, mostBytes } = batch.sum();
     try {
       await this.containers?.check(batch);

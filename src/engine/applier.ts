@@ -141,7 +141,7 @@ export class Applier {
     let section = NO_ENTRY;
     let proof = NO_ENTRY;
     for (let entry = batch.first; entry < batch.count; entry++) {
-      if (section !== NO_ENTRY && !isPart(batch, entry, section)) {
+      if (section !== NO_ENTRY && !batch.isPartOf(entry, section)) {
         this.cursor = Math.max(this.cursor, batch.endAt(section));
         section = NO_ENTRY;
       }
@@ -379,14 +379,6 @@ export class Applier {
     const problem = `a block of ${length} bytes at byte ${offset} is past its end (${size} bytes)`;
     throw new UnsafeTargetError(path, problem);
   }
-}
-
-function isPart(batch: BlockBatch, entry: number, section: number): boolean {
-  return (
-    batch.isBlockAt(entry) &&
-    batch.offsetAt(entry) >= batch.offsetAt(section) &&
-    batch.endAt(entry) <= batch.endAt(section)
-  );
 }
 
 function isSameExtent(batch: BlockBatch, one: number, other: number): boolean {

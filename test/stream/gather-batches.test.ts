@@ -243,4 +243,26 @@ describe('a batch', () => {
     batch.release();
     expect(released).toBe(1);
   });
+
+  it('comes apart into blocks with their proofs and sections with their parts, which hold its memory', () => {
+    let released = 0;
+    const batch = new BlockBatch({ bytes: Buffer.from('firstothers'), release: () => (released += 1) });
+    batch.add({ kind: 'proof', offset: 0, length: 5, crc: 1 });
+    batch.add({ kind: 'data', offset: 0, length: 5, start: 0, crc: 2 });
+    batch.add({ kind: 'section', offset: 10, length: 20, crc: 3, newCrc: 4 });
+    batch.add({ kind: 'data', offset: 10, length: 6, start: 5, crc: 5 });
+    batch.add({ kind: 'zero', offset: 25, length: 5 });
+    batch.add({ kind: 'zero', offset: 30, length: 5 });
+    batch.add({ kind: 'section', offset: 40, length: 5, crc: 6, newCrc: 7 });
+    const parts = [...batch.parts()];
+    expect(parts.map((part) => part.count)).toEqual([2, 3, 1, 1]);
+    expect(parts.flatMap(entriesOf)).toHaveLength(7);
+    expect(parts[0]?.bytesAt(1).toString()).toBe('first');
+    expect(parts[1]?.bytesAt(1).toString()).toBe('others');
+    expect([parts[1]?.crcAt(0), parts[1]?.newCrcAt(0)]).toEqual([3, 4]);
+    for (const part of parts.slice(0, -1)) part.release();
+    expect(released).toBe(0);
+    for (const part of parts.slice(-1)) part.release();
+    expect(released).toBe(1);
+  });
 });

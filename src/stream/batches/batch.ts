@@ -164,6 +164,45 @@ export class BlockBatch {
     }
   }
 
+  /** Whether a block belongs to a section before it. */
+  isPartOf(entry: number, section: number): boolean {
+    const isInside =
+      this.offsetAt(entry) >= this.offsetAt(section) && this.endAt(entry) <= this.endAt(section);
+    return isInside && this.isBlockAt(entry);
+  }
+
+  /**
+   * The same in the smallest batches that there can be, each to be released: a block with its proof, or a section with
+   * its parts. Releases this one at the end.
+   */
+  *parts(): Generator<BlockBatch> {
+    try {
+      while (this.first < this.count) {
+        const start = this.first;
+        let end = start + 1;
+        if (this.kindAt(start) === ENTRY.section)
+          while (end < this.count && this.isPartOf(end, start)) end += 1;
+        else if (this.kindAt(start) === ENTRY.proof && end < this.count) end += 1;
+        this.first = end;
+        yield this.copyOf(start, end);
+      }
+    } finally {
+      this.release();
+    }
+  }
+
+  /** Some of the entries, in the same memory. */
+  private copyOf(start: number, end: number): BlockBatch {
+    const { memory } = this;
+    if (memory !== null) this.hold();
+    const release = () => {
+      this.release();
+    };
+    const copy = new BlockBatch(memory === null ? null : { bytes: memory.bytes, release });
+    for (let entry = start; entry < end; entry++) copy.addFrom(this, entry, this.startAt(entry));
+    return copy;
+  }
+
   /** Has to be released once more. */
   hold(): void {
     this.holders += 1;
