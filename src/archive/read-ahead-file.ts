@@ -1,9 +1,6 @@
 import { open, type FileHandle } from 'node:fs/promises';
 import { DeviceError } from '../errors.js';
 
-/** How much is read at once, and read ahead. Bytes. */
-export const WINDOW = 256 * 1024;
-
 /** A part of a file in memory. */
 interface Window {
   readonly position: number;
