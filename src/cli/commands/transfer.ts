@@ -6,10 +6,9 @@ import { parseTargetSpec } from '../../transport/target-spec.js';
 import type { Context } from '../context.js';
 import { moreHelp } from '../help.js';
 import { policyOf, withPolicy, type PolicyOptions } from '../options/policy.js';
-import { givenReach, reachOf, retryOption, withReach, type ReachOptions } from '../options/reach.js';
+import { reachOf, retryOption, withReach, type ReachOptions } from '../options/reach.js';
 import {
   comparisonOf,
-  givenOldBytes,
   isQuiesced,
   SOURCE_GROUP,
   takeSource,
@@ -21,13 +20,7 @@ import {
   type SourceOptions,
 } from '../options/source.js';
 import { verbosityOf, withTalk, type TalkOptions } from '../options/talk.js';
-import {
-  givenCompression,
-  givenTraffic,
-  trafficOf,
-  withTraffic,
-  type TrafficOptions,
-} from '../options/traffic.js';
+import { trafficOf, withTraffic, type TrafficOptions } from '../options/traffic.js';
 import { checkSuspect, sayApplied, sayTransferred } from '../reports/summary.js';
 import { openStream } from '../standard-input.js';
 import { refuseCommandNames, refuseMore, type CommandName } from './words.js';
@@ -129,12 +122,12 @@ async function runApply(words: readonly string[], options: TransferOptions, cont
   refuseBeside('--apply', {
     '--data-source': dataSource,
     '--stdout': stdout,
-    ...givenReach(options),
-    ...givenTraffic(options),
+    ...givenOf(withReach(new Command()).addOption(retryOption()), options),
+    ...givenOf(withTraffic(new Command()), options),
     '--cow': cow,
     '--origin': origin,
     '--scan': options.scan,
-    ...givenOldBytes(options),
+    ...givenOf(withComparison(new Command()), options),
     ...{ '--live': live, '--quiesced': quiesced },
   });
   const [target, ...more] = words;
@@ -167,7 +160,8 @@ async function runTransfer(
     refuseAudit(options, 'it needs answers from the target, and a Ruby lvmsync cannot give any');
   const destination = destinationOf(rest, options, context);
   if (protocol === 3) {
-    refuseBeside('--protocol 3', { ...givenCompression(options), '--block-size': options.blockSize });
+    const { compress, codec, blockSize } = options;
+    refuseBeside('--protocol 3', { '--compress': compress, '--codec': codec, '--block-size': blockSize });
   }
   const summary = await transfer(
     spec,
@@ -205,7 +199,7 @@ async function runScan(
   refuseBeside('--scan', {
     ...{ '--data-source': dataSource, '--cow': cow, '--origin': origin },
     // A scan uses no old bytes, and proves that the rest is still equal.
-    ...givenOldBytes(options),
+    ...givenOf(withComparison(new Command()), options),
   });
   const destination = destinationOf(words, options, context);
   if (destination.kind !== 'target') throw new UsageError('missing argument: [HOST:]TARGET');
@@ -248,6 +242,14 @@ function destinationOf(rest: readonly string[], options: TransferOptions, contex
 /** Throws UsageError if --audit was given; `why` is the reason that it cannot be used. */
 function refuseAudit({ audit }: TransferOptions, why: string): void {
   if (audit !== undefined) throw new UsageError(`--audit cannot be used here: ${why}`);
+}
+
+/** The options of a group, by their flags, as given. */
+function givenOf(group: Pick<Command, 'options'>, options: TransferOptions): Record<string, unknown> {
+  const values: Readonly<Record<string, unknown>> = { ...options };
+  return Object.fromEntries(
+    group.options.map((option) => [option.long ?? option.flags, values[option.attributeName()]]),
+  );
 }
 
 /** Throws UsageError for the first of these flags that was given: they cannot be used with `main`. */
