@@ -5,7 +5,7 @@ import { ExtentOrder } from '../stream/extent-order.js';
 import { MAX_BLOCK_LENGTH, type Proof } from '../stream/block.js';
 import { ANNOUNCEMENT, parseAnnouncements } from '../stream/frame-format.js';
 import { withFile, withoutOverlaps, type Archive } from './archive.js';
-import { ExtentTable } from './extent-table.js';
+import { ExtentTable, type StoredExtent } from './extent-table.js';
 import { scanArchive } from './scan-archive.js';
 
 const zeroes = Buffer.alloc(MAX_BLOCK_LENGTH);
@@ -16,7 +16,7 @@ const zeroes = Buffer.alloc(MAX_BLOCK_LENGTH);
  */
 export class ArchiveProofs {
   private constructor(
-    /** Ascending; `position` is the checksum, `source` the length that it is of. */
+    /** Ascending rows as `saying` makes them. */
     private readonly table: ExtentTable,
   ) {}
 
@@ -29,7 +29,7 @@ export class ArchiveProofs {
     const add = ({ offset, length, crc }: Proof) => {
       // What came in the Ruby tool's format may lie anywhere, and cannot be kept as a proof.
       if (length <= MAX_BLOCK_LENGTH && order.findMisfit(offset, length) === null) {
-        said.add(offset, length, crc, offset, length);
+        said.add(saying({ offset, length, crc }));
       }
     };
     await withFile(path, (random) =>
@@ -98,13 +98,18 @@ export class JoinedProofs {
   /** @param isChanged whether an archive before this one changes some of an extent */
   add(proofs: ArchiveProofs, isChanged: (extent: Extent) => boolean): void {
     for (const { offset, length, crc } of proofs) {
-      if (!isChanged({ offset, length })) this.said.add(offset, length, crc, offset, length);
+      if (!isChanged({ offset, length })) this.said.add(saying({ offset, length, crc }));
     }
   }
 
   join(): ArchiveProofs {
     return ArchiveProofs.joined(this.said);
   }
+}
+
+/** A proof as a row of a table: `position` is the checksum, `source` the length that it is of. */
+function saying({ offset, length, crc }: Proof): StoredExtent {
+  return { offset, length, position: crc, blockOffset: offset, source: length };
 }
 
 /** The index of a table's first extent that ends behind an offset; the count where none does. */

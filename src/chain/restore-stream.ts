@@ -1,45 +1,33 @@
-import type { ArchiveProofs } from '../archive/proofs.js';
-import type { LendBuffer } from '../bytes/byte-channel.js';
 import type { Proof, StreamItem } from '../stream/block.js';
 import type { IncomingStream } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
-import type { Combination } from './combination.js';
-import { readCombination } from './read-combination.js';
+import type { PlannedUndos } from './combination.js';
+import { readCombination, type ReadOptions } from './read-combination.js';
 
 /** How many proofs are compared with the target before the first write. */
 const SAMPLE = 32;
 
 /**
- * A combination as a stream to apply. It begins with a sample of what is known about the bytes that it replaces; each
+ * Planned undos as a stream to apply. It begins with a sample of what is known about the bytes that it replaces; each
  * block comes right after its own proof.
- *
- * @param proofs of the plan's base
  */
-export function streamOf(
-  plan: Combination,
-  header: StreamHeader,
-  proofs: ArchiveProofs,
-  lend: LendBuffer,
-  signal: AbortSignal,
-): IncomingStream {
-  const sample = takeSample(plan, proofs);
+export function streamOf(undos: PlannedUndos, header: StreamHeader, options: ReadOptions): IncomingStream {
+  const sample = takeSample(undos);
   return {
     protocol: 4,
     asks: false,
     header: { ...header, sample: { changed: sample.length, unchanged: 0 } },
-    blocks: items(plan, proofs, sample, lend, signal),
+    blocks: items(undos, sample, options),
   };
 }
 
 async function* items(
-  plan: Combination,
-  proofs: ArchiveProofs,
+  { plan, proofs }: PlannedUndos,
   sample: readonly Proof[],
-  lend: LendBuffer,
-  signal: AbortSignal,
+  options: ReadOptions,
 ): AsyncGenerator<StreamItem> {
   for (const proof of sample) yield { kind: 'proof', ...proof };
-  for await (const block of readCombination(plan, { lend, signal })) {
+  for await (const block of readCombination(plan, options)) {
     const proof = proofs.of(block);
     if (proof !== null) yield { kind: 'proof', ...proof };
     yield block;
@@ -47,7 +35,7 @@ async function* items(
 }
 
 /** Proofs spread over the whole plan. */
-function takeSample({ extents }: Combination, proofs: ArchiveProofs): Proof[] {
+function takeSample({ plan: { extents }, proofs }: PlannedUndos): Proof[] {
   const step = Math.max(1, Math.floor(extents.count / SAMPLE));
   const sample: Proof[] = [];
   for (let index = 0; index < extents.count && sample.length < SAMPLE; index += step) {

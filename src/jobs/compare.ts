@@ -3,8 +3,6 @@ import { ChangeSet } from '../changes/change-set.js';
 import type { ChangeSource } from '../changes/change-source.js';
 import { FarError } from '../errors.js';
 import { silentProgress, type Surroundings } from '../host/surroundings.js';
-import { BufferPool } from '../memory/aligned-memory.js';
-import { VERIFY_MEMORY } from '../memory/budgets.js';
 import { startFarSide, type Reach } from '../reach/far-side.js';
 import { startLocalFarSide } from '../reach/local-far-side.js';
 import type { ApplyPolicy } from '../targets/apply-policy.js';
@@ -24,14 +22,13 @@ export async function compare(
   reach: Reach,
   env: Surroundings,
 ): Promise<ComparisonResult> {
-  const { lend } = new BufferPool(VERIFY_MEMORY);
   if (target.kind === 'remote') {
     const far = await startFarSide(target, reach, answerWords(target.path), env);
-    return await runHashExchange(far, comparison, env, lend);
+    return await runHashExchange(far, comparison, env);
   }
   const { far, outcome } = startLocalFarSide((line) => answer(line, target.path, env));
   try {
-    return await runHashExchange(far, comparison, env, lend);
+    return await runHashExchange(far, comparison, env);
   } catch (error) {
     // The target's side runs in this process: its own error says more than the report that it sent.
     if (error instanceof FarError) throw (await outcome).error ?? error;
@@ -46,8 +43,7 @@ export async function compare(
  */
 export async function readyTarget(
   source: Pick<ChangeSource, 'name' | 'data' | 'paths'>,
-  spec: TargetSpec,
-  policy: ApplyPolicy,
+  { spec, policy }: { readonly spec: TargetSpec; readonly policy: ApplyPolicy },
   reach: Reach,
   env: Surroundings,
 ): Promise<void> {
@@ -64,5 +60,6 @@ export async function readyTarget(
   };
   // Without a snapback: the real stream begins that. The journal of an empty transfer needs no space.
   const destination = { kind: 'target', spec, policy: { ...policy, snapback: null } } as const;
-  await send(nothing, destination, 4, reach, { proofs: false }, { ...env, progress: silentProgress });
+  const sending = { destination, protocol: 4, reach, how: { proofs: false } } as const;
+  await send(nothing, sending, { ...env, progress: silentProgress });
 }

@@ -33,6 +33,22 @@ export interface RestoreSummary {
   readonly seconds: number;
 }
 
+/** What to take back, how far, and by which archives. */
+export interface RestoreWish {
+  readonly targetPath: string;
+  readonly goal: RestoreGoal;
+  /** The folder with the archives. */
+  readonly folder: string;
+  readonly policy: ApplyPolicy;
+}
+
+/** A target on which no earlier run left anything. */
+interface SettledTarget {
+  readonly target: OpenTarget;
+  /** Whether old bytes were written back for that. */
+  readonly isTakenBack: boolean;
+}
+
 /**
  * Takes a target back to an earlier state: finds the undos that lead there in a folder, reads and checks all of each,
  * and applies them as one, each block once, with the guards, proofs and journal of any apply.
@@ -41,57 +57,39 @@ export interface RestoreSummary {
  * the goal, LockedError while the folder is being pruned; what opening a target, reading archives and applying a stream
  * throw.
  */
-export function restore(
-  targetPath: string,
-  goal: RestoreGoal,
-  folder: string,
-  policy: ApplyPolicy,
-  env: Surroundings,
-): Promise<RestoreSummary> {
-  return keepingArchives(folder, () => restoreBy(applyWay, { targetPath, goal, folder, policy }, env));
+export function restore(wish: RestoreWish, env: Surroundings): Promise<RestoreSummary> {
+  return keepingArchives(wish.folder, () => restoreBy(applyWay, wish, env));
 }
 
 /**
  * The same at once, for a logical volume that no process has open: by a merge, which LVM does in the background.
  * Throws as `restore`, and UnsafeTargetError, with the reason, for any other target.
  */
-export function restoreInstantly(
-  targetPath: string,
-  goal: RestoreGoal,
-  folder: string,
-  policy: ApplyPolicy,
-  env: Surroundings,
-): Promise<RestoreSummary> {
-  const check = (target: OpenTarget) => checkRollBack(target, targetPath, env);
-  return keepingArchives(folder, () => restoreBy(mergeWay, { targetPath, goal, folder, policy }, env, check));
-}
-
-interface RestoreWish {
-  readonly targetPath: string;
-  readonly goal: RestoreGoal;
-  readonly folder: string;
-  readonly policy: ApplyPolicy;
+export function restoreInstantly(wish: RestoreWish, env: Surroundings): Promise<RestoreSummary> {
+  const check = (target: OpenTarget) => checkRollBack(target, wish.targetPath, env);
+  return keepingArchives(wish.folder, () => restoreBy(mergeWay, wish, env, check));
 }
 
 async function restoreBy(
   go: (
     ...words: Parameters<typeof applyWay>
   ) => Promise<Pick<ReceiveSummary, 'changedBytes' | 'blocks' | 'suspect'>>,
-  { targetPath, goal, folder, policy }: RestoreWish,
+  wish: RestoreWish,
   env: Surroundings,
   check: (target: OpenTarget) => Promise<unknown> = () => Promise.resolve(),
 ): Promise<RestoreSummary> {
   const started = env.clock();
+  const { targetPath, goal, folder, policy } = wish;
   const states = await readStates(folder, env);
   const target = await openTargetFor(targetPath, policy, FOR_NO_RUN, env);
   try {
     await check(target);
     const isTakenBack = await settleEarlier(target, policy, env);
-    const from = await findState(target, states, goal, folder, policy, env);
+    const from = await findState(target, states, wish, env);
     const plan = planRestore(states, from, goal, folder);
     for (const line of describeRestore(targetPath, plan)) env.notice(line);
     const { to, way } = plan;
-    const applied = way.length === 0 ? null : await go(target, way, policy, env, isTakenBack);
+    const applied = way.length === 0 ? null : await go({ target, isTakenBack }, way, policy, env);
     const archives = way.map(({ archive }) => archive.path);
     return { archives, from, to, applied, seconds: (env.clock() - started) / 1000 };
   } finally {
@@ -144,9 +142,7 @@ async function settleEarlier(target: OpenTarget, policy: ApplyPolicy, env: Surro
 async function findState(
   { device, record }: OpenTarget,
   states: States,
-  goal: RestoreGoal,
-  folder: string,
-  policy: ApplyPolicy,
+  { goal, folder, policy }: RestoreWish,
   env: Surroundings,
 ): Promise<string> {
   const { holds } = await record.read();
@@ -176,17 +172,16 @@ async function findState(
 }
 
 async function applyWay(
-  target: OpenTarget,
+  { target, isTakenBack }: SettledTarget,
   way: readonly Undo[],
   policy: ApplyPolicy,
   env: Surroundings,
-  isTakenBack: boolean,
 ): Promise<ReceiveSummary> {
   // All of each archive is read and checked before the first write.
-  const { plan, proofs } = await planUndos(way, env.signal);
-  const header = headerOfCombination(plan, makerOf(env));
+  const undos = await planUndos(way, env.signal);
+  const header = headerOfCombination(undos.plan, makerOf(env));
   const { lend } = new BufferPool(RECEIVE_MEMORY);
-  const incoming = streamOf(plan, header, proofs, lend, env.signal);
+  const incoming = streamOf(undos, header, { lend, signal: env.signal });
   // Only where the target's state is not sure: then all archives are read once more.
   const prove: ProveBase = async (device) => await proveBase(device, openEach(way, openUndo), env.signal);
   const options = { what: 'archives', target, policy, isSession: false, proveBase: prove, isTakenBack };
@@ -195,7 +190,7 @@ async function applyWay(
 
 /** Restores by a merge. Nothing is written until all blocks of all archives are read, checked, and in the store. */
 async function mergeWay(
-  target: OpenTarget,
+  { target }: SettledTarget,
   way: readonly Undo[],
   policy: ApplyPolicy,
   env: Surroundings,

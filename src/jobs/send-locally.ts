@@ -10,21 +10,19 @@ import type { SendOptions } from '../send/send-changes.js';
 import { askPlan, type PlannedSummary } from '../session/ask-plan.js';
 import type { OpenForRun, ReceiveOutcome } from '../session/receiver.js';
 import { runSender, type SessionSummary } from '../session/sender.js';
-import type { ApplyPolicy } from '../targets/apply-policy.js';
 import { stackOf } from '../usage/guard.js';
-import { openTargetFor } from './apply.js';
+import { openTargetFor, type TargetHere } from './apply.js';
 
 /** Sends a source's changes to a target of this host: both sides of the session are in this process. */
 export async function sendToLocalTarget(
   source: ChangeSource,
-  path: string,
-  policy: ApplyPolicy,
+  target: TargetHere,
   how: SendOptions,
   env: Surroundings,
 ): Promise<SessionSummary> {
   // Between two ends of this process nothing is saved by fewer bytes.
   const asTheyAre = { ...how, compression: NO_COMPRESSION };
-  return await withReceiver(source, path, policy, env, ({ far }, lend) =>
+  return await withReceiver(source, target, env, ({ far }, lend) =>
     runSender(far, source, asTheyAre, env, lend),
   );
 }
@@ -32,12 +30,11 @@ export async function sendToLocalTarget(
 /** Finds out what that would do, and writes nothing. Throws what it would be refused for. */
 export async function planLocally(
   source: ChangeSource,
-  path: string,
-  policy: ApplyPolicy,
+  target: TargetHere,
   how: SendOptions,
   env: Surroundings,
 ): Promise<PlannedSummary> {
-  return await withReceiver(source, path, policy, env, async ({ far, outcome }, lend) => {
+  return await withReceiver(source, target, env, async ({ far, outcome }, lend) => {
     const summary = await askPlan(far, source, how, env, lend);
     const [refusal] = (await outcome).plan?.refusals ?? [];
     if (refusal !== undefined) throw refusal;
@@ -47,8 +44,7 @@ export async function planLocally(
 
 async function withReceiver<T>(
   source: ChangeSource,
-  path: string,
-  policy: ApplyPolicy,
+  { path, policy }: TargetHere,
   env: Surroundings,
   talk: (receiver: LocalFarSide<ReceiveOutcome>, lend: LendBuffer) => Promise<T>,
 ): Promise<T> {

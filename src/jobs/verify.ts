@@ -58,11 +58,14 @@ export async function verify(spec: VerifySpec, reach: Reach, env: Surroundings):
       checkSizes(spec, volume.device.size, size, env);
     };
     // Take an interrupted apply back first: what it wrote would look equal now, and would be taken back later.
-    if (spec.repair) await readyTarget(sourceOf(volume, spec), spec.b, DEFAULT_POLICY, reach, env);
+    if (spec.repair)
+      await readyTarget(sourceOf(volume, spec), { spec: spec.b, policy: DEFAULT_POLICY }, reach, env);
     const found = await compare({ near: volume.device, extents, unit, checkFarSize }, spec.b, reach, env);
     await volume.checkValid();
     const compareSeconds = secondsSince(begun);
-    const remaining = spec.repair ? await repair(volume, spec, found.differing, reach, env) : found.differing;
+    const remaining = spec.repair
+      ? await repair({ volume, spec, differing: found.differing }, reach, env)
+      : found.differing;
     return {
       ...found,
       remaining,
@@ -85,11 +88,16 @@ function chooseExtents({ device, changes }: OpenVolume, auditPercent: number | n
   return () => uniteExtents(changes.extents(), sample?.extents() ?? []);
 }
 
+/** Two volumes that were compared. */
+interface Compared {
+  readonly volume: OpenVolume;
+  readonly spec: VerifySpec;
+  readonly differing: ChangeSet;
+}
+
 /** Sends what differs, as any transfer does, and compares it again. Returns what still differs. */
 async function repair(
-  volume: OpenVolume,
-  spec: VerifySpec,
-  differing: ChangeSet,
+  { volume, spec, differing }: Compared,
   reach: Reach,
   env: Surroundings,
 ): Promise<ChangeSet> {
@@ -110,7 +118,7 @@ async function repair(
   };
   const destination = { kind: 'target', spec: spec.b, policy: DEFAULT_POLICY } as const;
   const how = { proofs: false, compression: { kind: 'auto' } } as const;
-  await send(source, destination, 4, reach, how, env);
+  await send(source, { destination, protocol: 4, reach, how }, env);
   const again: ComparisonRequest = {
     near: volume.device,
     extents: () => differing.extents(),

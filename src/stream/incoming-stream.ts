@@ -55,7 +55,7 @@ export async function openIncomingStream(
   }
   const frames = new FrameReader(reader, what);
   const { header, asks } = await readHeader(frames, lend, what);
-  const blocks = unpackBlocks(readProto4Blocks(reader, frames, header, lend, what), lend, what);
+  const blocks = unpackBlocks(readProto4Blocks(frames, header, lend), lend, what);
   return { protocol, header, asks, blocks };
 }
 

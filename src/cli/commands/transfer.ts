@@ -135,13 +135,13 @@ async function runApply(words: readonly string[], options: TransferOptions, cont
   refuseMore(more);
   const surroundings = context.surroundings(verbosityOf(options));
   const { apply } = await import('../../jobs/apply.js');
-  const { source, name, file, close } = await openStream(options.apply ?? '-', context);
+  const stream = await openStream(options.apply ?? '-', context);
   try {
-    const summary = await apply(source, name, target, policyOf(options), surroundings, file);
-    sayApplied(summary, { source: name, target }, options, context);
+    const summary = await apply(stream, { path: target, policy: policyOf(options) }, surroundings);
+    sayApplied(summary, { source: stream.name, target }, options, context);
     checkSuspect(summary, target);
   } finally {
-    close();
+    stream.close();
   }
 }
 
@@ -165,12 +165,9 @@ async function runTransfer(
   }
   const summary = await transfer(
     spec,
-    destination,
-    protocol,
-    reachOf(options, context),
     {
-      ...comparisonOf(options),
-      ...trafficOf(options, options.stdout === true),
+      ...{ destination, protocol, reach: reachOf(options, context) },
+      how: { ...comparisonOf(options), ...trafficOf(options, options.stdout === true) },
     },
     context.surroundings(verbosityOf(options)),
   );
@@ -206,13 +203,14 @@ async function runScan(
   const { scan } = await import('../../jobs/scan.js');
   const summary = await scan(
     device,
-    destination,
-    reachOf(options, context),
-    { proofs: true, ...trafficOf(options, false) },
+    {
+      ...{ destination, reach: reachOf(options, context) },
+      how: { proofs: true, ...trafficOf(options, false) },
+    },
     context.surroundings(verbosityOf(options)),
     isQuiesced(options),
   );
-  sayTransferred(summary, words[0] ?? '', options, context, 'scan');
+  sayTransferred(summary, words[0] ?? '', { ...options, foundBy: 'scan' }, context);
 }
 
 function destinationOf(rest: readonly string[], options: TransferOptions, context: Context): Destination {

@@ -200,7 +200,11 @@ describe('a server that is none', () => {
   it('has no address', async () => {
     const destination = { user: null, host: 'no-such-host.invalid', port: null };
     await expect(
-      connectSsh(destination, place.settings, ['true'], () => undefined, place.env),
+      connectSsh(
+        { destination, command: ['true'], onStderrLine: () => undefined },
+        place.settings,
+        place.env,
+      ),
     ).rejects.toThrow(/no-such-host.invalid: .*host name/);
   });
 });
