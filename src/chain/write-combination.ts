@@ -96,7 +96,7 @@ async function writeItem(item: CombinedItem, writer: FrameWriter): Promise<void>
   }
 }
 
-/** Proofs, ascending, between the blocks: that of a block comes right before it. */
+/** Writes proofs between the blocks, in ascending order: the proof of a block comes right before it. */
 class KeptProofs {
   private readonly proofs: Iterator<Proof, undefined> | null;
   private next: Proof | undefined;

@@ -10,7 +10,7 @@ import { send, type Destination, type Route, type TransferSummary } from './tran
 /** The destination of a scan. It cannot be a pipe, because a scan needs answers. */
 export type ScanDestination = Extract<Destination, { kind: 'target' }>;
 
-/** Where to a scan sends what differs, and how. */
+/** Where a scan sends what differs, and how. */
 export interface ScanSending extends Route {
   readonly destination: ScanDestination;
 }

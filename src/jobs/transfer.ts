@@ -32,7 +32,7 @@ export interface Route {
   readonly how: SendOptions;
 }
 
-/** Where to changes are sent, and how. */
+/** Where changes are sent, and how. */
 export interface Sending extends Route {
   readonly destination: Destination;
   readonly protocol: Protocol;

@@ -89,7 +89,7 @@ function printable(word: string): string {
   return CONTROL.test(word) ? JSON.stringify(word) : word;
 }
 
-/** Says where a target has more bytes than the volume that it is to equal. A size is null where it is not known. */
+/** Tells the user if a target is larger than the volume that it is to equal. A size is null if it is not known. */
 export function tellLarger(
   target: string,
   targetSize: number | null,
