@@ -108,7 +108,7 @@ it('a small file that cannot be written leaves the old one, and nothing else', a
   expect((await target.record.read()).holds?.identity).toBe('A');
 });
 
-it('a journal whose note cannot be written is closed and removed', async () => {
+it('the journal of an apply whose state cannot be recorded is closed and removed', async () => {
   const device = new MemoryDevice(BASE, '/dev/t');
   const target = openInMemory(device, parent);
   await target.record.write({ is: 'exactly', identity: 'A', from: null });
