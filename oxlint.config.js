@@ -32,10 +32,10 @@ export const DOORS = {
   jobs: 'apply archive combine copy inspect pull restore scan snapback transfer verify view',
   doctor: 'doctor examine-host examine-target finding',
   reach: 'client-wish far-side local-far-side retry',
-  verify: 'answer-queries hash-exchange',
+  verify: 'answer-queries hash-exchange plan-repair',
   session: 'ask-plan line-silence messages pulled-sender puller receiver replies reply-writer sender',
   view: 'close-view list-views open-view roll-back store-plan store-writer view-making view-of-device view-record',
-  apply: 'apply-stream check-target plan-apply receive-stream recover',
+  apply: 'apply-stream check-target plans/plan-apply plans/plan-run receive-stream recover unfinished-apply',
   chain:
     'archive-folder combination keep-rules plan-restore prove-base prove-state prune-intent pruning read-combination restore-stream states write-combination',
   archive:
@@ -47,7 +47,7 @@ export const DOORS = {
     'allowed-targets apply-policy base-check container-image coverage create-target open-target room room-budget room-needed state-record target-key',
   usage: 'device-identity device-tree foreign-writes guard holders openers write-stamp',
   engine:
-    'applier block-reader block-run compare-blocks compression-judge durable-length gathered-file pack-blocks run-prover undo-log wants',
+    'applier block-reader compare-blocks compression-judge durable-length gathered-file pack-blocks run-prover undo-log wants',
   snapshots:
     'fill-level live-watch mapped-snapshot metadata-snapshot snapshot store-volume temporary-snapshot thin-pool thin-tools thin-volume',
   changes: 'base-view change-set change-source cow-format exception-store thin-changes thin-delta two-stores',
@@ -56,7 +56,7 @@ export const DOORS = {
     'far-exit local-pipe pipe-source rate-limit remote-command rsh shell-words stderr-lines stream-channel target-spec transport ssh/index',
   device: 'block-device device-facts local-device',
   stream:
-    'block block-writer byte-reader extent-order frame-format frame-reader frame-writer incoming-stream mark-format proto3 proto4-blocks query-format stored/block-frames stored/frames-at stored/index-format stream-header unpack-blocks',
+    'batches/batch batches/gather-batches batches/unpack-batches block block-writer byte-reader extent-order frame-format frame-reader frame-writer incoming-stream mark-format proto3 proto4-blocks query-format stored/block-frames stored/frames-at stored/index-format stream-header unpack-blocks',
   host: 'durable-file file-locks interruption read-output run-lock spawner surroundings system-calls udev',
   memory: 'aligned-memory budgets',
   codec: 'codec load-codec work-ahead',
@@ -156,16 +156,11 @@ const WITH_MANY_PARAMETERS = [
     'apply/check-target.ts',
     'apply/make-applier.ts',
     'apply/receive-stream.ts',
-    'apply/recover.ts',
-    'apply/unfinished-apply.ts',
   ],
-  ...['changes/change-set.ts'],
   ...['engine/undo-log.ts'],
   ...['errors.ts'],
   ...['journal/journal.ts', 'journal/written-blocks.ts'],
-  ...['send/audit.ts', 'send/send-blocks.ts', 'send/send-changes.ts'],
   ...['session/ask-plan.ts', 'session/puller.ts', 'session/receiver.ts', 'session/sender.ts'],
-  ...['sources/open-whole.ts', 'sources/read-thin-delta.ts'],
   ...['targets/base-check.ts'],
 ];
 

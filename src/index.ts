@@ -6,8 +6,14 @@ export { ProcessSpawner, type Spawner } from './host/spawner.js';
 export { silentNotice, silentProgress, type Progress, type Surroundings } from './host/surroundings.js';
 export type { BlockDevice } from './device/block-device.js';
 export { openLocalDevice, type LocalDevice, type OpenOptions } from './device/local-device.js';
-export { ChangeSet } from './changes/change-set.js';
-export type { ChangeSource } from './changes/change-source.js';
+export { ChangeSet, type Tracking } from './changes/change-set.js';
+export type {
+  ChangeSource,
+  ReadWatch,
+  SourceFacts,
+  SourceVolumes,
+  SourceWatch,
+} from './changes/change-source.js';
 export { readExceptionStore, type StoreContents } from './changes/exception-store.js';
 export type { BlockWriter } from './stream/block-writer.js';
 export type { Proof } from './stream/block.js';

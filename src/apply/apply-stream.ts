@@ -1,20 +1,21 @@
 import { randomBytes } from 'node:crypto';
 import type { Applier } from '../engine/applier.js';
-import { releaseBlock } from '../engine/block-run.js';
 import type { Wants } from '../engine/wants.js';
 import { FormatError } from '../errors.js';
 import { makerOf, type Surroundings } from '../host/surroundings.js';
 import { Journal } from '../journal/journal.js';
-import type { StreamItem } from '../stream/block.js';
+import { BlockBatch } from '../stream/batches/batch.js';
+import type { Mark } from '../stream/block.js';
 import type { IncomingStream, IncomingItems } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
-import { checkKept, isOverwriting, keepsOldBytes } from '../targets/apply-policy.js';
+import { checkKept, isOverwriting } from '../targets/apply-policy.js';
 import { ContainerGuard } from '../targets/container-image.js';
 import { NOTHING_VERIFIED, verifiedBy, type Verified } from '../targets/coverage.js';
 import { RoomBudget } from '../targets/room-budget.js';
 import type { CopiedPlace, TargetState } from '../targets/state-record.js';
 import { countUnexpected, isBorneOut, stateDuring, type RunFindings } from './apply-states.js';
 import { undoHeader, makeApplier, wantsOf, type ApplierWish } from './make-applier.js';
+import type { WriteBlocks } from './plans/plan-apply.js';
 import { ReceivedAudit, recordResult } from './record-result.js';
 import type { ResumableApply } from './unfinished-apply.js';
 
@@ -93,24 +94,24 @@ export class Apply {
     this.containers = ContainerGuard.for(device, incoming.header);
   }
 
-  /** Begins with a new journal, if the policy wants one. Throws as `Journal.begin`. */
-  static async begin(incoming: IncomingStream, options: ApplyOptions, env: Surroundings): Promise<Apply> {
+  /** Begins with a new journal, if the plan keeps old bytes. Throws as `Journal.begin`. */
+  static async begin(
+    incoming: IncomingStream,
+    options: ApplyOptions,
+    keeps: WriteBlocks['keeps'],
+    env: Surroundings,
+  ): Promise<Apply> {
     const { target, policy } = options;
     const { device, record, folder } = target;
     const { header } = incoming;
     const { holds } = await record.read();
     // A stream to an unnamed state never continues an earlier session, so it needs only one mark.
-    const isMarked = header?.result === null && policy.snapback !== null;
+    const isMarked = header?.result === null && keeps === 'snapback';
     const mark = isMarked ? randomBytes(16).toString('hex') : null;
-    const journal = keepsOldBytes(policy, header)
-      ? await Journal.begin(
-          folder,
-          undoHeader(header, holds, device, makerOf(env), mark),
-          policy.snapback,
-          holds,
-          await record.identity(),
-        )
-      : null;
+    const undo = undoHeader(header, holds, device, makerOf(env), mark);
+    const identity = await record.identity();
+    const journal =
+      keeps === 'nothing' ? null : await Journal.begin(folder, undo, policy.snapback, holds, identity);
     try {
       await record.write(stateDuring(header, holds));
     } catch (error) {
@@ -153,7 +154,10 @@ export class Apply {
 
   async run(items: IncomingItems): Promise<ReceiveSummary> {
     this.env.progress.advance(this.broughtBefore ?? 0);
-    for (let item = await items.next(); item !== null; item = await items.next()) await this.take(item);
+    for (let item = await items.next(); item !== null; item = await items.next()) {
+      if (item instanceof BlockBatch) await this.takeBatch(item);
+      else await this.takeMark(item);
+    }
     await this.applier.finish();
     const missing = this.wants?.findMissing() ?? null;
     if (missing !== null) {
@@ -272,34 +276,28 @@ export class Apply {
     if (this.isShared || stamp !== null) await this.recordCopied().catch(() => undefined);
   }
 
-  private async take(item: StreamItem): Promise<void> {
-    if (item.kind === 'proof') this.applier.expect(item);
-    else if (item.kind === 'section') {
-      // For the whole section, because nothing may wait inside a section.
-      await this.admit(item.length);
-      await this.applier.openSection(item);
-    } else if (item.kind === 'checkpoint') await this.makeDurable(item);
-    else if (item.kind === 'resume') throw unexpectedResume(item);
-    else if (item.kind === 'nameless') this.isNameless = true;
-    else if (item.kind === 'audit') this.audit = await ReceivedAudit.begin(item, this.applier);
-    else if (item.kind === 'next-pass') {
-      this.isFirstPass = false;
-      // A new pass needs nothing else: the applier orders overlapping blocks by itself.
-      this.applier.closeSection();
-    } else {
-      const { length } = item;
-      try {
-        await this.containers?.check(item);
-        await this.admit(length);
-      } catch (error) {
-        releaseBlock(item);
-        throw error;
-      }
-      await this.applier.apply(item);
-      this.changedBytes += length;
-      if (!this.isFirstPass) this.laterBytes += length;
-      this.env.progress.advance(length);
+  private async takeMark(mark: Mark): Promise<void> {
+    if (mark.kind === 'checkpoint') await this.makeDurable(mark);
+    else if (mark.kind === 'resume') throw unexpectedResume(mark);
+    else if (mark.kind === 'nameless') this.isNameless = true;
+    else if (mark.kind === 'audit') this.audit = await ReceivedAudit.begin(mark, this.applier);
+    // A new pass needs nothing else: the applier orders overlapping blocks by itself.
+    else this.isFirstPass = false;
+  }
+
+  private async takeBatch(batch: BlockBatch): Promise<void> {
+    const { bytes, mostBytes } = batch.sum();
+    try {
+      await this.containers?.check(batch);
+      await this.admit(mostBytes);
+    } catch (error) {
+      batch.release();
+      throw error;
     }
+    await this.applier.apply(batch);
+    this.changedBytes += bytes;
+    if (!this.isFirstPass) this.laterBytes += bytes;
+    this.env.progress.advance(bytes);
   }
 
   /** If more comes than was announced, checks for space before it is written. */
@@ -311,8 +309,7 @@ export class Apply {
     await this.room.extend(this.changedBytes, length);
   }
 
-  private async makeDurable({ frame, token }: Extract<StreamItem, { kind: 'checkpoint' }>): Promise<void> {
-    this.applier.closeSection();
+  private async makeDurable({ frame, token }: Extract<Mark, { kind: 'checkpoint' }>): Promise<void> {
     // The writer of a pipe gets no answers, so that nothing can be resumed.
     if (this.options.durable === undefined) return;
     // A checkpoint without a token is not a place to continue from: it only asks which extents are needed in full.
@@ -340,7 +337,7 @@ function begunAt({ now }: Pick<Surroundings, 'now'>): string {
 }
 
 /** The error for an R frame that is wrong here. */
-export function unexpectedResume({ token }: Extract<StreamItem, { kind: 'resume' }>): FormatError {
+export function unexpectedResume({ token }: Extract<Mark, { kind: 'resume' }>): FormatError {
   const what = token.length === 0 ? 'all of it' : 'its beginning';
   return new FormatError('stream', 0, 'R frame', `it says that ${what} is here already, which is not so`);
 }

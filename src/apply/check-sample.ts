@@ -1,6 +1,7 @@
 import type { BlockDevice } from '../device/block-device.js';
 import { FormatError } from '../errors.js';
-import { asBlock, type Proof, type StreamItem } from '../stream/block.js';
+import { BlockBatch, ENTRY } from '../stream/batches/batch.js';
+import type { Proof } from '../stream/block.js';
 import type { IncomingItems } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { holdsProof, type LookResult, type SampleResult } from '../targets/base-check.js';
@@ -19,12 +20,12 @@ export async function checkSample(
   const look = async (count: number) => {
     const looking = new Look(target);
     while (looking.looked < count) {
-      const item = await items.next();
-      if (item?.kind !== 'proof') {
+      const proof = await nextProof(items);
+      if (proof === null) {
         const problem = `only ${looking.looked} proofs, but the header promises ${count}`;
         throw new FormatError(what, 0, 'sample', problem);
       }
-      await looking.take(item);
+      await looking.take(proof);
     }
     return await looking.finish();
   };
@@ -37,25 +38,40 @@ export async function checkSample(
  */
 export async function checkCloserSample(items: IncomingItems, target: BlockDevice): Promise<LookResult> {
   const looking = new Look(target);
-  let item = await items.next();
-  for (; item?.kind === 'proof'; item = await items.next()) {
-    const proof = item;
-    const next = await items.next();
-    if (next !== null) items.putBack(next);
-    if (next !== null && isOfBlock(proof, next)) {
-      items.putBack(proof);
-      return await looking.finish();
-    }
+  for (let proof = await nextProof(items, true); proof !== null; proof = await nextProof(items, true)) {
     await looking.take(proof);
   }
-  if (item !== null) items.putBack(item);
   return await looking.finish();
 }
 
-/** A proof right before a block of the same extent belongs to that block. */
-function isOfBlock(proof: Proof, item: StreamItem): boolean {
-  const block = asBlock(item);
-  return block !== null && block.offset === proof.offset && block.length === proof.length;
+/**
+ * Takes the next entry if it is a proof; null if it is anything else.
+ *
+ * @param alone only if it does not belong to a block: a proof right before a block of the same extent does
+ */
+async function nextProof(items: IncomingItems, alone = false): Promise<Proof | null> {
+  const batch = await items.next();
+  if (batch !== null) items.putBack(batch);
+  if (!(batch instanceof BlockBatch)) return null;
+  const { first } = batch;
+  if (batch.kindAt(first) !== ENTRY.proof || (alone && isOfBlock(batch, first))) return null;
+  const proof = { ...batch.extentAt(first), crc: batch.crcAt(first) };
+  batch.first += 1;
+  if (batch.first === batch.count) {
+    await items.next();
+    batch.release();
+  }
+  return proof;
+}
+
+function isOfBlock(batch: BlockBatch, proof: number): boolean {
+  const next = proof + 1;
+  return (
+    next < batch.count &&
+    batch.isBlockAt(next) &&
+    batch.offsetAt(next) === batch.offsetAt(proof) &&
+    batch.lengthAt(next) === batch.lengthAt(proof)
+  );
 }
 
 /** Compares proofs with a target, several at a time. */

@@ -1,7 +1,7 @@
 import { SECTOR } from '../bytes/extent.js';
 import { InterruptedError, LvmsyncError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { checkJournalRoom, checkSnapbackName, readNote } from '../journal/journal.js';
+import { checkJournalRoom, checkSnapbackName } from '../journal/journal.js';
 import type { IncomingItems } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { keepsOldBytes, type ApplyPolicy } from '../targets/apply-policy.js';
@@ -17,9 +17,8 @@ import {
 import type { OpenTarget } from '../targets/open-target.js';
 import type { ExpectedWrites } from '../targets/room-needed.js';
 import { guardRoom } from '../targets/room.js';
-import type { KnownState } from '../targets/state-record.js';
 import { checkCloserSample, checkSample } from './check-sample.js';
-import { planApply, type ApplyFacts, type ApplyPlan } from './plan-apply.js';
+import { planApply, type ApplyFacts, type ApplyPlan } from './plans/plan-apply.js';
 
 /** A target that a stream is meant for. */
 export interface TargetOfStream {
@@ -64,7 +63,7 @@ export async function planFor(
   env: Surroundings,
 ): Promise<Planned> {
   const { what, target, policy, proveBase = null } = options;
-  const { device, record, folder } = target;
+  const { device, record } = target;
   const known = await record.read();
   const fits = header === null || header.volumeSize <= device.size;
   const sample = fits && header !== null ? await checkSample(header, items, device, what) : NOTHING_SAMPLED;
@@ -72,7 +71,6 @@ export async function planFor(
   const isOfBase = change !== null && whyNotBase(device.path, change, known.holds, sample) === null;
   const facts: ApplyFacts = {
     ...{ path: device.path, size: device.size, known, isTakenBack: earlier.isTakenBack, sample },
-    isHalfWritten: (await readNote(folder)) !== null,
     undo:
       fits && isOfBase && change.kind === 'undo' && !policy.forceBase
         ? await findUndoStart(device, change, known.holds, proveBase)
@@ -131,37 +129,15 @@ export interface StreamMeetsTarget extends Pick<TargetOfStream, 'target' | 'poli
 }
 
 /**
- * Goes by a plan up to the first write: refuses what it refuses, has the sender told, and looks closer where nothing
- * says for sure what is there. Throws the plan's first refusal, BaseMismatchError.
- *
- * @param ready called and awaited when the target has passed, with what is known about it
- */
-export async function checkTarget(
-  planned: Planned,
-  items: IncomingItems,
-  options: StreamMeetsTarget,
-  env: Surroundings,
-  ready: (known: KnownState) => Promise<void>,
-): Promise<void> {
-  const { refusals, warnings } = planned.plan;
-  const [refusal] = refusals;
-  if (refusal !== undefined) throw refusal;
-  await ready(planned.facts.known);
-  for (const warning of warnings) env.notice(warning);
-  await lookCloser(planned, items, options, env);
-}
-
-/**
- * Where a plan wants it, holds more blocks that did not change against the target; what was not looked at is the user's to
- * know. Throws BaseMismatchError.
+ * Holds more blocks that did not change against the target; what was not looked at is the user's to know. Throws
+ * BaseMismatchError.
  */
 export async function lookCloser(
-  { plan, facts }: Planned,
+  { facts }: Planned,
   items: IncomingItems,
   { header, target: { device }, policy }: StreamMeetsTarget,
   env: Surroundings,
 ): Promise<void> {
-  if (!plan.steps.some((step) => step.do === 'look closer')) return;
   const untouched = facts.isTakenBack ? 'nothing else was written' : 'nothing was written';
   const closer = await checkCloserSample(items, device).catch((error: unknown) => {
     env.notice(`${device.path}: ${untouched} to it`);

@@ -1,19 +1,16 @@
 import type { ByteSource, LendBuffer } from '../bytes/byte-channel.js';
-import { releaseBlock } from '../engine/block-run.js';
-import { BaseMismatchError, FormatError, LostJournalError, type LvmsyncError } from '../errors.js';
+import { BaseMismatchError, FormatError, type LvmsyncError } from '../errors.js';
 import { interruptible } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { dropLost, isThere } from '../journal/journal.js';
-import { asBlock } from '../stream/block.js';
+import { isThere } from '../journal/journal.js';
+import { BlockBatch } from '../stream/batches/batch.js';
 import { openIncomingStream, type IncomingStream, IncomingItems } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
-import { announcesWrites, checkKept, isOverwriting, type ApplyPolicy } from '../targets/apply-policy.js';
-import { checkBase, NOTHING_SAMPLED } from '../targets/base-check.js';
+import { isOverwriting, type ApplyPolicy } from '../targets/apply-policy.js';
 import { ContainerGuard } from '../targets/container-image.js';
 import { NOTHING_VERIFIED, verifiedBy } from '../targets/coverage.js';
 import type { OpenTarget } from '../targets/open-target.js';
-import type { CopiedPlace, KnownState, TargetState } from '../targets/state-record.js';
-import { stateDuring } from './apply-states.js';
+import type { CopiedPlace, KnownState } from '../targets/state-record.js';
 import {
   Apply,
   HALF_COPIED,
@@ -23,16 +20,16 @@ import {
   type ReceiveSummary,
 } from './apply-stream.js';
 import {
-  checkTarget,
   lookCloser,
   planFor,
   type Planned,
   type StreamMeetsTarget,
   type TargetOfStream,
 } from './check-target.js';
-import { whyTooSmall, type ApplyPlan } from './plan-apply.js';
-import { describeRecovery, recoverTarget } from './recover.js';
-import { settleEarlierApply, type EarlierApply, type ResumableApply } from './unfinished-apply.js';
+import type { WriteBlocks } from './plans/plan-apply.js';
+import { planRun, type RunPlan } from './plans/plan-run.js';
+import { describeRecovery, recoverTarget, settleEarlierApply } from './recover.js';
+import { findUnfinished, type ResumableApply } from './unfinished-apply.js';
 
 const NO_TOKEN = Buffer.alloc(0);
 
@@ -93,10 +90,6 @@ export async function applyIncoming(
   options: ReceiveOptions,
   env: Surroundings,
 ): Promise<ReceiveSummary> {
-  if (announcesWrites(incoming.header)) checkKept(options.policy, incoming.header);
-  // An earlier apply stays as it is where nothing can follow it.
-  const tooSmall = whyTooSmall(incoming.header, options.target.device);
-  if (tooSmall !== null) throw tooSmall;
   const { resumable, isTakenBack } = await seeToEarlierApply(incoming.header, options, env);
   const items = new IncomingItems(incoming.blocks);
   const receiving = new Receiving(incoming, items, options, resumable, isTakenBack, env);
@@ -115,7 +108,7 @@ export async function applyIncoming(
 
 /** What applying a stream would do, and what came of the stream. */
 export interface PlannedStream {
-  readonly plan: ApplyPlan;
+  readonly plan: RunPlan;
   readonly summary: ReceiveSummary;
 }
 
@@ -138,22 +131,26 @@ export async function planIncoming(
     return summaryOf(incoming, found, changedBytes, device.size);
   };
   try {
+    const next = { header, policy: options.policy, canContinue: incoming.asks };
+    const earlier = await findUnfinished(options.target, { evenIfChanged: false, next }, env);
     const nothingBefore = { savedBefore: 0, isTakenBack: false };
     const planned = await planFor(header, items, { ...options, asks: true }, nothingBefore, env);
-    const refusals = await findRefusals(planned, items, { ...options, header }, env);
-    const plan = { ...planned.plan, refusals };
+    const run = planRun(earlier, planned.plan);
+    const isRefused = run.refusals.length > 0;
+    const refusals = isRefused ? run.refusals : await findMore(planned, items, { ...options, header }, env);
+    const plan = { ...run, refusals };
     if (refusals.length > 0) return { plan, summary: summary() };
     const containers = ContainerGuard.for(device, header);
     for (let item = await items.next(); item !== null; item = await items.next()) {
-      const block = asBlock(item);
-      if (block === null) continue;
+      if (!(item instanceof BlockBatch)) continue;
       try {
-        await containers?.check(block);
+        await containers?.check(item);
+        const sum = item.sum();
+        blocks += sum.blocks;
+        changedBytes += sum.bytes;
       } finally {
-        releaseBlock(block);
+        item.release();
       }
-      blocks += 1;
-      changedBytes += block.length;
     }
     return { plan, summary: summary() };
   } finally {
@@ -161,23 +158,22 @@ export async function planIncoming(
   }
 }
 
-/** What a plan refuses, and what a closer look does, where it wants one. */
-async function findRefusals(
+/** What speaks against a plan that refuses nothing, as a closer look finds out. */
+async function findMore(
   planned: Planned,
   items: IncomingItems,
   options: StreamMeetsTarget,
   env: Surroundings,
 ): Promise<readonly LvmsyncError[]> {
-  const { refusals, warnings } = planned.plan;
-  if (refusals.length > 0) return refusals;
+  const { looksCloser, warnings } = planned.plan;
   for (const warning of warnings) env.notice(warning);
-  return await lookCloser(planned, items, options, env).then(
-    () => [],
-    (error: unknown) => {
-      if (error instanceof BaseMismatchError) return [error];
-      throw error;
-    },
-  );
+  try {
+    if (looksCloser) await lookCloser(planned, items, options, env);
+    return [];
+  } catch (error) {
+    if (error instanceof BaseMismatchError) return [error];
+    throw error;
+  }
 }
 
 /** What was done about an earlier apply. */
@@ -187,58 +183,23 @@ interface SeenTo {
   readonly isTakenBack: boolean;
 }
 
-/** Takes an earlier apply back, or to a place where it can continue. A notice says so. */
+/**
+ * Takes an earlier apply back, or to a place where it can continue. A notice says so. Throws if the stream cannot follow
+ * it.
+ */
 async function seeToEarlierApply(
   header: StreamHeader | null,
-  options: ReceiveOptions,
+  { target, policy, isSession }: ReceiveOptions,
   env: Surroundings,
 ): Promise<SeenTo> {
-  const { device } = options.target;
-  const earlier = await settle(header, options, env);
-  if (earlier === null) return { resumable: null, isTakenBack: false };
-  if (earlier.kind === 'resumable') {
-    const where = `taken back to its last checkpoint (${earlier.bytes} bytes)`;
-    env.notice(`${device.path}: the earlier apply was incomplete: ${where}`);
-    return { resumable: earlier.apply, isTakenBack: earlier.bytes > 0 };
-  }
-  if (earlier.kind === 'taken back' || earlier.kind === 'holds the result')
-    env.notice(describeRecovery(device.path, earlier));
-  return { resumable: null, isTakenBack: earlier.kind === 'taken back' && earlier.bytes > 0 };
-}
-
-/**
- * Throws BaseMismatchError if a stream must not be applied to what a target would be taken back to; called before that.
- */
-function checkWayBack(
-  header: StreamHeader | null,
-  { target: { device, recoverWords }, policy }: ReceiveOptions,
-  state: TargetState | null,
-): void {
-  if (header === null || policy.forceBase || state?.is === 'copying') return;
-  const why = `that is what "${recoverWords}" would take it back to after an interrupted apply; nothing was written`;
-  checkBase(device, header, state, NOTHING_SAMPLED, why);
-}
-
-/** Null: the earlier apply can no longer be taken back, and this stream overwrites everything that it left. */
-async function settle(
-  header: StreamHeader | null,
-  options: ReceiveOptions,
-  env: Surroundings,
-): Promise<EarlierApply | null> {
-  const { target, policy, isSession } = options;
-  try {
-    return await settleEarlierApply(target, isSession ? header : null, policy, env, (state) => {
-      checkWayBack(header, options, state);
-    });
-  } catch (error) {
-    const isOfNoUse = error instanceof LostJournalError || error instanceof BaseMismatchError;
-    if (!isOfNoUse || !isOverwriting(header)) throw error;
-    // Record that the target is half-copied, which stays true if this copy is refused.
-    await target.record.write(stateDuring(header, null));
-    await dropLost(target.folder);
-    env.notice(`${error.message}; this run overwrites the whole target`);
-    return null;
-  }
+  const outcome = await settleEarlierApply(target, { header, policy, canContinue: isSession }, env);
+  const { kind } = outcome;
+  if (kind !== 'nothing to do' && kind !== 'half copied' && kind !== 'half written')
+    env.notice(describeRecovery(target.device.path, outcome));
+  return {
+    resumable: kind === 'resumable' ? outcome.apply : null,
+    isTakenBack: (kind === 'resumable' || kind === 'taken back') && outcome.bytes > 0,
+  };
 }
 
 /** From the stream's sample to its end. */
@@ -264,10 +225,15 @@ class Receiving {
     const savedBefore = this.resumable?.point.changedBytes ?? 0;
     const earlier = { savedBefore, isTakenBack: this.isTakenBack || options.isTakenBack === true };
     const planned = await planFor(header, items, options, earlier, env);
-    await checkTarget(planned, items, { ...options, header }, env, (known) => this.offer(known));
-    env.progress.start(header?.expectedBytes ?? 0);
+    const { refusals, warnings, looksCloser, write } = planned.plan;
+    const [refusal] = refusals;
+    if (refusal !== undefined) throw refusal;
+    await this.offer(planned.facts.known);
+    for (const warning of warnings) env.notice(warning);
+    if (looksCloser) await lookCloser(planned, items, { ...options, header }, env);
+    env.progress.start(write.bytes ?? 0);
     if (await this.isAllThere()) return await this.expectNothing();
-    this.apply ??= await this.beginAnew();
+    this.apply ??= await this.beginAnew(write);
     return await this.apply.run(items);
   }
 
@@ -277,8 +243,8 @@ class Receiving {
   async abandon(): Promise<string | null> {
     const apply = this.apply ?? (this.resumable === null ? null : this.goOn(this.resumable));
     if (apply !== null) return await apply.abandon();
-    const { target, policy } = this.options;
-    if (policy.dryRun || !isOverwriting(this.incoming.header)) return null;
+    const { target } = this.options;
+    if (!isOverwriting(this.incoming.header)) return null;
     const known = await target.record.read().catch(() => null);
     return known?.holds?.is === 'copying' ? `${target.device.path}: ${HALF_COPIED}` : null;
   }
@@ -296,7 +262,7 @@ class Receiving {
   private async isAllThere(): Promise<boolean> {
     if (this.offered === null) return false;
     const first = await this.items.next();
-    if (first?.kind !== 'resume') {
+    if (first === null || first instanceof BlockBatch || first.kind !== 'resume') {
       if (first !== null) this.items.putBack(first);
       return false;
     }
@@ -312,7 +278,7 @@ class Receiving {
   }
 
   /** Everything is sent, because there was no offer or the sender did not accept it. */
-  private async beginAnew(): Promise<Apply> {
+  private async beginAnew({ keeps }: WriteBlocks): Promise<Apply> {
     const { target } = this.options;
     if (this.resumable !== null) {
       const { journal, before } = this.resumable;
@@ -321,7 +287,7 @@ class Receiving {
       const recovered = await recoverTarget(target, this.env, { before });
       this.env.notice(describeRecovery(target.device.path, recovered));
     }
-    return await Apply.begin(this.incoming, this.options, this.env);
+    return await Apply.begin(this.incoming, this.options, keeps, this.env);
   }
 
   /** Expects no blocks, because the target already holds the result. */

@@ -79,7 +79,9 @@ export async function recordResult(
     const problem = `all of it is written, but that could not be recorded (${describeCause(error)})`;
     notice(`${target.device.path}: ${problem}: the next run checks its contents instead`);
     const { header, before, found } = applied;
-    return { state: null, suspicion: suspicionAfter(header, before, found, null) };
+    // What an earlier run found is still in doubt, and still said.
+    const earlier = await target.record.suspicion().catch(describeCause);
+    return { state: null, suspicion: suspicionAfter(header, before, found, earlier) };
   }
 }
 

@@ -1,29 +1,17 @@
 import type { BlockDevice } from '../device/block-device.js';
 import { Applier } from '../engine/applier.js';
-import { readDurableLength } from '../engine/durable-length.js';
 import { BaseMismatchError, describeCause } from '../errors.js';
-import type { Surroundings } from '../host/surroundings.js';
-import { findGap, refuseOtherDevice } from '../journal/journal-bond.js';
-import {
-  openLog,
-  readJournal,
-  type JournalContents,
-  type ResumePlace,
-  type SavedExtent,
-} from '../journal/journal-reader.js';
-import {
-  forget,
-  isSettled,
-  noteUndoing,
-  readNote,
-  settleFinished,
-  type ApplyNote,
-  type Settled,
-} from '../journal/journal.js';
+import { openLog, type SavedExtent } from '../journal/journal-reader.js';
+import { dropLost, forget, Journal, noteUndoing, settleFinished, type Settled } from '../journal/journal.js';
 import { OldBytes } from '../journal/old-bytes.js';
-import { checkWrites } from '../journal/written-blocks.js';
+import { BufferPool } from '../memory/aligned-memory.js';
+import { RECEIVE_MEMORY } from '../memory/budgets.js';
+import { BatchFiller, gatherBatches } from '../stream/batches/gather-batches.js';
+import type { StreamItem } from '../stream/block.js';
 import type { OpenTarget } from '../targets/open-target.js';
-import { believe, type TargetState } from '../targets/state-record.js';
+import type { TargetState } from '../targets/state-record.js';
+import type { NextStream, RecoverPlan, RecoverStep, WriteBack } from './plans/plan-recover.js';
+import { findUnfinished, tellWhereStopped, type ResumableApply, type WhoWaits } from './unfinished-apply.js';
 
 /** What a recover found and did. */
 export type RecoverOutcome =
@@ -35,18 +23,18 @@ export type RecoverOutcome =
   /** The apply was complete: the target holds its result. */
   | ({ readonly kind: 'holds the result' } & Settled)
   /** The target was taken back to what it held before the apply. Bytes. */
-  | { readonly kind: 'taken back'; readonly bytes: number };
+  | { readonly kind: 'taken back'; readonly bytes: number }
+  /** It was taken back to the last checkpoint of the apply, which continues there. Bytes. */
+  | { readonly kind: 'resumable'; readonly apply: ResumableApply; readonly bytes: number }
+  /** It cannot be taken back, and the stream that comes next overwrites everything. */
+  | { readonly kind: 'given up'; readonly why: string };
 
 export interface RecoverOptions {
   /** Write the old bytes back even if someone else wrote since. */
   readonly evenIfChanged?: boolean;
-  /** Called before the first write with what the target will be taken back to. Throws to prevent that. */
-  readonly check?: (state: TargetState | null) => void;
   /** What the target held before the apply, if that was just found out. */
   readonly before?: TargetState | null;
 }
-
-const FORCED = 'an apply was taken back although someone wrote to it since';
 
 /** The outcome of an unfinished earlier apply, in words. */
 export function describeRecovery(path: string, outcome: RecoverOutcome): string {
@@ -60,6 +48,10 @@ export function describeRecovery(path: string, outcome: RecoverOutcome): string 
       return `${path}: the earlier apply was complete: it holds the result${outcome.problem === null ? '' : `; ${outcome.problem}`}`;
     case 'taken back':
       return `${path}: the earlier apply was incomplete: taken back to what it held before (${outcome.bytes} bytes)`;
+    case 'resumable':
+      return `${path}: the earlier apply was incomplete: taken back to its last checkpoint (${outcome.bytes} bytes)`;
+    case 'given up':
+      return `${outcome.why}; this run overwrites the whole target`;
   }
 }
 
@@ -72,8 +64,25 @@ export function noWayBack(path: string, kind: 'half copied' | 'half written'): B
   return new BaseMismatchError(path, null, problem);
 }
 
-/** Where to report what is left, and the signal that stops the work. */
-export type WhoWaits = Pick<Surroundings, 'signal' | 'notice'>;
+/** A plan in words, for a user who only asks. Throws where nothing can take the target back. */
+export function describeRecoverPlan(target: OpenTarget, { found, steps, from, to }: RecoverPlan): string {
+  const { path } = target.device;
+  if (found === 'half copied' || found === 'half written') throw noWayBack(path, found);
+  if (found === 'nothing') return describeRecovery(path, asFound(found, target));
+  const [finish] = steps.filter((step) => step.do === 'finish the journal');
+  const [back] = steps.filter((step) => step.do === 'write back');
+  if (back === undefined) {
+    const name = finish?.note.snapback ?? null;
+    const rest = name === null ? 'its journal would be removed' : `its snapback would be called ${name}`;
+    return `dry run: ${path}: the earlier apply was complete: it holds the result; ${rest}; nothing was written`;
+  }
+  const goal = from === null ? '' : ` to state ${from}`;
+  const state = to === null ? '' : `, state ${to.identity}`;
+  return (
+    `dry run: ${path}: the earlier apply${goal} was incomplete: it would be taken back to what it held before${state} ` +
+    `(${back.bytes} bytes); nothing was written`
+  );
+}
 
 /**
  * Takes a target back to what it held before an unfinished apply, or finds that the apply was complete. Can be
@@ -87,142 +96,121 @@ export type WhoWaits = Pick<Surroundings, 'signal' | 'notice'>;
 export async function recoverTarget(
   target: OpenTarget,
   env: WhoWaits,
-  options: RecoverOptions = {},
+  { evenIfChanged = false, before }: RecoverOptions = {},
 ): Promise<RecoverOutcome> {
-  const { folder, record, stateDir } = target;
-  const note = await readNote(folder);
-  if (note === null) {
-    const { holds } = await record.read();
-    if (holds?.is === 'copying') return { kind: 'half copied' };
-    if (holds?.is === 'applying from') return { kind: 'half written' };
-    return { kind: 'nothing to do', stateDir };
-  }
-  const { evenIfChanged = false, check } = options;
-  if (!evenIfChanged) await refuseOtherDevice(target, note);
-  if (await isSettled(note)) {
-    await record.forget();
-    return { kind: 'holds the result', ...(await settleFinished(folder, note)) };
-  }
-  return await tellWhereStopped(target, env, async () => {
-    const contents = await readJournal(note.log, await readDurableLength(folder), env.signal);
-    if (contents.isFinished) {
-      await record.forget();
-      return { kind: 'holds the result', ...(await settleFinished(folder, note)) };
-    }
-    const state =
-      options.before === undefined
-        ? stateBefore(note, contents, evenIfChanged ? FORCED : await findGap(target, note))
-        : stateBefore({ ...note, before: options.before }, contents, null);
-    check?.(state);
-    // From here on, the recorded state of the target may be wrong.
-    await record.forget();
-    const bytes = await takeBack(target, contents, note, env.signal, options);
-    await target.checkStillAlone();
-    await forget(folder, note);
-    if (state !== null) {
-      await record.write(state).catch((error: unknown) => {
-        const problem = `taken back, but that could not be recorded (${describeCause(error)})`;
-        env.notice(`${target.device.path}: ${problem}: the next run checks its contents instead`);
-      });
-    }
-    return { kind: 'taken back', bytes };
-  });
+  const request = { evenIfChanged, next: null, ...(before === undefined ? {} : { before }) };
+  return await carryOut(await findUnfinished(target, request, env), target, env);
 }
 
 /**
- * What a target holds after it was taken back: what it held before the apply, if no one else wrote to it since. If
- * nothing was recorded, only the journal's header names that state.
+ * Sees to an unfinished apply before a stream is applied. If it was of the same stream, takes the target back to the
+ * last place from which the stream can continue, else all the way. Throws as `recoverTarget`, and if the stream must not
+ * be applied to what the target would be taken back to.
  */
-function stateBefore(
-  { before }: ApplyNote,
-  { header: { result } }: JournalContents,
-  gap: string | null,
-): TargetState | null {
-  if (before !== null) return gap === null || before.is === 'copying' ? before : believe(before, gap);
-  if (result === null) return null;
-  return {
-    ...{ is: 'exactly', identity: result, from: null },
-    believed: 'nothing was known of the target before',
-  };
-}
-
-/**
- * Takes a target back to a place of its journal, so that the apply can be resumed there. The target must hold
- * everything that was written before that place. Returns the number of bytes written back. Throws as `recoverTarget`.
- */
-export async function takeBackTo(
-  place: ResumePlace,
+export async function settleEarlierApply(
   target: OpenTarget,
-  contents: JournalContents,
-  note: ApplyNote,
-  signal: AbortSignal,
-): Promise<number> {
-  const saved = contents.saved.slice(place.savedCount);
-  const writes = contents.writes.slice(place.writeCount);
-  return await takeBack(target, { ...contents, saved, writes }, note, signal, {});
+  next: NextStream,
+  env: WhoWaits,
+): Promise<RecoverOutcome> {
+  return await carryOut(await findUnfinished(target, { evenIfChanged: false, next }, env), target, env);
 }
 
-/** Does the work. If the signal ends it, reports what is left and what to do. */
-export async function tellWhereStopped<T>(
-  { device, recoverWords }: OpenTarget,
+/** Carries a plan out, step by step. Throws its first refusal, before anything is written. */
+async function carryOut(
+  { found, steps, refusals }: RecoverPlan,
+  target: OpenTarget,
   env: WhoWaits,
-  work: () => Promise<T>,
-): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    if (env.signal.aborted)
-      env.notice(`${device.path}: still half-written; run "${recoverWords}" to finish taking it back`);
-    throw error;
+): Promise<RecoverOutcome> {
+  const [refusal] = refusals;
+  if (refusal !== undefined) throw refusal;
+  let outcome = asFound(found, target);
+  await tellWhereStopped(target, env, async () => {
+    for (const step of steps) outcome = (await take(step, target, env)) ?? outcome;
+  });
+  return outcome;
+}
+
+/** What becomes of a target for which there is nothing to do. */
+function asFound(found: RecoverPlan['found'], { stateDir }: OpenTarget): RecoverOutcome {
+  return found === 'half copied' || found === 'half written'
+    ? { kind: found }
+    : { kind: 'nothing to do', stateDir };
+}
+
+/** Takes one step. Returns what became of the target, where the step decides that. */
+async function take(step: RecoverStep, target: OpenTarget, env: WhoWaits): Promise<RecoverOutcome | null> {
+  const { device, folder, record } = target;
+  switch (step.do) {
+    case 'forget the state':
+      await record.forget();
+      return null;
+    case 'write back':
+      await noteUndoing(folder);
+      await writeBack(device, step, env.signal);
+      return { kind: 'taken back', bytes: step.bytes };
+    case 'drop the journal':
+      await target.checkStillAlone();
+      await forget(folder, step.note);
+      return null;
+    case 'record':
+      await record.write(step.state).catch((error: unknown) => {
+        const problem = `taken back, but that could not be recorded (${describeCause(error)})`;
+        env.notice(`${device.path}: ${problem}: the next run checks its contents instead`);
+      });
+      return null;
+    case 'continue': {
+      const { note, place, before, bytes } = step;
+      const journal = await Journal.continue(folder, note, { ...step.journal, place });
+      return { kind: 'resumable', apply: { journal, point: place.point, before }, bytes };
+    }
+    case 'finish the journal':
+      return { kind: 'holds the result', ...(await settleFinished(folder, step.note)) };
+    case 'give up':
+      await record.write(step.state);
+      await dropLost(folder);
+      return { kind: 'given up', why: step.why.message };
   }
 }
 
-async function takeBack(
-  { device, folder, recoverWords }: OpenTarget,
-  contents: JournalContents,
-  note: ApplyNote,
+async function writeBack(
+  target: BlockDevice,
+  { note, saved }: WriteBack,
   signal: AbortSignal,
-  { evenIfChanged = false }: RecoverOptions,
-): Promise<number> {
-  const { saved, writes } = contents;
+): Promise<void> {
+  const applier = new Applier(target);
   const file = await openLog(note.log);
   try {
     const old = new OldBytes(file, note.log, saved);
-    // A crash may have torn what an earlier attempt wrote back, even where the apply was flushed.
-    const mayBeTorn = note.isUndoing ? writes.map((write) => ({ ...write, isFlushed: false })) : writes;
-    const advice = `to write the old bytes anyway: ${recoverWords} --force=base (they are in ${note.log})`;
-    if (!evenIfChanged) await checkWrites(device, mayBeTorn, old, advice, signal);
-    await noteUndoing(folder);
-    return await writeOld(device, saved, old, signal);
+    const filler = new BatchFiller(new BufferPool(RECEIVE_MEMORY).lend);
+    for await (const batch of gatherBatches(readOld(saved, old, filler, signal), filler)) {
+      if (!('batch' in batch)) continue;
+      await applier.apply(batch.batch);
+    }
+    await applier.finish();
+  } catch (error) {
+    await applier.abandon();
+    await target.flush().catch(() => undefined);
+    throw error;
   } finally {
     await file.close();
   }
 }
 
-async function writeOld(
-  target: BlockDevice,
+async function* readOld(
   saved: readonly SavedExtent[],
   old: OldBytes,
+  { lend }: BatchFiller,
   signal: AbortSignal,
-): Promise<number> {
-  const applier = new Applier(target);
-  let bytes = 0;
-  try {
-    for (const extent of saved) {
-      signal.throwIfAborted();
-      const { offset, length } = extent;
-      if (extent.position === null) await applier.apply({ kind: 'zero', offset, length });
-      else {
-        const data = { bytes: await old.read(extent), release: () => undefined };
-        await applier.apply({ kind: 'data', offset, length, data });
-      }
-      bytes += length;
+): AsyncGenerator<StreamItem> {
+  for (const extent of saved) {
+    signal.throwIfAborted();
+    const { offset, length } = extent;
+    if (extent.position === null) yield { kind: 'zero', offset, length };
+    else {
+      const bytes = await old.read(extent);
+      const data = await lend(length);
+      data.bytes.set(bytes);
+      yield { kind: 'data', offset, length, data };
     }
-    await applier.finish();
-    return bytes;
-  } catch (error) {
-    await applier.abandon();
-    await target.flush().catch(() => undefined);
-    throw error;
   }
 }

@@ -1,23 +1,23 @@
-import { resolve } from 'node:path';
-import { endOf } from '../bytes/extent.js';
 import { readDurableLength } from '../engine/durable-length.js';
+import { BaseMismatchError, LostJournalError } from '../errors.js';
+import type { Surroundings } from '../host/surroundings.js';
 import { findGap, refuseOtherDevice } from '../journal/journal-bond.js';
-import { readJournal, type JournalContents, type ResumePlace } from '../journal/journal-reader.js';
-import { isThere, Journal, readNote, type ApplyNote } from '../journal/journal.js';
-import { holdsAllBefore } from '../journal/written-blocks.js';
+import { openLog, readJournal } from '../journal/journal-reader.js';
+import { isSettled, readNote, type Journal } from '../journal/journal.js';
+import { OldBytes } from '../journal/old-bytes.js';
+import { checkWrites, holdsAllBefore } from '../journal/written-blocks.js';
 import type { ResumePoint } from '../stream/mark-format.js';
-import type { StreamHeader } from '../stream/stream-header.js';
-import type { ApplyPolicy } from '../targets/apply-policy.js';
 import type { OpenTarget } from '../targets/open-target.js';
-import { believe, type TargetState } from '../targets/state-record.js';
-import { undoUnitOf } from './make-applier.js';
+import type { TargetState } from '../targets/state-record.js';
 import {
-  recoverTarget,
-  takeBackTo,
-  tellWhereStopped,
-  type RecoverOutcome,
-  type WhoWaits,
-} from './recover.js';
+  isUntouched,
+  placeToContinue,
+  planRecovery,
+  type RecoverFacts,
+  type RecoverPlan,
+  type RecoverRequest,
+  type WriteBack,
+} from './plans/plan-recover.js';
 
 /** An unfinished apply, at a place from which the same stream can continue. */
 export interface ResumableApply {
@@ -27,83 +27,101 @@ export interface ResumableApply {
   readonly before: TargetState | null;
 }
 
-/** The outcome for an unfinished apply: it is settled, or ready to be resumed. */
-export type EarlierApply =
-  RecoverOutcome | { readonly kind: 'resumable'; readonly apply: ResumableApply; readonly bytes: number };
+/** Where to report what is left, and the signal that stops the work. */
+export type WhoWaits = Pick<Surroundings, 'signal' | 'notice'>;
 
 /**
- * Settles an unfinished earlier apply to a target. If it was of the same stream that now comes in, takes the target
- * back to the last place from which the stream can continue, else all the way. Throws as `recoverTarget`.
- *
- * @param header the header of the incoming stream, if its sender can be told where to continue, or null
- * @param check throws if the stream must not be applied to what the target is taken back to
+ * Finds out what an unfinished apply left, and plans what is done about it. Writes nothing. What keeps the old bytes
+ * from being written back is in the plan; throws DeviceError, the signal's reason.
  */
-export async function settleEarlierApply(
+export async function findUnfinished(
   target: OpenTarget,
-  header: StreamHeader | null,
-  policy: ApplyPolicy,
+  request: RecoverRequest,
   env: WhoWaits,
-  check: (state: TargetState | null) => void = () => undefined,
-): Promise<EarlierApply> {
-  const resumable =
-    header === null
-      ? null
-      : await tellWhereStopped(target, env, () => takeUp(target, header, policy, env.signal));
-  return resumable ?? (await recoverTarget(target, env, { check }));
+): Promise<RecoverPlan> {
+  const { path, size } = target.device;
+  const { holds } = await target.record.read();
+  const unknown: Findings = { left: null, gap: null, holdsAllBefore: false, obstacle: null };
+  const asTold = { path, size, recoverWords: target.recoverWords, holds };
+  const read = { ...asTold, ...unknown, ...(await orObstacle(readLeftOver(target, request, env))) };
+  const seen = await orObstacle(tellWhereStopped(target, env, () => lookAt(target, request, read, env)));
+  return planRecovery(request, { ...read, ...seen });
 }
 
-async function takeUp(
+type Findings = Pick<RecoverFacts, 'left' | 'gap' | 'holdsAllBefore' | 'obstacle'>;
+
+async function orObstacle(looking: Promise<Partial<Findings>>): Promise<Partial<Findings>> {
+  return await looking.catch((error: unknown) => {
+    if (error instanceof LostJournalError || error instanceof BaseMismatchError) return { obstacle: error };
+    throw error;
+  });
+}
+
+/** What the target's folder says. */
+async function readLeftOver(
   target: OpenTarget,
-  header: StreamHeader,
-  policy: ApplyPolicy,
+  { evenIfChanged, before }: RecoverRequest,
+  env: WhoWaits,
+): Promise<Partial<Findings>> {
+  const note = await readNote(target.folder);
+  if (note === null) return {};
+  if (!evenIfChanged) await refuseOtherDevice(target, note);
+  if (await isSettled(note)) return { left: { note, journal: 'named' } };
+  return await tellWhereStopped(target, env, async () => {
+    const journal = await readJournal(note.log, await readDurableLength(target.folder), env.signal);
+    const isKnown = journal.isFinished || evenIfChanged || before !== undefined;
+    return { left: { note, journal }, gap: isKnown ? null : await findGap(target, note) };
+  });
+}
+
+/** What the target itself holds, as far as that decides what may be written back. */
+async function lookAt(
+  target: OpenTarget,
+  request: RecoverRequest,
+  read: RecoverFacts,
+  { signal }: WhoWaits,
+): Promise<Partial<Findings>> {
+  const { device } = target;
+  const journal = read.left?.journal ?? 'named';
+  if (read.left === null || journal === 'named') return {};
+  const place = placeToContinue(request, read);
+  const holdsAll =
+    place !== null && (isUntouched(request, read) || (await holdsAllBefore(place, device, journal, signal)));
+  const { steps, refusals } = planRecovery(request, { ...read, holdsAllBefore: holdsAll });
+  const isChecked = refusals.length === 0 && !request.evenIfChanged;
+  for (const step of isChecked ? steps : [])
+    if (step.do === 'write back') await checkWriteBack(step, target, signal);
+  return { holdsAllBefore: holdsAll };
+}
+
+/** Throws BaseMismatchError if someone else wrote where old bytes would be written back; DeviceError. */
+async function checkWriteBack(
+  { note: { log, isUndoing }, saved, over }: WriteBack,
+  { device, recoverWords }: OpenTarget,
   signal: AbortSignal,
-): Promise<EarlierApply | null> {
-  const { device, folder, record } = target;
-  const note = await readNote(folder);
-  if (note === null || !isWanted(note, policy) || !(await isThere(note.log))) return null;
-  // The record names the base of the unfinished apply, until a recover begins.
-  const { holds } = await record.read();
-  if (holds?.is !== 'applying from' || holds.identity !== header.base) return null;
-  const contents = await readJournal(note.log, await readDurableLength(folder), signal);
-  const { resumePlace: place } = contents;
-  if (place === null || contents.isFinished || !isSameStream(contents.header, header)) return null;
-  if (!isInOrder(contents, place)) return null;
-  // Within the same run, seconds later, it is enough that no one else wrote. Otherwise everything is checked.
-  await refuseOtherDevice(target, note);
-  const gap = await findGap(target, note);
-  const isUntouched = gap === null && note.left !== undefined && note.left.run === header.run;
-  if (!isUntouched && !(await holdsAllBefore(place, device, contents, signal))) return null;
-  const bytes = await takeBackTo(place, target, contents, note, signal);
-  const journal = await Journal.continue(folder, note, { ...contents, place });
-  const before = note.before === null || gap === null ? note.before : believe(note.before, gap);
-  return { kind: 'resumable', apply: { journal, point: place.point, before }, bytes };
-}
-
-/** Whether this run would have the same journal: with the same snapback, or without one. */
-function isWanted(note: ApplyNote, { journal, snapback }: ApplyPolicy): boolean {
-  if (snapback !== null) return note.snapback === resolve(snapback);
-  return journal && note.snapback === null;
-}
-
-function isSameStream(undo: StreamHeader, applied: StreamHeader): boolean {
-  const { kind, base, result, volumeSize } = applied;
-  return (
-    kind === 'changes' &&
-    base !== null &&
-    result !== null &&
-    undo.base === result &&
-    undo.volumeSize === volumeSize &&
-    undo.blockSize === undoUnitOf(applied)
-  );
-}
-
-/** Whether nothing was written twice. Otherwise the journal would not hold what the target held at the place. */
-function isInOrder({ writes, saved }: JournalContents, place: ResumePlace): boolean {
-  let end = 0;
-  for (const write of writes) {
-    if (write.offset < end) return false;
-    end = endOf(write);
+): Promise<void> {
+  const file = await openLog(log);
+  try {
+    // A crash may have torn what an earlier attempt wrote back, even where the apply was flushed.
+    const mayBeTorn = isUndoing ? over.map((write) => ({ ...write, isFlushed: false })) : over;
+    const advice = `to write the old bytes anyway: ${recoverWords} --force=base (they are in ${log})`;
+    await checkWrites(device, mayBeTorn, new OldBytes(file, log, saved), advice, signal);
+  } finally {
+    await file.close();
   }
-  const before = writes[place.writeCount - 1];
-  return saved.slice(place.savedCount).every(({ offset }) => before === undefined || offset >= endOf(before));
+}
+
+/** Does the work. If the signal ends it, reports what is left and what to do. */
+export async function tellWhereStopped<T>(
+  { device, recoverWords }: OpenTarget,
+  env: WhoWaits,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (env.signal.aborted)
+      env.notice(`${device.path}: still half-written; run "${recoverWords}" to finish taking it back`);
+    throw error;
+  }
 }

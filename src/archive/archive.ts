@@ -6,6 +6,7 @@ import { DeviceError, UsageError, FormatError } from '../errors.js';
 import { interruptible } from '../host/interruption.js';
 import { BufferPool } from '../memory/aligned-memory.js';
 import { CHECK_MEMORY } from '../memory/budgets.js';
+import { BlockBatch } from '../stream/batches/batch.js';
 import { openIncomingStream } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { readIndex, type RandomFile } from './archive-index.js';
@@ -138,7 +139,7 @@ export async function checkArchive(path: string, signal: AbortSignal): Promise<v
       new BufferPool(CHECK_MEMORY).lend,
       path,
     );
-    for await (const item of blocks) if (item.kind === 'data') item.data.release();
+    for await (const item of blocks) if (item instanceof BlockBatch) item.release();
     if (protocol === 3 || header === null) return;
     const index = await readIndex(random, header.volumeSize);
     if (index === null) return;

@@ -1,6 +1,5 @@
-import { crc32 } from 'node:zlib';
 import type { LendBuffer, LentBuffer } from '../bytes/byte-channel.js';
-import { findDifferingRuns } from '../bytes/contents.js';
+import { crc32, findDifferingRuns } from '../bytes/contents.js';
 import type { Extent } from '../bytes/extent.js';
 import type { ReadableVolume } from '../changes/base-view.js';
 import { readBlocks, type ReadBlock } from '../engine/block-reader.js';

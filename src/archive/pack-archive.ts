@@ -1,5 +1,4 @@
-import { crc32 } from 'node:zlib';
-import { isZero } from '../bytes/contents.js';
+import { crc32, isZero } from '../bytes/contents.js';
 import type { Extent } from '../bytes/extent.js';
 import { CODEC_IDS, CODEC_LEVELS, type Codec } from '../codec/codec.js';
 import { workAhead } from '../codec/work-ahead.js';

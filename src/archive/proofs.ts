@@ -1,5 +1,4 @@
-import { crc32 } from 'node:zlib';
-import { joinChecksums } from '../bytes/contents.js';
+import { crc32, joinChecksums } from '../bytes/contents.js';
 import { endOf, type Extent } from '../bytes/extent.js';
 import { ExtentOrder } from '../stream/extent-order.js';
 import { MAX_BLOCK_LENGTH, type Proof } from '../stream/block.js';

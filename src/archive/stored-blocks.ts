@@ -1,4 +1,4 @@
-import { crc32 } from 'node:zlib';
+import { crc32 } from '../bytes/contents.js';
 import type { LendBuffer } from '../bytes/byte-channel.js';
 import { FormatError } from '../errors.js';
 import { BlockFrames, type StoredBlock } from '../stream/stored/block-frames.js';

@@ -1,3 +1,5 @@
+import { createRequire } from 'node:module';
+import zlib from 'node:zlib';
 import type { Extent } from './extent.js';
 const ZEROES = Buffer.alloc(1024 * 1024);
 
@@ -33,6 +35,9 @@ export function findDifferingRuns(old: Buffer, now: Buffer, unit: number, start 
   return found;
 }
 
+/** Fewer bytes than this cost less in Node's own call than in the library's. */
+const SHORT = 512;
+
 /** CRC-32's polynomial without its highest term, bits reversed: bit 31 stands for 1. */
 const POLYNOMIAL = 0xedb8_8320;
 const ONE = 0x8000_0000;
@@ -40,6 +45,30 @@ const ONE = 0x8000_0000;
 const BYTE = 0x0080_0000;
 /** Only few different lengths occur: those of blocks. */
 const REMEMBERED = 4096;
+
+type Crc32 = (bytes: Uint8Array, before: number) => number;
+
+/** Uses the processor's own instructions, which is several times faster; null where it has no build for this system. */
+const fast = load();
+
+function load(): Crc32 | null {
+  try {
+    return (createRequire(import.meta.url)('@node-rs/crc32') as { crc32: Crc32 }).crc32;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * The CRC-32 of zlib, gzip and Ethernet (polynomial 0x04C11DB7, bits reversed).
+ *
+ * @param before the CRC-32 of the bytes before these
+ */
+export function crc32(bytes: Uint8Array, before = 0): number {
+  // For an empty piece without memory, Node's crc32 would return 0.
+  if (bytes.length === 0) return before;
+  return fast === null || bytes.length < SHORT ? zlib.crc32(bytes, before) : fast(bytes, before);
+}
 
 const factors = new Map<number, number>();
 

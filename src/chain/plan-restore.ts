@@ -27,8 +27,8 @@ export function planRestore(states: States, from: string, goal: RestoreGoal, fol
   const to =
     goal.kind === 'time'
       ? states.stateAt(goal.time.getTime(), from)
-      : findState([...ways.keys()], goal.name, from, folder);
-  return { from, to, since: states.beginOf(to), way: ways.get(to) ?? [] };
+      : findState(ways.states, goal.name, from, folder);
+  return { from, to, since: states.beginOf(to), way: ways.to(to) };
 }
 
 function findState(reachable: readonly string[], name: string, from: string, folder: string): string {

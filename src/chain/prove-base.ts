@@ -1,4 +1,4 @@
-import { crc32 } from 'node:zlib';
+import { crc32 } from '../bytes/contents.js';
 import type { Archive, ArchiveFacts } from '../archive/archive.js';
 import type { ExtentTable } from '../archive/extent-table.js';
 import { Layers } from '../archive/layers.js';

@@ -20,7 +20,7 @@ export async function findProvedState(
 ): Promise<string | null> {
   const proof = new StateProof(target, states, env);
   for (const head of states.heads) {
-    for (const state of states.waysFrom(head).keys()) {
+    for (const state of states.waysFrom(head).states) {
       const verdicts = new Set<Verdict>();
       for (const undo of states.undosFrom(state)) {
         verdicts.add(await proof.judge(undo));

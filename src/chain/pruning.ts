@@ -126,6 +126,9 @@ function longestChain(states: States): Undo[] | null {
 /** Of the undos from a state, the one through whose result all others can be reached. */
 function nearest(states: States, state: string): Undo | null {
   const undos = states.undosFrom(state);
+  const [only, ...others] = undos;
+  // So it is in nearly all of a long chain, which would be walked to its end from each state.
+  if (only === undefined || others.length === 0) return only ?? null;
   return (
     undos.find(({ result }) => {
       const reached = states.waysFrom(result);

@@ -1,8 +1,12 @@
-import type { Proof, StreamItem } from '../stream/block.js';
+import type { LendBuffer } from '../bytes/byte-channel.js';
+import { BatchFiller, gatherBatches } from '../stream/batches/gather-batches.js';
+import { unpackBatches } from '../stream/batches/unpack-batches.js';
+import type { Proof } from '../stream/block.js';
 import type { IncomingStream } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
+import type { PackedItem } from '../stream/unpack-blocks.js';
 import type { PlannedUndos } from './combination.js';
-import { readCombination, type ReadOptions } from './read-combination.js';
+import { readCombinedItems, type ReadOptions } from './read-combination.js';
 
 /** How many proofs are compared with the target before the first write. */
 const SAMPLE = 32;
@@ -11,23 +15,29 @@ const SAMPLE = 32;
  * Planned undos as a stream to apply. It begins with a sample of what is known about the bytes that it replaces; each
  * block comes right after its own proof.
  */
-export function streamOf(undos: PlannedUndos, header: StreamHeader, options: ReadOptions): IncomingStream {
+export function streamOf(
+  undos: PlannedUndos,
+  header: StreamHeader,
+  options: ReadOptions & { readonly lend: LendBuffer },
+): IncomingStream {
   const sample = takeSample(undos);
+  const filler = new BatchFiller(options.lend);
+  const items = itemsOf(undos, sample, { ...options, lend: filler.lend });
   return {
     protocol: 4,
     asks: false,
     header: { ...header, sample: { changed: sample.length, unchanged: 0 } },
-    blocks: items(undos, sample, options),
+    blocks: unpackBatches(gatherBatches(items, filler, sample.length), options.lend, 'archive'),
   };
 }
 
-async function* items(
+async function* itemsOf(
   { plan, proofs }: PlannedUndos,
   sample: readonly Proof[],
   options: ReadOptions,
-): AsyncGenerator<StreamItem> {
+): AsyncGenerator<PackedItem> {
   for (const proof of sample) yield { kind: 'proof', ...proof };
-  for await (const block of readCombination(plan, options)) {
+  for await (const block of readCombinedItems(plan, options)) {
     const proof = proofs.of(block);
     if (proof !== null) yield { kind: 'proof', ...proof };
     yield block;

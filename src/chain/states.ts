@@ -35,6 +35,32 @@ export async function openUndo({ archive: { path }, base, result }: Undo): Promi
   );
 }
 
+/** The ways from a state to each state that can be reached, with the fewest undos. */
+export class Ways {
+  /** @param last the undo that each way ends with; null: the way's start. The nearest states come first */
+  constructor(private readonly last: ReadonlyMap<string, Undo | null>) {}
+
+  /** The states that can be reached, the nearest first. */
+  get states(): string[] {
+    return [...this.last.keys()];
+  }
+
+  has(state: string): boolean {
+    return this.last.has(state);
+  }
+
+  /** The undos to a state, in the order in which they are applied; none lead to a state that cannot be reached. */
+  to(state: string): Undo[] {
+    const way: Undo[] = [];
+    let undo = this.last.get(state) ?? null;
+    while (undo !== null) {
+      way.push(undo);
+      undo = this.last.get(undo.base) ?? null;
+    }
+    return way.reverse();
+  }
+}
+
 /** The states of a volume that undos connect. Several undos may connect the same states. */
 export class States {
   private readonly from = new Map<string, Undo[]>();
@@ -76,23 +102,23 @@ export class States {
     return undos.length === 0 ? null : Math.min(...undos.map(({ time }) => time));
   }
 
-  /** The fewest undos from a state to each state that can be reached, in the order in which they are applied. */
-  waysFrom(state: string): Map<string, readonly Undo[]> {
-    const ways = new Map<string, readonly Undo[]>([[state, []]]);
+  /** The ways from a state to each state that can be reached. */
+  waysFrom(state: string): Ways {
+    const last = new Map<string, Undo | null>([[state, null]]);
     // A map is iterated in insertion order, including keys that are added meanwhile.
-    for (const [reached, way] of ways) {
+    for (const reached of last.keys()) {
       for (const undo of this.undosFrom(reached)) {
-        if (!ways.has(undo.result)) ways.set(undo.result, [...way, undo]);
+        if (!last.has(undo.result)) last.set(undo.result, undo);
       }
     }
-    return ways;
+    return new Ways(last);
   }
 
   /** The state that a volume, now in `state`, was in at a time: the last one that had begun by then. */
   stateAt(time: number, state: string): string {
     let found: { readonly name: string; readonly begin: number } | null = null;
     let oldest = state;
-    for (const name of this.waysFrom(state).keys()) {
+    for (const name of this.waysFrom(state).states) {
       const begin = this.beginOf(name);
       if (begin === null) oldest = name;
       else if (begin <= time && begin > (found?.begin ?? -Infinity)) found = { name, begin };

@@ -1,7 +1,6 @@
-import { crc32 } from 'node:zlib';
 import { packBlocks, type Packing } from '../archive/pack-archive.js';
 import type { ArchiveProofs } from '../archive/proofs.js';
-import { isZero } from '../bytes/contents.js';
+import { crc32, isZero } from '../bytes/contents.js';
 import { endOf, type Extent, SECTOR } from '../bytes/extent.js';
 import { CODEC_IDS } from '../codec/codec.js';
 import { UsageError } from '../errors.js';

@@ -8,21 +8,32 @@ import {
   type Extent,
 } from '../bytes/extent.js';
 
+/** What a change source tracks of a volume. Bytes. */
+export interface Tracking {
+  /** The unit in which it tracks: the snapshot's chunk. */
+  readonly granularity: number;
+  /** How far it tracks: the volume's size when the snapshot was made, or null if unknown. */
+  readonly trackedSize: number | null;
+  /** The volume's size now, or null if unknown; everything past `trackedSize` counts as changed. */
+  readonly volumeSize: number | null;
+}
+
 /** Which bytes of a volume changed since a base state. Sizes in bytes. */
-export class ChangeSet {
-  /**
-   * @param granularity the unit in which the change source tracks: the snapshot's chunk
-   * @param trackedSize how far it tracks: the volume's size when the snapshot was made, or null if unknown
-   * @param volumeSize the volume's size now, or null if unknown; everything past `trackedSize` counts as changed
-   * @param unmapped chunks without data; if they changed, they read as zeroes
-   */
+export class ChangeSet implements Tracking {
+  readonly granularity: number;
+  readonly trackedSize: number | null;
+  readonly volumeSize: number | null;
+
+  /** @param unmapped chunks without data; if they changed, they read as zeroes */
   constructor(
-    readonly granularity: number,
-    readonly trackedSize: number | null,
-    readonly volumeSize: number | null,
+    { granularity, trackedSize, volumeSize }: Tracking,
     readonly chunks: ChunkSet,
     private readonly unmapped = new ChunkSet(),
-  ) {}
+  ) {
+    this.granularity = granularity;
+    this.trackedSize = trackedSize;
+    this.volumeSize = volumeSize;
+  }
 
   /** The extents that the change source lists, clipped at the end of what it tracks. */
   *trackedExtents(): Generator<Extent> {
@@ -65,14 +76,10 @@ export class ChangeSet {
 
   /** What this set has and an earlier set of the same source did not have. */
   since(earlier: ChangeSet): ChangeSet {
+    const { granularity, trackedSize } = this;
     // The tail past the tracked part was sent with the earlier set.
-    return new ChangeSet(
-      this.granularity,
-      this.trackedSize,
-      this.trackedSize,
-      this.chunks.without(earlier.chunks),
-      this.unmapped,
-    );
+    const tracking = { granularity, trackedSize, volumeSize: trackedSize };
+    return new ChangeSet(tracking, this.chunks.without(earlier.chunks), this.unmapped);
   }
 
   /** Tracked chunks that are not in this set and that overlap the given extents. */
@@ -88,8 +95,7 @@ export class ChangeSet {
 
   /** This set plus more chunks, of the same size and within what it tracks. */
   including(more: ChunkSet): ChangeSet {
-    const { granularity, trackedSize, volumeSize } = this;
-    return new ChangeSet(granularity, trackedSize, volumeSize, this.chunks.with(more), this.unmapped);
+    return new ChangeSet(this, this.chunks.with(more), this.unmapped);
   }
 
   private *inBytes(chunks: ChunkSet): Generator<Extent> {

@@ -61,7 +61,7 @@ export async function readExceptionStore(
   return {
     chunkSize: layout.chunkSize,
     exceptions,
-    changes: new ChangeSet(layout.chunkSize, sizes.trackedSize, sizes.volumeSize, chunks),
+    changes: new ChangeSet({ granularity: layout.chunkSize, ...sizes }, chunks),
     storeSize: cow.size,
     storeUsed: layout.bytesUsed(exceptions),
   };

@@ -47,7 +47,8 @@ export class ThinChanges {
     const { chunkSize, newSize, hasExternalOrigin } = this.sizes;
     this.takeMapped(this.newChunks, this.newChunks);
     const unmapped = hasExternalOrigin ? new ChunkSet() : this.unmapped;
-    return new ChangeSet(chunkSize, this.trackedSize, newSize, this.changed, unmapped);
+    const tracking = { granularity: chunkSize, trackedSize: this.trackedSize, volumeSize: newSize };
+    return new ChangeSet(tracking, this.changed, unmapped);
   }
 
   private get trackedSize(): number {

@@ -1,36 +1,30 @@
-import { crc32 } from 'node:zlib';
 import pLimit from 'p-limit';
 import type { LendBuffer } from '../bytes/byte-channel.js';
-import { endOf, splitExtents, type Extent } from '../bytes/extent.js';
+import { type Extent, splitExtents } from '../bytes/extent.js';
 import { StepsUnderWay } from '../codec/work-ahead.js';
 import type { BlockDevice } from '../device/block-device.js';
 import { UnsafeTargetError } from '../errors.js';
 import { loanSize } from '../memory/aligned-memory.js';
-import {
-  type Announcement,
-  type Block,
-  MAX_BLOCK_LENGTH,
-  type Proof,
-  type Section,
-} from '../stream/block.js';
+import { type BlockBatch, ENTRY } from '../stream/batches/batch.js';
+import { MAX_BLOCK_LENGTH } from '../stream/block.js';
 import type { ResumePoint } from '../stream/mark-format.js';
-import { BlockRun, releaseBlock, type OldBytesOfRun, type OldBytesUse } from './block-run.js';
+import { BlockRun, NO_ENTRY, type OldBytesOfRun, type OldBytesUse, type RunWrite } from './block-run.js';
 import { RunProver, type ProofOptions } from './run-prover.js';
 import type { UndoLog } from './undo-log.js';
 
 /** Writes under way at once. */
 const WRITES_AHEAD = 4;
 /**
- * The most that waits until its old bytes are saved and flushed: three such batches fit in any receiver's pool. Bytes.
+ * The most that waits until its old bytes are saved and flushed: three such groups fit in any receiver's pool. Bytes.
  */
-const SAVED_BATCH_BYTES = 8 * 1024 * 1024;
-const BATCH_BYTES = 1024 * 1024;
+const SAVED_GROUP_BYTES = 8 * 1024 * 1024;
+const GROUP_BYTES = 1024 * 1024;
 /**
  * Runs whose old bytes are being read, or wait for memory for that. Needed because sections may come without a block.
  */
 const READS_AHEAD = 16;
-/** The most runs of a batch: a run of unchanged sections uses no block memory, but some memory. */
-const BATCH_RUNS = 4096;
+/** The most runs of a group: a run of unchanged sections uses no block memory, but some memory. */
+const GROUP_RUNS = 4096;
 const CHECKPOINT_BYTES = 128 * 1024 * 1024;
 
 /** What an applier does besides writing. */
@@ -40,7 +34,7 @@ export interface ApplierOptions extends ProofOptions {
   /** Lends memory for old bytes, 1 MiB or more. Needed with a log, and for proofs. */
   readonly lendOld?: LendBuffer;
   /** How much is saved with one flush of the log before it is written. Bytes. */
-  readonly batchBytes?: number;
+  readonly groupBytes?: number;
   /**
    * How much is written between two flushes of the target. A crash may tear blocks that were written after the last
    * one. Bytes.
@@ -49,9 +43,9 @@ export interface ApplierOptions extends ProofOptions {
 }
 
 /** Runs that are saved with one flush before they are written. */
-class Batch {
+class RunGroup {
   readonly runs: BlockRun[] = [];
-  /** How much of the lent memory they use. */
+  /** How much lent memory their batches have. */
   bytes = 0;
   /** How many writes the log has announced, including these. */
   announced = 0;
@@ -61,11 +55,11 @@ class Batch {
 }
 
 /**
- * Writes blocks to a target: the only writer of targets. With a log, the old bytes of a batch of blocks are on stable
+ * Writes blocks to a target: the only writer of targets. With a log, the old bytes of a group of runs are on stable
  * storage before the first of them is overwritten.
  *
- * Batches go through three steps, each in the order of the batches: their old bytes are read, proved and put in the
- * log; the log is flushed; they are written. While one batch is written, the next is flushed and a third comes in.
+ * Groups go through three steps, each in their order: their old bytes are read, proved and put in the log; the log is
+ * flushed; they are written. While one group is written, the next is flushed and a third comes in.
  * After a failed step, nothing that waits for it begins.
  */
 export class Applier {
@@ -73,11 +67,12 @@ export class Applier {
   blocks = 0;
   /** Whether it began to write. Before that, the target is unchanged. */
   hasWritten = false;
-  private batch = new Batch(0);
+  private group = new RunGroup(0);
   private run: BlockRun | null = null;
+  /** Up to where blocks came. */
   private cursor = 0;
-  private proof: Proof | null = null;
-  private section: Section | null = null;
+  /** The memory that was counted last: batches that follow each other may share one. */
+  private counted: BlockBatch['memory'] = null;
   /** The proving of the last runs whose old bytes were asked for. */
   private readonly proving: Promise<void>[] = [];
   private unflushedBytes = 0;
@@ -89,8 +84,8 @@ export class Applier {
   private written = Promise.resolve();
   private writtenBefore = Promise.resolve();
   private flushed = Promise.resolve();
-  /** The batches that are not completely written. */
-  private readonly batches = new Set([this.batch]);
+  /** The groups that are not completely written. */
+  private readonly groups = new Set([this.group]);
 
   constructor(
     private readonly target: BlockDevice,
@@ -119,75 +114,97 @@ export class Applier {
     return this.prover.reverted;
   }
 
-  /** Sets what the target must hold in the place of the next block. */
-  expect(proof: Proof): void {
-    this.closeSection();
-    this.proof = proof;
-  }
-
   /**
-   * Opens an extent whose differing parts alone come. They are written only if the target holds the old bytes in
-   * all of the extent. Throws as `apply`.
+   * Accepts a batch and releases it, sooner or later. Blocks of a section are written only if the target holds what the
+   * section says in all of its extent. Throws DeviceError, also for an earlier batch; UnsafeTargetError past the target's
+   * end; BaseMismatchError, before anything of the block's group is written, if it must stop at a mismatch.
    */
-  async openSection(section: Section): Promise<void> {
-    this.closeSection();
-    this.proof = null;
-    this.checkEnd(section);
-    if (this.options.lendOld === undefined) throw new Error('a section that cannot be proved');
-    if (section.offset < this.cursor) await this.drain();
-    else if (this.isBatchFull) await this.closeBatch();
-    if (this.run?.hasRoomFor(section, 'read') === false) await this.closeRun();
-    this.run ??= this.openRun(section.offset, 'read');
-    this.run.addSection(section);
-    this.section = section;
-    this.cursor = section.offset;
-    this.steps.throwFailure();
-  }
-
-  /**
-   * Accepts a block and owns it from now on. Throws DeviceError, also for an earlier block; UnsafeTargetError past the
-   * target's end; BaseMismatchError, before anything of the block's batch is written, if it must stop at a mismatch.
-   */
-  async apply(block: Block): Promise<void> {
-    this.blocks += 1;
-    const { offset, length } = block;
-    const isProved = this.proof?.offset === offset && this.proof.length === length;
-    const proof = isProved ? this.proof : null;
-    this.proof = null;
+  async apply(batch: BlockBatch): Promise<void> {
     try {
-      this.checkEnd(block);
-    } catch (error) {
-      releaseBlock(block);
-      throw error;
+      this.count(batch);
+      await this.addAll(batch);
+      await this.closeRun();
+      if (this.isGroupFull) await this.closeGroup();
+    } finally {
+      batch.release();
     }
-    if (this.section !== null && liesWithin(block, this.section)) this.addPart(block, this.section);
-    else await this.addWhole(block, proof);
     this.steps.throwFailure();
   }
 
-  private async addWhole(block: Block, proof: Proof | null): Promise<void> {
-    this.closeSection();
-    this.options.wants?.take(block);
-    // Only ascending blocks are known not to overlap blocks that wait or are being written.
-    if (block.offset < this.cursor) await this.drain();
-    this.cursor = endOf(block);
-    for (const piece of this.piecesOf(block)) {
-      await this.add(piece, proof);
-      if (this.isBatchFull) await this.closeBatch();
+  private count({ memory }: BlockBatch): void {
+    if (memory === null || memory === this.counted) return;
+    this.counted = memory;
+    this.group.bytes += loanSize(memory.bytes.length);
+  }
+
+  private async addAll(batch: BlockBatch): Promise<void> {
+    let section = NO_ENTRY;
+    let proof = NO_ENTRY;
+    for (let entry = batch.first; entry < batch.count; entry++) {
+      if (section !== NO_ENTRY && !isPart(batch, entry, section)) {
+        this.cursor = Math.max(this.cursor, batch.endAt(section));
+        section = NO_ENTRY;
+      }
+      const kind = batch.kindAt(entry);
+      if (kind === ENTRY.proof) proof = entry;
+      else if (kind === ENTRY.section) {
+        await this.addSection(batch, entry);
+        section = entry;
+      } else {
+        this.blocks += 1;
+        this.checkEnd(batch.extentAt(entry));
+        if (section !== NO_ENTRY) this.addPart(batch, entry, section);
+        else await this.addWhole(batch, entry, isSameExtent(batch, proof, entry) ? proof : NO_ENTRY);
+        proof = NO_ENTRY;
+      }
+      this.steps.throwFailure();
     }
+    if (section !== NO_ENTRY) this.cursor = Math.max(this.cursor, batch.endAt(section));
+  }
+
+  /** Opens an extent whose differing parts alone follow. */
+  private async addSection(batch: BlockBatch, entry: number): Promise<void> {
+    const { offset, length } = batch.extentAt(entry);
+    this.checkEnd({ offset, length });
+    if (this.options.lendOld === undefined) throw new Error('a section that cannot be proved');
+    if (offset < this.cursor) await this.drain();
+    await this.makeRoom(offset, length, 'read');
+    this.run ??= this.openRun(batch, offset, 'read');
+    this.run.addSection(entry);
+    this.cursor = offset;
   }
 
   /** All parts of a section go to one run, so that no part is written before the whole section is checked. */
-  private addPart(block: Block, section: Section): void {
-    this.cursor = endOf(block);
-    this.run?.add({ block, proof: null, section });
-    this.batch.bytes += loanSize(block.length);
+  private addPart(batch: BlockBatch, entry: number, section: number): void {
+    this.cursor = batch.endAt(entry);
+    this.run?.add(entry, batch.extentAt(entry), section);
   }
 
-  /** The next block does not belong to the open section, if any. */
-  closeSection(): void {
-    if (this.section !== null) this.cursor = Math.max(this.cursor, endOf(this.section));
-    this.section = null;
+  private async addWhole(batch: BlockBatch, entry: number, proof: number): Promise<void> {
+    const extent = batch.extentAt(entry);
+    this.options.wants?.take(extent);
+    // Only ascending blocks are known not to overlap blocks that wait or are being written.
+    if (extent.offset < this.cursor) await this.drain();
+    this.cursor = batch.endAt(entry);
+    const { log, lendOld } = this.options;
+    // A saved piece must not be longer than a group: otherwise a torn log could not be told from a damaged one.
+    const isWhole = log === undefined || extent.length <= MAX_BLOCK_LENGTH;
+    for (const piece of isWhole ? [extent] : splitExtents([extent], MAX_BLOCK_LENGTH)) {
+      const isNeeded = proof !== NO_ENTRY || log?.isWhole(piece) === true;
+      const use: OldBytesUse = isNeeded && lendOld !== undefined ? 'read' : 'ignored';
+      await this.makeRoom(piece.offset, piece.length, use);
+      this.run ??= this.openRun(batch, piece.offset, use);
+      this.run.add(entry, piece, proof);
+      if (!isWhole) this.group.bytes += piece.length;
+      if (!isWhole && this.isGroupFull) await this.closeGroup();
+    }
+  }
+
+  /** Ends the run that an extent does not fit in, and a group that has all of its runs. */
+  private async makeRoom(offset: number, length: number, use: OldBytesUse): Promise<void> {
+    if (this.run?.hasRoomFor(offset, length, use) !== false) return;
+    await this.closeRun();
+    if (this.group.runs.length >= GROUP_RUNS) await this.closeGroup();
   }
 
   /** Writes what is left and flushes the target. When it resolves, everything is on stable storage. */
@@ -220,78 +237,60 @@ export class Applier {
   /** Waits for the running steps and gives all memory back, after an apply that failed. */
   async abandon(): Promise<void> {
     await this.steps.settle();
-    for (const { runs } of this.batches) {
+    for (const { runs } of this.groups) {
       for (const run of runs) {
-        run.releaseBlocks();
+        run.release();
         await run.releaseOld();
       }
     }
-    this.batches.clear();
+    this.groups.clear();
   }
 
-  private get isBatchFull(): boolean {
-    return this.batch.bytes >= this.batchBytes || this.batch.runs.length >= BATCH_RUNS;
+  private get isGroupFull(): boolean {
+    return this.group.bytes >= this.groupBytes || this.group.runs.length >= GROUP_RUNS;
   }
 
-  private get batchBytes(): number {
-    return this.options.batchBytes ?? (this.options.log === undefined ? BATCH_BYTES : SAVED_BATCH_BYTES);
+  private get groupBytes(): number {
+    return this.options.groupBytes ?? (this.options.log === undefined ? GROUP_BYTES : SAVED_GROUP_BYTES);
   }
 
-  /** A saved piece must not be longer than a batch: otherwise a torn log could not be told from a damaged one. */
-  private *piecesOf(block: Block): Generator<Block> {
-    const { log } = this.options;
-    if (log === undefined || block.kind === 'data' || block.length <= MAX_BLOCK_LENGTH) yield block;
-    else for (const extent of splitExtents([block], MAX_BLOCK_LENGTH)) yield { kind: block.kind, ...extent };
-  }
-
-  private async add(block: Block, proof: Proof | null): Promise<void> {
-    const { log, lendOld } = this.options;
-    const isNeeded = proof !== null || log?.isWhole(block) === true;
-    const use: OldBytesUse = isNeeded && lendOld !== undefined ? 'read' : 'ignored';
-    if (this.run?.hasRoomFor(block, use) === false) await this.closeRun();
-    this.run ??= this.openRun(block.offset, use);
-    this.run.add({ block, proof, section: null });
-    this.batch.bytes += loanSize(block.length);
-  }
-
-  private openRun(offset: number, use: OldBytesUse): BlockRun {
-    const run = new BlockRun(offset, use);
-    this.batch.runs.push(run);
+  private openRun(batch: BlockBatch, offset: number, use: OldBytesUse): BlockRun {
+    const run = new BlockRun(batch, offset, use);
+    this.group.runs.push(run);
     return run;
   }
 
   /** Starts to read what the target holds in the place of a run, while earlier runs are still being processed. */
   private async closeRun(): Promise<void> {
-    const { run, batch, written } = this;
+    const { run, group, written } = this;
     if (run === null) return;
     this.run = null;
     const { lendOld } = this.options;
     if (run.use === 'read' && lendOld !== undefined) run.startReading(this.target, lendOld);
-    // Old bytes that are not read here are read in whole blocks, which earlier batches may still be writing to.
+    // Old bytes that are not read here are read in whole blocks, which earlier groups may still be writing to.
     const before = run.use === 'read' ? [this.saved] : [this.saved, written];
-    this.saved = this.steps.start(before, () => this.saveAndProve(run, batch));
+    this.saved = this.steps.start(before, () => this.saveAndProve(run, group));
     if (run.sections.length === 0) return;
     this.proving.push(this.saved);
     // A failure is thrown with those of all steps.
     if (this.proving.length > READS_AHEAD) await this.proving.shift()?.catch(() => undefined);
   }
 
-  /** Starts to process a batch. Waits while two others are being processed. */
-  private async closeBatch(): Promise<void> {
-    this.closeSection();
+  /** Starts to process a group. Waits while two others are being processed. */
+  private async closeGroup(): Promise<void> {
     await this.closeRun();
-    const { batch, durable, written } = this;
+    const { group, durable, written } = this;
     const { log } = this.options;
-    if (batch.runs.length === 0) return;
+    if (group.runs.length === 0) return;
     this.saved = this.steps.start([this.saved], async () => {
-      batch.announced = log?.announced ?? 0;
+      group.announced = log?.announced ?? 0;
       await log?.handOver();
     });
     // One flush at a time: of two at once, one may report an error and the other success.
     this.durable = this.steps.start([this.saved, durable], async () => log?.sync());
-    this.written = this.steps.start([this.durable, written], () => this.write(batch));
-    this.batch = new Batch(this.blocks);
-    this.batches.add(this.batch);
+    this.written = this.steps.start([this.durable, written], () => this.write(group));
+    this.group = new RunGroup(this.blocks);
+    this.groups.add(this.group);
     // Limits how much of the log is not durable yet, and how much waits to be written.
     await durable;
     await this.writtenBefore;
@@ -299,70 +298,70 @@ export class Applier {
   }
 
   private async drain(): Promise<void> {
-    await this.closeBatch();
+    await this.closeGroup();
     await this.written;
   }
 
-  private async saveAndProve(run: BlockRun, { blocksBefore }: Batch): Promise<void> {
+  private async saveAndProve(run: BlockRun, { blocksBefore }: RunGroup): Promise<void> {
     const old = await run.oldBytes();
     const oldCrcs = await this.prover.prove(run, old, blocksBefore);
     const { log } = this.options;
-    if (log !== undefined && run.waiting.length > 0) await this.save(log, run, old, oldCrcs);
+    if (log !== undefined && run.count > 0) await this.save(log, run, old, oldCrcs);
     await run.releaseOld();
   }
 
   private async save(
     log: UndoLog,
-    { waiting }: BlockRun,
+    run: BlockRun,
     old: OldBytesOfRun | null,
     oldCrcs: readonly (number | undefined)[],
   ): Promise<void> {
-    const blocks = waiting.map(({ block }) => block);
     if (old === null) {
-      for (const block of blocks) await log.save(this.target, block, null);
+      for (let block = 0; block < run.count; block++) await log.save(this.target, run.extentOf(block), null);
     } else {
-      for (const known of old.pieces(blocks, oldCrcs)) {
+      for (const known of old.pieces(run, oldCrcs)) {
         await log.save(this.target, { offset: known.offset, length: known.bytes.length }, known);
       }
     }
-    await log.announce(blocks.map(announcementOf));
+    await log.announce(run.announcements());
   }
 
-  private async write(batch: Batch): Promise<void> {
+  private async write(group: RunGroup): Promise<void> {
     const limit = pLimit(WRITES_AHEAD);
     const failed = new AbortController();
-    const write = async (blocks: readonly Block[]) => {
-      await this.writeTogether(blocks, failed.signal).catch((error: unknown) => {
+    const write = async (run: BlockRun) => {
+      await this.writeRun(run, failed.signal).catch((error: unknown) => {
         failed.abort(error);
       });
     };
-    await limit.map(takeWrites(batch), write);
+    await limit.map(group.runs, write);
     failed.signal.throwIfAborted();
-    this.batches.delete(batch);
-    await this.flushNowAndThen(batch);
+    this.groups.delete(group);
+    await this.flushNowAndThen(group);
   }
 
   /** @param failed aborted by a failed write: nothing after it is written */
-  private async writeTogether(blocks: readonly Block[], failed: AbortSignal): Promise<void> {
-    const [first] = blocks;
-    if (first === undefined) return;
+  private async writeRun(run: BlockRun, failed: AbortSignal): Promise<void> {
     try {
-      failed.throwIfAborted();
-      this.hasWritten = true;
-      if (first.kind === 'zero') await this.target.zero(first.offset, first.length);
-      else if (first.kind === 'discard') await this.target.discard(first.offset, first.length);
-      else {
-        const pieces = blocks.flatMap((block) => (block.kind === 'data' ? [block.data.bytes] : []));
-        await this.target.writePiecesAt(pieces, first.offset);
+      for (const each of run.writes()) {
+        failed.throwIfAborted();
+        await this.writeOne(each);
+        this.unflushedBytes += each.length;
       }
-      for (const { length } of blocks) this.unflushedBytes += length;
     } finally {
-      blocks.forEach(releaseBlock);
+      run.release();
     }
   }
 
-  /** Flushes the target while the next batch is processed, and then notes in the log how far it is flushed. */
-  private async flushNowAndThen({ announced }: Batch): Promise<void> {
+  private async writeOne({ kind, offset, length, pieces }: RunWrite): Promise<void> {
+    this.hasWritten = true;
+    if (kind === ENTRY.zero) await this.target.zero(offset, length);
+    else if (kind === ENTRY.discard) await this.target.discard(offset, length);
+    else await this.target.writePiecesAt(pieces, offset);
+  }
+
+  /** Flushes the target while the next group is processed, and then notes in the log how far it is flushed. */
+  private async flushNowAndThen({ announced }: RunGroup): Promise<void> {
     const { log } = this.options;
     const { checkpointBytes = CHECKPOINT_BYTES } = this.options;
     if (log === undefined || this.unflushedBytes < checkpointBytes) return;
@@ -382,16 +381,14 @@ export class Applier {
   }
 }
 
-function liesWithin(inner: Extent, outer: Extent): boolean {
-  return inner.offset >= outer.offset && endOf(inner) <= endOf(outer);
+function isPart(batch: BlockBatch, entry: number, section: number): boolean {
+  return (
+    batch.isBlockAt(entry) &&
+    batch.offsetAt(entry) >= batch.offsetAt(section) &&
+    batch.endAt(entry) <= batch.endAt(section)
+  );
 }
 
-function announcementOf(block: Block): Announcement {
-  const { kind, offset, length } = block;
-  const crc = kind === 'data' ? (block.crc ?? crc32(block.data.bytes)) : 0;
-  return { offset, length, zeroes: kind !== 'data', crc };
-}
-
-function* takeWrites({ runs }: Batch): Generator<readonly Block[]> {
-  for (const run of runs) yield* run.takeWrites();
+function isSameExtent(batch: BlockBatch, one: number, other: number): boolean {
+  return batch.offsetAt(one) === batch.offsetAt(other) && batch.lengthAt(one) === batch.lengthAt(other);
 }

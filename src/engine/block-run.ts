@@ -1,8 +1,9 @@
 import type { LendBuffer, LentBuffer } from '../bytes/byte-channel.js';
-import { joinChecksums, isZero } from '../bytes/contents.js';
+import { isZero, joinChecksums } from '../bytes/contents.js';
 import { endOf, type Extent } from '../bytes/extent.js';
 import type { BlockDevice } from '../device/block-device.js';
-import { type Block, MAX_BLOCK_LENGTH, type Proof, type Section } from '../stream/block.js';
+import { type BlockBatch, ENTRY } from '../stream/batches/batch.js';
+import { type Announcement, MAX_BLOCK_LENGTH } from '../stream/block.js';
 import type { KnownBytes } from './undo-log.js';
 
 /**
@@ -11,52 +12,100 @@ import type { KnownBytes } from './undo-log.js';
  */
 const SMALL_GAP = 16 * 1024;
 
-/** A block that waits to be written, and what the target must hold in its place. */
-export interface Waiting {
-  readonly block: Block;
-  readonly proof: Proof | null;
-  /** The section that it is a part of. */
-  readonly section: Section | null;
-}
+/** Nothing vouches for a block. */
+export const NO_ENTRY = -1;
 
 /** Whether the old bytes in a run's place are read before it is written, to be saved or proved. */
 export type OldBytesUse = 'read' | 'ignored';
 
-/** Neighbouring blocks, ascending, at most 1 MiB from end to end unless it is one block. */
+/** What is written in one go: zeroes, a discard, or pieces of data that adjoin. */
+export interface RunWrite extends Extent {
+  /** One of ENTRY. */
+  readonly kind: number;
+  readonly pieces: readonly Buffer[];
+}
+
+/**
+ * Neighbouring blocks of a batch, ascending, at most 1 MiB from end to end unless it is one block. Blocks are named by
+ * their place in the run, 0 first. Holds its batch until it is released.
+ */
 export class BlockRun {
-  /** The blocks, and in `sections` the sections that they belong to. A section may have no blocks. */
-  readonly waiting: Waiting[] = [];
-  readonly sections: Section[] = [];
+  /** For each block its entry in the batch, its extent, and the entry of its proof or section, or NO_ENTRY. */
+  private entries: number[] = [];
+  private offsets: number[] = [];
+  private lengths: number[] = [];
+  private vouchers: number[] = [];
+  /** The entries of its sections, which may have no blocks. */
+  readonly sections: number[] = [];
   private old: Promise<LentBuffer> | null = null;
   private end: number;
+  private isReleased = false;
 
   constructor(
+    readonly batch: BlockBatch,
     readonly offset: number,
     readonly use: OldBytesUse,
   ) {
     this.end = offset;
+    batch.hold();
   }
 
   get length(): number {
     return this.end - this.offset;
   }
 
+  /** How many blocks it has. */
+  get count(): number {
+    return this.entries.length;
+  }
+
   /** Whether a block or a section can be the next of this run. */
-  hasRoomFor(next: Extent, use: OldBytesUse): boolean {
-    const gap = next.offset - this.end;
-    const isSmall = gap <= Math.max(SMALL_GAP, next.length) && use === 'read';
+  hasRoomFor(offset: number, length: number, use: OldBytesUse): boolean {
+    const gap = offset - this.end;
+    const isSmall = gap <= Math.max(SMALL_GAP, length) && use === 'read';
     const isNear = gap === 0 || (gap > 0 && isSmall);
-    return isNear && use === this.use && endOf(next) - this.offset <= MAX_BLOCK_LENGTH;
+    return isNear && use === this.use && offset + length - this.offset <= MAX_BLOCK_LENGTH;
   }
 
-  addSection(section: Section): void {
-    this.sections.push(section);
-    this.end = endOf(section);
+  addSection(entry: number): void {
+    this.sections.push(entry);
+    this.end = this.batch.endAt(entry);
   }
 
-  add(waiting: Waiting): void {
-    this.waiting.push(waiting);
-    this.end = Math.max(this.end, endOf(waiting.block));
+  /** Adds a block, or a part of one of zeroes. */
+  add(entry: number, { offset, length }: Extent, voucher: number): void {
+    this.entries.push(entry);
+    this.offsets.push(offset);
+    this.lengths.push(length);
+    this.vouchers.push(voucher);
+    this.end = Math.max(this.end, offset + length);
+  }
+
+  /** One of ENTRY. */
+  kindOf(block: number): number {
+    return this.batch.kindAt(this.entries[block] ?? NaN);
+  }
+
+  extentOf(block: number): Extent {
+    return { offset: this.offsets[block] ?? NaN, length: this.lengths[block] ?? NaN };
+  }
+
+  /** The entry of its proof or section, or NO_ENTRY. */
+  voucherOf(block: number): number {
+    return this.vouchers[block] ?? NO_ENTRY;
+  }
+
+  /** The data of a block. */
+  bytesOf(block: number): Buffer {
+    return this.batch.bytesAt(this.entries[block] ?? NaN);
+  }
+
+  /** What a journal says about the writes to come. */
+  announcements(): Announcement[] {
+    return this.entries.map((entry, block) => {
+      const isData = this.batch.kindAt(entry) === ENTRY.data;
+      return { ...this.extentOf(block), zeroes: !isData, crc: isData ? this.batch.crcAt(entry) : 0 };
+    });
   }
 
   /** Starts to read what the target holds in the run's place, gaps included. */
@@ -72,8 +121,8 @@ export class BlockRun {
     try {
       await read(this).catch(async () => {
         // The bad sector may be in a gap, which is not needed. Otherwise this error names the affected block.
-        for (const { block } of this.waiting) await read(block);
-        for (const section of this.sections) await read(section);
+        for (let block = 0; block < this.count; block++) await read(this.extentOf(block));
+        for (const entry of this.sections) await read(this.batch.extentAt(entry));
       });
       return lent;
     } catch (error) {
@@ -99,33 +148,40 @@ export class BlockRun {
     this.old = null;
   }
 
-  /** Blocks that can be written in one go: data without gaps, or a single block of zeroes. Each is taken once. */
-  *takeWrites(): Generator<readonly Block[]> {
-    for (let first = this.waiting.shift(); first !== undefined; first = this.waiting.shift()) {
-      const blocks = [first.block];
-      let last = first.block;
-      for (let next = this.waiting[0]; next && canFollow(last, next.block); next = this.waiting[0]) {
-        this.waiting.shift();
-        blocks.push(next.block);
-        last = next.block;
+  /** What to write, one after another: adjoining data together. */
+  *writes(): Generator<RunWrite> {
+    for (let first = 0; first < this.count;) {
+      const { offset, length } = this.extentOf(first);
+      const kind = this.kindOf(first);
+      const pieces: Buffer[] = [];
+      let end = offset + length;
+      let next = first + 1;
+      if (kind === ENTRY.data) {
+        pieces.push(this.bytesOf(first));
+        for (; this.kindOf(next) === ENTRY.data && this.offsets[next] === end; next++) {
+          pieces.push(this.bytesOf(next));
+          end += this.lengths[next] ?? NaN;
+        }
       }
-      yield blocks;
+      yield { kind, offset, length: end - offset, pieces: joinAdjoining(pieces) };
+      first = next;
     }
   }
 
   /** Drops the parts of a section. */
-  drop(section: Section): void {
-    const kept: Waiting[] = [];
-    for (const waiting of this.waiting) {
-      if (waiting.section === section) releaseBlock(waiting.block);
-      else kept.push(waiting);
-    }
-    this.waiting.splice(0, this.waiting.length, ...kept);
+  drop(section: number): void {
+    const kept = this.vouchers.map((voucher) => voucher !== section);
+    const isKept = (_: number, block: number) => kept[block] === true;
+    this.entries = this.entries.filter(isKept);
+    this.offsets = this.offsets.filter(isKept);
+    this.lengths = this.lengths.filter(isKept);
+    this.vouchers = this.vouchers.filter(isKept);
   }
 
-  /** Gives back the memory of the blocks that were not taken. */
-  releaseBlocks(): void {
-    for (const { block } of this.waiting.splice(0)) releaseBlock(block);
+  /** Lets go of the batch. */
+  release(): void {
+    if (!this.isReleased) this.batch.release();
+    this.isReleased = true;
   }
 }
 
@@ -140,12 +196,17 @@ export class OldBytesOfRun {
     return sliceOf(this.lent.bytes, this.offset, extent);
   }
 
-  /** The old bytes of these blocks. Adjacent ones are joined, but never zeroes with data. */
-  *pieces(blocks: readonly Block[], crcs: readonly (number | undefined)[]): Generator<KnownBytes> {
+  /**
+   * The old bytes of the run's blocks. Adjacent ones are joined, but never zeroes with data.
+   *
+   * @param crcs of the old bytes of each block, as far as they are known
+   */
+  *pieces(run: BlockRun, crcs: readonly (number | undefined)[]): Generator<KnownBytes> {
     let open: (Extent & { crc: number | undefined; isEmpty: boolean }) | null = null;
-    for (const [index, { offset, length }] of blocks.entries()) {
+    for (let block = 0; block < run.count; block++) {
+      const { offset, length } = run.extentOf(block);
       const isEmpty = isZero(this.of({ offset, length }));
-      const crc = crcs[index];
+      const crc = crcs[block];
       if (open !== null && endOf(open) === offset && open.isEmpty === isEmpty) {
         const joined: number | undefined =
           open.crc === undefined || crc === undefined ? undefined : joinChecksums(open.crc, crc, length);
@@ -163,12 +224,20 @@ export class OldBytesOfRun {
   }
 }
 
-export function releaseBlock(block: Block): void {
-  if (block.kind === 'data') block.data.release();
-}
-
-function canFollow(last: Block, next: Block): boolean {
-  return last.kind === 'data' && next.kind === 'data' && endOf(last) === next.offset;
+/** The same bytes in fewer pieces, where some follow each other in memory. */
+function joinAdjoining(pieces: readonly Buffer[]): Buffer[] {
+  const joined: Buffer[] = [];
+  for (const piece of pieces) {
+    const last = joined.at(-1);
+    const follows =
+      last !== undefined &&
+      last.buffer === piece.buffer &&
+      last.byteOffset + last.length === piece.byteOffset;
+    if (follows) {
+      joined[joined.length - 1] = Buffer.from(last.buffer, last.byteOffset, last.length + piece.length);
+    } else joined.push(piece);
+  }
+  return joined;
 }
 
 function sliceOf(bytes: Buffer, start: number, { offset, length }: Extent): Buffer {

@@ -1,6 +1,5 @@
-import { crc32 } from 'node:zlib';
 import type { LentBuffer } from '../bytes/byte-channel.js';
-import { findDifferingRuns } from '../bytes/contents.js';
+import { crc32, findDifferingRuns } from '../bytes/contents.js';
 import type { Extent } from '../bytes/extent.js';
 import type { Proof, Section } from '../stream/block.js';
 import type { ReadBlock } from './block-reader.js';

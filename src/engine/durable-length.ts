@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { crc32 } from 'node:zlib';
+import { crc32 } from '../bytes/contents.js';
 import { DeviceError, LostJournalError } from '../errors.js';
 import { readIfThere, writeDurably } from '../host/durable-file.js';
 
@@ -71,5 +71,5 @@ export async function readDurableLength(folder: string): Promise<number> {
 
 function textOf(length: number): string {
   const digits = `${length}`.padStart(16, '0');
-  return `${digits} ${crc32(digits).toString(16).padStart(8, '0')}\n`;
+  return `${digits} ${crc32(Buffer.from(digits)).toString(16).padStart(8, '0')}\n`;
 }

@@ -1,6 +1,5 @@
-import { crc32 } from 'node:zlib';
 import type { LentBuffer } from '../bytes/byte-channel.js';
-import { isZero } from '../bytes/contents.js';
+import { crc32, isZero } from '../bytes/contents.js';
 import { CODEC_IDS, type Codec } from '../codec/codec.js';
 import { workAhead } from '../codec/work-ahead.js';
 import { BufferPool } from '../memory/aligned-memory.js';

@@ -1,8 +1,7 @@
-import { crc32 } from 'node:zlib';
-import { isZero } from '../bytes/contents.js';
+import { crc32, isZero } from '../bytes/contents.js';
 import { BaseMismatchError } from '../errors.js';
-import type { Block, Proof, Section } from '../stream/block.js';
-import type { BlockRun, OldBytesOfRun } from './block-run.js';
+import { ENTRY } from '../stream/batches/batch.js';
+import { type BlockRun, NO_ENTRY, type OldBytesOfRun } from './block-run.js';
 import type { Wants } from './wants.js';
 
 /** Findings that contradict that a target held a stream's base. */
@@ -63,7 +62,7 @@ export class RunProver {
    * Removes the parts of sections from a run that are not needed, or useless. Returns the checksums of the old bytes of
    * the remaining blocks, as far as they are known.
    *
-   * @param blocksBefore how many blocks came in before the run's batch
+   * @param blocksBefore how many blocks came in before the run's group
    * @throws BaseMismatchError if it must stop at a mismatch, or has no sender to ask
    */
   async prove(
@@ -72,34 +71,48 @@ export class RunProver {
     blocksBefore: number,
   ): Promise<(number | undefined)[]> {
     for (const section of run.sections) await this.proveSection(section, run, old, blocksBefore);
-    return run.waiting.map(({ block, proof, section }) => {
-      if (proof !== null && old !== null) return this.checkProof(block, proof, old.of(block), blocksBefore);
-      if (section === null && this.options.mustBeProved === true) this.doubts += 1;
-      return undefined;
-    });
+    const crcs: (number | undefined)[] = [];
+    for (let block = 0; block < run.count; block++) crcs.push(this.proveBlock(block, run, old, blocksBefore));
+    return crcs;
+  }
+
+  private proveBlock(
+    block: number,
+    run: BlockRun,
+    old: OldBytesOfRun | null,
+    blocksBefore: number,
+  ): number | undefined {
+    const voucher = run.voucherOf(block);
+    const isProved = voucher !== NO_ENTRY && run.batch.kindAt(voucher) === ENTRY.proof;
+    if (isProved && old !== null)
+      return this.checkProof(block, run, old.of(run.extentOf(block)), blocksBefore);
+    if (isProved || voucher === NO_ENTRY) this.doubts += this.options.mustBeProved === true ? 1 : 0;
+    return undefined;
   }
 
   private async proveSection(
-    section: Section,
+    section: number,
     run: BlockRun,
     old: OldBytesOfRun | null,
     blocksBefore: number,
   ): Promise<void> {
-    const crc = old === null ? null : crc32(old.of(section));
-    if (crc === section.oldCrc) {
-      if (this.options.expectsNew === true && crc !== section.newCrc) this.reverted += 1;
+    const { batch } = run;
+    const extent = batch.extentAt(section);
+    const crc = old === null ? null : crc32(old.of(extent));
+    if (crc === batch.crcAt(section)) {
+      if (this.options.expectsNew === true && crc !== batch.newCrcAt(section)) this.reverted += 1;
       return;
     }
     this.doubts += 1;
     this.failures += 1;
     run.drop(section);
     // After an earlier run the new bytes may be there already.
-    if (crc === section.newCrc) return;
+    if (crc === batch.newCrcAt(section)) return;
     const { wants, stopOnMismatch } = this.options;
-    if (wants !== undefined && stopOnMismatch !== true) await wants.ask(section);
+    if (wants !== undefined && stopOnMismatch !== true) await wants.ask(extent);
     else {
       const wayOut = 'only the parts that changed were sent; --whole-chunks sends all of it';
-      throw this.mismatch(section.offset, blocksBefore, wayOut);
+      throw this.mismatch(extent.offset, blocksBefore, wayOut);
     }
   }
 
@@ -107,19 +120,20 @@ export class RunProver {
    * A block that holds neither the old bytes nor, after an earlier run, the new ones is from another state of the
    * volume. Returns the old bytes' checksum.
    */
-  private checkProof(block: Block, proof: Proof, old: Buffer, blocksBefore: number): number {
+  private checkProof(block: number, run: BlockRun, old: Buffer, blocksBefore: number): number {
     const crc = crc32(old);
-    if (crc === proof.crc) {
-      const isNew = block.kind !== 'data' || block.data.bytes.equals(old);
+    const isData = run.kindOf(block) === ENTRY.data;
+    if (crc === run.batch.crcAt(run.voucherOf(block))) {
+      const isNew = !isData || run.bytesOf(block).equals(old);
       if (this.options.expectsNew === true && !isNew) this.reverted += 1;
       return crc;
     }
     this.doubts += 1;
     this.failures += 1;
-    if (block.kind === 'data' ? block.data.bytes.equals(old) : isZero(old)) return crc;
+    if (isData ? run.bytesOf(block).equals(old) : isZero(old)) return crc;
     this.mismatches += 1;
     if (this.options.stopOnMismatch !== true) return crc;
-    throw this.mismatch(block.offset, blocksBefore);
+    throw this.mismatch(run.extentOf(block).offset, blocksBefore);
   }
 
   private mismatch(offset: number, blocksBefore: number, wayOut?: string): BaseMismatchError {

@@ -1,9 +1,15 @@
 import type { ReceiveSummary } from '../apply/apply-stream.js';
 import type { TargetOfStream } from '../apply/check-target.js';
 import { applyIncoming, openStreamFor, planIncoming } from '../apply/receive-stream.js';
-import { recoverTarget, type RecoverOptions, type RecoverOutcome } from '../apply/recover.js';
+import {
+  describeRecoverPlan,
+  recoverTarget,
+  type RecoverOptions,
+  type RecoverOutcome,
+} from '../apply/recover.js';
+import { findUnfinished } from '../apply/unfinished-apply.js';
 import { openArchive } from '../archive/archive.js';
-import { describeSteps } from '../apply/plan-apply.js';
+import { describeSteps } from '../apply/plans/plan-run.js';
 import type { ByteSource } from '../bytes/byte-channel.js';
 import { proveBase } from '../chain/prove-base.js';
 import { DeviceError, isErrno } from '../errors.js';
@@ -69,9 +75,9 @@ export async function planned(
   env: Surroundings,
 ): Promise<ReceiveSummary> {
   const { plan, summary } = await planIncoming(incoming, options, env);
+  for (const line of describeSteps(options.target.device.path, plan)) env.notice(line);
   const [refusal] = plan.refusals;
   if (refusal !== undefined) throw refusal;
-  for (const line of describeSteps(options.target.device.path, plan)) env.notice(line);
   return summary;
 }
 
@@ -108,14 +114,31 @@ export async function recover(
   options: RecoverOptions,
   env: Surroundings,
 ): Promise<RecoverOutcome> {
-  const opening = {
-    stateDir: stateDirOf(stateDir, env),
-    what: `recover ${path}`,
-    sources: [],
-    allowed: null,
-  };
-  const target = await openTarget(path, opening, env);
+  const target = await openToRecover(path, stateDir, env);
   return await recoverTarget(target, env, options).finally(() => target.close());
+}
+
+/** Says what `recover` would do, in words, and writes nothing. Throws what it would be refused for. */
+export async function planRecover(
+  path: string,
+  stateDir: string | null,
+  { evenIfChanged = false }: RecoverOptions,
+  env: Surroundings,
+): Promise<string> {
+  const target = await openToRecover(path, stateDir, env);
+  try {
+    const plan = await findUnfinished(target, { evenIfChanged, next: null }, env);
+    const [refusal] = plan.refusals;
+    if (refusal !== undefined) throw refusal;
+    return describeRecoverPlan(target, plan);
+  } finally {
+    await target.close();
+  }
+}
+
+function openToRecover(path: string, stateDir: string | null, env: Surroundings): Promise<OpenTarget> {
+  const what = `recover ${path}`;
+  return openTarget(path, { stateDir: stateDirOf(stateDir, env), what, sources: [], allowed: null }, env);
 }
 
 /** What a target is opened for. */
@@ -130,12 +153,12 @@ export const FOR_NO_RUN: Purpose = { sources: [], run: null, allowed: null };
 /** Opens a target of this host to apply a stream to it. Throws as `openTarget`. */
 export function openTargetFor(
   path: string,
-  { stateDir, create, dryRun }: ApplyPolicy,
+  { stateDir, create }: ApplyPolicy,
   { volumeSize = null, ...purpose }: Purpose,
   env: Surroundings,
 ): Promise<OpenTarget> {
   const opening = { stateDir: stateDirOf(stateDir, env), what: `apply to ${path}`, ...purpose };
-  if (create !== null && volumeSize !== null && purpose.allowed === null && !dryRun) {
+  if (create !== null && volumeSize !== null && purpose.allowed === null) {
     return openOrCreateTarget({ path, size: volumeSize, create }, opening, env);
   }
   return openTarget(path, opening, env).catch((error: unknown) => {

@@ -5,12 +5,12 @@ import { FarError } from '../errors.js';
 import { silentProgress, type Surroundings } from '../host/surroundings.js';
 import { startFarSide, type Reach } from '../reach/far-side.js';
 import { startLocalFarSide } from '../reach/local-far-side.js';
-import type { ApplyPolicy } from '../targets/apply-policy.js';
+import { sourceOfVolume, type NamedVolume } from '../sources/open-whole.js';
 import { answerWords } from '../transport/remote-command.js';
 import type { TargetSpec } from '../transport/target-spec.js';
 import { answer } from '../verify/answer-queries.js';
 import { runHashExchange, type ComparisonRequest, type ComparisonResult } from '../verify/hash-exchange.js';
-import { send } from './transfer.js';
+import { planTransfer, send, type Destination } from './transfer.js';
 
 /** The granularity of differences, unless something asks for a finer one. Bytes. */
 export const COMPARE_UNIT = 4096;
@@ -37,29 +37,38 @@ export async function compare(
 }
 
 /**
- * Makes sure that a target may be written, before a comparison that may take hours. If an apply to it was interrupted,
- * the target is taken back first, because the repair will start from what is compared. Writes nothing else. Throws what
- * a transfer to the target throws.
+ * Makes sure that a target may be written, before a comparison that may take hours: asks what a transfer to it would
+ * do. If an apply to it was interrupted, the target is taken back first, because its blocks would look equal now, and be
+ * gone when the real transfer begins. Writes nothing else. Throws what a transfer to the target throws.
  */
 export async function readyTarget(
-  source: Pick<ChangeSource, 'name' | 'data' | 'paths'>,
-  { spec, policy }: { readonly spec: TargetSpec; readonly policy: ApplyPolicy },
+  volume: Omit<NamedVolume, 'watch'>,
+  { spec, policy }: Extract<Destination, { kind: 'target' }>,
   reach: Reach,
   env: Surroundings,
 ): Promise<void> {
-  const { size } = source.data;
-  const nothing: ChangeSource = {
-    ...source,
-    ...{ origin: source.name, base: null, result: null, scope: 'compared', volumeSize: size },
-    ...{ baseVolume: null, unchangedVolume: null, isBaseReadOnly: false, live: false },
-    readChanges: () => Promise.resolve(new ChangeSet(COMPARE_UNIT, size, size, new ChunkSet())),
+  const how = { proofs: false };
+  const quiet = { ...env, progress: silentProgress };
+  const nothing = sourceOfNothing(volume);
+  const { summary, refusal } = await planTransfer(nothing, { spec, policy, reach, how }, quiet);
+  if (refusal !== null) throw refusal;
+  // A dry run compares what is there now.
+  if (policy.dryRun || !summary.plan.steps.some((step) => step.do === 'settle')) return;
+  // Each apply settles an earlier one. Without a snapback, which the real stream begins.
+  const destination = { kind: 'target', spec, policy: { ...policy, snapback: null } } as const;
+  await send(nothing, { destination, protocol: 4, reach, how }, quiet);
+}
+
+/** What is to be compared, as a change source before anything is known to differ. */
+function sourceOfNothing(volume: Omit<NamedVolume, 'watch'>): ChangeSource {
+  const { size } = volume.device;
+  const watch = {
     dataProof: () => Promise.resolve(null),
     checkValid: () => Promise.resolve(),
     isConsistent: () => Promise.resolve(true),
     close: () => Promise.resolve(),
   };
-  // Without a snapback: the real stream begins that. The journal of an empty transfer needs no space.
-  const destination = { kind: 'target', spec, policy: { ...policy, snapback: null } } as const;
-  const sending = { destination, protocol: 4, reach, how: { proofs: false } } as const;
-  await send(nothing, sending, { ...env, progress: silentProgress });
+  const tracking = { granularity: COMPARE_UNIT, trackedSize: size, volumeSize: size };
+  const goal = { scope: 'compared', result: null } as const;
+  return sourceOfVolume({ ...volume, watch }, goal, new ChangeSet(tracking, new ChunkSet()));
 }

@@ -2,7 +2,7 @@ import { ChunkSet } from '../bytes/chunk-set.js';
 import { endOf } from '../bytes/extent.js';
 import { ChangeSet } from '../changes/change-set.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { openWhole, sourceOfWhole, type WholeVolume } from '../sources/open-whole.js';
+import { openWhole, sourceOfVolume, type WholeVolume } from '../sources/open-whole.js';
 import { readUnmappedChunks } from '../sources/read-thin-delta.js';
 import { nameOfTarget, tellLarger } from '../transport/target-spec.js';
 import { findDifferences, verifiedSince, type ScanSending } from './scan.js';
@@ -42,15 +42,13 @@ export async function copy(
     const changes = seed
       ? await findDifferences(volume, destination, reach, env)
       : await readAll(volume, env);
-    const source = sourceOfWhole(volume, { scope: 'full', result: volume.identity }, () =>
-      Promise.resolve(changes),
-    );
+    const source = sourceOfVolume(volume, { scope: 'full', result: volume.identity }, changes);
     const summary = await send(source, { ...sending, protocol: 4 }, env);
     tellLarger(nameOfTarget(destination.spec), summary.targetSize, summary.volumeSize, env);
     const verified = seed ? verifiedSince(began, summary) : summary.verified;
     return { ...summary, verified, seconds: (env.clock() - started) / 1000, source: name };
   } finally {
-    await volume.close();
+    await volume.watch.close();
   }
 }
 
@@ -65,7 +63,7 @@ async function readAll({ name, device, thin }: WholeVolume, env: Surroundings): 
   if (thin !== null) {
     unmapped = await readUnmappedChunks(thin.pool, { name, deviceId: thin.deviceId }, size, env);
   } else if (isFile) unmapped = await readHoles(device, unit);
-  return new ChangeSet(unit, size, size, all, unmapped);
+  return new ChangeSet({ granularity: unit, trackedSize: size, volumeSize: size }, all, unmapped);
 }
 
 /** The units of a file that are entirely in a hole. */

@@ -19,6 +19,7 @@ import { findThinVolume, type ThinVolume } from '../snapshots/thin-volume.js';
 import { openExceptionSource } from '../sources/open-source.js';
 import { readThinContents, type ThinContents } from '../sources/open-thin.js';
 import { warnOfFilling } from '../sources/watch-filling.js';
+import { eachItem } from '../stream/batches/batch.js';
 import { asBlock } from '../stream/block.js';
 import { openIncomingStream } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';
@@ -85,12 +86,12 @@ async function inspectSnapshot(name: string, env: Surroundings): Promise<StoreRe
   const thin = await findThinVolume(env.spawner, name);
   if (thin !== null) return await inspectThin(thin, env);
   return await reportStore(name, async () => {
-    const source = await openExceptionSource(env.spawner, { kind: 'snapshot', name });
+    const { watch } = await openExceptionSource(env.spawner, { kind: 'snapshot', name });
     try {
-      await warnOfFilling(() => source.readLevels(), env);
-      return await source.readStore();
+      await warnOfFilling(() => watch.readLevels(), env);
+      return await watch.readStore();
     } finally {
-      await source.close();
+      await watch.close();
     }
   });
 }
@@ -143,7 +144,7 @@ async function inspectStream(name: string): Promise<StreamReport> {
       name,
     );
     ({ protocol, header } = incoming);
-    for await (const item of incoming.blocks) {
+    for await (const item of eachItem(incoming.blocks)) {
       if (item.kind === 'resume') {
         throw new FormatError(
           name,
@@ -157,7 +158,6 @@ async function inspectStream(name: string): Promise<StreamReport> {
       if (block === null) continue;
       counts.blocks += 1;
       counts[`${block.kind}Bytes`] += block.length;
-      if (block.kind === 'data') block.data.release();
     }
   } catch (error) {
     if (!(error instanceof LvmsyncError)) throw error;

@@ -3,8 +3,8 @@ import { applyIncoming } from '../apply/receive-stream.js';
 import { describeRecovery, recoverTarget } from '../apply/recover.js';
 import { checkArchive } from '../archive/archive.js';
 import { listArchives, keepingArchives } from '../chain/archive-folder.js';
-import { CombinationPlanner, planUndos } from '../chain/combination.js';
-import { describeRestore, planRestore, type RestoreGoal } from '../chain/plan-restore.js';
+import { CombinationPlanner, planUndos, type Combination } from '../chain/combination.js';
+import { describeRestore, planRestore, type RestoreGoal, type RestorePlan } from '../chain/plan-restore.js';
 import { openEach, proveBase } from '../chain/prove-base.js';
 import { findProvedState } from '../chain/prove-state.js';
 import { streamOf } from '../chain/restore-stream.js';
@@ -42,13 +42,6 @@ export interface RestoreWish {
   readonly policy: ApplyPolicy;
 }
 
-/** A target on which no earlier run left anything. */
-interface SettledTarget {
-  readonly target: OpenTarget;
-  /** Whether old bytes were written back for that. */
-  readonly isTakenBack: boolean;
-}
-
 /**
  * Takes a target back to an earlier state: finds the undos that lead there in a folder, reads and checks all of each,
  * and applies them as one, each block once, with the guards, proofs and journal of any apply.
@@ -58,7 +51,7 @@ interface SettledTarget {
  * throw.
  */
 export function restore(wish: RestoreWish, env: Surroundings): Promise<RestoreSummary> {
-  return keepingArchives(wish.folder, () => restoreBy(applyWay, wish, env));
+  return keepingArchives(wish.folder, () => restoreBy(BY_APPLY, wish, env));
 }
 
 /**
@@ -66,35 +59,93 @@ export function restore(wish: RestoreWish, env: Surroundings): Promise<RestoreSu
  * Throws as `restore`, and UnsafeTargetError, with the reason, for any other target.
  */
 export function restoreInstantly(wish: RestoreWish, env: Surroundings): Promise<RestoreSummary> {
-  const check = (target: OpenTarget) => checkRollBack(target, wish.targetPath, env);
-  return keepingArchives(wish.folder, () => restoreBy(mergeWay, wish, env, check));
+  return keepingArchives(wish.folder, () => restoreBy(BY_MERGE, wish, env));
 }
 
-async function restoreBy(
-  go: (
-    ...words: Parameters<typeof applyWay>
-  ) => Promise<Pick<ReceiveSummary, 'changedBytes' | 'blocks' | 'suspect'>>,
-  wish: RestoreWish,
-  env: Surroundings,
-  check: (target: OpenTarget) => Promise<unknown> = () => Promise.resolve(),
-): Promise<RestoreSummary> {
+type Applied = NonNullable<RestoreSummary['applied']>;
+
+/** A target, and what to take back there. */
+interface WayBack {
+  readonly target: OpenTarget;
+  readonly way: readonly Undo[];
+  readonly policy: ApplyPolicy;
+}
+
+/** A way to take a target back by undos. */
+interface Method {
+  /** Throws UnsafeTargetError if the target cannot be taken back in this way. */
+  check(target: OpenTarget, wish: RestoreWish, env: Surroundings): Promise<void>;
+  /** Says what it would write, and writes nothing. Throws what it would be refused for. */
+  plan(back: WayBack, env: Surroundings): Promise<Applied>;
+  /** @param isTakenBack whether old bytes of an earlier apply were just written back */
+  carryOut(back: WayBack, env: Surroundings, isTakenBack: boolean): Promise<Applied>;
+}
+
+async function restoreBy(method: Method, wish: RestoreWish, env: Surroundings): Promise<RestoreSummary> {
   const started = env.clock();
-  const { targetPath, goal, folder, policy } = wish;
+  const { targetPath, folder, policy } = wish;
   const states = await readStates(folder, env);
   const target = await openTargetFor(targetPath, policy, FOR_NO_RUN, env);
   try {
-    await check(target);
-    const isTakenBack = await settleEarlier(target, policy, env);
-    const from = await findState(target, states, wish, env);
-    const plan = planRestore(states, from, goal, folder);
-    for (const line of describeRestore(targetPath, plan)) env.notice(line);
-    const { to, way } = plan;
-    const applied = way.length === 0 ? null : await go({ target, isTakenBack }, way, policy, env);
+    await method.check(target, wish, env);
+    const findWay = async () => await planWay(target, states, wish, env);
+    const go = policy.dryRun ? planOnly : planAndCarryOut;
+    const { from, to, way, applied } = await go(method, { target, policy }, findWay, env);
     const archives = way.map(({ archive }) => archive.path);
     return { archives, from, to, applied, seconds: (env.clock() - started) / 1000 };
   } finally {
     await target.close();
   }
+}
+
+type Restored = RestorePlan & Pick<RestoreSummary, 'applied'>;
+
+type FindWay = () => Promise<RestorePlan>;
+
+/** Says what a restore would do. Until an interrupted apply is taken back, the target is in no state at all. */
+async function planOnly(
+  method: Method,
+  { target, policy }: Omit<WayBack, 'way'>,
+  findWay: FindWay,
+  env: Surroundings,
+): Promise<Restored> {
+  const { device, folder, recoverWords } = target;
+  if ((await readNote(folder)) !== null) {
+    const advice = `take it back with "${recoverWords}", then repeat the dry run`;
+    throw new UnsafeTargetError(device.path, `half-written by an earlier run: ${advice}`);
+  }
+  const plan = await findWay();
+  const { way } = plan;
+  return { ...plan, applied: way.length === 0 ? null : await method.plan({ target, way, policy }, env) };
+}
+
+async function planAndCarryOut(
+  method: Method,
+  { target, policy }: Omit<WayBack, 'way'>,
+  findWay: FindWay,
+  env: Surroundings,
+): Promise<Restored> {
+  const earlier = await recoverTarget(target, env);
+  if (earlier.kind === 'taken back' || earlier.kind === 'holds the result')
+    env.notice(describeRecovery(target.device.path, earlier));
+  const isTakenBack = earlier.kind === 'taken back' && earlier.bytes > 0;
+  const plan = await findWay();
+  const { way } = plan;
+  const carryOut = () => method.carryOut({ target, way, policy }, env, isTakenBack);
+  return { ...plan, applied: way.length === 0 ? null : await carryOut() };
+}
+
+/** The way from the state that a target is in to the goal. A notice shows it. */
+async function planWay(
+  target: OpenTarget,
+  states: States,
+  wish: RestoreWish,
+  env: Surroundings,
+): Promise<RestorePlan> {
+  const from = await findState(target, states, wish, env);
+  const plan = planRestore(states, from, wish.goal, wish.folder);
+  for (const line of describeRestore(wish.targetPath, plan)) env.notice(line);
+  return plan;
 }
 
 async function readStates(folder: string, env: Surroundings): Promise<States> {
@@ -120,22 +171,6 @@ function isNamed({
   readonly result: string | null;
 }): boolean {
   return base !== null && result !== null;
-}
-
-/**
- * Takes an interrupted apply back first: until then, the target is in no state at all. Returns whether old bytes were
- * written back.
- */
-async function settleEarlier(target: OpenTarget, policy: ApplyPolicy, env: Surroundings): Promise<boolean> {
-  const { device, folder, recoverWords } = target;
-  if ((await readNote(folder)) === null) return false;
-  if (policy.dryRun) {
-    const advice = `take it back with "${recoverWords}", then repeat the dry run`;
-    throw new UnsafeTargetError(device.path, `half-written by an earlier run: ${advice}`);
-  }
-  const outcome = await recoverTarget(target, env);
-  env.notice(describeRecovery(device.path, outcome));
-  return outcome.kind === 'taken back' && outcome.bytes > 0;
 }
 
 /** The state that the target is in: by its record, or else by what it holds. */
@@ -171,42 +206,60 @@ async function findState(
   throw new BaseMismatchError(device.path, null, `${problem}${states.undos.length === 0 ? '' : advice}`);
 }
 
-async function applyWay(
-  { target, isTakenBack }: SettledTarget,
-  way: readonly Undo[],
-  policy: ApplyPolicy,
-  env: Surroundings,
-): Promise<ReceiveSummary> {
-  // All of each archive is read and checked before the first write.
+/** By a stream that is made of the undos, and applied like any other. */
+const BY_APPLY: Method = {
+  check: () => Promise.resolve(),
+  plan: async (back, env) => {
+    const { incoming, options } = await streamOver(back, env);
+    return await planned(incoming, options, env);
+  },
+  carryOut: async (back, env, isTakenBack) => {
+    const { incoming, options } = await streamOver(back, env);
+    return await applyIncoming(incoming, { ...options, isTakenBack }, env);
+  },
+};
+
+/** All of each archive is read and checked before the first write. */
+async function streamOver({ target, way, policy }: WayBack, env: Surroundings) {
   const undos = await planUndos(way, env.signal);
   const header = headerOfCombination(undos.plan, makerOf(env));
   const { lend } = new BufferPool(RECEIVE_MEMORY);
   const incoming = streamOf(undos, header, { lend, signal: env.signal });
   // Only where the target's state is not sure: then all archives are read once more.
   const prove: ProveBase = async (device) => await proveBase(device, openEach(way, openUndo), env.signal);
-  const options = { what: 'archives', target, policy, isSession: false, proveBase: prove, isTakenBack };
-  return policy.dryRun ? await planned(incoming, options, env) : await applyIncoming(incoming, options, env);
+  return { incoming, options: { what: 'archives', target, policy, isSession: false, proveBase: prove } };
 }
 
-/** Restores by a merge. Nothing is written until all blocks of all archives are read, checked, and in the store. */
-async function mergeWay(
-  { target }: SettledTarget,
-  way: readonly Undo[],
-  policy: ApplyPolicy,
-  env: Surroundings,
-): Promise<Pick<ReceiveSummary, 'changedBytes' | 'blocks' | 'suspect'>> {
-  const targetName = target.device.path;
-  const planner = new CombinationPlanner();
-  for (const undo of way) {
-    // A real run reads, and so checks, every block that it needs; a dry run does not.
-    if (policy.dryRun) await checkArchive(undo.archive.path, env.signal);
-    planner.add(await openUndo(undo));
-  }
-  const plan = planner.plan();
-  if (!policy.dryRun) {
+/** By a merge. Nothing is written until all blocks of all archives are read, checked, and in the store. */
+const BY_MERGE: Method = {
+  check: async (target, { targetPath }, env) => {
+    await checkRollBack(target, targetPath, env);
+  },
+  plan: async ({ target, way, policy }, env) => {
+    // A real run reads, and so checks, every block that it needs.
+    for (const undo of way) await checkArchive(undo.archive.path, env.signal);
+    return await appliedBy(await combineAll(way), target, policy);
+  },
+  carryOut: async ({ target, way, policy }, env) => {
+    const combination = await combineAll(way);
     const stateDir = stateDirOf(policy.stateDir, env);
-    await rollBackOpen(target, plan, { targetName, stateDir, forceBase: policy.forceBase }, env);
-  }
-  const suspect = policy.forceBase ? null : await target.record.suspicion();
-  return { changedBytes: plan.bytes, blocks: plan.extents.count, suspect };
+    const wish = { targetName: target.device.path, stateDir, forceBase: policy.forceBase };
+    await rollBackOpen(target, combination, wish, env);
+    return await appliedBy(combination, target, policy);
+  },
+};
+
+async function combineAll(way: readonly Undo[]): Promise<Combination> {
+  const planner = new CombinationPlanner();
+  for (const undo of way) planner.add(await openUndo(undo));
+  return planner.plan();
+}
+
+async function appliedBy(
+  { bytes, extents }: Combination,
+  { record }: OpenTarget,
+  { forceBase }: ApplyPolicy,
+): Promise<Applied> {
+  const suspect = forceBase ? null : await record.suspicion();
+  return { changedBytes: bytes, blocks: extents.count, suspect };
 }

@@ -1,7 +1,7 @@
 import type { ChangeSet } from '../changes/change-set.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { Reach } from '../reach/far-side.js';
-import { openWhole, sourceOfWhole, type WholeVolume } from '../sources/open-whole.js';
+import { openWhole, sourceOfVolume, type WholeVolume } from '../sources/open-whole.js';
 import type { Verified } from '../targets/coverage.js';
 import { nameOfTarget, tellLarger } from '../transport/target-spec.js';
 import { compare, COMPARE_UNIT, readyTarget } from './compare.js';
@@ -32,14 +32,14 @@ export async function scan(
   try {
     const differing = await findDifferences(volume, destination, reach, env);
     // A volume that was written to meanwhile is not in a state with a name.
-    const result = (await volume.isConsistent()) ? volume.identity : null;
-    const source = sourceOfWhole(volume, { scope: 'compared', result }, () => Promise.resolve(differing));
+    const result = (await volume.watch.isConsistent()) ? volume.identity : null;
+    const source = sourceOfVolume(volume, { scope: 'compared', result }, differing);
     const summary = await send(source, { ...sending, protocol: 4 }, env);
     tellLarger(nameOfTarget(destination.spec), summary.targetSize, summary.volumeSize, env);
     const seconds = (env.clock() - started) / 1000;
     return { ...summary, verified: verifiedSince(began, summary), seconds, source: name };
   } finally {
-    await volume.close();
+    await volume.watch.close();
   }
 }
 
@@ -54,12 +54,12 @@ export function verifiedSince(
 /** Where a target differs from a volume, once it is known to be fit to be written. Throws as `scan`. */
 export async function findDifferences(
   volume: WholeVolume,
-  { spec, policy }: ScanDestination,
+  destination: ScanDestination,
   reach: Reach,
   env: Surroundings,
 ): Promise<ChangeSet> {
-  const { name, device, paths } = volume;
-  await readyTarget({ name, data: device, paths }, { spec, policy }, reach, env);
+  await readyTarget(volume, destination, reach, env);
+  const { device } = volume;
   const { size } = device;
   const comparison = {
     near: device,
@@ -68,7 +68,7 @@ export async function findDifferences(
     // `readyTarget` has checked that it is large enough.
     checkFarSize: () => undefined,
   };
-  const { differing } = await compare(comparison, spec, reach, env);
-  await volume.checkValid();
+  const { differing } = await compare(comparison, destination.spec, reach, env);
+  await volume.watch.checkValid();
   return differing;
 }

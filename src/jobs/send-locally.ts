@@ -7,11 +7,12 @@ import { RECEIVE_MEMORY, SEND_MEMORY } from '../memory/budgets.js';
 import { startLocalReceiver, type LocalFarSide } from '../reach/local-far-side.js';
 import { NO_COMPRESSION } from '../send/choose-packer.js';
 import type { SendOptions } from '../send/send-changes.js';
-import { askPlan, type PlannedSummary } from '../session/ask-plan.js';
+import { askPlan } from '../session/ask-plan.js';
 import type { OpenForRun, ReceiveOutcome } from '../session/receiver.js';
 import { runSender, type SessionSummary } from '../session/sender.js';
 import { stackOf } from '../usage/guard.js';
 import { openTargetFor, type TargetHere } from './apply.js';
+import type { PlannedTransfer } from './transfer.js';
 
 /** Sends a source's changes to a target of this host: both sides of the session are in this process. */
 export async function sendToLocalTarget(
@@ -27,18 +28,18 @@ export async function sendToLocalTarget(
   );
 }
 
-/** Finds out what that would do, and writes nothing. Throws what it would be refused for. */
+/** Asks what that would do, and writes nothing. Throws if the target cannot be asked. */
 export async function planLocally(
   source: ChangeSource,
   target: TargetHere,
   how: SendOptions,
   env: Surroundings,
-): Promise<PlannedSummary> {
+): Promise<PlannedTransfer> {
   return await withReceiver(source, target, env, async ({ far, outcome }, lend) => {
     const summary = await askPlan(far, source, how, env, lend);
-    const [refusal] = (await outcome).plan?.refusals ?? [];
-    if (refusal !== undefined) throw refusal;
-    return summary;
+    // The target's side runs in this process: its own error says more than the one that it sent.
+    const [refusal = null] = (await outcome).plan?.refusals ?? [];
+    return { summary, refusal };
   });
 }
 
@@ -48,12 +49,10 @@ async function withReceiver<T>(
   env: Surroundings,
   talk: (receiver: LocalFarSide<ReceiveOutcome>, lend: LendBuffer) => Promise<T>,
 ): Promise<T> {
-  const sources = [{ name: source.name, ...(await stackOf(source.paths)) }];
+  const sources = [{ name: source.facts.name, ...(await stackOf(source.facts.paths)) }];
   const open: OpenForRun = (run, volumeSize) =>
     openTargetFor(path, policy, { sources, run, allowed: null, volumeSize }, env);
-  // Only a receiver that somebody else starts is told by its words that it may not write.
-  const mayWrite = { ...policy, dryRun: false };
-  const receiver = startLocalReceiver(open, mayWrite, env, new BufferPool(RECEIVE_MEMORY).lend);
+  const receiver = startLocalReceiver(open, policy, env, new BufferPool(RECEIVE_MEMORY).lend);
   try {
     return await talk(receiver, new BufferPool(SEND_MEMORY).lend);
   } catch (error) {

@@ -54,13 +54,13 @@ export async function makeSnapback(
   const source = await openSource(env, spec);
   try {
     const base = await checkFrozen(source, options.forceWritable);
-    const changes = await source.readChanges();
+    const changes = await source.watch.readChanges();
     const packing = options.codec === null ? await fastestPacking() : await packingOf(options.codec);
     const { lend } = new BufferPool(SNAPBACK_MEMORY);
     const header = await headerOf(source, changes, env);
     env.progress.start(changes.trackedBytes);
     const { size, result: savedBytes } = await writeArchive(out, header, async (writer) => {
-      const blocks = oldBlocks(base, source.data, () => changes.trackedExtents(), lend);
+      const blocks = oldBlocks(base, source.volumes.data, () => changes.trackedExtents(), lend);
       let saved = 0;
       for await (const block of packBlocks(watched(blocks, env), packing)) {
         await block.write(writer);
@@ -70,7 +70,7 @@ export async function makeSnapback(
       return saved;
     }).catch(async (error: unknown) => {
       // After a snapshot overflows, reading it fails: report the overflow, not the read error.
-      if (error instanceof DeviceError && error.operation === 'read') await source.checkValid();
+      if (error instanceof DeviceError && error.operation === 'read') await source.watch.checkValid();
       throw error;
     });
     const { base: from, result: to, volumeSize } = header;
@@ -86,7 +86,7 @@ export async function makeSnapback(
     };
   } finally {
     env.progress.stop();
-    await source.close();
+    await source.watch.close();
   }
 }
 
@@ -95,60 +95,65 @@ export async function makeSnapback(
  * even read-only, because the file system replays its journal.
  */
 async function checkFrozen(source: ChangeSource, isForced: boolean): Promise<ReadableVolume> {
-  if (source.baseVolume === null) {
-    throw new SnapshotError(source.name, 'inactive, so its old bytes cannot be read: activate it first');
+  const { facts, volumes } = source;
+  if (volumes.base === null) {
+    throw new SnapshotError(facts.name, 'inactive, so its old bytes cannot be read: activate it first');
   }
-  if (isForced) return source.baseVolume;
-  if (!source.isBaseReadOnly) {
+  if (isForced) return volumes.base;
+  if (!facts.isBaseReadOnly) {
     const problem = 'it is writable, so its old bytes may differ from those of a target';
     throw new SnapshotError(
-      source.name,
+      facts.name,
       `${problem}; make snapshots read-only, or use --force=writable if nothing wrote to it`,
     );
   }
   if (!(await isDataFrozen(source))) {
-    const where = source.isDataTemporary === true ? source.origin : source.data.path;
+    const where = facts.isDataTemporary === true ? facts.origin : volumes.data.path;
     const problem = `nothing proves that ${where}, which has the new bytes, does not change`;
     throw new SnapshotError(
-      source.name,
+      facts.name,
       `${problem}: use a later read-only snapshot (--data-source), or --force=writable if nothing writes to it`,
     );
   }
-  return source.baseVolume;
+  return volumes.base;
 }
 
 /** A temporary snapshot of this run does not count: no target can ever be known to hold its state. */
-async function isDataFrozen(source: ChangeSource): Promise<boolean> {
-  if (source.isDataTemporary === true) return false;
-  if ((await source.dataProof()) !== null) return true;
-  const stats = await stat(source.data.path);
+async function isDataFrozen({ facts, volumes, watch }: ChangeSource): Promise<boolean> {
+  if (facts.isDataTemporary === true) return false;
+  if ((await watch.dataProof()) !== null) return true;
+  const stats = await stat(volumes.data.path);
   return stats.isBlockDevice() && (await isReadOnly(deviceNumberOf(stats)));
 }
 
 /** After the last read: checks that the new bytes are from one moment, and that the changes are complete. */
-async function checkStill(source: ChangeSource, changes: ChangeSet): Promise<void> {
-  await source.checkValid();
+async function checkStill({ facts, watch }: ChangeSource, changes: ChangeSet): Promise<void> {
+  await watch.checkValid();
   const isStill =
-    !source.live ||
-    ((await source.readChanges()).since(changes).chunks.count === 0 && (await source.isConsistent()));
+    !facts.live ||
+    ((await watch.readChanges()).since(changes).chunks.count === 0 && (await watch.isConsistent()));
   if (isStill) return;
   throw new SnapshotError(
-    source.name,
-    `${source.origin} was written to while it was read: use a later snapshot as --data-source`,
+    facts.name,
+    `${facts.origin} was written to while it was read: use a later snapshot as --data-source`,
   );
 }
 
-async function headerOf(source: ChangeSource, changes: ChangeSet, env: Surroundings): Promise<StreamHeader> {
+async function headerOf(
+  { facts, watch }: ChangeSource,
+  changes: ChangeSet,
+  env: Surroundings,
+): Promise<StreamHeader> {
   // The time of an undo is the time at which its base came into being: states are found and kept by that time.
-  const madeAt = (await source.madeAt?.()) ?? null;
+  const madeAt = (await watch.madeAt?.()) ?? null;
   return {
     kind: 'undo',
-    volumeSize: source.volumeSize,
+    volumeSize: facts.volumeSize,
     blockSize: Math.min(COMPARED_UNIT, changes.granularity),
-    base: source.isDataTemporary === true ? null : source.result,
-    result: source.base,
+    base: facts.isDataTemporary === true ? null : facts.result,
+    result: facts.base,
     expectedBytes: changes.trackedBytes,
-    names: { source: source.name, origin: source.origin },
+    names: { source: facts.name, origin: facts.origin },
     ...makerOf(env),
     ...(madeAt === null ? {} : { time: new Date(madeAt).toISOString() }),
   };

@@ -8,8 +8,8 @@ import { SEND_MEMORY } from '../memory/budgets.js';
 import { prepareFarSide, startFarSide, type Reach } from '../reach/far-side.js';
 import { withRetries } from '../reach/retry.js';
 import { packerFor, tellPacking } from '../send/choose-packer.js';
-import { sendChanges, silentReader, type SendOptions } from '../send/send-changes.js';
-import { askPlan } from '../session/ask-plan.js';
+import { pipeTo, sendChanges, type SendOptions } from '../send/send-changes.js';
+import { askPlan, type PlannedSummary } from '../session/ask-plan.js';
 import type { PlanMessage } from '../session/messages.js';
 import { pacedSink, runSender, SenderRun, type FarSide, type SessionSummary } from '../session/sender.js';
 import { openSource, type SourceSpec } from '../sources/open-source.js';
@@ -59,17 +59,18 @@ export async function transfer(
   const { destination, reach } = sending;
   if (destination.kind === 'target' && destination.spec.kind === 'remote') prepareFarSide(reach);
   const source = await openSource(env, spec);
+  const { facts, volumes, watch } = source;
   env.detail(
-    `${source.name}: changes of ${source.origin} (${source.volumeSize} bytes); new bytes are read from ` +
-      `${source.data.path}${source.live ? ', which may change during the run' : ''}`,
+    `${facts.name}: changes of ${facts.origin} (${facts.volumeSize} bytes); new bytes are read from ` +
+      `${volumes.data.path}${facts.live ? ', which may change during the run' : ''}`,
   );
   try {
     const summary = await send(source, sending, env);
     if (destination.kind === 'target')
       tellLarger(nameOfTarget(destination.spec), summary.targetSize, summary.volumeSize, env);
-    return { ...summary, seconds: (env.clock() - started) / 1000, source: source.name };
+    return { ...summary, seconds: (env.clock() - started) / 1000, source: facts.name };
   } finally {
-    await source.close();
+    await watch.close();
   }
 }
 
@@ -83,7 +84,13 @@ export async function send(
     return await sendToPipe(source, { sink: destination.sink, protocol }, how, env);
   }
   const { spec, policy } = destination;
-  if (policy.dryRun) return await planTransfer(source, { spec, policy, reach, how }, env);
+  if (policy.dryRun) {
+    const { summary, refusal } = await planTransfer(source, { spec, policy, reach, how }, env);
+    const { describeSteps } = await import('../apply/plans/plan-run.js');
+    for (const line of describeSteps(nameOfTarget(spec), summary.plan)) env.notice(line);
+    if (refusal !== null) throw refusal;
+    return summary;
+  }
   if (spec.kind === 'local') {
     // The code that writes a target is loaded only if it is needed: at a sender, the time would be downtime.
     const { sendToLocalTarget } = await import('./send-locally.js');
@@ -103,12 +110,18 @@ interface RoutedTarget<Spec extends TargetSpec> extends Route {
 
 type RemoteTarget = RoutedTarget<Extract<TargetSpec, { kind: 'remote' }>>;
 
-/** Finds out what a transfer would do, and writes nothing. Throws what it would be refused for. */
-async function planTransfer(
+/** What a transfer would do, and why it would be refused; null: it would not. */
+export interface PlannedTransfer {
+  readonly summary: PlannedSummary;
+  readonly refusal: Error | null;
+}
+
+/** Asks what a transfer would do, and writes nothing. Throws if the target cannot be asked. */
+export async function planTransfer(
   source: ChangeSource,
   { spec, policy, reach, how }: RoutedTarget<TargetSpec>,
   env: Surroundings,
-): Promise<SessionSummary & { readonly plan: PlanMessage }> {
+): Promise<PlannedTransfer> {
   if (spec.kind === 'local') {
     const { planLocally } = await import('./send-locally.js');
     return await planLocally(source, { path: spec.path, policy }, how, env);
@@ -117,8 +130,11 @@ async function planTransfer(
   const far = await orInterrupted(startFarSide(spec, reach, words, env), env.signal);
   const summary = await askPlan(far, source, how, env, new BufferPool(SEND_MEMORY).lend);
   const [refusal] = summary.plan.refusals;
-  if (refusal !== undefined) throw new FarError(refusal.code, far.transport.host, refusal.message);
-  return summary;
+  const { host } = far.transport;
+  return {
+    summary,
+    refusal: refusal === undefined ? null : new FarError(refusal.code, host, refusal.message),
+  };
 }
 
 async function sendToReceiver(
@@ -150,8 +166,8 @@ async function sendToPipe(
   const writer = protocol === 3 ? new Proto3Writer(paced) : new FrameWriter(paced, { indexed: true });
   // The reader cannot be asked which codecs it has: unless the user chose one, nothing is compressed.
   const packer = how.compression?.kind === 'codec' ? await packerFor(how.compression, env) : null;
-  const reader = silentReader(packer);
-  const summary = await sendChanges(source, writer, how, env, new BufferPool(SEND_MEMORY).lend, reader);
+  const { lend } = new BufferPool(SEND_MEMORY);
+  const summary = await sendChanges(source, pipeTo(writer, packer), how, { ...env, lend });
   const sentBytes = writer.bytesWritten;
   const unheard = { mismatches: null, suspect: null, verified: null, targetSize: null };
   return { ...summary, ...unheard, sentBytes, codec: tellPacking(packer, env) };

@@ -1,13 +1,14 @@
-import { intersectExtents, sumLengths, uniteExtents, type Extent } from '../bytes/extent.js';
+import { uniteExtents, type Extent } from '../bytes/extent.js';
 import type { ChangeSet } from '../changes/change-set.js';
-import type { ChangeSource } from '../changes/change-source.js';
 import { UnsafeTargetError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { Reach } from '../reach/far-side.js';
 import { openVolume, type OpenVolume, sampleUnits } from '../sources/open-volume.js';
+import { sourceOfVolume } from '../sources/open-whole.js';
 import { DEFAULT_POLICY } from '../targets/apply-policy.js';
 import type { TargetSpec } from '../transport/target-spec.js';
 import type { ComparisonRequest } from '../verify/hash-exchange.js';
+import { planRepair, type RepairStep } from '../verify/plan-repair.js';
 import { compare, COMPARE_UNIT, readyTarget } from './compare.js';
 import { send } from './transfer.js';
 
@@ -58,24 +59,26 @@ export async function verify(spec: VerifySpec, reach: Reach, env: Surroundings):
       checkSizes(spec, volume.device.size, size, env);
     };
     // Take an interrupted apply back first: what it wrote would look equal now, and would be taken back later.
-    if (spec.repair)
-      await readyTarget(sourceOf(volume, spec), { spec: spec.b, policy: DEFAULT_POLICY }, reach, env);
+    if (spec.repair) await readyTarget(namedAs(spec.a, volume), destinationOf(spec), reach, env);
     const found = await compare({ near: volume.device, extents, unit, checkFarSize }, spec.b, reach, env);
-    await volume.checkValid();
+    await volume.watch.checkValid();
     const compareSeconds = secondsSince(begun);
-    const remaining = spec.repair
-      ? await repair({ volume, spec, differing: found.differing }, reach, env)
-      : found.differing;
+    const { differing } = found;
+    const request = { repair: spec.repair, isWhole: isWhole(spec) };
+    const changes = spec.auditPercent === null ? null : volume.changes;
+    const { steps, outsideBytes } = planRepair(request, { differing, changes });
+    let remaining = differing;
+    for (const step of steps) remaining = (await repair(step, { volume, spec }, reach, env)) ?? remaining;
     return {
       ...found,
       remaining,
-      outsideBytes: spec.auditPercent === null ? null : countOutside(found.differing, volume.changes),
-      consistent: await volume.isConsistent(),
+      outsideBytes,
+      consistent: await volume.watch.isConsistent(),
       compareSeconds,
       seconds: secondsSince(started),
     };
   } finally {
-    await volume.close();
+    await volume.watch.close();
   }
 }
 
@@ -88,44 +91,33 @@ function chooseExtents({ device, changes }: OpenVolume, auditPercent: number | n
   return () => uniteExtents(changes.extents(), sample?.extents() ?? []);
 }
 
-/** Two volumes that were compared. */
-interface Compared {
-  readonly volume: OpenVolume;
-  readonly spec: VerifySpec;
-  readonly differing: ChangeSet;
-}
-
-/** Sends what differs, as any transfer does, and compares it again. Returns what still differs. */
+/** Takes one step of a repair. Returns what still differs, if it compares that. */
 async function repair(
-  { volume, spec, differing }: Compared,
+  step: RepairStep,
+  { volume, spec }: { readonly volume: OpenVolume; readonly spec: VerifySpec },
   reach: Reach,
   env: Surroundings,
-): Promise<ChangeSet> {
-  if (differing.chunks.count === 0) return differing;
-  const source: ChangeSource = {
-    ...sourceOf(volume, spec),
-    ...{ origin: spec.a, base: null, result: null },
-    ...(isWhole(spec) ? { scope: 'compared' } : {}),
-    volumeSize: volume.device.size,
-    // The bytes that differ have no known old contents.
-    ...{ baseVolume: null, unchangedVolume: null, isBaseReadOnly: false },
-    live: false,
-    readChanges: () => Promise.resolve(differing),
-    checkValid: () => volume.checkValid(),
-    isConsistent: () => volume.isConsistent(),
-    dataProof: () => Promise.resolve(null),
-    close: () => Promise.resolve(),
-  };
-  const destination = { kind: 'target', spec: spec.b, policy: DEFAULT_POLICY } as const;
+): Promise<ChangeSet | null> {
+  const { what } = step;
+  if (step.do === 'compare again') {
+    const again: ComparisonRequest = {
+      near: volume.device,
+      extents: () => what.extents(),
+      unit: what.granularity,
+      checkFarSize: () => undefined,
+    };
+    return (await compare(again, spec.b, reach, env)).differing;
+  }
+  const watch = { ...volume.watch, dataProof: () => Promise.resolve(null) };
+  const goal = { ...(step.scope === undefined ? {} : { scope: step.scope }), result: null };
+  const source = sourceOfVolume({ ...namedAs(spec.a, volume), watch }, goal, what);
   const how = { proofs: false, compression: { kind: 'auto' } } as const;
-  await send(source, { destination, protocol: 4, reach, how }, env);
-  const again: ComparisonRequest = {
-    near: volume.device,
-    extents: () => differing.extents(),
-    unit: differing.granularity,
-    checkFarSize: () => undefined,
-  };
-  return (await compare(again, spec.b, reach, env)).differing;
+  await send(source, { destination: destinationOf(spec), protocol: 4, reach, how }, env);
+  return null;
+}
+
+function destinationOf({ b }: VerifySpec) {
+  return { kind: 'target', spec: b, policy: DEFAULT_POLICY } as const;
 }
 
 /** Whether every byte was compared. */
@@ -133,8 +125,8 @@ function isWhole({ changed, auditPercent }: VerifySpec): boolean {
   return changed === null && (auditPercent === null || auditPercent === 100);
 }
 
-function sourceOf({ device }: OpenVolume, { a }: VerifySpec) {
-  return { name: a, data: device, paths: [device.path] };
+function namedAs(name: string, { device }: OpenVolume) {
+  return { name, device, paths: [device.path] };
 }
 
 function checkSizes({ a, b }: VerifySpec, size: number, farSize: number, env: Surroundings): void {
@@ -144,11 +136,4 @@ function checkSizes({ a, b }: VerifySpec, size: number, farSize: number, env: Su
   if (farSize > size) {
     env.notice(`${b.path}: ${farSize - size} bytes larger than ${a}; the extra bytes are not compared`);
   }
-}
-
-/** The number of bytes that differ and are not among the changes; null without a set of changes. */
-function countOutside(differing: ChangeSet, changes: ChangeSet | null): number | null {
-  if (changes === null) return null;
-  const inside = intersectExtents(differing.extents(), changes.extents());
-  return differing.changedBytes - sumLengths(inside);
 }

@@ -1,5 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
-import { crc32 } from 'node:zlib';
+import { crc32 } from '../bytes/contents.js';
 import { endOf, type Extent } from '../bytes/extent.js';
 import { DeviceError, LostJournalError } from '../errors.js';
 import type { SavedExtent } from './journal-reader.js';

@@ -1,5 +1,4 @@
-import { crc32 } from 'node:zlib';
-import { isZero } from '../bytes/contents.js';
+import { crc32, isZero } from '../bytes/contents.js';
 import { endOf, type Extent, SECTOR } from '../bytes/extent.js';
 import type { BlockDevice } from '../device/block-device.js';
 import { BaseMismatchError } from '../errors.js';

@@ -1,13 +1,11 @@
-import { crc32 } from 'node:zlib';
-import type { LendBuffer } from '../bytes/byte-channel.js';
-import { isZero } from '../bytes/contents.js';
+import { crc32, isZero } from '../bytes/contents.js';
 import { splitExtents, subtractExtents, sumLengths, type Extent } from '../bytes/extent.js';
 import type { ReadableVolume } from '../changes/base-view.js';
 import type { ChangeSet } from '../changes/change-set.js';
 import { readBlocks } from '../engine/block-reader.js';
-import type { Surroundings } from '../host/surroundings.js';
 import type { BlockWriter } from '../stream/block-writer.js';
 import { MAX_BLOCK_LENGTH } from '../stream/block.js';
+import type { SendSurroundings } from './begin-stream.js';
 import type { WantLine } from './send-blocks.js';
 import { WantedPieces } from './wanted-pieces.js';
 
@@ -55,8 +53,7 @@ export async function audit(
   { unchanged, changes, extent }: AuditPlan,
   writer: BlockWriter,
   line: AuditLine,
-  env: Surroundings,
-  lend: LendBuffer,
+  env: SendSurroundings,
 ): Promise<Mended> {
   const extents = () => subtractExtents([extent], changes.extents());
   const wanted = new WantedPieces();
@@ -65,7 +62,7 @@ export async function audit(
   await line.audit(extent);
   env.progress.start(sumLengths(extents()));
   let pieces = 0;
-  for await (const { offset, data } of readBlocks(unchanged, extents(), MAX_BLOCK_LENGTH, lend)) {
+  for await (const { offset, data } of readBlocks(unchanged, extents(), MAX_BLOCK_LENGTH, env.lend)) {
     try {
       env.signal.throwIfAborted();
       const { length } = data.bytes;
@@ -80,7 +77,7 @@ export async function audit(
   }
   if (pieces > 0) await line.hearAll();
   wanted.settle(splitExtents(extents(), MAX_BLOCK_LENGTH), line.host);
-  return wanted.isEmpty ? { blocks: 0, bytes: 0 } : await mend(unchanged, wanted, writer, env, lend);
+  return wanted.isEmpty ? { blocks: 0, bytes: 0 } : await mend(unchanged, wanted, writer, env);
 }
 
 /** Sends each piece after a proof that fails at the receiver, so that the receiver counts the piece as different. */
@@ -88,12 +85,11 @@ async function mend(
   unchanged: ReadableVolume,
   wanted: WantedPieces,
   writer: BlockWriter,
-  env: Surroundings,
-  lend: LendBuffer,
+  env: SendSurroundings,
 ): Promise<Mended> {
   let [blocks, sent] = [0, 0];
   await writer.nextPass();
-  for await (const { offset, data } of readBlocks(unchanged, wanted.extents(), MAX_BLOCK_LENGTH, lend)) {
+  for await (const { offset, data } of readBlocks(unchanged, wanted.extents(), MAX_BLOCK_LENGTH, env.lend)) {
     try {
       env.signal.throwIfAborted();
       const { bytes } = data;

@@ -1,6 +1,5 @@
-import { crc32 } from 'node:zlib';
 import type { LendBuffer } from '../bytes/byte-channel.js';
-import { isZero } from '../bytes/contents.js';
+import { crc32, isZero } from '../bytes/contents.js';
 import type { Extent } from '../bytes/extent.js';
 import type { ReadableVolume } from '../changes/base-view.js';
 import type { ChangeSet } from '../changes/change-set.js';

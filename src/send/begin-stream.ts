@@ -9,6 +9,11 @@ import { takeSample, type BaseSample } from './base-sample.js';
 
 const DEFAULT_BLOCK_SIZE = 4096;
 
+/** The surroundings of a sender, with the memory of its blocks. */
+export interface SendSurroundings extends Surroundings {
+  readonly lend: LendBuffer;
+}
+
 /** How the old bytes of a source are used. */
 export interface OldBytesWish {
   /** Whether to prove the base: by a sample before the first block, and block by block. */
@@ -37,13 +42,13 @@ export interface StreamOpening {
 export async function beginStream(
   source: ChangeSource,
   { proofs, blockSize = DEFAULT_BLOCK_SIZE }: OldBytesWish,
-  env: Surroundings,
-  lend: LendBuffer,
+  env: SendSurroundings,
 ): Promise<StreamOpening> {
-  const changes = await source.readChanges();
-  const base = proofs ? source.baseVolume : null;
-  const unchanged = proofs ? (source.baseVolume ?? source.unchangedVolume) : null;
-  const sample = await takeSample(base, unchanged, changes, lend);
+  const { volumes } = source;
+  const changes = await source.watch.readChanges();
+  const base = proofs ? volumes.base : null;
+  const unchanged = proofs ? (volumes.base ?? volumes.unchanged) : null;
+  const sample = await takeSample(base, unchanged, changes, env.lend);
   const unit = base === null ? null : unitOf(blockSize, changes.granularity);
   const header = await headerOf(source, changes, { sample, unit }, env);
   return { changes, base, unchanged, unit, sample, header };
@@ -57,28 +62,28 @@ function unitOf(blockSize: number, granularity: number): number {
 }
 
 async function headerOf(
-  source: ChangeSource,
+  { facts, watch }: ChangeSource,
   changes: ChangeSet,
   { sample, unit }: { readonly sample: BaseSample; readonly unit: number | null },
   env: Surroundings,
 ): Promise<StreamHeader> {
   // A source that was written to since it was opened has no named state.
-  const isUnnamed = (await source.dataProof()) === null && !(await source.isConsistent());
+  const isUnnamed = (await watch.dataProof()) === null && !(await watch.isConsistent());
   const mappedBytes = sumLengths(changes.dataExtents());
-  const table = source.tableOf?.(changes) ?? null;
+  const table = watch.tableOf?.(changes) ?? null;
   return {
-    kind: source.scope === undefined ? 'changes' : 'full',
-    ...(source.scope === 'compared' ? { compared: true } : {}),
-    volumeSize: source.volumeSize,
+    kind: facts.scope === undefined ? 'changes' : 'full',
+    ...(facts.scope === 'compared' ? { compared: true } : {}),
+    volumeSize: facts.volumeSize,
     blockSize: changes.granularity,
     ...(unit === null ? {} : { unit }),
-    base: source.base,
-    result: isUnnamed ? null : source.result,
+    base: facts.base,
+    result: isUnnamed ? null : facts.result,
     expectedBytes: changes.changedBytes,
     ...(mappedBytes < changes.changedBytes ? { mappedBytes } : {}),
     ...(table === null ? {} : { table }),
     sample: { changed: sample.changed.length, unchanged: sample.unchanged.length },
-    names: { source: source.name, origin: source.origin },
+    names: { source: facts.name, origin: facts.origin },
     ...makerOf(env),
   };
 }

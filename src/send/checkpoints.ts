@@ -9,6 +9,14 @@ const digest = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const tokenSchema = v.object({ key: digest, chunks: count, offset: count, sent: count, check: digest });
 
+/** What a stream is made of: equal contents make equal streams, as long as the bytes stay the same. */
+export interface StreamContents {
+  readonly source: ChangeSource;
+  readonly changes: ChangeSet;
+  /** The unit in which old and new bytes are compared; null: they are not compared. */
+  readonly unit: number | null;
+}
+
 /** Where the rest of a stream begins, and the changes that it is part of. */
 export interface StreamRest {
   readonly changes: ChangeSet;
@@ -32,21 +40,15 @@ export function makeToken(key: string, changes: ChangeSet, offset: number, sent:
 /**
  * A digest of everything that determines a stream: the old bytes, the new bytes and the extents. Equal keys mean equal
  * streams. Null: nothing proves that the bytes stay the same.
- *
- * @param unit the unit in which old and new bytes are compared; null: they are not compared
  */
-export async function keyOf(
-  source: ChangeSource,
-  changes: ChangeSet,
-  unit: number | null,
-): Promise<string | null> {
-  const proof = await source.dataProof();
+export async function keyOf({ source, changes, unit }: StreamContents): Promise<string | null> {
+  const proof = await source.watch.dataProof();
+  const { base, result, scope, volumeSize: size } = source.facts;
   // A full copy starts from nothing.
-  const hasBase = source.base !== null || source.scope === 'full';
-  if (proof === null || !hasBase || source.result === null) return null;
+  const hasBase = base !== null || scope === 'full';
+  if (proof === null || !hasBase || result === null) return null;
   const { granularity, trackedSize, volumeSize } = changes;
-  const { base, result } = source;
-  const made = { base, result, proof, unit, granularity, trackedSize, volumeSize, size: source.volumeSize };
+  const made = { base, result, proof, unit, granularity, trackedSize, volumeSize, size };
   return sha256(`${JSON.stringify(made)} ${digestOf(changes.extents())}`);
 }
 
@@ -55,20 +57,16 @@ export async function keyOf(
  * than this source has to send now. The token is not trusted: all of it is checked. Throws what reading the changes
  * throws.
  */
-export async function findRest(
-  source: ChangeSource,
-  now: ChangeSet,
-  token: Buffer,
-  unit: number | null,
-): Promise<StreamRest | null> {
+export async function findRest(stream: StreamContents, token: Buffer): Promise<StreamRest | null> {
   const place = parse(token);
   if (place === null) return null;
   const { key, chunks, offset, sent, check } = place;
   if (check !== sha256(JSON.stringify({ key, chunks, offset, sent }))) return null;
+  const { source, changes: now } = stream;
   if (chunks > now.chunks.count) return null;
   // The table has grown since: its new entries did not change between the two states.
-  const changes = chunks === now.chunks.count ? now : await source.readChanges(chunks);
-  if (changes.chunks.count !== chunks || key !== (await keyOf(source, changes, unit))) return null;
+  const changes = chunks === now.chunks.count ? now : await source.watch.readChanges(chunks);
+  if (changes.chunks.count !== chunks || key !== (await keyOf({ ...stream, changes }))) return null;
   const left = sumLengths(behind(changes.extents(), offset));
   if (sent > changes.changedBytes - left) return null;
   return endsBlock(changes, offset) ? { changes, offset, sent } : null;

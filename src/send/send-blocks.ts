@@ -1,4 +1,3 @@
-import type { LendBuffer } from '../bytes/byte-channel.js';
 import { isZero } from '../bytes/contents.js';
 import { endOf, splitExtents, sumLengths, uniteExtents, type Extent } from '../bytes/extent.js';
 import type { ReadableVolume } from '../changes/base-view.js';
@@ -7,9 +6,9 @@ import type { ChangeSource } from '../changes/change-source.js';
 import { readBlocks, type ReadBlock } from '../engine/block-reader.js';
 import { compareBlocks, type Comparison, type OutgoingBlock } from '../engine/compare-blocks.js';
 import type { BlockPacker, ReadyBlock } from '../engine/pack-blocks.js';
-import type { Surroundings } from '../host/surroundings.js';
 import type { BlockWriter } from '../stream/block-writer.js';
 import { MAX_BLOCK_LENGTH } from '../stream/block.js';
+import type { SendSurroundings } from './begin-stream.js';
 import { type Checkpoints, behind, type StreamRest } from './checkpoints.js';
 import { WantedPieces } from './wanted-pieces.js';
 
@@ -33,6 +32,21 @@ export interface WantLine {
 /** Where old bytes are read, and how they are used. */
 export interface OldBytesSource extends Comparison {
   readonly volume: ReadableVolume;
+}
+
+/** How blocks are sent. */
+export interface BlockPlan {
+  /** The old bytes of each block; null: they are not used. */
+  readonly old: OldBytesSource | null;
+  readonly packer: BlockPacker | null;
+  readonly checkpoints: Checkpoints | null;
+}
+
+/** Where blocks go. */
+export interface BlockLine {
+  readonly writer: BlockWriter;
+  /** Null for a pipe. */
+  readonly session: WantLine | null;
 }
 
 /** What a pass sends. */
@@ -60,17 +74,11 @@ export class BlockSender {
 
   constructor(
     private readonly source: ChangeSource,
-    /** The old bytes of each block; null: they are not used. */
-    private readonly base: OldBytesSource | null,
-    private readonly writer: BlockWriter,
-    private readonly packer: BlockPacker | null,
-    private readonly lend: LendBuffer,
-    private readonly env: Surroundings,
-    private readonly checkpoints: Checkpoints | null,
-    /** Null for a pipe. */
-    private readonly line: WantLine | null,
+    private readonly plan: BlockPlan,
+    private readonly line: BlockLine,
+    private readonly env: SendSurroundings,
   ) {
-    line?.listen(this.wanted);
+    line.session?.listen(this.wanted);
   }
 
   /**
@@ -82,9 +90,9 @@ export class BlockSender {
     this.env.progress.advance(changes.changedBytes - sumLengths(behind(changes.extents(), offset)));
     await this.sendPass(this.firstPass(changes, offset));
     await this.hearWants(changes, offset);
-    if (this.source.live) return await this.followLive(changes);
+    if (this.source.facts.live) return await this.followLive(changes);
     if (!this.wanted.isEmpty) await this.sendNextPass(null, true);
-    await this.source.checkValid();
+    await this.source.watch.checkValid();
     return changes;
   }
 
@@ -92,7 +100,7 @@ export class BlockSender {
   private async followLive(sent: ChangeSet): Promise<ChangeSet> {
     let known = sent;
     for (let pass = 1; ; pass++) {
-      const again = await this.source.readChanges();
+      const again = await this.source.watch.readChanges();
       const more = again.since(known);
       known = again;
       const isWanted = pass === 1 && !this.wanted.isEmpty;
@@ -110,8 +118,8 @@ export class BlockSender {
       data: behind(changes.dataExtents(), from),
       old: behind(changes.trackedDataExtents(), from),
       discards: behind(changes.discardedExtents(), from),
-      unit: this.base?.unit ?? null,
-      checkpoints: this.checkpoints,
+      unit: this.plan.old?.unit ?? null,
+      checkpoints: this.plan.checkpoints,
     };
   }
 
@@ -121,7 +129,7 @@ export class BlockSender {
    */
   private async sendNextPass(more: ChangeSet | null, isWanted: boolean): Promise<void> {
     const wanted = () => (isWanted ? this.wanted.extents() : []);
-    await this.writer.nextPass();
+    await this.line.writer.nextPass();
     await this.sendPass({
       data: uniteExtents(more?.dataExtents() ?? [], wanted()),
       old: uniteExtents(more?.trackedDataExtents() ?? [], wanted()),
@@ -133,25 +141,28 @@ export class BlockSender {
 
   /** Waits until the receiver has proved the first pass, and notes what it asks for. */
   private async hearWants(changes: ChangeSet, from: number): Promise<void> {
-    const { line, wanted } = this;
+    const { wanted } = this;
+    const { session } = this.line;
     // The reader of a pipe cannot ask for anything: it stops instead.
-    if (line === null || !wanted.hasOffered) return;
-    await line.hearAll();
-    wanted.settle(splitExtents(behind(changes.dataExtents(), from), MAX_BLOCK_LENGTH), line.host);
+    if (session === null || !wanted.hasOffered) return;
+    await session.hearAll();
+    wanted.settle(splitExtents(behind(changes.dataExtents(), from), MAX_BLOCK_LENGTH), session.host);
     if (wanted.isEmpty) return;
     const bytes = sumLengths(wanted.extents());
-    this.env.detail(`${line.host}: ${bytes} bytes on the target are not as expected: they are sent in full`);
+    this.env.detail(
+      `${session.host}: ${bytes} bytes on the target are not as expected: they are sent in full`,
+    );
   }
 
   private async sendPass({ data, old, discards, unit, checkpoints }: Pass): Promise<void> {
-    const { base } = this;
-    const olds = base === null ? null : this.read(base.volume, old);
+    const { old: oldBytes, packer } = this.plan;
+    const olds = oldBytes === null ? null : this.read(oldBytes.volume, old);
     const left = new ExtentQueue(splitExtents(discards, DISCARD_LIMIT));
     let pieces = 0;
     try {
-      const news = this.read(this.source.data, data);
+      const news = this.read(this.source.volumes.data, data);
       const blocks = compareBlocks(news, olds, { unit });
-      for await (const block of this.packer?.makeReady(blocks) ?? blocks) {
+      for await (const block of packer?.makeReady(blocks) ?? blocks) {
         try {
           this.env.signal.throwIfAborted();
           for (const extent of left.takeBelow(block.offset)) await this.sendDiscard(extent);
@@ -172,13 +183,13 @@ export class BlockSender {
   }
 
   private read(volume: ReadableVolume, extents: Iterable<Extent>): AsyncGenerator<ReadBlock> {
-    return readBlocks(volume, extents, MAX_BLOCK_LENGTH, this.lend);
+    return readBlocks(volume, extents, MAX_BLOCK_LENGTH, this.env.lend);
   }
 
   /** Sent without a proof: whatever the target held there, it reads as zeroes afterwards. */
   private async sendDiscard({ offset, length }: Extent): Promise<void> {
     this.env.signal.throwIfAborted();
-    await this.writer.discard(offset, length);
+    await this.line.writer.discard(offset, length);
     this.countBlock(length);
     this.env.progress.advance(length);
   }
@@ -186,12 +197,14 @@ export class BlockSender {
   private async sendBlock(block: OutgoingBlock | (OutgoingBlock & ReadyBlock)): Promise<void> {
     const { offset, data, proof, section } = block;
     const { bytes } = data;
-    if (proof !== null) await this.writer.prove(proof);
-    if (section !== null) await this.writer.openSection(section);
+    const { writer } = this.line;
+    const { packer } = this.plan;
+    if (proof !== null) await writer.prove(proof);
+    if (section !== null) await writer.openSection(section);
     if (bytes.length === 0) return;
-    if (isZero(bytes)) await this.writer.zero(offset, bytes.length);
-    else if (this.packer !== null && 'known' in block) await this.packer.send(block, this.writer);
-    else await this.writer.data(offset, bytes);
+    if (isZero(bytes)) await writer.zero(offset, bytes.length);
+    else if (packer !== null && 'known' in block) await packer.send(block, writer);
+    else await writer.data(offset, bytes);
     this.countBlock(bytes.length);
   }
 

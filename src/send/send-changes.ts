@@ -1,8 +1,6 @@
-import type { LendBuffer } from '../bytes/byte-channel.js';
 import { sumLengths, type Extent } from '../bytes/extent.js';
 import type { ReadableVolume } from '../changes/base-view.js';
-import type { ChangeSet } from '../changes/change-set.js';
-import type { ChangeSource } from '../changes/change-source.js';
+import type { ChangeSource, SourceFacts } from '../changes/change-source.js';
 import type { BlockPacker } from '../engine/pack-blocks.js';
 import { DeviceError, UsageError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
@@ -11,10 +9,18 @@ import type { StreamHeader } from '../stream/stream-header.js';
 import { UNKNOWN, type KnownState, type TargetState } from '../targets/state-record.js';
 import { audit, nextStretch, type AuditLine, type Mended } from './audit.js';
 import { takeCloserSample } from './base-sample.js';
-import { Checkpoints, type CheckpointLine, behind, findRest, keyOf, type StreamRest } from './checkpoints.js';
+import { beginStream, type OldBytesWish, type SendSurroundings } from './begin-stream.js';
+import {
+  Checkpoints,
+  type CheckpointLine,
+  behind,
+  findRest,
+  keyOf,
+  type StreamContents,
+  type StreamRest,
+} from './checkpoints.js';
 import type { CompressionWish } from './choose-packer.js';
-import { beginStream, type OldBytesWish } from './begin-stream.js';
-import { BlockSender, type OldBytesSource } from './send-blocks.js';
+import { BlockSender, type BlockLine, type OldBytesSource } from './send-blocks.js';
 
 /** What was sent. Sizes in bytes. */
 export interface SendSummary {
@@ -54,8 +60,8 @@ export interface Greeting extends KnownState {
   readonly resume: Buffer | null;
 }
 
-/** The reader of a stream, as far as the sender knows it. */
-export interface StreamReader {
+/** Where a stream goes, and what the sender knows of its reader. */
+export interface StreamLine extends BlockLine {
   /** Awaited after the sample, before the first block. */
   greet(): Promise<Greeting>;
   /** A receiver that answers; null: a pipe. */
@@ -76,9 +82,10 @@ const FORGOTTEN =
   'an earlier transfer brought other changes from this base: the target keeps what was new then and was discarded since ' +
   '(in a file system, that is free space); "lvmsync verify" shows it, "lvmsync --scan" corrects it';
 
-/** A pipe, which never answers. */
-export function silentReader(packer: BlockPacker | null): StreamReader {
+/** The line to a pipe, which never answers. */
+export function pipeTo(writer: BlockWriter, packer: BlockPacker | null = null): StreamLine {
   return {
+    writer,
     greet: () => Promise.resolve({ ...UNKNOWN, takesSections: true, packer, resume: null }),
     session: null,
   };
@@ -92,66 +99,65 @@ export function silentReader(packer: BlockPacker | null): StreamReader {
  */
 export async function sendChanges(
   source: ChangeSource,
-  writer: BlockWriter,
+  line: StreamLine,
   options: SendOptions,
-  env: Surroundings,
-  lend: LendBuffer,
-  reader: StreamReader = silentReader(null),
+  env: SendSurroundings,
 ): Promise<SendSummary> {
   try {
-    return await sendStream(source, writer, options, env, lend, reader);
+    return await sendStream(source, line, options, env);
   } catch (error) {
     // A snapshot gives read errors once it has overflowed: then report the overflow instead.
-    if (error instanceof DeviceError) await source.checkValid();
+    if (error instanceof DeviceError) await source.watch.checkValid();
     throw error;
   }
 }
 
 async function sendStream(
   source: ChangeSource,
-  writer: BlockWriter,
+  line: StreamLine,
   options: SendOptions,
-  env: Surroundings,
-  lend: LendBuffer,
-  reader: StreamReader,
+  env: SendSurroundings,
 ): Promise<SendSummary> {
-  const { session } = reader;
+  const { facts, watch } = source;
+  const { writer, session } = line;
   const usesOld = { ...options, proofs: options.proofs && writer.carriesProofs };
-  const opening = await beginStream(source, usesOld, env, lend);
+  const opening = await beginStream(source, usesOld, env);
   const { changes: first, base, unchanged, unit, sample, header } = opening;
   await writer.start({ ...header, ...session?.header });
   for (const proof of [...sample.changed, ...sample.unchanged]) await writer.prove(proof);
-  const greeting = await reader.greet();
+  const greeting = await line.greet();
   if (greeting.isStale && unchanged !== null) {
-    for (const proof of await takeCloserSample(unchanged, first, lend)) await writer.prove(proof);
+    for (const proof of await takeCloserSample(unchanged, first, env.lend)) await writer.prove(proof);
   }
-  const isDoubtful = keepsForgotten(source, greeting.holds);
-  if (isDoubtful) env.notice(`${source.name}: ${FORGOTTEN}`);
-  const audited = planAudit(source, unchanged, session, greeting, options);
+  const isDoubtful = keepsForgotten(facts, greeting.holds);
+  if (isDoubtful) env.notice(`${facts.name}: ${FORGOTTEN}`);
+  const stretch = { from: greeting.auditFrom, percent: options.audit ?? null };
+  const audited = planAudit(facts, unchanged, session, stretch);
   env.progress.start(first.changedBytes);
   try {
     const old = base === null ? null : planOldBytes(base, unit, greeting);
-    const rest = await agreeOnRest(source, first, old?.unit ?? null, greeting, session, env);
-    const checkpoints = await planCheckpoints(source, rest.changes, old?.unit ?? null, session, env);
-    const sender = new BlockSender(source, old, writer, greeting.packer, lend, env, checkpoints, session);
+    const whole = { source, changes: first, unit: old?.unit ?? null };
+    const rest = await agreeOnRest(whole, greeting, session, env);
+    const checkpoints = await planCheckpoints({ ...whole, changes: rest.changes }, session, env);
+    const sender = new BlockSender(source, { old, packer: greeting.packer, checkpoints }, line, env);
     const all = await sender.sendPasses(rest);
-    const consistent = sender.lastPassSawAll && (await source.isConsistent());
+    const consistent = sender.lastPassSawAll && (await watch.isConsistent());
     // If the target already holds everything, there is nothing to audit.
-    const isLeft = audited !== null && rest.offset < source.volumeSize;
+    const isLeft = audited !== null && rest.offset < facts.volumeSize;
     let mended = NOTHING_MENDED;
     if (isLeft && sender.lastPassSawAll) {
-      mended = await audit({ ...audited, changes: all }, writer, audited.line, env, lend);
-      await source.checkValid();
-    } else if (isLeft) env.notice(`${source.name}: ${NOT_AUDITED}`);
+      mended = await audit({ ...audited, changes: all }, writer, audited.line, env);
+      await watch.checkValid();
+    } else if (isLeft) env.notice(`${facts.name}: ${NOT_AUDITED}`);
     // A source that was written to while it was read has no named state, whatever the header says.
-    const isUnnamed = header.result !== null && !consistent && (await source.dataProof()) === null;
+    const isUnnamed = header.result !== null && !consistent && (await watch.dataProof()) === null;
     await writer.finish(isDoubtful || isUnnamed);
     return {
       tableBytes: all.trackedBytes,
       changedBytes: sender.bytes + sender.resumedBytes + mended.bytes,
       resumedBytes: sender.resumedBytes,
       blocks: sender.blocks + mended.blocks,
-      volumeSize: source.volumeSize,
+      volumeSize: facts.volumeSize,
       consistent,
     };
   } finally {
@@ -166,25 +172,30 @@ interface PlannedAudit {
   readonly line: AuditLine;
 }
 
-/** The stretch to audit; null: no audit is wanted. Throws UsageError if an audit is not possible. */
+/**
+ * The stretch to audit; null: no audit is wanted. Throws UsageError if an audit is not possible.
+ *
+ * @param from where the receiver says that the last stretch ended; undefined: it does not say
+ */
 function planAudit(
-  { name, volumeSize }: ChangeSource,
+  { name, volumeSize }: SourceFacts,
   unchanged: ReadableVolume | null,
   line: AuditLine | null,
-  { auditFrom }: Greeting,
-  { audit: percent }: SendOptions,
+  { from, percent }: { readonly from: number | undefined; readonly percent: number | null },
 ): PlannedAudit | null {
-  if (percent == null) return null;
-  if (unchanged === null || line === null || auditFrom === undefined) {
+  if (percent === null) return null;
+  if (unchanged === null || line === null || from === undefined) {
     const why = unchanged === null ? 'what did not change cannot be read here' : 'the target does not answer';
     throw new UsageError(`${name}: --audit: ${why}; transfer without it, and compare with "lvmsync verify"`);
   }
-  return { unchanged, line, extent: nextStretch(auditFrom, percent, volumeSize) };
+  return { unchanged, line, extent: nextStretch(from, percent, volumeSize) };
 }
 
 /** Whether a target may keep blocks that the source no longer knows about: then the result has no name. */
-function keepsForgotten(source: ChangeSource, holds: TargetState | null): boolean {
-  const { forgetsDiscarded = false, base, result } = source;
+function keepsForgotten(
+  { forgetsDiscarded = false, base, result }: SourceFacts,
+  holds: TargetState | null,
+): boolean {
   if (!forgetsDiscarded || holds === null || base === null) return false;
   if (holds.is === 'exactly' && (holds.identity === base || holds.identity === result)) return false;
   return holds.identity === base || holds.from === base;
@@ -201,23 +212,22 @@ function planOldBytes(
 
 /** What is left to send. Tells the receiver if that is not everything. */
 async function agreeOnRest(
-  source: ChangeSource,
-  first: ChangeSet,
-  unit: number | null,
+  whole: StreamContents,
   { holds, resume }: Greeting,
   session: SendSession | null,
   env: Surroundings,
 ): Promise<StreamRest> {
-  const all = { changes: first, offset: 0, sent: 0 };
+  const { source, changes } = whole;
+  const all = { changes, offset: 0, sent: 0 };
   if (session === null) return all;
   if (resume === null) return all;
   if (resume.length === 0) {
-    if (!(await holdsResult(source, first, unit, holds))) return all;
+    if (!(await holdsResult(whole, holds))) return all;
     env.notice('the target holds all of it already: only its report was lost');
     await session.resume(resume);
-    return { changes: first, offset: source.volumeSize, sent: first.changedBytes };
+    return { changes, offset: source.facts.volumeSize, sent: changes.changedBytes };
   }
-  const rest = await findRest(source, first, resume, unit);
+  const rest = await findRest(whole, resume);
   if (rest === null) {
     env.notice(
       'an earlier transfer cannot be continued, as its data may not be the same: all of it is sent again',
@@ -231,24 +241,18 @@ async function agreeOnRest(
 }
 
 /** Whether a target that reports to hold the stream's result really does. */
-async function holdsResult(
-  source: ChangeSource,
-  first: ChangeSet,
-  unit: number | null,
-  holds: TargetState | null,
-): Promise<boolean> {
-  const isResult = holds?.is === 'exactly' && holds.identity === source.result && holds.from === source.base;
-  return isResult && (await keyOf(source, first, unit)) !== null;
+async function holdsResult(whole: StreamContents, holds: TargetState | null): Promise<boolean> {
+  const { base, result } = whole.source.facts;
+  const isResult = holds?.is === 'exactly' && holds.identity === result && holds.from === base;
+  return isResult && (await keyOf(whole)) !== null;
 }
 
 /** Checkpoints are useful only if the data cannot change: otherwise the stream cannot be resumed. */
 async function planCheckpoints(
-  source: ChangeSource,
-  changes: ChangeSet,
-  unit: number | null,
+  stream: StreamContents,
   session: SendSession | null,
-  env: Surroundings,
+  { clock }: Surroundings,
 ): Promise<Checkpoints | null> {
-  const key = session === null ? null : await keyOf(source, changes, unit);
-  return session === null || key === null ? null : new Checkpoints(session, key, changes, env.clock);
+  const key = session === null ? null : await keyOf(stream);
+  return session === null || key === null ? null : new Checkpoints(session, key, stream.changes, clock);
 }

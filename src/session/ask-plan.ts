@@ -1,5 +1,5 @@
 import type { LendBuffer } from '../bytes/byte-channel.js';
-import type { ChangeSource } from '../changes/change-source.js';
+import type { ChangeSource, SourceFacts } from '../changes/change-source.js';
 import { DeviceError, FarError, FarSideError, TransportError } from '../errors.js';
 import { orInterrupted } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
@@ -39,11 +39,11 @@ export async function askPlan(
   });
   const writer = new FrameWriter(transport.output);
   try {
-    const opening = await beginStream(source, wish, env, lend);
+    const opening = await beginStream(source, wish, { ...env, lend });
     const { changes } = opening;
     // The receiver says nothing before it is asked, and reading a large table takes time.
     replies.allowSilence(limits.helloMs);
-    const asking = ask(opening, source, writer, lend);
+    const asking = ask(opening, source.facts, writer, lend);
     const result = await orInterrupted(unlessFailed(asking, replies.result), env.signal);
     if (!result.ok) throw new FarError(result.code, transport.host, result.message);
     const [plan] = plans;
@@ -53,15 +53,15 @@ export async function askPlan(
       plan,
       tableBytes: changes.trackedBytes,
       changedBytes: changes.changedBytes,
-      ...{ resumedBytes: 0, blocks: 0, volumeSize: source.volumeSize },
-      consistent: await source.isConsistent(),
+      ...{ resumedBytes: 0, blocks: 0, volumeSize: source.facts.volumeSize },
+      consistent: await source.watch.isConsistent(),
       ...{ mismatches: 0, suspect: null, verified: null, codec: null },
       targetSize: plan.targetSize,
       sentBytes: writer.bytesWritten,
     };
   } catch (error) {
     // After a snapshot overflows, reading it fails: report the overflow, not the read error.
-    if (error instanceof DeviceError) await source.checkValid();
+    if (error instanceof DeviceError) await source.watch.checkValid();
     throw blameVersion(await explainFailure(error, far, replies, limits));
   } finally {
     await transport.destroy();
@@ -70,7 +70,7 @@ export async function askPlan(
 
 async function ask(
   { header, sample, unchanged, changes }: StreamOpening,
-  { scope }: ChangeSource,
+  { scope }: SourceFacts,
   writer: FrameWriter,
   lend: LendBuffer,
 ): Promise<void> {
@@ -99,6 +99,6 @@ async function unlessFailed(asking: Promise<void>, answer: Promise<ResultMessage
 function blameVersion(error: unknown): unknown {
   if (!(error instanceof FarError) || error.code !== 'FORMAT') return error;
   return new FarSideError(
-    `${error.message}: its lvmsync is too old for --dry-run: install this version there, too`,
+    `${error.message}: its lvmsync is too old to say what it would do: install this version there, too`,
   );
 }

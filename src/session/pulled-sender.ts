@@ -56,7 +56,7 @@ export async function runPulledSender(
     if (error instanceof InterruptedError) return { error, told: false };
     return { error, told: await tell(failureOf(error, 'sender')) };
   } finally {
-    await source?.close();
+    await source?.watch.close();
   }
 }
 

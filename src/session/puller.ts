@@ -1,4 +1,5 @@
 import type { ReceiveSummary } from '../apply/apply-stream.js';
+import { describeSteps } from '../apply/plans/plan-run.js';
 import type { LendBuffer } from '../bytes/byte-channel.js';
 import { FarError, LineError, TransportError, TruncatedStreamError } from '../errors.js';
 import { orInterrupted } from '../host/interruption.js';
@@ -40,6 +41,7 @@ export async function runPuller(
   try {
     const { summary, plan, error } = await runReceiver(line, open, policy, env, lend, run);
     if (error !== null) throw await explainFailure(error, far, pulled, limits.farewellMs);
+    for (const notice of plan === null ? [] : describeSteps(plan.path, plan)) env.notice(notice);
     const [refusal] = plan?.refusals ?? [];
     if (refusal !== undefined) throw refusal;
     const word = await orInterrupted(within(limits.helloMs, pulled.lastWord()), env.signal);

@@ -1,6 +1,7 @@
 import type { ReceiveSummary } from '../apply/apply-stream.js';
 import type { TargetOfStream } from '../apply/check-target.js';
-import { describeSteps, wantsCloserLook, type ApplyPlan } from '../apply/plan-apply.js';
+import { wantsCloserLook } from '../apply/plans/plan-apply.js';
+import type { RunPlan } from '../apply/plans/plan-run.js';
 import { applyIncoming, planIncoming, type ReceiveOptions } from '../apply/receive-stream.js';
 import type { ByteSink, ByteSource, LendBuffer } from '../bytes/byte-channel.js';
 import { listCodecs } from '../codec/load-codec.js';
@@ -34,7 +35,7 @@ export type ReceiveOutcome =
   | {
       readonly summary: ReceiveSummary;
       /** What was asked for; null where the stream was applied. */
-      readonly plan: ApplyPlan | null;
+      readonly plan: RunPlan | null;
       readonly error: null;
       readonly told: boolean;
     }
@@ -125,7 +126,6 @@ async function answerPlan(
 ): Promise<ReceiveOutcome> {
   const { plan, summary } = await planIncoming(incoming, options, env);
   const { device, record } = options.target;
-  for (const line of describeSteps(device.path, plan)) env.notice(line);
   const { holds } = await record.read();
   const { steps, from, to, refusals } = plan;
   await replies.plan({

@@ -141,7 +141,7 @@ export async function runSender(
     };
   };
   try {
-    const sent = sendChanges(source, writer, options, env, lend, { greet, session });
+    const sent = sendChanges(source, { writer, greet, session }, options, { ...env, lend });
     const summary = await orInterrupted(
       unlessAnswered(sent, replies, () => writer.isEnding),
       env.signal,

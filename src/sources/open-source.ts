@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { BaseView } from '../changes/base-view.js';
-import type { ChangeSource, FillingSource } from '../changes/change-source.js';
+import type { ChangeSource, SourceFacts, SourceVolumes } from '../changes/change-source.js';
 import { checkExceptionStore, readExceptionStore, type StoreContents } from '../changes/exception-store.js';
 import { TwoStores } from '../changes/two-stores.js';
 import { isReadOnly } from '../device/device-facts.js';
@@ -10,14 +10,14 @@ import type { Spawner } from '../host/spawner.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { nodeOf } from '../lvm/device-node.js';
 import { findVolumePath } from '../lvm/volume-path.js';
-import { readStoreLevel, type FillLevel } from '../snapshots/fill-level.js';
+import { readStoreLevel } from '../snapshots/fill-level.js';
 import { readBirth, checkSnapshotStatus, findSnapshot } from '../snapshots/snapshot.js';
 import { findThinVolume } from '../snapshots/thin-volume.js';
 import { stoppedIdentity } from '../targets/state-record.js';
 import { fileStampOf, writeStampOf } from '../usage/write-stamp.js';
 import { findDataSource, refuseOlder } from './data-source.js';
 import { openThinSource } from './open-thin.js';
-import { FillingWatch } from './watch-filling.js';
+import { FillingWatch, type FillingSource } from './watch-filling.js';
 import { watchMapped } from './watch-mapped.js';
 
 /** The changes that a user wants, as the user named them. */
@@ -32,8 +32,8 @@ export type SourceSpec =
   | { readonly kind: 'files'; readonly cow: string; readonly origin: string; readonly dataSource?: string };
 
 /** A dm-snapshot's exception store as a change source. */
-export interface ExceptionSource extends FillingSource<FillLevel> {
-  readStore(): Promise<StoreContents>;
+export interface ExceptionSource extends FillingSource {
+  readonly watch: FillingSource['watch'] & { readStore(): Promise<StoreContents> };
 }
 
 /** Opens the source that a user named. Throws SnapshotError, UsageError, LockedError, DeviceError, CommandError. */
@@ -43,8 +43,9 @@ export async function openSource(env: Surroundings, spec: SourceSpec): Promise<C
     thin === null
       ? await openExceptionSource(env.spawner, spec)
       : await openThinSource(thin, spec.kind === 'snapshot' ? spec.dataSource : undefined, env);
-  const watch = await FillingWatch.begin(() => source.readLevels(), env);
-  return { ...source, close: () => watch.stop().finally(() => source.close()) };
+  const { facts, volumes, watch } = source;
+  const filling = await FillingWatch.begin(() => watch.readLevels(), env);
+  return { facts, volumes, watch: { ...watch, close: () => filling.stop().finally(() => watch.close()) } };
 }
 
 /** Opens a classic snapshot, or a store in files. Throws as `openSource`. */
@@ -61,7 +62,7 @@ async function openSnapshotSource(
   const dataSource = await findDataSource(spawner, snapshot, spec.dataSource);
   const later = dataSource.snapshot;
   // The watch must begin before we open the device ourselves: our own open would count.
-  const watch = await watchMapped(spawner, dataSource.number, later, spec.quiesced === true);
+  const mapped = await watchMapped(spawner, dataSource.number, later, spec.quiesced === true);
   const opened = await openAll(spawner, [
     await nodeOf(snapshot.cow),
     dataSource.path,
@@ -71,33 +72,35 @@ async function openSnapshotSource(
   const [cow, data, base, laterCow] = opened;
   const tracked = [snapshot, ...(later === null ? [] : [later])];
   return exceptionSource({
-    name: spec.name,
-    origin: snapshot.originName,
-    base: snapshot.uuid,
-    result: watch.identity,
+    facts: {
+      name: spec.name,
+      origin: snapshot.originName,
+      base: snapshot.uuid,
+      result: mapped.identity,
+      volumeSize: data.size,
+      isBaseReadOnly: await isReadOnly(snapshot.number),
+      paths: [...opened.map(({ path }) => path), await nodeOf(snapshot.origin)],
+      live: later === null,
+    },
+    volumes: { data, base, unchanged: null },
+    watch: {
+      ...mapped.watch,
+      checkValid: async () => {
+        for (const each of tracked) await checkSnapshotStatus(spawner, each);
+      },
+      readLevels: async () => {
+        const levels = await Promise.all(tracked.map((each) => readStoreLevel(spawner, each)));
+        return levels.filter((level) => level !== null);
+      },
+      ...(later === null ? {} : { madeAt: () => readBirth(spawner, later) }),
+    },
     trackedSize: snapshot.size,
     cow,
     later:
       later === null || laterCow === undefined
         ? null
         : { cow: laterCow, size: later.size, judgeMore: () => refuseOlder(spawner, snapshot, later) },
-    data,
-    baseVolume: base,
-    unchangedVolume: null,
-    isBaseReadOnly: await isReadOnly(snapshot.number),
-    paths: [...opened.map(({ path }) => path), await nodeOf(snapshot.origin)],
     opened,
-    live: later === null,
-    checkValid: async () => {
-      for (const each of tracked) await checkSnapshotStatus(spawner, each);
-    },
-    readLevels: async () => {
-      const levels = await Promise.all(tracked.map((each) => readStoreLevel(spawner, each)));
-      return levels.filter((level) => level !== null);
-    },
-    isConsistent: () => watch.isConsistent(),
-    ...(later === null ? {} : { madeAt: () => readBirth(spawner, later) }),
-    dataProof: () => watch.dataProof(),
   });
 }
 
@@ -113,25 +116,28 @@ async function openFileSource(
   const stamps = () => Promise.all([cow, data, origin].map(stampOf));
   const atFirst = await stamps();
   return exceptionSource({
-    name: spec.cow,
-    origin: spec.origin,
-    base: null,
-    result: stoppedIdentity(null),
+    facts: {
+      name: spec.cow,
+      origin: spec.origin,
+      base: null,
+      result: stoppedIdentity(null),
+      volumeSize: data.size,
+      // Nothing tells what was written to the snapshot before its store became a file.
+      isBaseReadOnly: false,
+      paths: [cow.path, data.path, origin.path],
+      live: false,
+    },
+    volumes: { data, base: new BaseView(cow, origin), unchanged: null },
+    watch: {
+      checkValid: () => checkExceptionStore(cow),
+      readLevels: () => Promise.resolve([]),
+      isConsistent: async () => isDeepStrictEqual(await stamps(), atFirst),
+      dataProof: () => Promise.resolve(null),
+    },
     trackedSize: data.size,
     cow,
     later: null,
-    data,
-    baseVolume: new BaseView(cow, origin),
-    unchangedVolume: null,
-    // Nothing tells what was written to the snapshot before its store became a file.
-    isBaseReadOnly: false,
-    paths: [cow.path, data.path, origin.path],
     opened: [cow, data, origin],
-    live: false,
-    checkValid: () => checkExceptionStore(cow),
-    readLevels: () => Promise.resolve([]),
-    isConsistent: async () => isDeepStrictEqual(await stamps(), atFirst),
-    dataProof: () => Promise.resolve(null),
   });
 }
 
@@ -140,10 +146,11 @@ function stampOf({ number, path }: LocalDevice): Promise<string> {
   return number === null ? fileStampOf(path) : writeStampOf(number);
 }
 
-interface SourceParts extends Omit<
-  ExceptionSource,
-  'volumeSize' | 'readChanges' | 'readStore' | 'close' | 'data'
-> {
+/** What an exception source is made of; it reads the stores itself. */
+interface SourceParts {
+  readonly facts: SourceFacts;
+  readonly volumes: SourceVolumes;
+  readonly watch: Omit<ExceptionSource['watch'], 'readChanges' | 'readStore' | 'tableOf' | 'close'>;
   readonly trackedSize: number;
   readonly cow: LocalDevice;
   /** If the data is that of a second snapshot: its store, its size in bytes, and the check for `TwoStores`. */
@@ -152,43 +159,49 @@ interface SourceParts extends Omit<
     readonly size: number;
     readonly judgeMore: () => Promise<void>;
   } | null;
-  readonly data: LocalDevice;
+  /** All that must be closed. */
   readonly opened: readonly LocalDevice[];
 }
 
 async function exceptionSource({
+  facts,
+  volumes,
+  watch,
   trackedSize,
   cow,
   later,
   opened,
-  ...parts
 }: SourceParts): Promise<ExceptionSource> {
-  const volumeSize = parts.data.size;
+  const { name, base, volumeSize } = facts;
+  const { data } = volumes;
   if (volumeSize < trackedSize) {
-    const problem = `the data source ${parts.data.path} is too small: it has ${volumeSize} bytes, the snapshot's volume has ${trackedSize}`;
+    const problem = `the data source ${data.path} is too small: it has ${volumeSize} bytes, the snapshot's volume has ${trackedSize}`;
     await closeAll(opened);
-    throw new SnapshotError(parts.name, problem);
+    throw new SnapshotError(name, problem);
   }
   // The check comes last: a table that was read while the store overflowed lacks changes. And if reading failed, the
   // check may say why, with the name that the user gave for the snapshot.
   const read = (store: LocalDevice, size: number, most?: number) =>
-    readExceptionStore(store, { trackedSize: size, volumeSize }, most).finally(() => parts.checkValid());
+    readExceptionStore(store, { trackedSize: size, volumeSize }, most).finally(() => watch.checkValid());
   const readFirst = async (most?: number) => (await read(cow, trackedSize, most)).changes;
   const two =
     later === null
       ? null
       : new TwoStores(readFirst, async () => (await read(later.cow, later.size)).changes, later.judgeMore);
   return {
-    ...parts,
-    volumeSize,
-    readStore: () => read(cow, trackedSize),
-    tableOf: ({ chunks }) =>
-      parts.base === null || (two?.namesMore ?? false) ? null : { id: parts.base, entries: chunks.count },
-    readChanges: async (most) => {
-      await parts.data.refresh();
-      return await (two?.readChanges(most) ?? readFirst(most));
+    facts,
+    volumes,
+    watch: {
+      ...watch,
+      readStore: () => read(cow, trackedSize),
+      tableOf: ({ chunks }) =>
+        base === null || (two?.namesMore ?? false) ? null : { id: base, entries: chunks.count },
+      readChanges: async (most) => {
+        await data.refresh();
+        return await (two?.readChanges(most) ?? readFirst(most));
+      },
+      close: () => closeAll(opened),
     },
-    close: () => closeAll(opened),
   };
 }
 

@@ -1,12 +1,11 @@
 import type { ChangeSet } from '../changes/change-set.js';
-import type { FillingSource } from '../changes/change-source.js';
 import { isReadOnly, type DeviceNumber } from '../device/device-facts.js';
 import { openLocalDevice, type LocalDevice } from '../device/local-device.js';
 import { SnapshotError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { DeviceMapper } from '../lvm/device-mapper.js';
 import { nodeOf } from '../lvm/device-node.js';
-import { readPoolLevels, type FillLevel } from '../snapshots/fill-level.js';
+import { readPoolLevels } from '../snapshots/fill-level.js';
 import { LiveWatch } from '../snapshots/live-watch.js';
 import { readBirth } from '../snapshots/snapshot.js';
 import { makeTemporarySnapshot, removeLeftOvers } from '../snapshots/temporary-snapshot.js';
@@ -16,7 +15,7 @@ import { findThinVolume, type ThinVolume } from '../snapshots/thin-volume.js';
 import { stoppedIdentity } from '../targets/state-record.js';
 import { readThinChanges } from './read-thin-delta.js';
 import { findThinPair, type ActiveThinVolume, type ThinPair } from './thin-pair.js';
-import { warnOfFilling } from './watch-filling.js';
+import { warnOfFilling, type FillingSource } from './watch-filling.js';
 
 /** The free share of a pool below which a temporary snapshot gets a warning: it keeps what is overwritten meanwhile. */
 const LOW_ON_SPACE = 0.1;
@@ -55,7 +54,7 @@ export async function openThinSource(
   old: ThinVolume,
   dataSource: string | undefined,
   env: Surroundings,
-): Promise<FillingSource<FillLevel>> {
+): Promise<FillingSource> {
   const pair = await findThinPair(env.spawner, old, dataSource);
   const status = await readPoolStatus(env.spawner, pair.pool);
   // Check for thin_delta first: without it, a temporary snapshot would be useless.
@@ -77,32 +76,34 @@ export async function openThinSource(
     const base = old.active === null ? null : await open(old.active.number);
     const device = await open(data.volume.active.number);
     return {
-      name: old.name,
-      origin: pair.now.lvm?.fullName ?? pair.now.name,
-      base: old.uuid,
-      result: data.identity,
-      volumeSize: device.size,
-      data: device,
-      isDataTemporary: data.isTemporary,
-      baseVolume: base,
-      // What is the same in both can be read from either.
-      unchangedVolume: device,
-      // Neither device maps such chunks, so thin_delta does not list them.
-      forgetsDiscarded: true,
-      isBaseReadOnly: old.active !== null && (await isReadOnly(old.active.number)),
-      paths: [...opened.map(({ path }) => path), await nodeOf(pair.now.active.number)],
-      live: false,
-      readChanges: () => readThinChanges({ ...pair, now: data.volume }, thinDelta, env),
-      checkValid: async () => {
-        await readPoolStatus(env.spawner, pair.pool);
+      facts: {
+        name: old.name,
+        origin: pair.now.lvm?.fullName ?? pair.now.name,
+        base: old.uuid,
+        result: data.identity,
+        volumeSize: device.size,
+        isDataTemporary: data.isTemporary,
+        isBaseReadOnly: old.active !== null && (await isReadOnly(old.active.number)),
+        // Neither device maps such chunks, so thin_delta does not list them.
+        forgetsDiscarded: true,
+        paths: [...opened.map(({ path }) => path), await nodeOf(pair.now.active.number)],
+        live: false,
       },
-      readLevels: () => readPoolLevels(env.spawner, pair.pool),
-      isConsistent: async () => data.watch === null || (await data.watch.sawNoWriter()),
-      // Only a snapshot is still in the state in which it was made.
-      ...(data.identity === data.volume.uuid ? { madeAt: () => readBirth(env.spawner, data.volume) } : {}),
-      // A thin volume can be activated, written and deactivated again without leaving a trace.
-      dataProof: () => Promise.resolve(null),
-      close,
+      // What is the same in both can be read from either.
+      volumes: { data: device, base, unchanged: device },
+      watch: {
+        readChanges: () => readThinChanges({ ...pair, now: data.volume }, thinDelta, env),
+        checkValid: async () => {
+          await readPoolStatus(env.spawner, pair.pool);
+        },
+        readLevels: () => readPoolLevels(env.spawner, pair.pool),
+        isConsistent: async () => data.watch === null || (await data.watch.sawNoWriter()),
+        // Only a snapshot is still in the state in which it was made.
+        ...(data.identity === data.volume.uuid ? { madeAt: () => readBirth(env.spawner, data.volume) } : {}),
+        // A thin volume can be activated, written and deactivated again without leaving a trace.
+        dataProof: () => Promise.resolve(null),
+        close,
+      },
     };
   } catch (error) {
     await close().catch(() => undefined);

@@ -1,5 +1,6 @@
 import { ChunkSet } from '../bytes/chunk-set.js';
 import { ChangeSet } from '../changes/change-set.js';
+import type { ReadWatch } from '../changes/change-source.js';
 import type { BlockDevice } from '../device/block-device.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { findSourcePath } from '../lvm/volume-path.js';
@@ -12,11 +13,7 @@ export interface OpenVolume {
   readonly device: BlockDevice;
   /** What changed since the named snapshot; null if no snapshot was named. */
   readonly changes: ChangeSet | null;
-  /** Throws SnapshotError if the changes may be incomplete. */
-  checkValid(): Promise<void>;
-  /** After the last read: whether everything that was read is the volume's state at one moment. */
-  isConsistent(): Promise<boolean>;
-  close(): Promise<void>;
+  readonly watch: Omit<ReadWatch, 'dataProof'>;
 }
 
 /**
@@ -29,18 +26,11 @@ export async function openVolume(
   env: Surroundings,
 ): Promise<OpenVolume> {
   if (snapshot === null) return await openWhole(name, env);
-  const source = await openSource(env, { kind: 'snapshot', name: snapshot, dataSource: name });
+  const { volumes, watch } = await openSource(env, { kind: 'snapshot', name: snapshot, dataSource: name });
   try {
-    const changes = await source.readChanges();
-    return {
-      device: source.data,
-      changes,
-      checkValid: () => source.checkValid(),
-      isConsistent: () => source.isConsistent(),
-      close: () => source.close(),
-    };
+    return { device: volumes.data, changes: await watch.readChanges(), watch };
   } catch (error) {
-    await source.close();
+    await watch.close();
     throw error;
   }
 }
@@ -48,14 +38,16 @@ export async function openVolume(
 async function openWhole(name: string, env: Surroundings): Promise<OpenVolume> {
   const path = await findSourcePath(env.spawner, name);
   // The watch must begin before we open the device ourselves: our own open would count.
-  const watch = await watchVolume(env.spawner, path);
+  const live = await watchVolume(env.spawner, path);
   const device = await openVolumePart(path, path, env);
   return {
     device,
     changes: null,
-    checkValid: () => Promise.resolve(),
-    isConsistent: () => watch.sawNoWriter(),
-    close: () => device.close(),
+    watch: {
+      checkValid: () => Promise.resolve(),
+      isConsistent: () => live.sawNoWriter(),
+      close: () => device.close(),
+    },
   };
 }
 
@@ -77,5 +69,5 @@ export function sampleUnits(volumeSize: number, percent: number, random = Math.r
     chosen.add(unit);
     missing -= 1;
   }
-  return new ChangeSet(UNIT, volumeSize, volumeSize, chosen);
+  return new ChangeSet({ granularity: UNIT, trackedSize: volumeSize, volumeSize }, chosen);
 }

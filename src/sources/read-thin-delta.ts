@@ -16,6 +16,13 @@ import type { ThinPair } from './thin-pair.js';
 /** A device of a pool: its number there, and its name for messages. */
 type PoolDevice = Pick<ThinVolume, 'name' | 'deviceId'>;
 
+/** Two devices of a pool that thin_delta compares. */
+interface Compared {
+  readonly pool: ThinPool;
+  readonly left: PoolDevice;
+  readonly right: PoolDevice;
+}
+
 /**
  * Reads what changed between two thin devices, from the pool's metadata at this moment. Both devices must already
  * exist, so that the metadata snapshot has both.
@@ -34,7 +41,7 @@ export async function readThinChanges(
     newSize: now.size,
     hasExternalOrigin: now.externalOrigin !== null,
   });
-  await runThinDelta(tool, pool, old, now, env, changes.take);
+  await runThinDelta(tool, { pool, left: old, right: now }, env, changes.take);
   return changes.finish();
 }
 
@@ -50,7 +57,8 @@ export async function readMappedExtents(
   const device = { name: `device ${deviceId} of ${pool.dmName}`, deviceId };
   const mapped: Extent[] = [];
   // Compared with itself, a device has everything that it maps in common.
-  await runThinDelta(await findThinDelta(env), pool, device, device, env, (_, begin, length) => {
+  const itself = { pool, left: device, right: device };
+  await runThinDelta(await findThinDelta(env), itself, env, (_, begin, length) => {
     mapped.push({ offset: begin * pool.chunkSize, length: length * pool.chunkSize });
   });
   return mapped;
@@ -66,7 +74,8 @@ export async function readUnmappedChunks(
   const unmapped = new ChunkSet();
   const chunks = Math.ceil(size / pool.chunkSize);
   let cursor = 0;
-  await runThinDelta(await findThinDelta(env), pool, device, device, env, (_, begin, length) => {
+  const itself = { pool, left: device, right: device };
+  await runThinDelta(await findThinDelta(env), itself, env, (_, begin, length) => {
     unmapped.addRange(cursor, Math.min(begin, chunks));
     cursor = begin + length;
   });
@@ -76,12 +85,11 @@ export async function readUnmappedChunks(
 
 async function runThinDelta(
   { version }: ThinDelta,
-  pool: ThinPool,
-  left: PoolDevice,
-  right: PoolDevice,
+  compared: Compared,
   env: Surroundings,
   take: TakeThinRange,
 ): Promise<void> {
+  const { pool, left, right } = compared;
   const program = `thin_delta ${version}`;
   const ids = ['--thin1', String(left.deviceId), '--thin2', String(right.deviceId)];
   // --metadata-snap without a value: thin_delta 1.1 accepts no value. We check before and after that the metadata
@@ -91,18 +99,12 @@ async function runThinDelta(
   await withMetadataSnapshot(pool, `thin_delta of ${pool.dmName}`, env, async () => {
     const read = (output: AsyncIterable<Uint8Array>) => readThinDelta(output, expected, program, take);
     await readOutput(argv, THIN_TOOLS, env, read).catch((error: unknown) => {
-      throw error instanceof CommandError ? explainFailure(error, program, pool, left, right) : error;
+      throw error instanceof CommandError ? explainFailure(error, program, compared) : error;
     });
   });
 }
 
-function explainFailure(
-  error: CommandError,
-  program: string,
-  pool: ThinPool,
-  left: PoolDevice,
-  right: PoolDevice,
-): Error {
+function explainFailure(error: CommandError, program: string, { pool, left, right }: Compared): Error {
   const { said, missing, isDamage } = readThinDeltaFailure(error.stderr);
   if (missing !== null) {
     const { name, deviceId } = missing === 'left' ? left : right;

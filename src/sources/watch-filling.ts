@@ -1,3 +1,4 @@
+import type { ChangeSource, SourceWatch } from '../changes/change-source.js';
 import { LvmsyncError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { FillLevel } from '../snapshots/fill-level.js';
@@ -11,6 +12,11 @@ const MIB = 1024 * 1024;
 
 /** Reads how full everything is that a run depends on. Throws SnapshotError, CommandError. */
 export type ReadLevels = () => Promise<readonly FillLevel[]>;
+
+/** A source whose stores or pool can fill up while it is read. */
+export interface FillingSource extends ChangeSource {
+  readonly watch: SourceWatch & { readonly readLevels: ReadLevels };
+}
 
 /** Watches, during a run, what must not become full, and warns when it nearly is. */
 export class FillingWatch {

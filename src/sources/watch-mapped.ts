@@ -1,3 +1,4 @@
+import type { ReadWatch } from '../changes/change-source.js';
 import { isReadOnly, type DeviceNumber } from '../device/device-facts.js';
 import type { Spawner } from '../host/spawner.js';
 import { LiveWatch } from '../snapshots/live-watch.js';
@@ -9,10 +10,7 @@ import { stillnessOf } from '../usage/write-stamp.js';
 export interface MappedWatch {
   /** The identity of the state that is read; null if it has no identity, because another process may write to it. */
   readonly identity: string | null;
-  /** After the last read: whether everything that was read is the volume's state at one moment. */
-  isConsistent(): Promise<boolean>;
-  /** As a change source's. */
-  dataProof(): Promise<string | null>;
+  readonly watch: Pick<ReadWatch, 'isConsistent' | 'dataProof'>;
 }
 
 /**
@@ -28,19 +26,21 @@ export async function watchMapped(
   snapshot: DmSnapshot | null,
   isQuiesced: boolean,
 ): Promise<MappedWatch> {
-  const watch = await LiveWatch.begin(spawner, number);
-  const stamp = watch.wasOpen ? null : await stillnessOf(number);
+  const live = await LiveWatch.begin(spawner, number);
+  const stamp = live.wasOpen ? null : await stillnessOf(number);
   const isFrozen = async () => snapshot !== null && (await isReadOnly(number));
   const wasFrozen = await isFrozen();
   const isStill = async () => wasFrozen && (await isFrozen());
   return {
-    identity: wasFrozen || !watch.wasOpen ? (snapshot?.uuid ?? stoppedIdentity(stamp)) : null,
-    isConsistent: async () =>
-      (await isStill()) || (await (isQuiesced ? watch.sawNoWrite() : watch.sawNoWriter())),
-    dataProof: async () => {
-      const uuid = snapshot?.uuid ?? null;
-      if (uuid !== null && (await isStill())) return `read-only ${uuid}`;
-      return (await watch.sawNoWriter()) ? stamp : null;
+    identity: wasFrozen || !live.wasOpen ? (snapshot?.uuid ?? stoppedIdentity(stamp)) : null,
+    watch: {
+      isConsistent: async () =>
+        (await isStill()) || (await (isQuiesced ? live.sawNoWrite() : live.sawNoWriter())),
+      dataProof: async () => {
+        const uuid = snapshot?.uuid ?? null;
+        if (uuid !== null && (await isStill())) return `read-only ${uuid}`;
+        return (await live.sawNoWriter()) ? stamp : null;
+      },
     },
   };
 }

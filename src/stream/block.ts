@@ -60,15 +60,12 @@ export interface AuditMark {
   readonly length: number;
 }
 
+/** What comes between blocks. */
+export type Mark = { readonly kind: 'next-pass' } | SessionMark | AuditMark | NamelessMark;
+
 /** The items of a stream: blocks, proofs and sections before them, and marks between them. */
 export type StreamItem =
-  | Block
-  | ({ readonly kind: 'proof' } & Proof)
-  | ({ readonly kind: 'section' } & Section)
-  | { readonly kind: 'next-pass' }
-  | SessionMark
-  | AuditMark
-  | NamelessMark;
+  Block | ({ readonly kind: 'proof' } & Proof) | ({ readonly kind: 'section' } & Section) | Mark;
 
 /** The block, or null for anything else. */
 export function asBlock(item: StreamItem): Block | null {

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { crc32 } from 'node:zlib';
+import { crc32 } from '../bytes/contents.js';
 import { codecNumbered, type CodecName } from '../codec/codec.js';
 import { FormatError } from '../errors.js';
 import { MAX_BLOCK_LENGTH, type Announcement, type Proof, type Section } from './block.js';

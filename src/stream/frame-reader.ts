@@ -1,6 +1,5 @@
-import { crc32 } from 'node:zlib';
+import { crc32, joinChecksums } from '../bytes/contents.js';
 import type { LendBuffer, LentBuffer } from '../bytes/byte-channel.js';
-import { joinChecksums } from '../bytes/contents.js';
 import type { CodecName } from '../codec/codec.js';
 import { FormatError } from '../errors.js';
 import type { ByteReader } from './byte-reader.js';

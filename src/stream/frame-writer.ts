@@ -1,6 +1,5 @@
-import { crc32 } from 'node:zlib';
+import { crc32, joinChecksums } from '../bytes/contents.js';
 import type { ByteSink } from '../bytes/byte-channel.js';
-import { joinChecksums } from '../bytes/contents.js';
 import type { Extent } from '../bytes/extent.js';
 import type { BlockWriter, KnownOfBytes } from './block-writer.js';
 import { ExtentOrder } from './extent-order.js';

@@ -1,13 +1,15 @@
 import type { ByteSource, LendBuffer } from '../bytes/byte-channel.js';
 import { FormatError, TruncatedStreamError } from '../errors.js';
-import type { StreamItem } from './block.js';
+import { BlockBatch } from './batches/batch.js';
+import type { Mark } from './block.js';
 import { ByteReader } from './byte-reader.js';
 import { HEADER, PROTOCOL_LINE, QUESTION } from './frame-format.js';
 import { FrameReader } from './frame-reader.js';
+import { BatchFiller, gatherBatches } from './batches/gather-batches.js';
 import { PROTO3_LINE, readProto3Blocks, type TargetEnd } from './proto3.js';
 import { readProto4Blocks } from './proto4-blocks.js';
 import { parseHeader, type StreamHeader } from './stream-header.js';
-import { unpackBlocks } from './unpack-blocks.js';
+import { unpackBatches } from './batches/unpack-batches.js';
 
 /** The longest line that can still be ours; the output of a login script is cut here. */
 const MAX_LINE_LENGTH = 64;
@@ -33,11 +35,11 @@ export interface IncomingStream {
   /** Whether its writer only asks what applying it would do: then no block comes. */
   readonly asks: boolean;
   /** Can be read once. Ends only if the stream is complete, else throws TruncatedStreamError or FormatError. */
-  readonly blocks: AsyncIterable<StreamItem>;
+  readonly blocks: AsyncIterable<BlockBatch | Mark>;
 }
 
 /**
- * Opens a stream of either protocol. Data comes in buffers from `lend`, which the consumer of a block releases. Throws
+ * Opens a stream of either protocol. Data comes in memory from `lend`, which the consumer of a batch releases. Throws
  * TruncatedStreamError or FormatError, with `what` in the message.
  *
  * @param target what it is applied to, null if that is not known
@@ -50,13 +52,16 @@ export async function openIncomingStream(
 ): Promise<IncomingStream> {
   const reader = new ByteReader(source, what);
   const protocol = await readProtocolLine(reader, what);
+  const filler = new BatchFiller(lend);
   if (protocol === 3) {
-    return { protocol, header: null, asks: false, blocks: readProto3Blocks(reader, lend, what, target) };
+    const records = gatherBatches(readProto3Blocks(reader, filler.lend, what, target), filler);
+    return { protocol, header: null, asks: false, blocks: unpackBatches(records, lend, what) };
   }
   const frames = new FrameReader(reader, what);
   const { header, asks } = await readHeader(frames, lend, what);
-  const blocks = unpackBlocks(readProto4Blocks(frames, header, lend), lend, what);
-  return { protocol, header, asks, blocks };
+  const { changed, unchanged } = header.sample ?? { changed: 0, unchanged: 0 };
+  const gathered = gatherBatches(readProto4Blocks(frames, header, filler.lend), filler, changed + unchanged);
+  return { protocol, header, asks, blocks: unpackBatches(gathered, lend, what) };
 }
 
 /**
@@ -98,31 +103,32 @@ async function readHeader(
   throw new FormatError(what, frame.position, 'first frame', 'it is not a header');
 }
 
-/** The items of a stream, one after another. An item can be put back. */
+/** The batches of a stream and the marks between them, one after another. One can be put back. */
 export class IncomingItems {
-  private readonly items: AsyncIterator<StreamItem>;
-  /** The last one comes next. */
-  private readonly held: StreamItem[] = [];
+  private readonly items: AsyncIterator<BlockBatch | Mark>;
+  private held: BlockBatch | Mark | null = null;
 
-  constructor(blocks: AsyncIterable<StreamItem>) {
+  constructor(blocks: AsyncIterable<BlockBatch | Mark>) {
     this.items = blocks[Symbol.asyncIterator]();
   }
 
-  /** The next item; null: the stream has ended properly. Throws what reading a stream throws. */
-  async next(): Promise<StreamItem | null> {
-    const held = this.held.pop();
-    if (held !== undefined) return held;
+  /** The next one; null: the stream has ended properly. Throws what reading a stream throws. */
+  async next(): Promise<BlockBatch | Mark | null> {
+    const { held } = this;
+    this.held = null;
+    if (held !== null) return held;
     const next = await this.items.next();
     return next.done === true ? null : next.value;
   }
 
-  /** Puts an item back, to be returned next. */
-  putBack(item: StreamItem): void {
-    this.held.push(item);
+  /** Puts back what `next` returned last, to be returned next. */
+  putBack(item: BlockBatch | Mark): void {
+    this.held = item;
   }
 
-  /** Gives back the memory of the items that were put back. */
+  /** Gives back the memory of a batch that was put back. */
   drop(): void {
-    for (const item of this.held.splice(0)) if (item.kind === 'data') item.data.release();
+    if (this.held instanceof BlockBatch) this.held.release();
+    this.held = null;
   }
 }

@@ -1,4 +1,4 @@
-import { crc32 } from 'node:zlib';
+import { crc32 } from '../bytes/contents.js';
 import type { LendBuffer, LentBuffer } from '../bytes/byte-channel.js';
 import type { CodecName } from '../codec/codec.js';
 import { loadCodec } from '../codec/load-codec.js';
@@ -14,19 +14,19 @@ const BLOCKS_AHEAD = 4;
  * The items of a stream, with compressed blocks: `length` is that of the block, `data` its checksum and a codec's
  * output.
  */
-export type PackedItem =
-  | StreamItem
-  | {
-      readonly kind: 'packed';
-      readonly offset: number;
-      readonly length: number;
-      readonly data: LentBuffer;
-      readonly codec: CodecName;
-      /** Where its frame starts in the stream. */
-      readonly position: number;
-      /** The stream's name in errors, if items come from several. */
-      readonly what?: string;
-    };
+export type PackedItem = StreamItem | CompressedBlock;
+
+export interface CompressedBlock {
+  readonly kind: 'packed';
+  readonly offset: number;
+  readonly length: number;
+  readonly data: LentBuffer;
+  readonly codec: CodecName;
+  /** Where its frame starts in the stream. */
+  readonly position: number;
+  /** The stream's name in errors, if items come from several. */
+  readonly what?: string;
+}
 
 /**
  * The same items with all blocks decompressed, some of them ahead. Throws FormatError, in its turn, if compressed
@@ -61,35 +61,42 @@ export async function* unpackBlocks(
   }
 }
 
-async function* startingWith(first: PackedItem, rest: AsyncIterator<PackedItem>): AsyncGenerator<PackedItem> {
+export async function* startingWith<Item>(first: Item, rest: AsyncIterator<Item>): AsyncGenerator<Item> {
   yield first;
   for (let next = await rest.next(); next.done !== true; next = await rest.next()) yield next.value;
 }
 
 /** A compressed block's own bytes, in memory from `lend`; releases the compressed ones. Throws FormatError. */
-export async function unpackBlock(
-  { offset, length, data, codec: name, position }: Extract<PackedItem, { kind: 'packed' }>,
-  lend: LendBuffer,
-  what: string,
-) {
+export async function unpackBlock(packed: CompressedBlock, lend: LendBuffer, what: string) {
+  const { offset, length, data } = packed;
   try {
     // Asked for before anything else is awaited, so before the next frame asks: the block whose turn it is always gets
     // its memory.
     const raw = await lend(length);
     try {
-      const crc = await decompress(name, data.bytes, raw.bytes);
+      const crc = await unpackInto(packed, raw.bytes, what);
       return { kind: 'data' as const, offset, length, data: raw, crc };
     } catch (error) {
       raw.release();
-      const problem = error instanceof Error ? error.message : String(error);
-      throw new FormatError(what, position, `${name} data`, problem);
+      throw error;
     }
   } finally {
     data.release();
   }
 }
 
-/** Fills `raw`; returns its checksum, which was checked. */
+/** Decompresses a block into memory of its length. Returns its checksum, which was checked. Throws FormatError. */
+export async function unpackInto(
+  { codec, data, position, what }: CompressedBlock,
+  raw: Buffer,
+  stream: string,
+): Promise<number> {
+  return await decompress(codec, data.bytes, raw).catch((error: unknown) => {
+    const problem = error instanceof Error ? error.message : String(error);
+    throw new FormatError(what ?? stream, position, `${codec} data`, problem);
+  });
+}
+
 async function decompress(name: CodecName, data: Buffer, raw: Buffer): Promise<number> {
   const codec = await loadCodec(name);
   if (codec === null) throw new Error(`this host cannot decompress ${name}: install libzstd1, or Node 22.15`);

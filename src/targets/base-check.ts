@@ -1,4 +1,4 @@
-import { crc32 } from 'node:zlib';
+import { crc32 } from '../bytes/contents.js';
 import type { BlockDevice } from '../device/block-device.js';
 import { BaseMismatchError } from '../errors.js';
 import type { Proof } from '../stream/block.js';

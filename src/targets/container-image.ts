@@ -1,6 +1,6 @@
 import type { BlockDevice } from '../device/block-device.js';
 import { UnsafeTargetError } from '../errors.js';
-import type { Block } from '../stream/block.js';
+import { type BlockBatch, ENTRY } from '../stream/batches/batch.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 
 /** The length of a header in which all known images have their mark. Bytes. */
@@ -42,14 +42,19 @@ export class ContainerGuard {
     return isNamed ? null : new ContainerGuard(device);
   }
 
-  /** Checks a block before it is written. Throws UnsafeTargetError, DeviceError. */
-  async check(block: Block): Promise<void> {
-    if (block.offset > 0) return;
+  /** Checks the blocks of a batch before they are written. Throws UnsafeTargetError, DeviceError. */
+  async check(batch: BlockBatch): Promise<void> {
+    for (let entry = batch.first; entry < batch.count; entry++) {
+      if (batch.isBlockAt(entry) && batch.offsetAt(entry) === 0) await this.checkBeginning(batch, entry);
+    }
+  }
+
+  private async checkBeginning(batch: BlockBatch, entry: number): Promise<void> {
     const { device } = this;
     const header = Buffer.alloc(Math.min(HEADER_LENGTH, device.size));
     await device.readAt(header, 0);
     const there = containerKindOf(header);
-    const coming = block.kind === 'data' ? containerKindOf(block.data.bytes) : null;
+    const coming = batch.kindAt(entry) === ENTRY.data ? containerKindOf(batch.bytesAt(entry)) : null;
     if (there === null || there === coming) return;
     const what = coming === null ? 'raw bytes' : `a ${coming} image`;
     throw new UnsafeTargetError(

@@ -134,7 +134,7 @@ class HashExchange {
     }
     this.progress.stop();
     const { size } = this.near.device;
-    return new ChangeSet(blockLength, size, size, differing);
+    return new ChangeSet({ granularity: blockLength, trackedSize: size, volumeSize: size }, differing);
   }
 }
 

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { receiveStream } from '../../src/apply/receive-stream.js';
 import { findDifferingRuns } from '../../src/bytes/contents.js';
 import { endOf } from '../../src/bytes/extent.js';
-import { sendChanges } from '../../src/send/send-changes.js';
+import { pipeTo, sendChanges } from '../../src/send/send-changes.js';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
 import { DEFAULT_POLICY, type ApplyPolicy } from '../../src/targets/apply-policy.js';
 import { openInMemory } from '../support/open-target.js';
@@ -54,7 +54,8 @@ describe('a session that sends the parts that differ', () => {
       fc.asyncProperty(scenes(oddness), fc.boolean(), fc.boolean(), async (scene, journal, isPlaced) => {
         const target = new LastingTarget(bytesOf(scene.target));
         // Without a proof of its data there are no checkpoints on the way, and all is wanted at the end.
-        const source = sourceOf(scene, isPlaced ? {} : { dataProof: () => Promise.resolve(null) });
+        const unproved = { watch: { dataProof: () => Promise.resolve(null) } };
+        const source = sourceOf(scene, isPlaced ? {} : unproved);
         const { summary, error } = await target.session(source, { options, policy: { journal } });
         expect(error).toBe(null);
         expect(target.device.bytes).toBeBytes(bytesOf(scene.now));
@@ -134,21 +135,21 @@ describe('a session that sends the parts that differ', () => {
         const target = new LastingTarget(bytesOf(scene.target));
         const { record } = openInMemory(target.device, target.folder, target.folder);
         await record.write({ is: 'exactly', identity: 'BASE', from: null });
-        const known = await target.session(sourceOf(scene, { isBaseReadOnly: true }), { options });
+        const known = await target.session(sourceOf(scene, { facts: { isBaseReadOnly: true } }), { options });
         expect(known.error).toBe(null);
         expect(target.device.bytes).toBeBytes(bytesOf(scene.now));
         const differing = scene.now.filter((value, unit) => value !== scene.base[unit]).length;
         expect(known.summary?.changedBytes).toBe(differing * UNIT);
 
         // Someone wrote into a changed chunk, past the stamp.
-        const [first] = (await sourceOf(scene).readChanges()).extents();
+        const [first] = (await sourceOf(scene).watch.readChanges()).extents();
         if (first === undefined) return;
         for (const forceBase of [false, true]) {
           const odd = new LastingTarget(bytesOf(scene.target));
           const recorded = openInMemory(odd.device, odd.folder, odd.folder).record;
           await recorded.write({ is: 'exactly', identity: 'BASE', from: null });
           odd.device.bytes.fill(0x77, first.offset + (place % first.length), first.offset + first.length);
-          const mended = await odd.session(sourceOf(scene, { isBaseReadOnly: true }), {
+          const mended = await odd.session(sourceOf(scene, { facts: { isBaseReadOnly: true } }), {
             ...{ options, policy: { forceBase } },
           });
           expect(mended.error).toBe(null);
@@ -172,10 +173,11 @@ describe('a live origin', () => {
         const frozen = sourceOf(scene);
         let reads = 0;
         const live = sourceOf(scene, {
-          live: true,
-          result: null,
-          dataProof: () => Promise.resolve(null),
-          readChanges: () => frozen.readChanges(reads++ === 0 ? early : Infinity),
+          facts: { live: true, result: null },
+          watch: {
+            dataProof: () => Promise.resolve(null),
+            readChanges: () => frozen.watch.readChanges(reads++ === 0 ? early : Infinity),
+          },
         });
         // The first table does not name all that differs, which the sample would find.
         const { error } = await target.session(live, { options, policy: { forceBase: true } });
@@ -221,7 +223,8 @@ describe('a pipe', () => {
 async function streamOf(scene: DeltaScene, proofs: boolean): Promise<Buffer> {
   const sink = collectingSink();
   const how = { ...options, proofs };
-  await sendChanges(sourceOf(scene), new FrameWriter(sink), how, quietSurroundings(), pool());
+  const line = pipeTo(new FrameWriter(sink));
+  await sendChanges(sourceOf(scene), line, how, { ...quietSurroundings(), lend: pool() });
   return sink.bytes();
 }
 

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { ChunkSet } from '../../src/bytes/chunk-set.js';
 import { ChangeSet } from '../../src/changes/change-set.js';
 import type { ChangeSource } from '../../src/changes/change-source.js';
-import { changesOf, CHUNK, volumeOf } from '../support/change-source.js';
+import { altered, changesOf, CHUNK, trackingOf, volumeOf } from '../support/change-source.js';
 import { MemoryDevice } from '../support/memory-device.js';
 import {
   frozenSource,
@@ -36,11 +36,11 @@ function whole(scope: 'full' | 'compared' = 'full', proof: string | null = 'read
   const unmapped = new ChunkSet();
   all.addRange(0, CHUNKS);
   for (const chunk of UNMAPPED) unmapped.add(chunk);
-  return {
-    ...changesOf(data, []),
-    ...{ base: null, result: 'RESULT', scope, dataProof: () => Promise.resolve(proof) },
-    readChanges: () => Promise.resolve(new ChangeSet(CHUNK, data.size, data.size, all, unmapped)),
-  };
+  const changes = new ChangeSet(trackingOf(CHUNK, data.size), all, unmapped);
+  return altered(changesOf(data, []), {
+    facts: { base: null, result: 'RESULT', scope },
+    watch: { dataProof: () => Promise.resolve(proof), readChanges: () => Promise.resolve(changes) },
+  });
 }
 
 /** A target whose copy was cut after so many bytes. */
@@ -106,9 +106,9 @@ describe('a full copy', () => {
   it('that was cut leaves a target that takes no changes, unless insisted upon', async () => {
     const target = await cutCopy(HALF);
     const before = Buffer.from(target.device.bytes);
-    const changes = { ...frozenSource({ ...SCENE, table: [3] }), baseVolume: null };
+    const changes = altered(frozenSource({ ...SCENE, table: [3] }), { volumes: { base: null } });
     for (const base of ['RESULT', 'BASE', null]) {
-      const { error } = await target.session({ ...changes, base });
+      const { error } = await target.session(altered(changes, { facts: { base } }));
       expect(error).toMatchObject({
         code: 'BASE_MISMATCH',
         message: expect.stringContaining('part of an interrupted copy') as string,
@@ -132,7 +132,8 @@ describe('a full copy', () => {
     const { outcome, bytes } = await target.recovered();
     expect(outcome.kind).toBe('taken back');
     expect(bytes).not.toBeBytes(volume().bytes);
-    const refused = await target.session({ ...frozenSource({ ...SCENE, table: [3] }), baseVolume: null });
+    const changes = altered(frozenSource({ ...SCENE, table: [3] }), { volumes: { base: null } });
+    const refused = await target.session(changes);
     expect(refused.error).toMatchObject({ code: 'BASE_MISMATCH' });
     const scanned = await target.session(whole('compared'));
     expect(scanned.error).toBeNull();
@@ -155,10 +156,11 @@ describe('a stream of nothing', () => {
     await target.session(whole());
     const before = recordOf(target);
     const { size } = volumeOf(CHUNKS, 1);
-    const nothing: ChangeSource = {
-      ...{ ...whole('compared'), result: null },
-      readChanges: () => Promise.resolve(new ChangeSet(CHUNK, size, size, new ChunkSet())),
-    };
+    const none = new ChangeSet(trackingOf(CHUNK, size), new ChunkSet());
+    const nothing = altered(whole('compared'), {
+      facts: { result: null },
+      watch: { readChanges: () => Promise.resolve(none) },
+    });
     expect((await target.session(nothing)).error).toBeNull();
     expect(recordOf(target)).toEqual(before);
   });

@@ -2,13 +2,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { recoverTarget, type WhoWaits } from '../../src/apply/recover.js';
-import { settleEarlierApply } from '../../src/apply/unfinished-apply.js';
+import { recoverTarget, settleEarlierApply } from '../../src/apply/recover.js';
+import type { WhoWaits } from '../../src/apply/unfinished-apply.js';
 import { Applier } from '../../src/engine/applier.js';
 import { InterruptedError } from '../../src/errors.js';
 import { Journal } from '../../src/journal/journal.js';
 import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
-import { dataBlock, patterned, undoFor } from '../support/blocks.js';
+import { applyBlock, dataBlock, patterned, undoFor } from '../support/blocks.js';
 import { MemoryDevice, type Faults } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
 import { pool } from '../support/streams.js';
@@ -38,7 +38,7 @@ async function halfWritten(faults: Faults) {
   const applier = new Applier(device, { log: journal.log, lendOld: pool() });
   for (let at = 0; at < SIZE; at += MIB) {
     if (at === 4 * MIB) await applier.checkpoint({ token: Buffer.from('here'), changedBytes: at });
-    await applier.apply(dataBlock(at, MIB, 1));
+    await applyBlock(applier, dataBlock(at, MIB, 1));
   }
   await applier.finish();
   await journal.abandon(true, null, null);
@@ -91,12 +91,13 @@ describe('a recover that a signal stops', () => {
     const faults: Faults = {};
     const { device, target } = await halfWritten(faults);
     const { env, notices, interrupt } = stoppable();
+    const sameAgain = { header: applied, policy: DEFAULT_POLICY, canContinue: true };
     faults.beforeWrite = interrupt;
-    const settling = settleEarlierApply(target, applied, DEFAULT_POLICY, env);
+    const settling = settleEarlierApply(target, sameAgain, env);
     await expect(settling).rejects.toThrow(InterruptedError);
     expect(notices).toEqual([STILL_HALF]);
     delete faults.beforeWrite;
-    const settled = await settleEarlierApply(target, applied, DEFAULT_POLICY, quietSurroundings());
+    const settled = await settleEarlierApply(target, sameAgain, quietSurroundings());
     if (settled.kind !== 'resumable') throw new Error(settled.kind);
     await settled.apply.journal.log.close();
     expect(settled.apply.point.changedBytes).toBe(4 * MIB);

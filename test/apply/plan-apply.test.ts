@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { planApply, type ApplyFacts, type ApplyRequest } from '../../src/apply/plan-apply.js';
-import { DeviceError, UnsafeTargetError } from '../../src/errors.js';
+import { planApply, type ApplyFacts, type ApplyRequest } from '../../src/apply/plans/plan-apply.js';
+import { planRun } from '../../src/apply/plans/plan-run.js';
+import { DeviceError, LostJournalError, UnsafeTargetError } from '../../src/errors.js';
 import type { StreamHeader } from '../../src/stream/stream-header.js';
 import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
 import { NOTHING_SAMPLED } from '../../src/targets/base-check.js';
@@ -35,7 +36,7 @@ const believed = (identity: string): TargetState => ({
 
 function factsOf(facts: Partial<ApplyFacts>): ApplyFacts {
   return {
-    ...{ path: PATH, size: SIZE, known: known(exactly('S1')), isHalfWritten: false, isTakenBack: false },
+    ...{ path: PATH, size: SIZE, known: known(exactly('S1')), isTakenBack: false },
     ...{ sample: NOTHING_SAMPLED, undo: { isReadable: false, found: null }, shortages: [] },
     ...facts,
   };
@@ -48,7 +49,8 @@ const codesOf = (request: ApplyRequest, facts: Partial<ApplyFacts> = {}) =>
 describe('the plan of an apply', () => {
   it('to a target that is known to hold the base has one step', () => {
     expect(planOf(requestOf({}))).toEqual({
-      steps: [{ do: 'write', bytes: 8192, keeps: 'journal' }],
+      ...{ path: PATH, looksCloser: false },
+      write: { do: 'write', bytes: 8192, keeps: 'journal' },
       ...{ from: 'S1', to: 'S2', refusals: [], warnings: [] },
     });
   });
@@ -61,7 +63,7 @@ describe('the plan of an apply', () => {
     ['the snapback of a full copy', { kind: 'full' }, { snapback: '/undo/1' }, 'snapback'],
     ['the journal of what was compared', { kind: 'full', compared: true }, {}, 'journal'],
   ] as const)('keeps old bytes in %s', (_, header, policy, keeps) => {
-    expect(planOf(requestOf(header, policy)).steps).toContainEqual({ do: 'write', bytes: 8192, keeps });
+    expect(planOf(requestOf(header, policy)).write).toEqual({ do: 'write', bytes: 8192, keeps });
   });
 
   it.each([
@@ -71,12 +73,7 @@ describe('the plan of an apply', () => {
     ['is no more than believed', known(believed('S1')), {}, true],
     ['is missing, but all is overwritten', known(null), { kind: 'full' }, false],
   ] as const)('looks closer only where needed: the record %s', (_, state, header, looks) => {
-    const steps = planOf(requestOf(header), { known: state }).steps.map((step) => step.do);
-    expect(steps).toEqual(looks ? ['look closer', 'write'] : ['write']);
-  });
-
-  it('sees to an earlier apply first', () => {
-    expect(planOf(requestOf({}), { isHalfWritten: true }).steps[0]).toEqual({ do: 'settle' });
+    expect(planOf(requestOf(header), { known: state }).looksCloser).toBe(looks);
   });
 
   it.each([
@@ -161,10 +158,41 @@ describe('the plan of an apply', () => {
 
   it('of a PROTO[3] stream knows no size and no states', () => {
     expect(planOf(requestOf(null), { known: known(null) })).toMatchObject({
-      steps: [{ do: 'look closer' }, { do: 'write', bytes: null, keeps: 'journal' }],
+      looksCloser: true,
+      write: { do: 'write', bytes: null, keeps: 'journal' },
       ...{ from: null, to: null, refusals: [] },
     });
     const half = known({ ...exactly('S1'), is: 'copying' });
     expect(codesOf(requestOf(null), { known: half })).toEqual(['BASE_MISMATCH']);
+  });
+});
+
+describe('the plan of a run', () => {
+  const nothing = { found: 'nothing', refusals: [] } as const;
+  const lost = new LostJournalError('/var/lib/journal', 0, 'it is gone');
+  const stepsOf = (earlier: Parameters<typeof planRun>[0], facts: Partial<ApplyFacts> = {}) =>
+    planRun(earlier, planOf(requestOf({}), facts)).steps.map((step) => step.do);
+
+  it('is that of the apply where no apply was cut short', () => {
+    const { looksCloser, write, warnings, ...same } = planOf(requestOf({}));
+    expect([looksCloser, warnings]).toEqual([false, []]);
+    expect(planRun(nothing, planOf(requestOf({})))).toEqual({ ...same, steps: [write] });
+  });
+
+  it.each([
+    ['incomplete', ['settle', 'look closer', 'write']],
+    ['complete', ['settle', 'look closer', 'write']],
+    ['half copied', ['look closer', 'write']],
+  ] as const)(
+    'settles an earlier apply that left its journal, then looks, then writes: %s',
+    (found, steps) => {
+      expect(stepsOf({ ...nothing, found }, { known: known(null) })).toEqual(steps);
+    },
+  );
+
+  it('is refused for what was left, or else for what the apply meets', () => {
+    const tooSmall = planOf(requestOf({}), { size: SIZE - 512 });
+    expect(planRun({ found: 'incomplete', refusals: [lost] }, tooSmall).refusals).toEqual([lost]);
+    expect(planRun(nothing, tooSmall).refusals).toEqual(tooSmall.refusals);
   });
 });

@@ -6,12 +6,12 @@ import { receiveStream } from '../../src/apply/receive-stream.js';
 import { openArchive } from '../../src/archive/archive.js';
 import type { ChangeSource } from '../../src/changes/change-source.js';
 import { startLocalReceiver } from '../../src/reach/local-far-side.js';
-import { sendChanges } from '../../src/send/send-changes.js';
+import { pipeTo, sendChanges } from '../../src/send/send-changes.js';
 import { runSender } from '../../src/session/sender.js';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
 import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
 import type { OpenTarget } from '../../src/targets/open-target.js';
-import { changesOf, CHUNK, volumeOf } from '../support/change-source.js';
+import { altered, changesOf, CHUNK, volumeOf } from '../support/change-source.js';
 import { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
 import { collectingSink, pool, sourceOf } from '../support/streams.js';
@@ -38,12 +38,14 @@ function origin(): MemoryDevice {
 }
 
 function source(): ChangeSource {
-  return { ...changesOf(origin(), [CHANGED]), baseVolume: volumeOf(CHUNKS, 1), result: 'RESULT' };
+  const parts = { facts: { result: 'RESULT' }, volumes: { base: volumeOf(CHUNKS, 1) } };
+  return altered(changesOf(origin(), [CHANGED]), parts);
 }
 
 /** What a comparison of all of it found to differ: nothing. */
 function scanned(): ChangeSource {
-  return { ...changesOf(origin(), [[]]), base: null, scope: 'compared', result: 'RESULT' };
+  const facts = { base: null, scope: 'compared', result: 'RESULT' } as const;
+  return altered(changesOf(origin(), [[]]), { facts });
 }
 
 /** A target of which a record says what it holds; and then someone wrote. */
@@ -105,7 +107,8 @@ describe('a target that someone wrote to since the record was made', () => {
       const { target } = await staleTarget([]);
       const sink = collectingSink();
       const env = quietSurroundings();
-      await sendChanges(source(), new FrameWriter(sink), { proofs }, env, pool());
+      const writer = new FrameWriter(sink);
+      await sendChanges(source(), pipeTo(writer), { proofs }, { ...env, lend: pool() });
       const options = { what: 'stream', target, policy: DEFAULT_POLICY, isSession: false };
       await receiveStream(sourceOf(sink.bytes()), options, env, pool());
       expect(env.notices.join()).toMatch(compared);
@@ -147,7 +150,7 @@ it('a target whose changed block differs although its record stands says that it
 
 describe('what changes brought from their own base', () => {
   const table = { id: 'LVM-S', entries: 9 };
-  const live = () => ({ ...source(), result: null, tableOf: () => table });
+  const live = () => altered(source(), { facts: { result: null }, watch: { tableOf: () => table } });
 
   it('is expected by a second pass that names all of it, and nothing is in doubt', async () => {
     const device = volumeOf(CHUNKS, 1);
@@ -169,7 +172,7 @@ describe('what changes brought from their own base', () => {
   it('is all there after a run that ended: what then is neither old nor new is somebody else’s', async () => {
     const device = volumeOf(CHUNKS, 1);
     const target = openInMemory(device, folder);
-    const ended = { ...source(), tableOf: () => table };
+    const ended = altered(source(), { watch: { tableOf: () => table } });
     await target.record.write({ is: 'exactly', identity: 'BASE', from: null });
     expect((await transfer(target, DEFAULT_POLICY, undefined, ended)).summary).toMatchObject({
       suspect: null,
@@ -256,7 +259,7 @@ describe('a target that was recorded in another boot, or by an earlier lvmsync,'
 it('a run that is cut before it wrote anything leaves the record as it was', async () => {
   const sink = collectingSink();
   const env = quietSurroundings();
-  await sendChanges(source(), new FrameWriter(sink), { ...DRY }, env, pool());
+  await sendChanges(source(), pipeTo(new FrameWriter(sink)), DRY, { ...env, lend: pool() });
   const cut = sink.bytes().subarray(0, sink.bytes().length - 5 * CHUNK);
   for (const written of [false, true]) {
     const target = openInMemory(volumeOf(CHUNKS, 1), folder);

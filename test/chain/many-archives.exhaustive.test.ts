@@ -3,7 +3,8 @@ import type { FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
-import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { ReadAheadFile } from '../../src/archive/read-ahead-file.js';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
 import { StateRecord } from '../../src/targets/state-record.js';
 import { targetKeyOf } from '../../src/targets/target-key.js';
@@ -12,8 +13,11 @@ import { SECTOR } from '../support/scenes/archives.js';
 import { someHeader } from '../support/scenes/feed.js';
 import { collectingSink } from '../support/streams.js';
 
+/** How much of an archive is read at once, at most. Bytes. */
+const WINDOW = 256 * 1024;
+
 /** What was done with the archives' files. */
-const work = vi.hoisted(() => ({ opens: 0, bytes: 0 }));
+const work = vi.hoisted(() => ({ opens: 0, reads: 0, bytes: 0 }));
 vi.mock('node:fs/promises', async (importOriginal) => {
   const real = await importOriginal<typeof import('node:fs/promises')>();
   const open = async (...words: Parameters<typeof real.open>): Promise<FileHandle> => {
@@ -24,6 +28,7 @@ vi.mock('node:fs/promises', async (importOriginal) => {
     Object.assign(file, {
       read: async (...given: unknown[]) => {
         const result = await read(...given);
+        work.reads += 1;
         work.bytes += result.bytesRead;
         return result;
       },
@@ -61,6 +66,42 @@ async function restore() {
   const words = ['restore', target, '--to', 'S0', '--from', undos, '--state-dir', state];
   return await runWords(words);
 }
+
+describe('an archive whose blocks are read', () => {
+  const PIECE = 4096;
+  const SIZE = 4 * 1024 * 1024;
+  const content = Buffer.from(Uint32Array.from({ length: SIZE / 4 }, (_, index) => index).buffer);
+
+  /** Reads the pieces at these positions; returns how many bytes were read from the file for it. */
+  async function readPieces(positions: readonly number[]): Promise<number> {
+    const path = join(folder, 'pieces.undo');
+    writeFileSync(path, content);
+    [work.reads, work.bytes] = [0, 0];
+    const file = await ReadAheadFile.open(path, WINDOW, true);
+    const piece = Buffer.alloc(PIECE);
+    for (const position of positions) {
+      expect(await file.fill(piece, position)).toBe(PIECE);
+      expect(piece).toBeBytes(content.subarray(position, position + PIECE));
+    }
+    await file.close();
+    return work.bytes;
+  }
+
+  const every = (step: number) => Array.from({ length: Math.floor(SIZE / step) }, (_, index) => index * step);
+
+  it.each([
+    ['here and there', every(100_000)],
+    ['backwards', every(50_000).reverse()],
+    ['in a row at first, then here and there', [...every(PIECE).slice(0, 100), ...every(100_000).slice(5)]],
+  ])('%s is read without much around them', async (_how, positions) => {
+    expect(await readPieces(positions)).toBeLessThan(5 * PIECE * positions.length);
+  });
+
+  it('in a row is read once, by long reads', async () => {
+    expect(await readPieces(every(PIECE))).toBeLessThan(1.1 * SIZE);
+    expect(work.reads).toBeLessThan((2 * SIZE) / WINDOW);
+  });
+});
 
 it.each([20, 40, 80])(
   'a restore by %i archives reads each of them a few times, however many',

@@ -108,7 +108,7 @@ async function expectWaysTo(names: readonly string[]): Promise<void> {
   const ways = new States(undosOf(await listArchives(folder))).waysFrom(`S${DAYS.length}`);
   for (const name of names) {
     const archives = [];
-    for (const { archive } of ways.get(name) ?? []) archives.push(await openArchive(archive.path));
+    for (const { archive } of ways.to(name)) archives.push(await openArchive(archive.path));
     const volume = Buffer.from(contents.get(`S${DAYS.length}`) ?? Buffer.alloc(0));
     await landOn(volume, planCombination(archives));
     expect(volume).toBeBytes(contents.get(name));

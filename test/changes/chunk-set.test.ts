@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { ChunkSet } from '../../src/bytes/chunk-set.js';
 import { ChunkMap } from '../../src/changes/base-view.js';
 import { ChangeSet } from '../../src/changes/change-set.js';
+import { trackingOf } from '../support/change-source.js';
 
 // Around the edges of words and pages, and far beyond 32 bits.
 const chunk = fc.oneof(
@@ -76,8 +77,10 @@ describe('ChunkMap', () => {
 });
 
 describe('ChangeSet', () => {
+  const grown = { granularity: 4096, trackedSize: 8192, volumeSize: 20_480 };
+
   it('clips the last chunk at the end of the volume', () => {
-    const set = new ChangeSet(4096, 9000, 9000, setOf([0, 2]));
+    const set = new ChangeSet(trackingOf(4096, 9000), setOf([0, 2]));
     expect([...set.extents()]).toEqual([
       { offset: 0, length: 4096 },
       { offset: 8192, length: 808 },
@@ -86,7 +89,7 @@ describe('ChangeSet', () => {
   });
 
   it('sends the tail of a volume that has grown', () => {
-    const set = new ChangeSet(4096, 8192, 20_480, setOf([1]));
+    const set = new ChangeSet(grown, setOf([1]));
     expect([...set.extents()]).toEqual([
       { offset: 4096, length: 4096 },
       { offset: 8192, length: 12_288 },
@@ -96,8 +99,8 @@ describe('ChangeSet', () => {
   });
 
   it('does not send that tail again in a later pass', () => {
-    const first = new ChangeSet(4096, 8192, 20_480, setOf([1]));
-    const again = new ChangeSet(4096, 8192, 20_480, setOf([0, 1]));
+    const first = new ChangeSet(grown, setOf([1]));
+    const again = new ChangeSet(grown, setOf([0, 1]));
     expect([...again.since(first).extents()]).toEqual([{ offset: 0, length: 4096 }]);
   });
 });

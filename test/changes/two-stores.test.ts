@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { ChunkSet } from '../../src/bytes/chunk-set.js';
 import { ChangeSet } from '../../src/changes/change-set.js';
 import { TwoStores } from '../../src/changes/two-stores.js';
+import { trackingOf } from '../support/change-source.js';
 
 /** In the smallest chunk. */
 const VOLUME = 64;
@@ -39,7 +40,7 @@ class Snapshot {
   changes(most = Infinity): ChangeSet {
     const chunks = new ChunkSet();
     for (const chunk of this.table.slice(0, most)) chunks.add(chunk);
-    return new ChangeSet(this.chunk * UNIT, VOLUME * UNIT, VOLUME * UNIT, chunks);
+    return new ChangeSet(trackingOf(this.chunk * UNIT, VOLUME * UNIT), chunks);
   }
 }
 

@@ -12,10 +12,12 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
+import { makePrivateFolder } from '../../src/host/durable-file.js';
+import { Journal } from '../../src/journal/journal.js';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
 import type { StreamHeader } from '../../src/stream/stream-header.js';
 import { targetKeyOf } from '../../src/targets/target-key.js';
-import { patterned } from '../support/blocks.js';
+import { patterned, undoFor } from '../support/blocks.js';
 import { runWords } from '../support/run-program.js';
 import { someHeader } from '../support/scenes/feed.js';
 import { collectingSink } from '../support/streams.js';
@@ -52,6 +54,66 @@ async function expectTakenBack(): Promise<void> {
   expect(status, said.join('\n')).toBe(0);
   expect(readFileSync(target)).toBeBytes(BASE);
 }
+
+describe('a dry run of recover', () => {
+  /** All files of the state directory, and their bytes, but for the lock's. */
+  const left = () =>
+    readdirSync(state, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile() && !entry.name.includes('lock'))
+      .map(({ parentPath, name }) => [name, readFileSync(join(parentPath, name)).toString('base64')]);
+
+  it('says what would be taken back, from where to where, and leaves everything as it is', async () => {
+    await cutShort();
+    const [half, files] = [readFileSync(target), left()];
+    const { status, said } = await recover('--dry-run');
+    expect([status, said]).toEqual([
+      0,
+      [
+        `dry run: ${target}: the earlier apply to state B was incomplete: it would be taken back to what it held before, ` +
+          `state A (${SIZE / 2} bytes); nothing was written`,
+      ],
+    ]);
+    expect(readFileSync(target)).toBeBytes(half);
+    expect(left()).toEqual(files);
+    await expectTakenBack();
+    expect((await recover('--dry-run')).said).toEqual([expect.stringContaining('nothing to recover')]);
+  });
+
+  it('refuses what the recover would refuse, unless forced to', async () => {
+    await cutShort();
+    const half = readFileSync(target);
+    half.fill('someone else', 0, 512);
+    writeFileSync(target, half);
+    const { status, said } = await recover('--dry-run');
+    expect([status, said]).toEqual([7, [expect.stringMatching(/someone wrote to it since/)]]);
+    expect(await recover('--dry-run', '--force=base')).toMatchObject({
+      status: 0,
+      said: [expect.stringMatching(/would be taken back to what it held before, state A/)],
+    });
+    rmSync(await journal());
+    expect(await recover('--dry-run', '--force=base')).toMatchObject({
+      status: 6,
+      said: [expect.stringMatching(/it is gone/)],
+    });
+    expect(readFileSync(target)).toBeBytes(half);
+  });
+
+  it.each([
+    ['its journal would be removed', null],
+    ['its snapback would be called ', 'undo'],
+  ])('of an apply that was complete says that %s', async (rest, name) => {
+    const place = join(await journal(), '..');
+    await makePrivateFolder(place);
+    const snapback = name === null ? null : join(folder, name);
+    const { log } = await Journal.begin(place, undoFor(SIZE, 4096), snapback);
+    await log.end();
+    await log.close();
+    const { status, said } = await recover('--dry-run');
+    const words = `the earlier apply was complete: it holds the result; ${rest}${snapback ?? ''}`;
+    expect([status, said]).toEqual([0, [`dry run: ${target}: ${words}; nothing was written`]]);
+    expect(existsSync(log.path)).toBe(true);
+  });
+});
 
 describe('after an apply that was cut short', () => {
   it.each<[string, (path: string) => void]>([
@@ -114,6 +176,7 @@ describe('after an apply that was cut short', () => {
       7,
       [expect.stringMatching(/part of an interrupted copy/)],
     ]);
+    expect(await recover('--dry-run')).toMatchObject({ status: 7, said: recovered.said });
     const { status } = await runWords(['--apply', '-', target, '--state-dir', state], await cutStream());
     expect(status).toBe(7);
   });

@@ -139,6 +139,16 @@ describe('--scan', () => {
     await journal.log.close();
     flip(5000);
     expect((await runWords(['verify', source, target])).status).toBe(11);
+    const half = readFileSync(target);
+    const planned = await scan('--dry-run');
+    expect([planned.status, planned.said[0], planned.said.length]).toEqual([
+      0,
+      expect.stringMatching(
+        /target: half-written by an earlier run; a run that writes would first take it back/,
+      ),
+      2,
+    ]);
+    expect(readFileSync(target)).toBeBytes(half);
     const { status, said } = await scan();
     expect([status, said[0]]).toEqual([0, expect.stringMatching(/taken back to what it held before/)]);
     expect(readFileSync(target)).toBeBytes(readFileSync(source));

@@ -27,14 +27,14 @@ it.each([
   'files of which someone writes %s while they are read hold no single moment’s state',
   async (_what, name) => {
     const spec = { kind: 'files', cow: at('cow'), origin: at('origin'), dataSource: at('later') } as const;
-    const source = await openSource(quietSurroundings(), spec);
+    const { watch } = await openSource(quietSurroundings(), spec);
     try {
-      expect(await source.isConsistent()).toBe(true);
+      expect(await watch.isConsistent()).toBe(true);
       // what a write does, for a clock of any fineness
       utimesSync(at(name), 1, 1);
-      expect(await source.isConsistent()).toBe(false);
+      expect(await watch.isConsistent()).toBe(false);
     } finally {
-      await source.close();
+      await watch.close();
     }
   },
 );

@@ -18,7 +18,7 @@ import { LostJournalError } from '../../src/errors.js';
 import { readJournal } from '../../src/journal/journal-reader.js';
 import { Journal } from '../../src/journal/journal.js';
 import { OldBytes } from '../../src/journal/old-bytes.js';
-import { dataBlock, patterned, undoFor } from '../support/blocks.js';
+import { applyBlock, dataBlock, patterned, undoFor } from '../support/blocks.js';
 import { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
 import { framesOf } from '../support/scenes/reframe.js';
@@ -42,7 +42,7 @@ async function begin() {
   const device = new MemoryDevice(patterned(SIZE), '/dev/t');
   const target = openInMemory(device, parent);
   const journal = await Journal.begin(target.folder, undoFor(SIZE, 4096), null);
-  const applier = new Applier(device, { log: journal.log, lendOld: pool(), batchBytes: 8192 });
+  const applier = new Applier(device, { log: journal.log, lendOld: pool(), groupBytes: 8192 });
   return { device, target, journal, applier };
 }
 
@@ -80,7 +80,7 @@ describe('a journal of batches that were all flushed and written', () => {
   /** Leaves an apply, changes its journal, and recovers; resolves to whether that took the target back. */
   async function recoverWith(change: Change): Promise<boolean> {
     const { applier, journal, device, target } = await begin();
-    for (let at = 0; at < SIZE; at += 8192) await applier.apply(dataBlock(at, 4096, 1));
+    for (let at = 0; at < SIZE; at += 8192) await applyBlock(applier, dataBlock(at, 4096, 1));
     await applier.finish();
     await journal.abandon(true, null, null);
     const { path } = journal.log;
@@ -134,7 +134,7 @@ describe('a journal of batches that were all flushed and written', () => {
 
 it('a journal that changes between two looks at it is not written back from', async () => {
   const { applier, journal, device, target } = await begin();
-  await applier.apply(dataBlock(0, 8192, 1));
+  await applyBlock(applier, dataBlock(0, 8192, 1));
   await applier.finish();
   await journal.log.close();
   const contents = await readJournal(journal.log.path, await readDurableLength(target.folder));

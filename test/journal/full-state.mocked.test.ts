@@ -11,7 +11,7 @@ import { receiveStream } from '../../src/apply/receive-stream.js';
 import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
 import { Journal } from '../../src/journal/journal.js';
 import { archiveBytes, type Write } from '../support/scenes/archives.js';
-import { dataBlock, patterned, undoFor } from '../support/blocks.js';
+import { applyBlock, dataBlock, patterned, undoFor } from '../support/blocks.js';
 import { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
 import { pool, sourceOf } from '../support/streams.js';
@@ -143,12 +143,12 @@ async function stopped(snapback: string | null, device = new MemoryDevice(BASE, 
   const { folder } = target;
   await target.record.write({ is: 'applying from', identity: 'A', from: 'A' });
   const journal = await Journal.begin(folder, undoFor(SIZE, 4096), snapback);
-  const applier = new Applier(device, { log: journal.log, lendOld: pool(), batchBytes: MIB });
+  const applier = new Applier(device, { log: journal.log, lendOld: pool(), groupBytes: MIB });
   const apply = async () => {
     for (let at = 0; at < SIZE; at += MIB) {
       if (at === 8 * MIB) await applier.checkpoint({ token: Buffer.from('here'), changedBytes: at });
       if (at === 12 * MIB) disk.isFull = true;
-      await applier.apply(dataBlock(at, MIB, 1));
+      await applyBlock(applier, dataBlock(at, MIB, 1));
     }
     await applier.finish();
   };

@@ -33,7 +33,7 @@ const anyBlocks = fc
   .map(([blocks, ascend]) => (ascend ? ascending(blocks) : blocks));
 const anyManner = fc.record({
   blockSize: fc.constantFrom(SECTOR, 2048),
-  batchBytes: fc.constantFrom(4096, 8192, 8 * 1024 * 1024),
+  groupBytes: fc.constantFrom(4096, 8192, 8 * 1024 * 1024),
   checkpointBytes: fc.constantFrom(4096, 16_384, 128 * 1024 * 1024),
   turns: fc.array(fc.nat(6), { minLength: 1, maxLength: 12 }),
 });
@@ -45,7 +45,7 @@ const anyCrash = fc.record({
 });
 const ONE_BATCH: Manner = {
   blockSize: SECTOR,
-  batchBytes: 8 * 1024 * 1024,
+  groupBytes: 8 * 1024 * 1024,
   checkpointBytes: 128 * 1024 * 1024,
   turns: [0],
 };
@@ -95,7 +95,7 @@ describe('a journal cut by a crash', () => {
         [1, 5, 2],
         [7, 0, 0, 3, 1],
       ]) {
-        const manner = { ...ONE_BATCH, batchBytes: 8192, checkpointBytes: 8 * SECTOR, turns };
+        const manner = { ...ONE_BATCH, groupBytes: 8192, checkpointBytes: 8 * SECTOR, turns };
         const recorded = await record(blocks, manner);
         expect(recorded.overlaps).toBeGreaterThan(0);
         expect(recorded.steps.filter(({ kind }) => kind === 'target flushed').length).toBeGreaterThan(2);

@@ -22,7 +22,7 @@ import { BaseMismatchError, UnsafeTargetError, UsageError } from '../../src/erro
 import { Journal } from '../../src/journal/journal.js';
 import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
 import type { OpenTarget } from '../../src/targets/open-target.js';
-import { dataBlock, patterned, undoFor } from '../support/blocks.js';
+import { applyBlock, dataBlock, patterned, undoFor } from '../support/blocks.js';
 import { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
 import { pool, sourceOf } from '../support/streams.js';
@@ -63,8 +63,8 @@ async function applyAny(
   { offset, length, byte }: { offset: number; length: number; byte: number },
 ) {
   const clipped = Math.min(length, SIZE - offset);
-  if (byte === 0) await applier.apply({ kind: 'zero', offset, length: clipped });
-  else await applier.apply(dataBlock(offset, clipped, byte));
+  if (byte === 0) await applyBlock(applier, { kind: 'zero', offset, length: clipped });
+  else await applyBlock(applier, dataBlock(offset, clipped, byte));
 }
 
 describe('a journal', () => {
@@ -91,11 +91,11 @@ describe('a journal', () => {
 
   it('takes it back although the crash tore its own tail, and some of the writes', async () => {
     const { applier, journal, device, target } = await begin();
-    await applier.apply(dataBlock(0, 8192, 1));
+    await applyBlock(applier, dataBlock(0, 8192, 1));
     await applier.finish();
     // A second batch whose log is only half on disk: none of its writes can have begun.
     const { size } = statSync(journal.log.path);
-    await applier.apply(dataBlock(16_384, 4096, 2));
+    await applyBlock(applier, dataBlock(16_384, 4096, 2));
     await journal.log.save(device, { offset: 16_384, length: 4096 }, null);
     await applier.abandon();
     await journal.log.close();
@@ -108,7 +108,7 @@ describe('a journal', () => {
 
   it('tells that the apply was done, whatever the crash left undone after it', async () => {
     const { applier, journal, device, target } = await begin();
-    await applier.apply(dataBlock(0, 4096, 1));
+    await applyBlock(applier, dataBlock(0, 4096, 1));
     await applier.finish();
     await journal.log.end();
     await journal.log.close();
@@ -119,7 +119,7 @@ describe('a journal', () => {
 
   it('leaves nothing behind when the apply is done', async () => {
     const { applier, journal, target } = await begin();
-    await applier.apply(dataBlock(0, 4096, 1));
+    await applyBlock(applier, dataBlock(0, 4096, 1));
     await applier.finish();
     await journal.commit();
     expect(readdirSync(target.folder)).toEqual(['stamp']);
@@ -134,8 +134,8 @@ describe('a journal', () => {
 
   it('stops where someone else wrote since, and writes the old bytes only when told to', async () => {
     const { applier, journal, device, target } = await begin();
-    await applier.apply(dataBlock(0, 4096, 1));
-    await applier.apply(dataBlock(8192, 4096, 2));
+    await applyBlock(applier, dataBlock(0, 4096, 1));
+    await applyBlock(applier, dataBlock(8192, 4096, 2));
     await applier.finish();
     await journal.log.close();
     device.bytes.fill(0x55, 8192, 12_288);
@@ -150,7 +150,7 @@ describe('a journal', () => {
 
   it('allows no torn block before the last flush', async () => {
     const { applier, journal, device, target } = await begin();
-    await applier.apply(dataBlock(0, 4096, 1));
+    await applyBlock(applier, dataBlock(0, 4096, 1));
     await applier.finish();
     await journal.log.markFlushed(journal.log.announced);
     await journal.log.close();
@@ -160,7 +160,7 @@ describe('a journal', () => {
 
   it('that is gone is said to be gone', async () => {
     const { applier, journal, target } = await begin();
-    await applier.apply(dataBlock(0, 4096, 1));
+    await applyBlock(applier, dataBlock(0, 4096, 1));
     await applier.finish();
     await journal.log.close();
     unlinkSync(journal.log.path);
@@ -171,7 +171,7 @@ describe('a journal', () => {
 
   it('with garbage after a crash, as file systems leave it, is cut there', async () => {
     const { applier, journal, device, target } = await begin();
-    await applier.apply(dataBlock(0, 4096, 1));
+    await applyBlock(applier, dataBlock(0, 4096, 1));
     await applier.finish();
     await journal.log.close();
     appendFileSync(journal.log.path, Buffer.alloc(100_000));
@@ -217,7 +217,7 @@ describe('a snapback', () => {
   it('has its name, for its owner only, when the apply is done, and another until then', async () => {
     const path = join(parent, 'named');
     const { applier, journal } = await begin(undefined, path);
-    await applier.apply(dataBlock(0, 4096, 1));
+    await applyBlock(applier, dataBlock(0, 4096, 1));
     await applier.finish();
     expect([existsSync(path), existsSync(`${path}.partial`)]).toEqual([false, true]);
     await journal.commit();
@@ -228,7 +228,7 @@ describe('a snapback', () => {
   it('serves as the journal: recover finds it wherever it lies', async () => {
     const path = join(parent, 'serves');
     const { applier, journal, device, target } = await begin(undefined, path);
-    await applier.apply(dataBlock(0, 4096, 1));
+    await applyBlock(applier, dataBlock(0, 4096, 1));
     await applier.finish();
     await journal.log.close();
     expect(await recover(target)).toMatchObject({ kind: 'taken back' });
@@ -239,7 +239,7 @@ describe('a snapback', () => {
   it('gets its name from recover where the apply was done before the crash', async () => {
     const path = join(parent, 'done');
     const { applier, journal, target } = await begin(undefined, path);
-    await applier.apply(dataBlock(0, 4096, 1));
+    await applyBlock(applier, dataBlock(0, 4096, 1));
     await applier.finish();
     await journal.log.end();
     await journal.log.close();

@@ -90,7 +90,7 @@ beforeAll(async () => {
     // in this process: in the guest it takes seconds to start another
     const opened = await openSource(env, source);
     await sendToLocalTarget(opened, { path: target, policy }, { proofs: true }, env);
-    await opened.close();
+    await opened.watch.close();
     const options = { codec: null, forceWritable: false };
     await makeSnapback(source, join(SENT, `${generation}.undo`), options, env);
     await run(['lvremove', '-qq', '-y', before]);

@@ -9,7 +9,7 @@ import { fault, rarely, stateDir, type Step } from './commands-send.js';
 import type { KnownUndo, Model, Place, StateDir } from './model.js';
 import type { Fault } from './mortal-files.js';
 import { NOTHING, type Intent } from './outcome.js';
-import { ALL_UNITS, nameOf } from './volume.js';
+import { ALL_UNITS, nameOf, SIZE } from './volume.js';
 
 /** A run of an undo that leads from one image to another: all that differs is in it, and perhaps more. */
 function intentOfUndo({ from, to }: KnownUndo, held: Buffer): Intent {
@@ -68,7 +68,14 @@ export class ApplyUndo implements Step {
     if (redo !== null && !isPending) model.undos.push({ path: redo, from: model.held, to: before });
     // An undo applies to its base alone, or to what it leads to; else it must be wished for.
     const isThere = undo.to.equals(before);
-    if (!isRight && !isThere && !this.isForced && !isPending) this.expectUnsure(known, model);
+    if (isRight || isThere || this.isForced || isPending) return;
+    // What someone wrote to the target that it was made of is not in it: by its names it leads from state to state.
+    const { base, result } = await openArchive(undo.path);
+    const [from, to] = [model.names.get(base ?? ''), model.names.get(result ?? '')];
+    const leads =
+      from?.equals(before.subarray(0, SIZE)) === true && to?.equals(model.held.subarray(0, SIZE)) === true;
+    if (leads) model.count('undone by its names');
+    else this.expectUnsure(known, model);
   }
 
   /** Where the target was known to hold something else, the undo was refused. */

@@ -10,6 +10,7 @@ import {
   SIZE,
   snapshotSource,
   stoppedName,
+  UNIT,
   UNITS,
   type SendGoal,
   type SourceVolume,
@@ -75,6 +76,24 @@ export function expectKnown(
   const what = `from exactly ${holds.identity} to what it should be: ${ran.said}`;
   expect(model.held.subarray(0, SIZE), what).toBeBytes(images[0]);
   model.count('from a known state');
+}
+
+/** What a run met: `foreign bytes` where no change explains them. */
+type Met = 'what was recorded' | 'foreign bytes' | 'unknown';
+
+function whatWasMet(
+  { source, names }: Model,
+  { holds }: KnownState,
+  met: Buffer,
+  { units, images, from }: Pick<Intent, 'units' | 'images'> & { readonly from: number },
+): Met {
+  const before = met.subarray(0, SIZE);
+  const unitOf = (image: Buffer | undefined, unit: number) => image?.subarray(unit * UNIT, (unit + 1) * UNIT);
+  const differs = (_: unknown, unit: number) =>
+    units[unit] !== true && unitOf(images[0], unit)?.equals(unitOf(before, unit) ?? Buffer.alloc(0)) !== true;
+  if (units.some(differs)) return 'foreign bytes';
+  const isEnd = [source.state(from), images[0]].some((image) => image?.equals(before));
+  return isEnd && names.get(holds?.identity ?? '')?.equals(before) === true ? 'what was recorded' : 'unknown';
 }
 
 /** The volume goes on. */
@@ -169,7 +188,10 @@ export class Send implements Step {
     // What speaks against the target is said in each run, until all of it was seen.
     if (ran.status === 0 && !wish.force)
       expect(await world.isSuspect(wish.dir), `nothing speaks against it: ${ran.said}`).toBe(false);
-    if (ran.status === 0 && goal.kind !== 'live') await this.expectAudited(model, world, ran, intent);
+    if (ran.status === 0 && goal.kind !== 'live') {
+      const met = isPending ? 'unknown' : whatWasMet(model, known, before, { ...intent, from });
+      await this.expectAudited(model, world, ran, intent, met);
+    }
     if (isDone(ran) && undo !== null && !isPending)
       model.undos.push({ path: undo, from: model.held, to: before });
   }
@@ -203,7 +225,13 @@ export class Send implements Step {
   }
 
   /** Where all of it was compared, or what was compared came around, all of it is there, and nothing speaks against it. */
-  private async expectAudited(model: Model, world: World, { said }: Ran, { images }: Intent): Promise<void> {
+  private async expectAudited(
+    model: Model,
+    world: World,
+    { said }: Ran,
+    { images, isForced = false }: Intent,
+    met: Met,
+  ): Promise<void> {
     if (
       this.wish.audit === null ||
       /continuing at byte|holds all of it already|nothing was audited/.test(said)
@@ -215,6 +243,12 @@ export class Send implements Step {
     model.count(this.wish.audit < 100 ? 'audited in a round' : 'audited at once');
     const isThere = images[0]?.equals(model.held.subarray(0, SIZE));
     expect(isThere, `all of it was compared: ${said}`).toBe(true);
+    // What someone wrote puts the rest in doubt: the user's word keeps that from the exit status, not from the record.
+    if (isForced && met !== 'what was recorded') {
+      if (met === 'foreign bytes')
+        expect(holds?.believed, `and what someone wrote is not forgotten: ${said}`).toBeDefined();
+      return;
+    }
     expect(holds?.believed, `and all of it is sure: ${said}`).toBeUndefined();
     expect(await world.isSuspect(this.wish.dir), 'nothing is suspected any more').toBe(false);
   }

@@ -2,10 +2,10 @@ import { expect, it } from 'vitest';
 // Before all else: it puts what dies with a run in place of Node's files.
 import { runProgram } from './programs.js';
 import { ApplyUndo, Combine, Recover } from './commands-archive.js';
-import { ForeignWrite, Replace, Resize } from './commands-disturb.js';
+import { Discard, ForeignWrite, Replace, Resize } from './commands-disturb.js';
 import { Send, WriteVolume, type SendWish, type Step } from './commands-send.js';
 import { ApplyStream, WriteStream } from './commands-stream.js';
-import { CopySnapshot } from './commands-whole.js';
+import { CopySnapshot, Verify, Whole } from './commands-whole.js';
 import { ALL_UNITS, type UnitWrite } from './volume.js';
 
 /*
@@ -144,6 +144,72 @@ const FOUND: readonly (readonly [string, boolean, readonly Step[]])[] = [
       send({ audit: 100 }),
       write([2, 1]),
       send({ audit: 100 }),
+    ],
+  ],
+  [
+    'also when no space is left for the record',
+    true,
+    [write([0, 1], [40, 1]), new ForeignWrite([[0, 5]]), send(), send({ fault: { kind: 'full', step: 25 } })],
+  ],
+  [
+    'what someone wrote is not forgotten by an audit, nor by the word of the user',
+    true,
+    [new ForeignWrite([[0, 1]]), send({ force: true, audit: 100 })],
+  ],
+  [
+    'a copy that is stopped after it took back an earlier apply leaves what someone wrote meanwhile, and no name',
+    true,
+    [
+      write([9, 0], [0, 1]),
+      send({ force: true, isHasty: true, fault: kill(21) }),
+      new Verify(1, true, null),
+      new Whole('copy', 0, 'one', { kind: 'term', step: 8 }),
+    ],
+  ],
+  [
+    'a copy that is stopped when all of it is there leaves no journal of what it overwrote',
+    true,
+    [
+      write([1, 0]),
+      send({ isHasty: true, isPulled: true, fault: { kind: 'term', step: 20 } }),
+      new Resize(3),
+      new CopySnapshot(0, false, 'one', { kind: 'term', step: 20 }),
+      new Recover('one', true, null),
+    ],
+  ],
+  [
+    'an undo of what lies beside the bytes that someone wrote leads from its name to its name',
+    true,
+    [
+      new ForeignWrite([[0, 1]]),
+      write([1, 0]),
+      new Resize(3),
+      send({ force: true, ...KEPT }),
+      new CopySnapshot(1, false, 'one', null),
+      new ApplyUndo(0, 'one', false, false, null, true),
+    ],
+  ],
+  [
+    'a run that had no space to note its end counts as killed: what it is taken back to is no more than believed',
+    true,
+    [
+      write([0, 1], [9, 1], [20, 1], [30, 1], [40, 1], [50, 1]),
+      send({ isHasty: true, isPulled: true, cutAfter: 18258, fault: { kind: 'full', step: 25 }, ...KEPT }),
+      new Discard(63),
+      new Recover('one', false, null),
+    ],
+  ],
+  [
+    'a take-back that was stopped counts as killed: what it leads to is no more than believed',
+    true,
+    [
+      write([20, 1]),
+      send(KEPT),
+      write([2, 0], [3, 4], [6, 0]),
+      send({ goal: 'stopped', isHasty: true, blockSize: 4096, fault: { kind: 'term', step: 23 } }),
+      new Whole('scan', 2, 'one', { kind: 'term', step: 6 }),
+      new ForeignWrite([[50, 1]]),
+      new Recover('one', false, null),
     ],
   ],
   [

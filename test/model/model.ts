@@ -27,6 +27,8 @@ export interface Ran {
   readonly stdout: Buffer;
   /** Whether a fault happened to it. */
   readonly isFaulty: boolean;
+  /** Whether no file could grow any more: then it could not note either how it left the target. */
+  readonly isFull?: boolean;
 }
 
 /** Whether a run did what it was to do: also of a target in doubt, what was sent is there. */
@@ -161,8 +163,10 @@ export class Model {
     } else {
       this.judgeFailure(before, after, starts, ran, intent, { hasJournal, pending, env });
       const ends = [...starts, ...landings(starts, intent)];
-      if (hasJournal && (pending === null || !after.equals(before) || ran.status === null)) {
-        const isOrderly = ran.status !== null && !ran.said.includes('ENOSPC') && !isSame(after, before);
+      // What begins to take it back notes no more how the run before left it.
+      const isBegun = ran.said.includes('to finish taking it back');
+      if (hasJournal && (pending === null || !after.equals(before) || ran.status === null || isBegun)) {
+        const isOrderly = ran.status !== null && ran.isFull !== true && !isSame(after, before);
         const isDisturbed = pending?.isDisturbed ?? false;
         this.pending.set(dir, {
           ...{ outcomes: ends, file: this.file.id, isOrderly, isDisturbed },
@@ -222,8 +226,10 @@ export class Model {
       expect(after, `nothing was written: ${env}`).toBeBytes(before);
     if (isSame(after, before)) return;
     if (starts.some((start) => fits(after, start))) return;
-    // An earlier apply is taken back first, also by a copy that is then refused; a kill may come just after that.
-    const isRefusedCopy = ran.status !== null && !ran.isFaulty;
+    // An earlier apply is taken back first, also by a copy that is then refused, or stopped before its first write; a
+    // kill may come just after that.
+    const isStopped = /: nothing was written to it$/m.test(ran.said);
+    const isRefusedCopy = ran.status !== null && (!ran.isFaulty || isStopped);
     const isOver = !hasJournal && (intent.isCopy !== true || isRefusedCopy);
     const isMixed =
       pending?.isDisturbed === true &&
@@ -239,8 +245,9 @@ export class Model {
     }
     const isRefusal = ran.status !== null && !ran.isFaulty && intent.mayStop !== true;
     expect(isRefusal, `a refusal changes nothing: ${env}`).toBe(false);
-    // Only the report that all of it is there was lost.
-    if (landings(starts, intent).some((end) => fits(after, end))) return;
+    // Only the report that all of it is there was lost. A copy may meet anything: also what others changed since.
+    const met = intent.isCopy === true ? [...starts, { image: before, over: NOTHING }] : starts;
+    if (landings(met, intent).some((end) => fits(after, end))) return;
     const isTold = /half-(written|copied)/.test(ran.said);
     if (ran.status !== null) expect(isTold, `what is left is said: ${env}`).toBe(true);
     expect(

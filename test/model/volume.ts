@@ -1,7 +1,7 @@
 import { ChunkSet } from '../../src/bytes/chunk-set.js';
 import { ChangeSet } from '../../src/changes/change-set.js';
 import type { ChangeSource } from '../../src/changes/change-source.js';
-import { changesOf } from '../support/change-source.js';
+import { altered, changesOf, trackingOf } from '../support/change-source.js';
 import { MemoryDevice } from '../support/memory-device.js';
 
 export const SECTOR = 512;
@@ -91,7 +91,8 @@ function written(bytes: Buffer, writes: readonly UnitWrite[]): Buffer {
   return bytes;
 }
 
-export const nameOf = (state: number) => `S${state}`;
+/** Of one length, as LVM's are: a state may also be named by the beginning of its name. */
+export const nameOf = (state: number) => `S${String(state).padStart(3, '0')}`;
 
 /** Where the changes since a snapshot lead: to a later snapshot, to the volume itself, or to it while it is written. */
 export type SendGoal =
@@ -119,20 +120,23 @@ export function snapshotSource(volume: SourceVolume, from: number, goal: SendGoa
       // the first chunk has been read by then, the others not
       setImmediate(() => volume.state(upTo).copy(data.bytes));
     }
-    return Promise.resolve(new ChangeSet(chunkOf(from).size, SIZE, SIZE, chunks));
+    return Promise.resolve(new ChangeSet(trackingOf(chunkOf(from).size, SIZE), chunks));
   };
-  return {
-    ...changesOf(data, [], goal.kind !== 'snapshot'),
-    name: `vg/${nameOf(from)}`,
-    base: nameOf(from),
-    result: goal.kind === 'live' && !goal.isNamed ? null : result,
-    baseVolume: new MemoryDevice(volume.state(from), '/dev/old'),
-    isBaseReadOnly: true,
-    readChanges,
-    tableOf: ({ chunks: { count: entries } }) => ({ id: nameOf(from), entries }),
-    dataProof: () => Promise.resolve(goal.kind === 'live' ? null : `read-only ${result}`),
-    isConsistent: () => Promise.resolve(goal.kind !== 'live' || !isWritten),
-  };
+  return altered(changesOf(data, [], goal.kind !== 'snapshot'), {
+    facts: {
+      name: `vg/${nameOf(from)}`,
+      base: nameOf(from),
+      result: goal.kind === 'live' && !goal.isNamed ? null : result,
+      isBaseReadOnly: true,
+    },
+    volumes: { base: new MemoryDevice(volume.state(from), '/dev/old') },
+    watch: {
+      readChanges,
+      tableOf: ({ chunks: { count: entries } }) => ({ id: nameOf(from), entries }),
+      dataProof: () => Promise.resolve(goal.kind === 'live' ? null : `read-only ${result}`),
+      isConsistent: () => Promise.resolve(goal.kind !== 'live' || !isWritten),
+    },
+  });
 }
 
 /** All of a state as a copy sends it, or what of it differs from what a target holds, as a scan does. */
@@ -143,11 +147,13 @@ export function wholeSource(volume: SourceVolume, state: number, held: Buffer | 
     const [from, to] = [unit * UNIT, (unit + 1) * UNIT];
     if (held?.subarray(from, to).equals(data.bytes.subarray(from, to)) !== true) chunks.add(unit);
   }
-  return {
-    ...changesOf(data, []),
-    ...{ base: null, result: nameOf(state), scope: held === null ? 'full' : 'compared' },
-    unchangedVolume: held === null ? null : data,
-    readChanges: () => Promise.resolve(new ChangeSet(UNIT, SIZE, SIZE, chunks)),
-    dataProof: () => Promise.resolve(`read-only ${nameOf(state)}`),
-  };
+  const changes = new ChangeSet(trackingOf(UNIT, SIZE), chunks);
+  return altered(changesOf(data, []), {
+    facts: { base: null, result: nameOf(state), scope: held === null ? 'full' : 'compared' },
+    volumes: { unchanged: held === null ? null : data },
+    watch: {
+      readChanges: () => Promise.resolve(changes),
+      dataProof: () => Promise.resolve(`read-only ${nameOf(state)}`),
+    },
+  });
 }

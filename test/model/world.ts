@@ -147,7 +147,7 @@ export class World implements Place {
   ): Promise<Ran> {
     farHosts.prepare({ source, clock: this.clock(isHasty), cutAfter });
     const ran = await this.run(dir, [
-      ...['pull', '--retry', '0', `far:${source.name}`, this.target],
+      ...['pull', '--retry', '0', `far:${source.facts.name}`, this.target],
       ...(snapback === null ? [] : ['-b', snapback]),
       ...(journal ? [] : ['--no-journal']),
       ...(forceBase ? ['--force', 'base'] : []),
@@ -204,7 +204,8 @@ export class World implements Place {
       const { status, said, stdout } = await work(stop.signal);
       const isFaulty = mortality.end();
       const isKilled = isFaulty && (fault?.kind === 'kill' || fault?.kind === 'tear');
-      return { status: isKilled ? null : status, said: said.join('\n'), stdout, isFaulty };
+      const isFull = isFaulty && fault?.kind === 'full';
+      return { status: isKilled ? null : status, said: said.join('\n'), stdout, isFaulty, isFull };
     } finally {
       mortality.end();
     }

@@ -2,10 +2,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { ChangeSource } from '../../src/changes/change-source.js';
 import { nextStretch } from '../../src/send/audit.js';
 import type { TargetState } from '../../src/targets/state-record.js';
-import { changesOf, CHUNK } from '../support/change-source.js';
+import { altered, changesOf, CHUNK, type SourceParts } from '../support/change-source.js';
 import { AuditScene, MIB } from '../support/scenes/audit-scene.js';
 
 const SIZE = 5 * MIB;
@@ -29,7 +28,7 @@ const BELIEVED: TargetState = { is: 'exactly', identity: 'S0', from: null, belie
 const SURE: TargetState = { is: 'exactly', identity: 'S0', from: null };
 
 /** A run of a fifth, of a change, which must succeed; what is proved then, and what is recorded. */
-async function auditFifth(source: Partial<ChangeSource> = {}) {
+async function auditFifth(source: SourceParts = {}) {
   scene.change(3);
   const { error, summary } = await scene.run({ audit: 20, source });
   expect(error).toBeNull();
@@ -38,10 +37,12 @@ async function auditFifth(source: Partial<ChangeSource> = {}) {
 }
 
 /** Someone writes past the stamp when the sample has been looked at, so that the audit alone can find it. */
-const overwritten = (chunk: number): Partial<ChangeSource> => ({
-  checkValid: () => {
-    scene.overwrite(chunk, false);
-    return Promise.resolve();
+const overwritten = (chunk: number): SourceParts => ({
+  watch: {
+    checkValid: () => {
+      scene.overwrite(chunk, false);
+      return Promise.resolve();
+    },
   },
 });
 
@@ -117,13 +118,17 @@ describe('audits of a fifth', () => {
     const live = changesOf(now, [[3], []], true);
     let reads = 0;
     const readChanges = async () => {
-      const changes = await live.readChanges();
+      const changes = await live.watch.readChanges();
       reads += 1;
       if (reads === 2) now.bytes.fill('meanwhile ', chunkIn(0) * CHUNK);
       return changes;
     };
     scene.change(3);
-    const source = { ...live, readChanges, base: 'S0', baseVolume: scene.base };
+    const source = altered(live, {
+      facts: { base: 'S0' },
+      volumes: { base: scene.base },
+      watch: { readChanges },
+    });
     const { error, summary } = await scene.run({ audit: 100, source });
     expect(error).toBeNull();
     expect(summary).toMatchObject({ mismatches: 0, verified: { bytes: SIZE } });
@@ -245,7 +250,7 @@ describe('a round is broken', () => {
       scene.change(chunkIn(4));
       scene.change(chunkIn(3));
       // all that changed is written by then
-      const { error } = await scene.run({ audit: 20, source: { baseVolume: scene.unauditable() } });
+      const { error } = await scene.run({ audit: 20, source: { volumes: { base: scene.unauditable() } } });
       expect(error?.message).toMatch(/cannot be read|cut short|gave up/);
       expect(scene.hasNote('apply.json')).toBe(true);
     };

@@ -4,7 +4,7 @@ import { expect, it } from 'vitest';
 import { ChunkSet } from '../../src/bytes/chunk-set.js';
 import { ChangeSet } from '../../src/changes/change-set.js';
 import { takeCloserSample, takeSample } from '../../src/send/base-sample.js';
-import { volumeOf } from '../support/change-source.js';
+import { trackingOf, volumeOf } from '../support/change-source.js';
 import { MemoryDevice } from '../support/memory-device.js';
 import { pool } from '../support/streams.js';
 
@@ -13,7 +13,7 @@ const BLOCK = 4096;
 function changes(volume: MemoryDevice, granularity: number, chunks: readonly number[]): ChangeSet {
   const set = new ChunkSet();
   for (const chunk of chunks) set.add(chunk);
-  return new ChangeSet(granularity, volume.size, volume.size, set);
+  return new ChangeSet(trackingOf(granularity, volume.size), set);
 }
 
 it('takes one block of each of 1,024 equal parts of a volume', async () => {

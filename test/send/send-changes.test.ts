@@ -1,23 +1,19 @@
 import { describe, expect, it } from 'vitest';
+import { eachItem } from '../../src/stream/batches/batch.js';
 import type { ChangeSource } from '../../src/changes/change-source.js';
 import { SnapshotError, TruncatedStreamError } from '../../src/errors.js';
-import { sendChanges } from '../../src/send/send-changes.js';
+import { pipeTo, sendChanges } from '../../src/send/send-changes.js';
 import { asBlock, type Block } from '../../src/stream/block.js';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
 import { openIncomingStream } from '../../src/stream/incoming-stream.js';
-import { changesOf, CHUNK, volumeOf } from '../support/change-source.js';
+import { altered, changesOf, CHUNK, volumeOf } from '../support/change-source.js';
 import { collectingSink, pool, sourceOf } from '../support/streams.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
 async function send(source: ChangeSource) {
   const sink = collectingSink();
-  const summary = await sendChanges(
-    source,
-    new FrameWriter(sink),
-    { proofs: true },
-    quietSurroundings(),
-    pool(),
-  );
+  const env = { ...quietSurroundings(), lend: pool() };
+  const summary = await sendChanges(source, pipeTo(new FrameWriter(sink)), { proofs: true }, env);
   return { summary, stream: sink.bytes() };
 }
 
@@ -25,7 +21,7 @@ async function send(source: ChangeSource) {
 async function passesOf(stream: Uint8Array): Promise<number[][]> {
   const passes: number[][] = [[]];
   const incoming = await openIncomingStream(sourceOf(stream), pool(), 'stream');
-  for await (const item of incoming.blocks) {
+  for await (const item of eachItem(incoming.blocks)) {
     if (item.kind === 'next-pass') passes.push([]);
     const block = asBlock(item);
     if (block !== null) passes.at(-1)?.push(...chunksOf(block));
@@ -87,10 +83,8 @@ describe('sending changes', () => {
   });
 
   it('stops after three passes, and never calls that consistent', async () => {
-    const source = {
-      ...changesOf(volumeOf(10, 1), [[5], [2], [9], [1]], true),
-      isConsistent: () => Promise.resolve(true),
-    };
+    const changes = changesOf(volumeOf(10, 1), [[5], [2], [9], [1]], true);
+    const source = altered(changes, { watch: { isConsistent: () => Promise.resolve(true) } });
     const { stream, summary } = await send(source);
     expect(await passesOf(stream)).toEqual([[5], [2], [9]]);
     expect(summary.consistent).toBe(false);
@@ -107,19 +101,15 @@ describe('sending changes', () => {
       const source = changesOf(volumeOf(10, 1), [[5]], live);
       const overflowed = () => Promise.reject(new SnapshotError('vg/snap', 'invalid'));
       let reads = 0;
-      const failing: ChangeSource = {
-        ...source,
-        readChanges: () => (reads++ === 0 ? source.readChanges() : overflowed()),
-        checkValid: overflowed,
-      };
+      const failing = altered(source, {
+        watch: {
+          readChanges: () => (reads++ === 0 ? source.watch.readChanges() : overflowed()),
+          checkValid: overflowed,
+        },
+      });
       const sink = collectingSink();
-      const sending = sendChanges(
-        failing,
-        new FrameWriter(sink),
-        { proofs: true },
-        quietSurroundings(),
-        pool(),
-      );
+      const env = { ...quietSurroundings(), lend: pool() };
+      const sending = sendChanges(failing, pipeTo(new FrameWriter(sink)), { proofs: true }, env);
       await expect(sending).rejects.toThrow(SnapshotError);
       await expect(passesOf(sink.bytes())).rejects.toThrow(TruncatedStreamError);
     },

@@ -1,12 +1,13 @@
 import { describe, expect, it } from 'vitest';
+import { eachItem } from '../../src/stream/batches/batch.js';
 import { ChunkSet } from '../../src/bytes/chunk-set.js';
 import { ChangeSet } from '../../src/changes/change-set.js';
-import type { ChangeSource } from '../../src/changes/change-source.js';
-import { sendChanges } from '../../src/send/send-changes.js';
+import type { ChangeSource, SourceVolumes } from '../../src/changes/change-source.js';
+import { pipeTo, sendChanges } from '../../src/send/send-changes.js';
 import type { StreamItem } from '../../src/stream/block.js';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
 import { openIncomingStream } from '../../src/stream/incoming-stream.js';
-import { changesOf, CHUNK, volumeOf } from '../support/change-source.js';
+import { altered, changesOf, CHUNK, trackingOf, volumeOf } from '../support/change-source.js';
 import type { MemoryDevice } from '../support/memory-device.js';
 import { collectingSink, pool, sourceOf } from '../support/streams.js';
 import { quietSurroundings } from '../support/surroundings.js';
@@ -22,18 +23,20 @@ function sourceWith(
   volume: MemoryDevice,
   changed: readonly number[],
   unmapped: readonly number[],
-  more: Partial<ChangeSource>,
+  volumes: Partial<SourceVolumes> = {},
 ): ChangeSource {
-  const changes = new ChangeSet(CHUNK, volume.size, volume.size, setOf(changed), setOf(unmapped));
-  return { ...changesOf(volume, []), readChanges: () => Promise.resolve(changes), ...more };
+  const changes = new ChangeSet(trackingOf(CHUNK, volume.size), setOf(changed), setOf(unmapped));
+  const watch = { readChanges: () => Promise.resolve(changes) };
+  return altered(changesOf(volume, []), { volumes, watch });
 }
 
 async function itemsOf(source: ChangeSource): Promise<{ items: StreamItem[]; sampled: number }> {
   const sink = collectingSink();
-  await sendChanges(source, new FrameWriter(sink), { proofs: true }, quietSurroundings(), pool());
+  const env = { ...quietSurroundings(), lend: pool() };
+  await sendChanges(source, pipeTo(new FrameWriter(sink)), { proofs: true }, env);
   const { header, blocks } = await openIncomingStream(sourceOf(sink.bytes()), pool(), 'stream');
   const items: StreamItem[] = [];
-  for await (const item of blocks) {
+  for await (const item of eachItem(blocks)) {
     if (item.kind === 'data') item.data.release();
     items.push(item);
   }
@@ -50,7 +53,7 @@ describe('what was discarded', () => {
   it('goes out as such, in its place, unread and unproved; the rest is read and proved', async () => {
     const volume = volumeOf(12, 1);
     const source = sourceWith(volume, [0, 1, 3, 4, 5, 9, 11], [0, 2, 4, 5, 11], {
-      baseVolume: volumeOf(12, 0),
+      base: volumeOf(12, 0),
     });
     const { items } = await itemsOf(source);
     expect(placesOf(items)).toEqual([
@@ -72,7 +75,7 @@ describe('what was discarded', () => {
 
   it('goes out in one piece, however long', async () => {
     const all = Array.from({ length: 600 }, (_, chunk) => chunk);
-    const { items } = await itemsOf(sourceWith(volumeOf(600, 1), all, all, {}));
+    const { items } = await itemsOf(sourceWith(volumeOf(600, 1), all, all));
     expect(placesOf(items)).toEqual([['discard', 0, 600]]);
   });
 });
@@ -80,7 +83,7 @@ describe('what was discarded', () => {
 describe('a base that cannot be read', () => {
   it('is sampled where nothing changed, if that can be read elsewhere, and not proved', async () => {
     const volume = volumeOf(64, 1);
-    const source = sourceWith(volume, [3], [], { unchangedVolume: volume });
+    const source = sourceWith(volume, [3], [], { unchanged: volume });
     const { items, sampled } = await itemsOf(source);
     expect(placesOf(items)).toEqual([['data', 3, 1]]);
     expect(sampled).toBe(63);

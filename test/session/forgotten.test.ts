@@ -2,18 +2,18 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { ChangeSource } from '../../src/changes/change-source.js';
 import { startLocalReceiver } from '../../src/reach/local-far-side.js';
 import { runSender } from '../../src/session/sender.js';
 import { DEFAULT_POLICY, type ApplyPolicy } from '../../src/targets/apply-policy.js';
 import type { TargetState } from '../../src/targets/state-record.js';
-import { changesOf, volumeOf } from '../support/change-source.js';
+import { altered, changesOf, type SourceParts, volumeOf } from '../support/change-source.js';
 import { openInMemory } from '../support/open-target.js';
 import { pool } from '../support/streams.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
 const CHUNKS = 8;
 const TABLE = { id: 'BASE', entries: 1 };
+const NAMED = { facts: { result: 'RESULT' } };
 const RESULT = { is: 'exactly', identity: 'RESULT', from: 'BASE', table: TABLE } as const;
 
 let folder: string;
@@ -25,13 +25,13 @@ afterAll(() => {
 });
 
 /** Sends a change to a target that is recorded to hold a state; what was said, and what is recorded then. */
-async function send(before: TargetState, source: Partial<ChangeSource>, policy: Partial<ApplyPolicy> = {}) {
+async function send(before: TargetState, parts: SourceParts, policy: Partial<ApplyPolicy> = {}) {
   const target = openInMemory(volumeOf(CHUNKS, 1), folder);
   await target.record.write(before);
   const env = quietSurroundings();
   const open = () => Promise.resolve(target);
   const { far, outcome } = startLocalReceiver(open, { ...DEFAULT_POLICY, ...policy }, env, pool());
-  const from = { ...changesOf(volumeOf(CHUNKS, 2), [[3]]), result: 'RESULT', ...source };
+  const from = altered(altered(changesOf(volumeOf(CHUNKS, 2), [[3]]), NAMED), parts);
   await runSender(far, from, { proofs: true }, env, pool()).catch(() => undefined);
   const { error } = await outcome;
   if (error !== null) throw error;
@@ -40,7 +40,7 @@ async function send(before: TargetState, source: Partial<ChangeSource>, policy: 
 
 describe('what was new since the base and was discarded again', () => {
   /** As of a thin pool: no table that only grows. */
-  const thin = { forgetsDiscarded: true, tableOf: () => null };
+  const thin = { facts: { forgetsDiscarded: true }, watch: { tableOf: () => null } };
 
   it.each<TargetState>([
     { is: 'exactly', identity: 'BETWEEN', from: 'BASE' },
@@ -64,11 +64,11 @@ describe('what was new since the base and was discarded again', () => {
   });
 
   it('is counted with what a live origin’s table grew by meanwhile', async () => {
-    const live = { ...changesOf(volumeOf(CHUNKS, 2), [[3], [5, 6]], true), result: null };
+    const live = changesOf(volumeOf(CHUNKS, 2), [[3], [5, 6]], true);
     const { holds } = await send({ is: 'exactly', identity: 'BASE', from: null }, live);
     expect(holds).toEqual({ is: 'since', identity: 'BASE', from: 'BASE', table: { id: 'BASE', entries: 3 } });
     // what was read before that names less
-    const before = { ...changesOf(volumeOf(CHUNKS, 2), [[3, 5]]), result: 'RESULT' };
+    const before = altered(changesOf(volumeOf(CHUNKS, 2), [[3, 5]]), NAMED);
     await expect(send(holds ?? RESULT, before)).rejects.toThrow(/other changes from BASE: this/);
   });
 

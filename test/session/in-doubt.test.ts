@@ -8,7 +8,7 @@ import { startLocalReceiver } from '../../src/reach/local-far-side.js';
 import { runSender } from '../../src/session/sender.js';
 import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
 import type { OpenTarget } from '../../src/targets/open-target.js';
-import { changesOf, CHUNK, volumeOf } from '../support/change-source.js';
+import { altered, changesOf, CHUNK, type SourceParts, volumeOf } from '../support/change-source.js';
 import type { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
 import { pool } from '../support/streams.js';
@@ -33,9 +33,13 @@ function origin(): MemoryDevice {
   return volume;
 }
 
-function source(env: Partial<ChangeSource> = {}): ChangeSource {
-  const changes = changesOf(origin(), [CHANGED]);
-  return { ...changes, baseVolume: volumeOf(CHUNKS, 1), result: 'RESULT', tableOf: () => TABLE, ...env };
+function source(parts: SourceParts = {}): ChangeSource {
+  const usual = altered(changesOf(origin(), [CHANGED]), {
+    facts: { result: 'RESULT' },
+    volumes: { base: volumeOf(CHUNKS, 1) },
+    watch: { tableOf: () => TABLE },
+  });
+  return altered(usual, parts);
 }
 
 let device: MemoryDevice;
@@ -65,12 +69,13 @@ describe('a target that was found to be written by someone', () => {
   it('stays in doubt when its record is gone, and when what it holds has no name', async () => {
     await target.record.remove();
     expect(await transfer(target)).toMatchObject({ suspect: SOMEONE });
-    expect(await transfer(target, { from: source({ result: null }) })).toMatchObject({ suspect: SOMEONE });
+    const nameless = source({ facts: { result: null } });
+    expect(await transfer(target, { from: nameless })).toMatchObject({ suspect: SOMEONE });
     expect(await transfer(target)).toMatchObject({ suspect: SOMEONE });
   });
 
   it('is sure again once all of it was copied', async () => {
-    const everything = { base: null, scope: 'full', tableOf: () => null } as const;
+    const everything = { facts: { base: null, scope: 'full' }, watch: { tableOf: () => null } } as const;
     expect(await transfer(target, { from: source(everything) })).toMatchObject({ suspect: null });
     expect(await transfer(target)).toMatchObject({ suspect: null });
     expect(await target.record.suspicion()).toBeNull();
@@ -106,10 +111,10 @@ it('the snapback of a run whose audit found foreign bytes leads to no name', asy
     reads += 1;
     // when the sample has been looked at
     if (reads === 2) overwrite(50);
-    return await live.readChanges();
+    return await live.watch.readChanges();
   };
   const tableOf = () => ({ ...TABLE, entries: 10 });
-  const from = { ...source(), live: live.live, readChanges, result: 'LATER', tableOf };
+  const from = source({ facts: { live: true, result: 'LATER' }, watch: { readChanges, tableOf } });
   const snapback = join(target.folder, 'stray');
   const why = expect.stringMatching(/1 of the audited pieces outside the changes/) as string;
   expect(await transfer(target, { from, audit: 100, snapback })).toMatchObject({ suspect: why });
@@ -119,14 +124,15 @@ it('the snapback of a run whose audit found foreign bytes leads to no name', asy
 it('a stopped volume that someone writes to while it is sent leads to no name', async () => {
   let looks = 0;
   const isConsistent = () => Promise.resolve(looks++ === 0);
-  const from = source({ isConsistent, dataProof: () => Promise.resolve(null), tableOf: () => null });
+  const dataProof = () => Promise.resolve(null);
+  const from = source({ watch: { isConsistent, dataProof, tableOf: () => null } });
   expect(await transfer(target, { from })).toMatchObject({ consistent: false });
   expect((await target.record.read()).holds).toMatchObject({ is: 'since', identity: 'BASE' });
 });
 
 it('an audit that cannot be is refused before anything is written', async () => {
   const before = Buffer.from(device.bytes);
-  const from = source({ baseVolume: null, unchangedVolume: null });
+  const from = source({ volumes: { base: null, unchanged: null } });
   await expect(transfer(target, { from, audit: 5 })).rejects.toMatchObject({
     code: 'USAGE',
     message: expect.stringMatching(/--audit: what did not change cannot be read here/) as string,

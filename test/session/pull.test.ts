@@ -27,7 +27,7 @@ import { encodeFrame, PROTOCOL_LINE } from '../../src/stream/frame-format.js';
 import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
 import { createLocalPipe } from '../../src/transport/local-pipe.js';
 import { sinkFrom, sourceFrom } from '../../src/transport/stream-channel.js';
-import { changesOf, CHUNK, volumeOf } from '../support/change-source.js';
+import { altered, changesOf, CHUNK, type SourceParts, volumeOf } from '../support/change-source.js';
 import { explainEndAfter } from '../support/far-end.js';
 import { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
@@ -48,8 +48,9 @@ afterAll(() => {
   rmSync(folder, { recursive: true });
 });
 
-function source(more: Partial<ChangeSource> = {}): ChangeSource {
-  return { ...changesOf(volumeOf(CHUNKS, 2), [CHANGED]), baseVolume: volumeOf(CHUNKS, 1), ...more };
+function source({ volumes, watch = {} }: SourceParts = {}): ChangeSource {
+  const changes = changesOf(volumeOf(CHUNKS, 2), [CHANGED]);
+  return altered(changes, { volumes: { base: volumeOf(CHUNKS, 1), ...volumes }, watch });
 }
 
 /** A target must hold the old volume with the changed chunks. */
@@ -116,7 +117,7 @@ describe('a pull', () => {
       'data that cannot be read',
       () => {
         const data = new MemoryDevice(CHUNKS * CHUNK, '/dev/origin', { badByte: 6 * CHUNK });
-        return Promise.resolve(source({ data }));
+        return Promise.resolve(source({ volumes: { data } }));
       },
       'DEVICE',
     ],
@@ -124,7 +125,7 @@ describe('a pull', () => {
       'a snapshot that overflows meanwhile',
       () =>
         Promise.resolve(
-          source({ checkValid: () => Promise.reject(new SnapshotError('vg/snap', 'overflowed')) }),
+          source({ watch: { checkValid: () => Promise.reject(new SnapshotError('vg/snap', 'overflowed')) } }),
         ),
       'SNAPSHOT',
     ],

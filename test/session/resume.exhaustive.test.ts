@@ -1,6 +1,7 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { eachItem } from '../../src/stream/batches/batch.js';
 import { SenderRun } from '../../src/session/sender.js';
 import { openIncomingStream } from '../../src/stream/incoming-stream.js';
 import { CHUNK } from '../support/change-source.js';
@@ -141,7 +142,7 @@ describe('a session that breaks', () => {
     const restored = newState(SCENE);
     const undo = await openIncomingStream(sourceOf(readFileSync(policy.snapback)), pool(), 'snapback');
     expect(undo.header).toMatchObject({ kind: 'undo', base: 'RESULT', result: 'BASE' });
-    for await (const item of undo.blocks) {
+    for await (const item of eachItem(undo.blocks)) {
       if (item.kind === 'data') item.data.bytes.copy(restored, item.offset);
     }
     expect(restored).toBeBytes(oldState(SCENE).bytes);
@@ -188,8 +189,8 @@ describe('a session that breaks', () => {
     const target = new LastingTarget(oldState(SCENE).bytes);
     expect((await target.session(frozenSource(SCENE), { cutAfter: 20_000 })).summary).toBeNull();
     // What was written to the origin after the second snapshot is the same in both.
-    const { data } = frozenSource(SCENE);
-    const grown = { ...frozenSource({ ...SCENE, table: [...SCENE.table, 0, 29] }), data };
+    const { volumes } = frozenSource(SCENE);
+    const grown = { ...frozenSource({ ...SCENE, table: [...SCENE.table, 0, 29] }), volumes };
     const again = await target.session(grown);
     expect(again.summary?.resumedBytes).toBeGreaterThan(0);
     expect(target.device.bytes).toBeBytes(newState(SCENE));

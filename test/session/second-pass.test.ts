@@ -6,7 +6,7 @@ import { startLocalReceiver } from '../../src/reach/local-far-side.js';
 import { runSender } from '../../src/session/sender.js';
 import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
 import type { OpenTarget } from '../../src/targets/open-target.js';
-import { changesOf, CHUNK, volumeOf } from '../support/change-source.js';
+import { altered, changesOf, CHUNK, volumeOf } from '../support/change-source.js';
 import type { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
 import { pool } from '../support/streams.js';
@@ -44,7 +44,8 @@ async function pass(
   changes: readonly number[],
   result: string | null,
 ) {
-  const source = { ...changesOf(volume, [changes]), baseVolume: volumeOf(CHUNKS, 1), result };
+  const base = volumeOf(CHUNKS, 1);
+  const source = altered(changesOf(volume, [changes]), { facts: { result }, volumes: { base } });
   const env = quietSurroundings();
   const open = () => Promise.resolve(target);
   const { far } = startLocalReceiver(open, DEFAULT_POLICY, env, pool());

@@ -20,7 +20,7 @@ import { runSender, SenderRun, type FarSide } from '../../src/session/sender.js'
 import { encodeFrame, OPTIONAL, PROTOCOL_LINE } from '../../src/stream/frame-format.js';
 import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
 import { createLocalPipe } from '../../src/transport/local-pipe.js';
-import { changesOf, CHUNK, volumeOf } from '../support/change-source.js';
+import { altered, changesOf, CHUNK, volumeOf } from '../support/change-source.js';
 import { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
 import { scriptedFarSide } from '../support/scenes/scripted-far-side.js';
@@ -113,10 +113,9 @@ describe('a session', () => {
   });
 
   it('leaves it without one when the snapshot overflowed', async () => {
-    const overflowed = {
-      ...source(),
-      checkValid: () => Promise.reject(new SnapshotError('vg/snap', 'invalid')),
-    };
+    const overflowed = altered(source(), {
+      watch: { checkValid: () => Promise.reject(new SnapshotError('vg/snap', 'invalid')) },
+    });
     const { far, outcome } = startReceiver(volumeOf(CHUNKS, 1));
     await expect(run(far, overflowed)).rejects.toThrow(SnapshotError);
     expect((await outcome).error).toMatchObject({ code: 'TRUNCATED' });

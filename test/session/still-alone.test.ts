@@ -5,11 +5,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { recoverTarget } from '../../src/apply/recover.js';
 import type { ChangeSource } from '../../src/changes/change-source.js';
 import { UnsafeTargetError } from '../../src/errors.js';
+import type { Surroundings } from '../../src/host/surroundings.js';
 import { startLocalReceiver } from '../../src/reach/local-far-side.js';
 import { runSender, SenderRun } from '../../src/session/sender.js';
 import { DEFAULT_POLICY, type ApplyPolicy } from '../../src/targets/apply-policy.js';
 import type { OpenTarget } from '../../src/targets/open-target.js';
-import { changesOf, volumeOf } from '../support/change-source.js';
+import { altered, CHUNK, changesOf, volumeOf } from '../support/change-source.js';
 import type { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
 import { pool } from '../support/streams.js';
@@ -30,12 +31,12 @@ afterAll(() => {
   rmSync(parent, { recursive: true });
 });
 
-const changes = () => ({ ...changesOf(volumeOf(CHUNKS, 2), [[3]]), result: 'RESULT' });
-const copy = (): ChangeSource => ({
-  ...changesOf(volumeOf(CHUNKS, 2), [[0, 1, 2, 3, 4, 5, 6, 7]]),
-  ...{ base: null, result: 'RESULT', scope: 'full' as const },
-  dataProof: () => Promise.resolve('read-only RESULT'),
-});
+const changes = () => altered(changesOf(volumeOf(CHUNKS, 2), [[3]]), { facts: { result: 'RESULT' } });
+const copy = () =>
+  altered(changesOf(volumeOf(CHUNKS, 2), [[0, 1, 2, 3, 4, 5, 6, 7]]), {
+    facts: { base: null, result: 'RESULT', scope: 'full' },
+    watch: { dataProof: () => Promise.resolve('read-only RESULT') },
+  });
 
 describe('a target that someone else came to use', () => {
   it('gets no success and no name, and its journal takes back what was written', async () => {
@@ -80,6 +81,17 @@ describe('a target that someone else came to use', () => {
     expect(await again()).toMatchObject({ status: 'fulfilled', value: { resumedBytes: 0 } });
   });
 
+  it('keeps no place to go on from: what others wrote before it would stay there', async () => {
+    const device = volumeOf(CHUNKS, 1);
+    const checkpoints = { clock: hastyClock() };
+    const foreign = () => device.writeAt(Buffer.alloc(CHUNK, 7), 0);
+    const { sent, record, again } = await send(device, copy(), {}, checkpoints, foreign);
+    expect(sent.status).toBe('rejected');
+    expect(record).not.toHaveProperty('copied');
+    expect(await again()).toMatchObject({ status: 'fulfilled', value: { resumedBytes: 0 } });
+    expect(device.bytes).toBeBytes(volumeOf(CHUNKS, 2).bytes);
+  });
+
   it('has no name after a run without a journal either', async () => {
     const { env, sent, record } = await send(volumeOf(CHUNKS, 1), changes(), { journal: false });
     expect(sent.status).toBe('rejected');
@@ -88,12 +100,28 @@ describe('a target that someone else came to use', () => {
   });
 });
 
+/** Makes a sender ask for a checkpoint after each block. */
+function hastyClock(): () => number {
+  let now = 0;
+  return () => (now += 6000);
+}
+
 /** Sends a source to a target that is found to be in use at its end. */
-async function send(device: MemoryDevice, source: ChangeSource, policy: Partial<ApplyPolicy> = {}) {
+async function send(
+  device: MemoryDevice,
+  source: ChangeSource,
+  policy: Partial<ApplyPolicy> = {},
+  how: Partial<Surroundings> = {},
+  use: () => Promise<void> = () => Promise.resolve(),
+) {
   const target = openInMemory(device, parent);
   await target.record.write({ is: 'exactly', identity: 'BASE', from: null });
-  const env = quietSurroundings();
-  const inUse = { ...target, checkStillAlone: () => Promise.reject(new UnsafeTargetError('/dev/t', IN_USE)) };
+  const env = { ...quietSurroundings(), ...how };
+  const checkStillAlone = async () => {
+    await use();
+    throw new UnsafeTargetError('/dev/t', IN_USE);
+  };
+  const inUse = { ...target, checkStillAlone };
   const whole = { ...DEFAULT_POLICY, ...policy };
   const run = async (opened: OpenTarget) => {
     const open = () => Promise.resolve(opened);

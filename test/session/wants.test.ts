@@ -13,7 +13,7 @@ import { PROTOCOL_LINE } from '../../src/stream/frame-format.js';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
 import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
 import { createLocalPipe } from '../../src/transport/local-pipe.js';
-import { changesOf, CHUNK, volumeOf } from '../support/change-source.js';
+import { altered, changesOf, CHUNK, volumeOf } from '../support/change-source.js';
 import { explainEndAfter } from '../support/far-end.js';
 import { openInMemory } from '../support/open-target.js';
 import { someHeader } from '../support/scenes/feed.js';
@@ -117,7 +117,7 @@ describe('a receiver that is not to be trusted', () => {
     const base = volumeOf(8, 1);
     const now = volumeOf(8, 1);
     now.bytes.fill('x', 2 * CHUNK, 2 * CHUNK + 512);
-    const source = { ...changesOf(now, [[2]]), baseVolume: base };
+    const source = altered(changesOf(now, [[2]]), { volumes: { base } });
     const how = { proofs: true, blockSize: 512 };
     return runSender(far, source, how, quietSurroundings(), pool());
   };

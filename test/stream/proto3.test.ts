@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { eachItem } from '../../src/stream/batches/batch.js';
 import { TruncatedStreamError } from '../../src/errors.js';
 import type { BlockWriter } from '../../src/stream/block-writer.js';
 import { openIncomingStream } from '../../src/stream/incoming-stream.js';
@@ -40,7 +41,7 @@ describe('PROTO[3]', () => {
     const incoming = await openIncomingStream(feed(stream, 100_000), lender.lend, 'test stream');
     const seen: Buffer[] = [];
     let next = 4096;
-    for await (const item of incoming.blocks) {
+    for await (const item of eachItem(incoming.blocks)) {
       if (item.kind !== 'data') throw new Error(`a ${item.kind} in PROTO[3]`);
       expect(item.offset).toBe(next);
       next += item.length;
@@ -73,7 +74,7 @@ describe('the last record of a PROTO[3] stream, of which only a part is there', 
     const lender = new Lender();
     const { blocks } = await openIncomingStream(feed(stream, 10_000), lender.lend, 'test stream', target);
     const found: number[][] = [];
-    for await (const item of blocks) {
+    for await (const item of eachItem(blocks)) {
       if (item.kind !== 'data') throw new Error(`a ${item.kind} in PROTO[3]`);
       expect(item.data.bytes.length).toBe(item.length);
       found.push([item.offset, item.length, item.data.bytes.at(-1) ?? 0]);

@@ -1,4 +1,7 @@
-import type { Block } from '../../src/stream/block.js';
+import { crc32 } from 'node:zlib';
+import type { Applier } from '../../src/engine/applier.js';
+import { BlockBatch } from '../../src/stream/batches/batch.js';
+import type { Block, Mark, StreamItem } from '../../src/stream/block.js';
 import type { StreamHeader } from '../../src/stream/stream-header.js';
 
 /** A data block of one byte over and over; counts how often it is released. */
@@ -34,4 +37,29 @@ export function undoFor(volumeSize: number, blockSize: number): StreamHeader {
     time: '2026-01-02T03:04:05.000Z',
     writer: 'test',
   };
+}
+
+/** These entries as a batch, its memory with each block's own. */
+export function batchOf(...items: readonly Exclude<StreamItem, Mark>[]): BlockBatch {
+  const blocks = items.flatMap((item) => (item.kind === 'data' ? [item] : []));
+  const bytes = Buffer.concat(blocks.map(({ data }) => data.bytes));
+  const release = () => {
+    for (const { data } of blocks) data.release();
+  };
+  const batch = new BlockBatch(blocks.length === 0 ? null : { bytes, release });
+  let start = 0;
+  for (const item of items) {
+    if (item.kind === 'section') batch.add({ ...item, crc: item.oldCrc });
+    else if (item.kind === 'data') {
+      const { kind, offset, length, data } = item;
+      batch.add({ kind, offset, length, start, crc: crc32(data.bytes) });
+      start += length;
+    } else batch.add(item);
+  }
+  return batch;
+}
+
+/** Applies a batch of one block. */
+export async function applyBlock(applier: Applier, block: Block): Promise<void> {
+  await applier.apply(batchOf(block));
 }

@@ -1,9 +1,35 @@
 import { ChunkSet } from '../../src/bytes/chunk-set.js';
-import { ChangeSet } from '../../src/changes/change-set.js';
-import type { ChangeSource } from '../../src/changes/change-source.js';
+import { ChangeSet, type Tracking } from '../../src/changes/change-set.js';
+import type {
+  ChangeSource,
+  SourceFacts,
+  SourceVolumes,
+  SourceWatch,
+} from '../../src/changes/change-source.js';
 import { MemoryDevice } from './memory-device.js';
 
 export const CHUNK = 4096;
+
+/** What takes the place of a source's own parts. */
+export interface SourceParts {
+  readonly facts?: Partial<SourceFacts>;
+  readonly volumes?: Partial<SourceVolumes>;
+  readonly watch?: Partial<SourceWatch>;
+}
+
+/** A source of which some parts are others. */
+export function altered(source: ChangeSource, { facts, volumes, watch }: SourceParts): ChangeSource {
+  return {
+    facts: { ...source.facts, ...facts },
+    volumes: { ...source.volumes, ...volumes },
+    watch: { ...source.watch, ...watch },
+  };
+}
+
+/** What tracks all of a volume, in chunks. Bytes. */
+export function trackingOf(granularity: number, size: number): Tracking {
+  return { granularity, trackedSize: size, volumeSize: size };
+}
 
 /** Changes of chunks of 4 KiB, as a table that grows by one list each time it is read. */
 export function changesOf(
@@ -18,26 +44,28 @@ export function changesOf(
     reads += 1;
     const soFar = new ChunkSet();
     for (const { offset, length } of chunks.runs()) for (let i = 0; i < length; i++) soFar.add(offset + i);
-    return Promise.resolve(new ChangeSet(CHUNK, volume.size, volume.size, soFar));
+    return Promise.resolve(new ChangeSet(trackingOf(CHUNK, volume.size), soFar));
   };
   return {
-    name: 'vg/snap',
-    origin: 'vg-vm',
-    base: 'BASE',
-    result: null,
-    volumeSize: volume.size,
-    data: volume,
-    baseVolume: null,
-    unchangedVolume: null,
-    isBaseReadOnly: false,
-    paths: [],
-    live,
-    readChanges,
-    tableOf: ({ chunks: { count: entries } }) => ({ id: 'BASE', entries }),
-    dataProof: () => Promise.resolve(null),
-    checkValid: () => Promise.resolve(),
-    isConsistent: () => Promise.resolve(!live),
-    close: () => Promise.resolve(),
+    facts: {
+      name: 'vg/snap',
+      origin: 'vg-vm',
+      base: 'BASE',
+      result: null,
+      volumeSize: volume.size,
+      isBaseReadOnly: false,
+      paths: [],
+      live,
+    },
+    volumes: { data: volume, base: null, unchanged: null },
+    watch: {
+      readChanges,
+      tableOf: ({ chunks: { count: entries } }) => ({ id: 'BASE', entries }),
+      dataProof: () => Promise.resolve(null),
+      checkValid: () => Promise.resolve(),
+      isConsistent: () => Promise.resolve(!live),
+      close: () => Promise.resolve(),
+    },
   };
 }
 

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { UnsafeTargetError } from '../../src/errors.js';
 import type { StreamHeader } from '../../src/stream/stream-header.js';
 import { containerKindOf, ContainerGuard } from '../../src/targets/container-image.js';
+import { batchOf } from '../support/blocks.js';
 import { MemoryDevice } from '../support/memory-device.js';
 
 /** As qemu-img makes them. */
@@ -44,7 +45,9 @@ describe('over an image', () => {
     const guard = ContainerGuard.for(device, header as StreamHeader);
     const data = { bytes: coming ?? Buffer.alloc(0), release: () => undefined };
     const block = { offset, length: coming?.length ?? 4096 };
-    await guard?.check(coming === null ? { kind: 'discard', ...block } : { kind: 'data', ...block, data });
+    await guard?.check(
+      batchOf(coming === null ? { kind: 'discard', ...block } : { kind: 'data', ...block, data }),
+    );
   };
   const raw = Buffer.alloc(4096, 'raw');
 

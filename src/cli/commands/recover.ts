@@ -1,8 +1,8 @@
 import { Command } from '@commander-js/extra-typings';
 import { describeRecovery, noWayBack } from '../../apply/recover.js';
-import { recover } from '../../jobs/apply.js';
+import { planRecover, recover } from '../../jobs/apply.js';
 import type { Context } from '../context.js';
-import { forceOption, NOT_THE_BASE, stateDirOption } from '../options/policy.js';
+import { dryRunOption, forceOption, NOT_THE_BASE, stateDirOption } from '../options/policy.js';
 
 /** Takes a target back after an interrupted apply. */
 export function recoverCommand(context: Context) {
@@ -14,9 +14,15 @@ export function recoverCommand(context: Context) {
     .argument('<TARGET>', 'the block device or image file')
     .addOption(stateDirOption())
     .addOption(forceOption('base', NOT_THE_BASE))
-    .action(async (target, { stateDir, force }) => {
+    .addOption(dryRunOption())
+    .action(async (target, { stateDir = null, force, dryRun = false }) => {
       const options = { evenIfChanged: force.includes('base') };
-      const outcome = await recover(target, stateDir ?? null, options, context.surroundings('normal'));
+      const env = context.surroundings('normal');
+      if (dryRun) {
+        context.say(await planRecover(target, stateDir, options, env));
+        return;
+      }
+      const outcome = await recover(target, stateDir, options, env);
       if (outcome.kind === 'half copied' || outcome.kind === 'half written')
         throw noWayBack(target, outcome.kind);
       context.say(describeRecovery(target, outcome));

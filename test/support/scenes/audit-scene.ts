@@ -2,13 +2,12 @@ import { existsSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { ReadableVolume } from '../../../src/changes/base-view.js';
-import type { ChangeSource } from '../../../src/changes/change-source.js';
 import { startLocalReceiver } from '../../../src/reach/local-far-side.js';
 import type { SendOptions } from '../../../src/send/send-changes.js';
 import { runSender, type SessionSummary } from '../../../src/session/sender.js';
 import { DEFAULT_POLICY, type ApplyPolicy } from '../../../src/targets/apply-policy.js';
 import type { KnownState, TargetState } from '../../../src/targets/state-record.js';
-import { changesOf, CHUNK, volumeOf } from '../change-source.js';
+import { altered, changesOf, CHUNK, type SourceParts, volumeOf } from '../change-source.js';
 import { MemoryDevice } from '../memory-device.js';
 import { openInMemory } from '../open-target.js';
 import { pool } from '../streams.js';
@@ -19,7 +18,7 @@ export const MIB = 1024 * 1024;
 /** What is special about a run. */
 export interface RunWish {
   readonly audit?: number;
-  readonly source?: Partial<ChangeSource>;
+  readonly source?: SourceParts;
   readonly policy?: Partial<ApplyPolicy>;
   readonly options?: Partial<SendOptions>;
 }
@@ -135,12 +134,12 @@ export class AuditScene {
     const open = () => Promise.resolve(this.open());
     const { far, outcome } = startLocalReceiver(open, { ...DEFAULT_POLICY, ...policy }, env, pool());
     const { baseName, resultName } = this;
-    const from: ChangeSource = {
-      ...changesOf(this.now, [[...this.changed]]),
-      ...{ base: baseName, result: resultName, baseVolume: this.base },
-      tableOf: ({ chunks: { count: entries } }) => ({ id: baseName, entries }),
-      ...source,
-    };
+    const usual = altered(changesOf(this.now, [[...this.changed]]), {
+      facts: { base: baseName, result: resultName },
+      volumes: { base: this.base },
+      watch: { tableOf: ({ chunks: { count: entries } }) => ({ id: baseName, entries }) },
+    });
+    const from = altered(usual, source);
     const how = { proofs: true, ...(audit === undefined ? {} : { audit }), ...options };
     let summary: SessionSummary | null = null;
     let failure: Error | null = null;

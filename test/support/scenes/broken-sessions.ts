@@ -2,6 +2,7 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, utimesSync, writ
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll } from 'vitest';
+import { eachItem } from '../../../src/stream/batches/batch.js';
 import { recoverTarget, type RecoverOutcome } from '../../../src/apply/recover.js';
 import { ChunkSet } from '../../../src/bytes/chunk-set.js';
 import { ChangeSet } from '../../../src/changes/change-set.js';
@@ -13,7 +14,7 @@ import type { ReceiveOutcome } from '../../../src/session/receiver.js';
 import { runSender, SenderRun, type SessionSummary } from '../../../src/session/sender.js';
 import { openIncomingStream } from '../../../src/stream/incoming-stream.js';
 import { DEFAULT_POLICY, type ApplyPolicy } from '../../../src/targets/apply-policy.js';
-import { changesOf, CHUNK, volumeOf } from '../change-source.js';
+import { altered, changesOf, CHUNK, trackingOf, volumeOf } from '../change-source.js';
 import { MemoryDevice } from '../memory-device.js';
 import { openInMemory } from '../open-target.js';
 import { pool, sourceOf } from '../streams.js';
@@ -62,18 +63,18 @@ export interface SourceWish {
 /** A source of the scene whose data is proved to stay as it is. */
 export function frozenSource(scene: Scene, wish: SourceWish = {}): ChangeSource {
   const data = new MemoryDevice(newState(scene, wish.state), '/dev/new');
-  return {
-    ...changesOf(data, []),
-    base: wish.base ?? 'BASE',
-    result: wish.result ?? 'RESULT',
-    baseVolume: oldState(scene),
-    dataProof: () => Promise.resolve(wish.proof === undefined ? 'read-only RESULT' : wish.proof),
-    readChanges: (most = Infinity) => {
-      const chunks = new ChunkSet();
-      for (const chunk of scene.table.slice(0, most)) chunks.add(chunk);
-      return Promise.resolve(new ChangeSet(CHUNK, data.size, data.size, chunks));
+  return altered(changesOf(data, []), {
+    facts: { base: wish.base ?? 'BASE', result: wish.result ?? 'RESULT' },
+    volumes: { base: oldState(scene) },
+    watch: {
+      dataProof: () => Promise.resolve(wish.proof === undefined ? 'read-only RESULT' : wish.proof),
+      readChanges: (most = Infinity) => {
+        const chunks = new ChunkSet();
+        for (const chunk of scene.table.slice(0, most)) chunks.add(chunk);
+        return Promise.resolve(new ChangeSet(trackingOf(CHUNK, data.size), chunks));
+      },
     },
-  };
+  });
 }
 
 /** What happens to a session on its way. */
@@ -208,7 +209,7 @@ export async function itemsOf(frames: Buffer): Promise<string[]> {
   const items: string[] = [];
   const incoming = await openIncomingStream(sourceOf(frames), pool(), 'frames');
   try {
-    for await (const item of incoming.blocks) {
+    for await (const item of eachItem(incoming.blocks)) {
       if (item.kind === 'data') item.data.release();
       items.push('offset' in item && item.kind !== 'proof' ? `${item.kind} ${item.offset}` : item.kind);
     }

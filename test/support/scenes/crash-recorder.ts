@@ -6,7 +6,7 @@ import { recoverTarget } from '../../../src/apply/recover.js';
 import { Applier } from '../../../src/engine/applier.js';
 import { DurableLength, lengthPath } from '../../../src/engine/durable-length.js';
 import { Journal } from '../../../src/journal/journal.js';
-import { dataBlock, patterned, undoFor } from '../blocks.js';
+import { applyBlock, dataBlock, patterned, undoFor } from '../blocks.js';
 import { MemoryDevice } from '../memory-device.js';
 import { openInMemory } from '../open-target.js';
 import { pool } from '../streams.js';
@@ -107,7 +107,7 @@ export interface AnyBlock {
 export interface Manner {
   /** Of the volume, bytes: blocks that are not whole ones of these are saved with what lies around them. */
   readonly blockSize: number;
-  readonly batchBytes: number;
+  readonly groupBytes: number;
   readonly checkpointBytes: number;
   readonly turns: readonly number[];
 }
@@ -132,7 +132,7 @@ export async function record(blocks: readonly AnyBlock[], manner: Manner): Promi
   const add = (step: Step) => {
     steps.push(Object.assign(step, { journalLength: statSync(path).size }));
   };
-  const { blockSize, batchBytes, checkpointBytes, turns } = manner;
+  const { blockSize, groupBytes, checkpointBytes, turns } = manner;
   const delays = new Delays(turns);
   const device = new RecordingDevice(add, delays);
   const target = openInMemory(device, parent);
@@ -153,11 +153,11 @@ export async function record(blocks: readonly AnyBlock[], manner: Manner): Promi
     add({ kind: 'length noted', length });
     if (statSync(path).size > length) overlaps += 1;
   });
-  const applier = new Applier(device, { log, lendOld: pool(), batchBytes, checkpointBytes });
+  const applier = new Applier(device, { log, lendOld: pool(), groupBytes, checkpointBytes });
   for (const { sector, count, byte, thenFlush } of blocks) {
     const [offset, length] = [sector * SECTOR, Math.min(count, SIZE / SECTOR - sector) * SECTOR];
-    if (byte === 0) await applier.apply({ kind: 'zero', offset, length });
-    else await applier.apply(dataBlock(offset, length, byte));
+    if (byte === 0) await applyBlock(applier, { kind: 'zero', offset, length });
+    else await applyBlock(applier, dataBlock(offset, length, byte));
     if (!thenFlush) continue;
     await applier.finish();
     await log.markFlushed(log.announced);

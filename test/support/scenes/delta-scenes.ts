@@ -3,7 +3,7 @@ import { ChunkSet } from '../../../src/bytes/chunk-set.js';
 import { splitExtents } from '../../../src/bytes/extent.js';
 import { ChangeSet } from '../../../src/changes/change-set.js';
 import type { ChangeSource } from '../../../src/changes/change-source.js';
-import { changesOf } from '../change-source.js';
+import { altered, changesOf, type SourceParts, trackingOf } from '../change-source.js';
 import { MemoryDevice } from '../memory-device.js';
 
 export const UNIT = 512;
@@ -71,22 +71,22 @@ export function bytesOf(state: readonly number[]): Buffer {
 }
 
 /** The scene's changes, whose data is proved to stay as it is. */
-export function sourceOf(scene: DeltaScene, wish: Partial<ChangeSource> = {}): ChangeSource {
-  return {
-    ...changesOf(new MemoryDevice(bytesOf(scene.now), '/dev/new'), []),
-    base: 'BASE',
-    result: 'RESULT',
-    baseVolume: new MemoryDevice(bytesOf(scene.old), '/dev/old'),
-    dataProof: () => Promise.resolve('read-only RESULT'),
-    readChanges: (most = Infinity) => Promise.resolve(changesOfScene(scene.table.slice(0, most))),
-    ...wish,
-  };
+export function sourceOf(scene: DeltaScene, parts: SourceParts = {}): ChangeSource {
+  const usual = altered(changesOf(new MemoryDevice(bytesOf(scene.now), '/dev/new'), []), {
+    facts: { result: 'RESULT' },
+    volumes: { base: new MemoryDevice(bytesOf(scene.old), '/dev/old') },
+    watch: {
+      dataProof: () => Promise.resolve('read-only RESULT'),
+      readChanges: (most = Infinity) => Promise.resolve(changesOfScene(scene.table.slice(0, most))),
+    },
+  });
+  return altered(usual, parts);
 }
 
 function changesOfScene(chunks: readonly number[]): ChangeSet {
   const set = new ChunkSet();
   for (const chunk of chunks) set.add(chunk);
-  return new ChangeSet(CHUNK, VOLUME, VOLUME, set);
+  return new ChangeSet(trackingOf(CHUNK, VOLUME), set);
 }
 
 /** How many pieces of the volume the target holds neither old nor new. */

@@ -1,4 +1,5 @@
 import { crc32 } from 'node:zlib';
+import { eachItem } from '../../../src/stream/batches/batch.js';
 import type { ByteSink, ByteSource, LentBuffer } from '../../../src/bytes/byte-channel.js';
 import { LvmsyncError } from '../../../src/errors.js';
 import type { BlockWriter } from '../../../src/stream/block-writer.js';
@@ -55,7 +56,7 @@ export async function readAll(source: ByteSource, lender = new Lender()): Promis
   try {
     const { protocol, header, blocks } = await openIncomingStream(source, lender.lend, 'test stream');
     opened = { protocol, header };
-    for await (const item of blocks) {
+    for await (const item of eachItem(blocks)) {
       items.push(describeItem(item));
       if (item.kind === 'data') item.data.release();
     }
@@ -94,7 +95,7 @@ export async function copyStream(
   const { header, blocks } = await openIncomingStream(feed(bytes), new Lender().lend, 'test stream');
   await writer.start(header ?? someHeader(0));
   let isNameless = false;
-  for await (const item of blocks) {
+  for await (const item of eachItem(blocks)) {
     if (item.kind === 'nameless') isNameless = true;
     else if (item.kind === 'next-pass') await writer.nextPass();
     else if (item.kind === 'proof') await writer.prove(item);

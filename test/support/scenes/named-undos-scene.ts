@@ -7,13 +7,13 @@ import { listArchives } from '../../../src/chain/archive-folder.js';
 import { planCombination } from '../../../src/chain/combination.js';
 import { undosOf } from '../../../src/chain/states.js';
 import { startLocalReceiver } from '../../../src/reach/local-far-side.js';
-import { sendChanges } from '../../../src/send/send-changes.js';
+import { pipeTo, sendChanges } from '../../../src/send/send-changes.js';
 import { runSender } from '../../../src/session/sender.js';
 import { FrameWriter } from '../../../src/stream/frame-writer.js';
 import { DEFAULT_POLICY } from '../../../src/targets/apply-policy.js';
 import type { OpenTarget } from '../../../src/targets/open-target.js';
 import type { TargetState } from '../../../src/targets/state-record.js';
-import { changesOf, CHUNK } from '../change-source.js';
+import { altered, changesOf, CHUNK } from '../change-source.js';
 import { MemoryDevice } from '../memory-device.js';
 import { openInMemory } from '../open-target.js';
 import { collectingSink, pool, sourceOf } from '../streams.js';
@@ -83,11 +83,10 @@ export class NamedUndosScene {
     const data = to === null ? this.origin : this.snapshots[to]?.contents;
     if (base === undefined || data === undefined) throw new Error('no such snapshot');
     const volume = new MemoryDevice(bytesOf(data), 'data source');
-    return {
-      ...changesOf(volume, [[...base.written].sort((a, b) => a - b)]),
-      ...{ base: `S${from}`, result: to === null ? null : `S${to}` },
-      ...{ baseVolume: new MemoryDevice(bytesOf(base.contents), 'base'), isBaseReadOnly: true },
-    };
+    return altered(changesOf(volume, [[...base.written].sort((a, b) => a - b)]), {
+      facts: { base: `S${from}`, result: to === null ? null : `S${to}`, isBaseReadOnly: true },
+      volumes: { base: new MemoryDevice(bytesOf(base.contents), 'base') },
+    });
   }
 
   /** A transfer with a snapback; the error that ended it, or null. */
@@ -97,7 +96,8 @@ export class NamedUndosScene {
     const env = quietSurroundings();
     if (isPipe) {
       const sink = collectingSink();
-      await sendChanges(this.source(from, to), new FrameWriter(sink), { ...HOW, proofs: false }, env, pool());
+      const line = pipeTo(new FrameWriter(sink));
+      await sendChanges(this.source(from, to), line, { proofs: false }, { ...env, lend: pool() });
       const options = { what: 'pipe', target, policy, isSession: false };
       return await receiveStream(sourceOf(sink.bytes()), options, env, pool()).then(
         () => null,

@@ -1,7 +1,24 @@
-import { crc32 } from 'node:zlib';
+import zlib from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { joinChecksums } from '../../src/bytes/contents.js';
+import { crc32, joinChecksums } from '../../src/bytes/contents.js';
+
+describe('a checksum', () => {
+  it('is what zlib makes of the same bytes, wherever they lie and whatever came before', () => {
+    const memory = Buffer.alloc(70_000);
+    for (let at = 0; at < memory.length; at++) memory[at] = (at * at) % 251;
+    const lengths = fc.oneof(fc.nat(1100), fc.nat(66_000));
+    fc.assert(
+      fc.property(lengths, fc.nat(64), fc.nat(0xffff_ffff), (length, start, before) => {
+        const bytes = memory.subarray(start, start + length);
+        const expected = length === 0 ? before : zlib.crc32(bytes, before);
+        expect(crc32(bytes, before)).toBe(expected);
+        expect(crc32(new Uint8Array(bytes), before)).toBe(expected);
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
 
 describe('joined checksums', () => {
   it('are those of the bytes behind each other', () => {

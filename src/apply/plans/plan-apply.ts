@@ -1,12 +1,12 @@
-import { UnsafeTargetError, type LvmsyncError } from '../errors.js';
-import type { StreamHeader } from '../stream/stream-header.js';
+import { UnsafeTargetError, type LvmsyncError } from '../../errors.js';
+import type { StreamHeader } from '../../stream/stream-header.js';
 import {
   announcesWrites,
   isOverwriting,
   keepsOldBytes,
   whyNotKept,
   type ApplyPolicy,
-} from '../targets/apply-policy.js';
+} from '../../targets/apply-policy.js';
 import {
   describeGap,
   whyNotBase,
@@ -15,8 +15,8 @@ import {
   type SampleResult,
   type StateChange,
   type UndoStart,
-} from '../targets/base-check.js';
-import { isDoubtful, type KnownState } from '../targets/state-record.js';
+} from '../../targets/base-check.js';
+import { isDoubtful, type KnownState } from '../../targets/state-record.js';
 
 /** What is applied, and how. */
 export interface ApplyRequest {
@@ -32,8 +32,6 @@ export interface ApplyFacts {
   readonly path: string;
   readonly size: number;
   readonly known: KnownState;
-  /** Whether an earlier apply to it has not ended. */
-  readonly isHalfWritten: boolean;
   /** Whether old bytes were written back to it just now. */
   readonly isTakenBack: boolean;
   readonly sample: SampleResult;
@@ -43,19 +41,24 @@ export interface ApplyFacts {
   readonly shortages: readonly LvmsyncError[];
 }
 
-/** One thing that an apply does. */
-export type ApplyStep =
-  | { readonly do: 'settle' }
-  | { readonly do: 'look closer' }
-  | {
-      readonly do: 'write';
-      readonly bytes: number | null;
-      readonly keeps: 'snapback' | 'journal' | 'nothing';
-    };
+/** The stream's blocks are written. Bytes. */
+export interface WriteBlocks {
+  readonly do: 'write';
+  readonly bytes: number | null;
+  /** Where the old bytes go. */
+  readonly keeps: 'snapback' | 'journal' | 'nothing';
+}
 
-/** What an apply would do, and why it may not. */
+/** What an apply does, and why it may not. */
 export interface ApplyPlan {
-  readonly steps: readonly ApplyStep[];
+  /** The target. */
+  readonly path: string;
+  /**
+   * Whether more blocks that did not change are compared before the first write, because nothing says for sure what the
+   * target holds.
+   */
+  readonly looksCloser: boolean;
+  readonly write: WriteBlocks;
   /** The states that the stream leads from and to, null where they have no name. */
   readonly from: string | null;
   readonly to: string | null;
@@ -73,15 +76,13 @@ export function planApply({ header, policy, change }: ApplyRequest, facts: Apply
   const kept = announcesWrites(header) ? whyNotKept(policy, header) : null;
   const keeps = policy.snapback === null ? 'journal' : 'snapback';
   return {
-    steps: [
-      ...(facts.isHalfWritten ? [{ do: 'settle' } as const] : []),
-      ...(wantsCloserLook(header, known) ? [{ do: 'look closer' } as const] : []),
-      {
-        do: 'write',
-        bytes: header?.expectedBytes ?? null,
-        keeps: keepsOldBytes(policy, header) ? keeps : 'nothing',
-      },
-    ],
+    path,
+    looksCloser: wantsCloserLook(header, known),
+    write: {
+      do: 'write',
+      bytes: header?.expectedBytes ?? null,
+      keeps: keepsOldBytes(policy, header) ? keeps : 'nothing',
+    },
     from: header?.base ?? null,
     to: header?.result ?? null,
     refusals: [
@@ -127,19 +128,4 @@ function whyNotState(
       : (whyNotBase(path, change, holds, sample, untouched) ??
         (change.kind === 'undo' ? whyNotUndo(path, change, holds, undo, untouched) : null));
   return refusal === null ? [] : [refusal];
-}
-
-/** A plan's steps in words, for its user: those before the write, which a dry run's summary tells. */
-export function describeSteps(path: string, { steps }: Pick<ApplyPlan, 'steps'>): string[] {
-  return steps.flatMap((step) => {
-    switch (step.do) {
-      case 'settle':
-        return [
-          `${path}: half-written by an earlier run; a run that writes would first take it back, or continue it`,
-        ];
-      case 'look closer':
-      case 'write':
-        return [];
-    }
-  });
 }
