@@ -26,10 +26,16 @@ export type { StreamHeader } from './stream/stream-header.js';
 export { parseTargetSpec, type TargetSpec } from './transport/target-spec.js';
 export { defaultSshSettings, type Prompter, type SshSettings } from './transport/ssh/index.js';
 export { openSource, type SourceSpec } from './sources/open-source.js';
-export { transfer, type Destination, type Protocol, type TransferSummary } from './jobs/transfer.js';
-export { apply, type ApplySummary } from './jobs/apply.js';
-export { copy } from './jobs/copy.js';
-export { scan } from './jobs/scan.js';
+export {
+  transfer,
+  type Destination,
+  type Protocol,
+  type Sending,
+  type TransferSummary,
+} from './jobs/transfer.js';
+export { apply, type ApplySummary, type NamedStream, type TargetHere } from './jobs/apply.js';
+export { copy, type CopySpec } from './jobs/copy.js';
+export { scan, type ScanSending } from './jobs/scan.js';
 export { verify, type VerifySpec, type VerifySummary } from './jobs/verify.js';
 export {
   inspect,

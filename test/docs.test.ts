@@ -148,6 +148,19 @@ describe('architecture.md', () => {
     expect(rows.toSorted()).toEqual(rooms.toSorted());
   });
 
+  it('has each room on the floor that the linter holds it to', async () => {
+    const { FLOORS } = (await import(path.join(CHECKOUT, 'oxlint.config.js'))) as {
+      FLOORS: readonly (readonly string[])[];
+    };
+    const rows = [...page.matchAll(/^\| `([a-z]+)(?:\.ts)?` +\| (\d+) +\|/gm)];
+    const drawn = rows.map(([, room = '', floor]) => [room, Number(floor)]);
+    // transport/ssh has walls of its own, but no row
+    const held = FLOORS.flatMap((rooms, index) =>
+      rooms.filter((room) => !room.includes('/')).map((room) => [room, index + 1]),
+    );
+    expect(drawn).toEqual(held);
+  });
+
   it('names no file that does not exist', () => {
     const named = [...page.matchAll(/`((?:[a-z]+\/)+[a-z0-9-]+\.[jt]s)`/g)].map(([, name = '']) => name);
     const isThere = (name: string) => ['', 'src'].some((root) => existsSync(path.join(CHECKOUT, root, name)));

@@ -41,6 +41,29 @@ describe('a room of src', () => {
   });
 });
 
+describe('the doors of the rooms', async () => {
+  const { DOORS } = (await import(path.join(CHECKOUT, 'oxlint.config.js'))) as {
+    DOORS: Readonly<Record<string, string>>;
+  };
+  const listed = Object.entries(DOORS).flatMap(([room, doors]) =>
+    doors.split(' ').map((door) => `${room}/${door}.ts`),
+  );
+  const used = files.flatMap(({ name, text }) =>
+    [...text.matchAll(/(?:from |import\()'(\.[^']+)\.js'/g)]
+      .map(([, to = '']) => `${path.join(path.dirname(name), to)}.ts`)
+      .filter((to) => to.includes('/') && to.split('/')[0] !== name.split('/')[0]),
+  );
+
+  // the linter checks import statements, but not import()
+  it('are all in the list of oxlint.config.js', () => {
+    expect([...new Set(used)].filter((name) => !listed.includes(name))).toEqual([]);
+  });
+
+  it('are all used by another room', () => {
+    expect(listed.filter((name) => !used.includes(name))).toEqual([]);
+  });
+});
+
 describe('a file of src', () => {
   it(`has at least ${LEAST_LINES} lines, unless it has only types, constants or an entry point`, () => {
     const short = files.filter(({ text }) => linesOf(text) < LEAST_LINES).map(({ name }) => name);

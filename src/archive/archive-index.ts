@@ -34,7 +34,7 @@ export async function readIndex(random: RandomFile, volumeSize: number): Promise
       const problem =
         order.findMisfit(entry.offset, entry.length) ?? misplaced(entry.position, position, blocks);
       if (problem !== null) throw new FormatError(random.path, position, 'index', problem);
-      blocks.add(entry.offset, entry.length, entry.position, entry.offset, 0);
+      blocks.add({ ...entry, blockOffset: entry.offset, source: 0 });
     }
   }
   const { dataBytes, zeroBytes, discardBytes } = end.totals;

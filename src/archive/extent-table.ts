@@ -21,7 +21,7 @@ export class ExtentTable {
   private blockOffsets = new Float64Array(FIRST_CAPACITY);
   private sources = new Uint32Array(FIRST_CAPACITY);
 
-  add(offset: number, length: number, position: number, blockOffset: number, source: number): void {
+  add({ offset, length, position, blockOffset, source }: StoredExtent): void {
     const { count } = this;
     if (count === this.offsets.length) this.grow();
     this.offsets[count] = offset;

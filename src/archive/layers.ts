@@ -54,7 +54,7 @@ function partIn(table: ExtentTable, extents: Iterable<Extent>): ExtentTable {
     for (let index = firstEndingBehind(table, extent.offset); table.offsetAt(index) < end; index++) {
       const { position, blockOffset, source } = table.at(index);
       const offset = Math.max(table.offsetAt(index), extent.offset);
-      part.add(offset, Math.min(table.endAt(index), end) - offset, position, blockOffset, source);
+      part.add({ offset, length: Math.min(table.endAt(index), end) - offset, position, blockOffset, source });
     }
   }
   return part;

@@ -10,8 +10,8 @@ import type { ArchiveBlock } from './pack-archive.js';
 export const COMPARED_UNIT = 4096;
 
 /**
- * The old bytes of what differs between two states of a volume, each block with a proof of the new bytes: the blocks
- * of an undo. Only `extents`, ascending and within both states, may differ. Throws DeviceError.
+ * The old bytes of the blocks that differ between two states of a volume, each block with a proof of the new bytes:
+ * the blocks of an undo. Only `extents`, ascending and within both states, may differ. Throws DeviceError.
  */
 export async function* oldBlocks(
   old: ReadableVolume,

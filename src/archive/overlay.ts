@@ -75,7 +75,7 @@ export function overlay(
     const { layer, index, offset, end } = piece;
     const extent = layers[layer]?.table.at(index);
     if (extent === undefined) throw new Error(`there is no layer ${layer}`);
-    seen.add(offset, end - offset, extent.position, extent.blockOffset, sourceOf(layer, extent.source));
+    seen.add({ ...extent, offset, length: end - offset, source: sourceOf(layer, extent.source) });
   }
 }
 

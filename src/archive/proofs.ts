@@ -4,18 +4,18 @@ import { ExtentOrder } from '../stream/extent-order.js';
 import { MAX_BLOCK_LENGTH, type Proof } from '../stream/block.js';
 import { ANNOUNCEMENT, parseAnnouncements } from '../stream/frame-format.js';
 import { withFile, withoutOverlaps, type Archive } from './archive.js';
-import { ExtentTable } from './extent-table.js';
+import { ExtentTable, type StoredExtent } from './extent-table.js';
 import { scanArchive } from './scan-archive.js';
 
 const zeroes = Buffer.alloc(MAX_BLOCK_LENGTH);
 
 /**
- * What an archive says of the state that it starts from: the checksums of extents. A snapback that was made as its
- * target was written says it of what was written; others by proofs.
+ * What an archive says about the state that it starts from: checksums of extents. A snapback that a receiver made has
+ * them for the blocks that were written; other archives have proof frames.
  */
 export class ArchiveProofs {
   private constructor(
-    /** Ascending; `position` is the checksum, `source` the length that it is of. */
+    /** Ascending rows as `saying` makes them. */
     private readonly table: ExtentTable,
   ) {}
 
@@ -26,9 +26,9 @@ export class ArchiveProofs {
     const said = new ExtentTable();
     const order = new ExtentOrder(volumeSize);
     const add = ({ offset, length, crc }: Proof) => {
-      // What came in the Ruby tool's format may lie anywhere, and cannot be kept as a proof.
+      // Data from the Ruby tool's format may be at any offset, and cannot be kept as a proof.
       if (length <= MAX_BLOCK_LENGTH && order.findMisfit(offset, length) === null) {
-        said.add(offset, length, crc, offset, length);
+        said.add(saying({ offset, length, crc }));
       }
     };
     await withFile(path, (random) =>
@@ -45,16 +45,16 @@ export class ArchiveProofs {
         },
       }),
     );
-    // What was said of an extent later counts; what is left of an earlier one in parts proves nothing.
+    // The latest checksum of an extent counts; the rest of an earlier extent that was partly replaced proves nothing.
     return new ArchiveProofs(withoutOverlaps(said, false, (_layer, source) => source));
   }
 
-  /** Those that were said first count, and of others nothing that overlaps them. */
+  /** The first checksum of an extent counts; a later one that overlaps it is dropped. */
   static joined(said: ExtentTable): ArchiveProofs {
     return new ArchiveProofs(withoutOverlaps(said, true, (_layer, source) => source));
   }
 
-  /** The proof of just this extent, perhaps of several proofs that adjoin; null: there is no proof. */
+  /** The proof of exactly this extent, which may be joined from adjacent proofs; null if there is no proof. */
   of({ offset, length }: Extent): Proof | null {
     const end = offset + length;
     let crc = 0;
@@ -88,16 +88,16 @@ export class ArchiveProofs {
 }
 
 /**
- * What archives that are applied one after another say of the state before the first of them: of each, what none
- * before it changes.
+ * What archives that are applied one after another say about the state before the first of them. A proof counts only
+ * if no earlier archive changes its extent.
  */
 export class JoinedProofs {
   private readonly said = new ExtentTable();
 
-  /** @param isChanged whether an archive before this one changes some of an extent */
+  /** @param isChanged whether an earlier archive changes part of an extent */
   add(proofs: ArchiveProofs, isChanged: (extent: Extent) => boolean): void {
     for (const { offset, length, crc } of proofs) {
-      if (!isChanged({ offset, length })) this.said.add(offset, length, crc, offset, length);
+      if (!isChanged({ offset, length })) this.said.add(saying({ offset, length, crc }));
     }
   }
 
@@ -106,7 +106,12 @@ export class JoinedProofs {
   }
 }
 
-/** The index of a table's first extent that ends behind an offset; the count where none does. */
+/** A proof as a row of a table: `position` is the checksum, `source` the length that it is of. */
+function saying({ offset, length, crc }: Proof): StoredExtent {
+  return { offset, length, position: crc, blockOffset: offset, source: length };
+}
+
+/** The index of a table's first extent that ends behind an offset; the count if there is no such extent. */
 export function firstEndingBehind(table: ExtentTable, offset: number): number {
   let low = 0;
   let high = table.count;

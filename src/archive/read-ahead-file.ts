@@ -1,9 +1,7 @@
 import { open, type FileHandle } from 'node:fs/promises';
 import { DeviceError } from '../errors.js';
 
-/** The most that is read at once, and read ahead. Bytes. */
-export const WINDOW = 256 * 1024;
-/** What is read at once after a jump. */
+/** What is read at once after a jump. Bytes. */
 const FIRST_WINDOW = 8 * 1024;
 /** From this length on the next window is read ahead: the reads before it have used so much that it will be needed. */
 const READ_AHEAD_FROM = 64 * 1024;

@@ -53,7 +53,7 @@ export async function scanArchive(random: RandomFile, watcher: ScanWatcher = {})
   const items: AsyncIterable<PackedItem> =
     frames === null
       ? readProto3Blocks(reader, oneBuffer(), random.path)
-      : readProto4Blocks(reader, frames, header, oneBuffer(), random.path, watcher.skipped);
+      : readProto4Blocks(frames, header, oneBuffer(), watcher.skipped);
   for await (const item of items) {
     // Nothing is read ahead here: the reader is right behind the item.
     const { offset: end } = reader;
@@ -63,7 +63,9 @@ export async function scanArchive(random: RandomFile, watcher: ScanWatcher = {})
     }
     watcher.item?.(item);
     const size = protocol === 3 ? proto3Size(item) : frameSize(item);
-    if (size !== null && 'offset' in item) blocks.add(item.offset, item.length, end - size, item.offset, 0);
+    if (size === null || !('offset' in item)) continue;
+    const { offset, length } = item;
+    blocks.add({ offset, length, position: end - size, blockOffset: offset, source: 0 });
   }
   if (protocol === 3) checkSectors(blocks, random.path);
   return blocks;

@@ -18,12 +18,12 @@ export async function findProvedState(
   states: States,
   env: Surroundings,
 ): Promise<string | null> {
-  const differing = new Set<Undo>();
+  const proof = new StateProof(target, states, env);
   for (const head of states.heads) {
     for (const state of states.waysFrom(head).states) {
       const verdicts = new Set<Verdict>();
       for (const undo of states.undosFrom(state)) {
-        verdicts.add(await judge(target, undo, states, differing, env));
+        verdicts.add(await proof.judge(undo));
       }
       if (verdicts.has('holds')) return state;
       if (verdicts.has('unknown') && !verdicts.has('differs')) break;
@@ -34,39 +34,44 @@ export async function findProvedState(
 
 type Verdict = 'holds' | 'differs' | 'unknown';
 
-/**
- * Whether a target holds everything that an undo says about its base, and what the undos after it say about the earlier
- * states, except for bytes that changed since. Without the second part, two states could be confused if a block was
- * written and then written back.
- *
- * @param differing undos whose bases the target is known not to hold; more are added
- */
-async function judge(
-  target: BlockDevice,
-  head: Undo,
-  states: States,
-  differing: Set<Undo>,
-  env: Surroundings,
-): Promise<Verdict> {
-  if (differing.has(head)) return 'differs';
-  const later = new Layers();
-  const seen = new Map<string, Undo>();
-  let isHeadProved = false;
-  for (let undo: Undo | undefined = head; undo !== undefined; undo = states.undosFrom(undo.result)[0]) {
-    if (seen.has(undo.base)) break;
-    seen.set(undo.base, undo);
-    const archive = await openUndo(undo);
-    for (const proof of await ArchiveProofs.read(archive)) {
-      env.signal.throwIfAborted();
-      if (later.touch(proof)) continue;
-      if (proof.offset + proof.length > target.size || !(await holdsProof(target, proof))) {
-        // Then the target is not in any state on the way here either: fewer undos are between it and this proof.
-        for (const each of seen.values()) differing.add(each);
-        return 'differs';
+/** Whether a target is in one of several states, from what the undos say about them. */
+class StateProof {
+  /** Undos whose bases the target is known not to hold. */
+  private readonly differing = new Set<Undo>();
+
+  constructor(
+    private readonly target: BlockDevice,
+    private readonly states: States,
+    private readonly env: Pick<Surroundings, 'signal'>,
+  ) {}
+
+  /**
+   * Whether the target holds everything that an undo says about its base, and what the undos after it say about the
+   * earlier states, except for bytes that changed since. Without the second part, two states could be confused if a
+   * block was written and then written back.
+   */
+  async judge(head: Undo): Promise<Verdict> {
+    const { target, states, differing } = this;
+    if (differing.has(head)) return 'differs';
+    const later = new Layers();
+    const seen = new Map<string, Undo>();
+    let isHeadProved = false;
+    for (let undo: Undo | undefined = head; undo !== undefined; undo = states.undosFrom(undo.result)[0]) {
+      if (seen.has(undo.base)) break;
+      seen.set(undo.base, undo);
+      const archive = await openUndo(undo);
+      for (const proof of await ArchiveProofs.read(archive)) {
+        this.env.signal.throwIfAborted();
+        if (later.touch(proof)) continue;
+        if (proof.offset + proof.length > target.size || !(await holdsProof(target, proof))) {
+          // Then the target is not in any state on the way here either: fewer undos are between it and this proof.
+          for (const each of seen.values()) differing.add(each);
+          return 'differs';
+        }
+        if (undo === head) isHeadProved = true;
       }
-      if (undo === head) isHeadProved = true;
+      later.add(archive.extents);
     }
-    later.add(archive.extents);
+    return isHeadProved ? 'holds' : 'unknown';
   }
-  return isHeadProved ? 'holds' : 'unknown';
 }

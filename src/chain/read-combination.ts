@@ -1,5 +1,4 @@
 import type { StoredExtent } from '../archive/extent-table.js';
-import { WINDOW } from '../archive/read-ahead-file.js';
 import { StoredBlocks } from '../archive/stored-blocks.js';
 import type { LendBuffer, LentBuffer } from '../bytes/byte-channel.js';
 import { endOf, type Extent } from '../bytes/extent.js';
@@ -10,6 +9,8 @@ import type { Combination } from './combination.js';
 
 /** Files that are open at once. */
 const MOST_OPEN = 32;
+/** How much of a file is read at once, and read ahead, at most. Bytes. */
+const WINDOW = 256 * 1024;
 /** Memory for the windows of all files, unless that leaves each file less than the minimum. Bytes. */
 const WINDOWS = MOST_OPEN * 2 * WINDOW;
 const LEAST_WINDOW = 4096;

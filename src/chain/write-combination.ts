@@ -1,6 +1,5 @@
 import { packBlocks, type Packing } from '../archive/pack-archive.js';
 import type { ArchiveProofs } from '../archive/proofs.js';
-import type { LendBuffer } from '../bytes/byte-channel.js';
 import { crc32, isZero } from '../bytes/contents.js';
 import { endOf, type Extent, SECTOR } from '../bytes/extent.js';
 import { CODEC_IDS } from '../codec/codec.js';
@@ -10,6 +9,8 @@ import type { Proof } from '../stream/block.js';
 import type { FrameWriter } from '../stream/frame-writer.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import type { Combination } from './combination.js';
+import { BufferPool } from '../memory/aligned-memory.js';
+import { COMBINE_MEMORY } from '../memory/budgets.js';
 import { readCombination, readCombinedItems, type CombinedItem } from './read-combination.js';
 
 /**
@@ -44,22 +45,24 @@ export function refuseTornSectors({ archives, extents, volumeSize }: Combination
   }
 }
 
+/** A combination to be written, with what is to be kept of what its archives say about its base. */
+export interface ProvedCombination {
+  readonly plan: Combination;
+  /** Null to keep none. */
+  readonly proofs: ArchiveProofs | null;
+}
+
 /**
  * Writes the blocks of a combination. Compressed blocks stay as they are, unless a packing is given: then all are
  * compressed again.
- *
- * @param proofs of the plan's base, to be kept; null leaves them out
  */
 export async function writeCombination(
-  plan: Combination,
+  { plan, proofs }: ProvedCombination,
   writer: FrameWriter,
   packing: Packing | null,
-  proofs: ArchiveProofs | null,
-  lend: LendBuffer,
-  env: Pick<Surroundings, 'signal' | 'progress'>,
+  { signal, progress }: Pick<Surroundings, 'signal' | 'progress'>,
 ): Promise<void> {
-  const { signal, progress } = env;
-  const options = { lend, signal };
+  const options = { lend: new BufferPool(COMBINE_MEMORY).lend, signal };
   const kept = new KeptProofs(proofs, writer);
   if (packing === null) {
     for await (const item of readCombinedItems(plan, options)) {
@@ -92,7 +95,7 @@ async function writeItem(item: CombinedItem, writer: FrameWriter): Promise<void>
   }
 }
 
-/** Proofs, ascending, between the blocks: that of a block comes right before it. */
+/** Writes proofs between the blocks, in ascending order: the proof of a block comes right before it. */
 class KeptProofs {
   private readonly proofs: Iterator<Proof, undefined> | null;
   private next: Proof | undefined;

@@ -8,7 +8,7 @@ const LIBRARY = 'libzstd.so.1';
 /** -ZSTD_error_dstSize_tooSmall, unchanged since libzstd 1.3.1. */
 const NO_ROOM = -70;
 
-/** The system's libzstd as a codec, or null where it is not installed. */
+/** The system's libzstd as a codec, or null if it is not installed. */
 export async function zstdLibraryCodec(): Promise<Codec | null> {
   // Loaded only when needed: koffi is native code.
   const koffi = await import('koffi');

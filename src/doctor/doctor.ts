@@ -17,7 +17,7 @@ const CLOCK_ROUNDS = 4;
 const MOST_CLOCK_DIFFERENCE = 2000;
 /** An answer's line, whatever is in it. Characters. */
 const MOST_LINE = 64 * 1024;
-/** What is shown of a line that is no answer. Characters. */
+/** How much of a line is shown if it is not an answer. Characters. */
 const MOST_SHOWN = 64;
 
 /** Left-overs may be many. */
@@ -41,7 +41,7 @@ export interface DoctorReport {
   /** Null if no other host was named, or it did not answer. */
   readonly there: HostReport | null;
   readonly between: readonly Finding[];
-  /** The class of the worst that was found, or null where there is no problem. */
+  /** The class of the worst problem; null if there is no problem. */
   readonly problem: ErrorCode | null;
 }
 
@@ -142,13 +142,13 @@ async function converse(far: FarSide, reach: Reach, env: Surroundings): Promise<
   return { report: report.output, between, problem: null };
 }
 
-/** Milliseconds. The difference is positive where the far side's clock is ahead. */
+/** Milliseconds. The difference is positive if the far side's clock is ahead. */
 interface Clocks {
   readonly difference: number;
   readonly roundTrip: number;
 }
 
-/** Asks for the time: it was told half a round trip ago. */
+/** Asks for the time. The answer is half a round trip old. */
 async function compareClocks(
   { transport }: FarSide,
   next: () => Promise<unknown>,
@@ -184,7 +184,7 @@ function judgeVersions(own: string, far: string): Finding {
   return warning('same version', `lvmsync ${own} here, ${far} there`, 'install the newer one on both hosts');
 }
 
-/** Undefined where a line is no JSON. */
+/** Undefined if the line is not JSON. */
 function parseJson(line: string): unknown {
   try {
     return JSON.parse(line);

@@ -35,7 +35,7 @@ export type ExaminedGroup = LvsRow<(typeof GROUP_COLUMNS)[number]>;
 
 /** A transfer also warns from this level on. Percent. */
 const NEARLY_FULL = 80;
-/** What lvm.conf may say of reports and logs: all that changes what LVM prints. */
+/** The settings in lvm.conf for reports and logs: they change what LVM prints. */
 const CHANGES_ANSWERS = /^(report\/|log\/|global\/(units|suffix|si_unit_consistency)$)/;
 const FILTERS = ['devices/filter', 'devices/global_filter', 'devices/use_devicesfile'] as const;
 

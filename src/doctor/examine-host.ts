@@ -31,7 +31,7 @@ export interface HostSelf {
   readonly user: string;
   readonly isRoot: boolean;
   readonly udev: UdevPresence;
-  /** Where runs of this user with another environment would have left their state: as root, under cron. */
+  /** The state directories that runs of this user use in another environment: as root, under cron. */
   readonly otherStateDirs: readonly string[];
 }
 

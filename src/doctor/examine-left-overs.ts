@@ -25,7 +25,7 @@ interface Place {
 
 /**
  * What interrupted runs left in a state directory, and in LVM: journals, half-copied targets, temporary snapshots,
- * volumes and views that were never finished. What a run still works on is left out.
+ * volumes and views that were never finished. Leaves out what a run is still working on.
  */
 export async function examineLeftOvers(
   volumes: readonly VolumeRow[],
@@ -38,7 +38,7 @@ export async function examineLeftOvers(
   return [...findings, ...(await examineViews(place))];
 }
 
-/** Volumes in LVM that only a killed run leaves. */
+/** LVM volumes that only a killed run leaves behind. */
 export async function examineOurVolumes(volumes: readonly VolumeRow[], stateDir: string): Promise<Finding[]> {
   const findings: Finding[] = [];
   for (const { lv_full_name: name, lv_tags: tags } of volumes) {
@@ -146,7 +146,7 @@ async function examineViews({ stateDir }: Place): Promise<Finding[]> {
   }
 }
 
-/** A target's path by its folder's name, where LVM shows that volume; else a word for it. */
+/** The path of the target that a folder belongs to; if LVM does not show the volume, words for it. */
 function nameOf(key: string, volumes: readonly VolumeRow[]): string {
   const volume = volumes.find(
     (each) => key === `LVM-${each.vg_uuid}${each.lv_uuid}`.replaceAll(/(?<=^LVM-.*)-/g, ''),

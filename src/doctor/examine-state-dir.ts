@@ -43,12 +43,12 @@ export async function examineStateDir(path: string): Promise<Finding[]> {
   return findings.length === 0 ? [ok(CHECK, text)] : findings;
 }
 
-/** What stands where the state directory should. */
+/** The finding for a state directory that is something other than a directory. */
 export function noFolder(path: string): Finding {
   return problem(CHECK, `${path} is not a directory`, 'choose another with --state-dir');
 }
 
-/** What statfs says of a file system. */
+/** What statfs reports about a file system. */
 type Room = Readonly<Record<'bavail' | 'bsize' | 'blocks' | 'files' | 'ffree', number>>;
 
 function judgeRoom(path: string, { bavail, bsize, blocks, files, ffree }: Room): Finding[] {
@@ -76,7 +76,7 @@ function judgeKind(path: string, type: number): Finding[] {
   ];
 }
 
-/** Whether files there can be locked, tested on a file of an earlier run. Only asks; locks nothing. */
+/** Whether files there can be locked. Asks about a file of an earlier run, and locks nothing. */
 async function examineLocks(path: string): Promise<Finding[]> {
   const [key] = await readdir(join(path, 'targets')).catch(() => []);
   if (key === undefined) return [];

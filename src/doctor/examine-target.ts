@@ -16,23 +16,23 @@ export interface TargetReport {
   readonly findings: readonly Finding[];
   /** The state in its record, if that is still valid; else null. */
   readonly state: Pick<TargetState, 'is' | 'identity' | 'from'> | null;
-  /** Why that is only believed; null if it is certain, or if nothing is recorded. */
+  /** Why the state is only believed; null if it is certain, or if nothing is recorded. */
   readonly believed: string | null;
   /** When it was recorded (ISO 8601), or null. */
   readonly recorded: string | null;
-  /** What brought it there, in words; null if that was not recorded. */
+  /** How the target got into this state, in words; null if that was not recorded. */
   readonly by: string | null;
   readonly verified: Verified;
-  /** The size of the volume that `verified` is of; null without one. Bytes. */
+  /** The size of the volume that `verified` refers to; null if nothing is verified. Bytes. */
   readonly volumeSize: number | null;
 }
 
 const COMPARE = '"lvmsync verify" compares all of it with its source, "lvmsync --scan" sends what differs';
 
 /**
- * Looks at what is recorded of a target of this host. Changes nothing, and takes no lock: a run that is under way shows as
- * one that has not ended. Waits for nothing: what does not answer within seconds is a finding. Throws DeviceError,
- * UnsafeTargetError where there is no such target.
+ * Reports what is recorded about a target of this host. Changes nothing, and takes no lock: a run in progress shows as
+ * one that has not ended. Never waits long: something that does not answer within seconds is a finding. Throws
+ * DeviceError, and UnsafeTargetError if there is no such target.
  */
 export async function examineTarget(
   name: string,
@@ -69,7 +69,7 @@ async function look(name: string, stateDir: string, spawner: Spawner): Promise<T
   };
 }
 
-/** What a report says where something keeps us from looking at the record. */
+/** The report for a target whose record cannot be read. */
 function nothingKnown(target: string, why: Finding): TargetReport {
   const unknown = { state: null, believed: null, recorded: null, by: null, volumeSize: null };
   return { target, findings: [why], ...unknown, verified: NOTHING_VERIFIED };

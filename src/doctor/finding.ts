@@ -35,10 +35,10 @@ export function listNames(names: readonly string[]): string {
   return names.length <= MOST_NAMES ? shown : `${shown} and ${names.length - MOST_NAMES} more`;
 }
 
-/** So long each program, and each look at devices and folders, may take. Milliseconds. */
+/** The limit for each program, and for each look at devices and folders. Milliseconds. */
 const PATIENCE_MS = 5000;
 
-/** Asks the same programs, and gives each of them up after some seconds. */
+/** A spawner that gives each program up after `PATIENCE_MS`. */
 export function impatient(spawner: Spawner): Spawner {
   return {
     run: (argv, options) => spawner.run(argv, { watch: 'question', ...options, patienceMs: PATIENCE_MS }),
@@ -46,7 +46,7 @@ export function impatient(spawner: Spawner): Spawner {
   };
 }
 
-/** What a look found; or, where it does not end in time, what is made of the finding that a disk or a server hangs. */
+/** The result of a look. If it takes too long: what `instead` makes of a finding that a disk or a server hangs. */
 export async function orSlow<T>(check: string, look: Promise<T>, instead: (slow: Finding) => T): Promise<T> {
   const found = await within(PATIENCE_MS, look);
   if (found !== null) return found;

@@ -30,19 +30,26 @@ export interface ApplySummary extends ReceiveSummary {
   readonly seconds: number;
 }
 
-/**
- * Applies a stream of either protocol from a file or a pipe to a target of this host.
- *
- * @param what the name of the stream, for messages
- * @param file the stream's file, if it can be read again: then everything that an undo overwrites can be proved first
- */
+/** A stream in a file or a pipe. */
+export interface NamedStream {
+  readonly source: ByteSource;
+  /** For messages. */
+  readonly name: string;
+  /** Its file, if it can be read again: then everything that an undo overwrites can be proved first. */
+  readonly file: string | null;
+}
+
+/** A target of this host, and how it is written. */
+export interface TargetHere {
+  readonly path: string;
+  readonly policy: ApplyPolicy;
+}
+
+/** Applies a stream of either protocol from a file or a pipe to a target of this host. */
 export async function apply(
-  source: ByteSource,
-  what: string,
-  targetPath: string,
-  policy: ApplyPolicy,
+  { source, name: what, file }: NamedStream,
+  { path: targetPath, policy }: TargetHere,
   env: Surroundings,
-  file: string | null = null,
 ): Promise<ApplySummary> {
   const started = env.clock();
   const target = await openTargetFor(targetPath, policy, FOR_NO_RUN, env);
@@ -87,14 +94,13 @@ async function resultIn(file: string): Promise<string | null> {
 /** Runs the far side of a session for a target of this host, which must be one of `allowed`, if that is given. */
 export function receive(
   line: ReceiverLine,
-  targetPath: string,
-  policy: ApplyPolicy,
+  { path, policy }: TargetHere,
   env: Surroundings,
   allowed: AllowedTargets | null = null,
 ): Promise<ReceiveOutcome> {
   const { lend } = new BufferPool(RECEIVE_MEMORY);
   const open: OpenForRun = (run, volumeSize) =>
-    openTargetFor(targetPath, policy, { sources: [], run, allowed, volumeSize }, env);
+    openTargetFor(path, policy, { sources: [], run, allowed, volumeSize }, env);
   return runReceiver(line, open, policy, env, lend);
 }
 
@@ -153,7 +159,7 @@ export function openTargetFor(
 ): Promise<OpenTarget> {
   const opening = { stateDir: stateDirOf(stateDir, env), what: `apply to ${path}`, ...purpose };
   if (create !== null && volumeSize !== null && purpose.allowed === null) {
-    return openOrCreateTarget(path, volumeSize, create, opening, env);
+    return openOrCreateTarget({ path, size: volumeSize, create }, opening, env);
   }
   return openTarget(path, opening, env).catch((error: unknown) => {
     throw adviseWhereMissing(error, path);

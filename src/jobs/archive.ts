@@ -149,8 +149,7 @@ async function combineUndos(
   env: Surroundings,
 ): Promise<number> {
   const out = await freeName(folder, name);
-  const { plan, proofs } = await planUndos(undos, env.signal);
-  const size = await saveCombination(out, plan, null, proofs, env);
+  const size = await saveCombination(out, await planUndos(undos, env.signal), null, env);
   // Its parts are removed next: a bug, or a failing disk, must show before that.
   await checkArchive(out, env.signal);
   return size;

@@ -3,12 +3,15 @@ import { writeArchive } from '../archive/new-archive.js';
 import type { Packing } from '../archive/pack-archive.js';
 import { ArchiveProofs, JoinedProofs } from '../archive/proofs.js';
 import { CombinationPlanner, type Combination, type CombinationWish } from '../chain/combination.js';
-import { headerOfCombination, refuseTornSectors, writeCombination } from '../chain/write-combination.js';
+import {
+  headerOfCombination,
+  refuseTornSectors,
+  writeCombination,
+  type ProvedCombination,
+} from '../chain/write-combination.js';
 import { loadCodec } from '../codec/load-codec.js';
 import { UsageError } from '../errors.js';
 import { makerOf, type Surroundings } from '../host/surroundings.js';
-import { BufferPool } from '../memory/aligned-memory.js';
-import { COMBINE_MEMORY } from '../memory/budgets.js';
 import type { CompressionWish } from '../send/choose-packer.js';
 
 /** A codec by name, or no compression. */
@@ -49,7 +52,7 @@ export async function combine(
   }
   const plan = planner.plan();
   for (const line of plan.believed) env.notice(line);
-  const size = await saveCombination(out, plan, options.codec, proofs.join(), env);
+  const size = await saveCombination(out, { plan, proofs: proofs.join() }, options.codec, env);
   return { plan, size, seconds: (env.clock() - started) / 1000 };
 }
 
@@ -59,19 +62,18 @@ export async function combine(
  */
 export async function saveCombination(
   out: string,
-  plan: Combination,
+  combination: ProvedCombination,
   codec: CodecWish | null,
-  proofs: ArchiveProofs | null,
   env: Surroundings,
 ): Promise<number> {
+  const { plan } = combination;
   refuseTornSectors(plan);
   const packing = codec === null ? null : await packingOf(codec);
-  const { lend } = new BufferPool(COMBINE_MEMORY);
   env.progress.start(plan.bytes);
   try {
     const header = headerOfCombination(plan, makerOf(env));
     const { size } = await writeArchive(out, header, (writer) =>
-      writeCombination(plan, writer, packing, proofs, lend, env),
+      writeCombination(combination, writer, packing, env),
     );
     return size;
   } finally {

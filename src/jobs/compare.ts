@@ -3,8 +3,6 @@ import { ChangeSet } from '../changes/change-set.js';
 import type { ChangeSource } from '../changes/change-source.js';
 import { FarError } from '../errors.js';
 import { silentProgress, type Surroundings } from '../host/surroundings.js';
-import { BufferPool } from '../memory/aligned-memory.js';
-import { VERIFY_MEMORY } from '../memory/budgets.js';
 import { startFarSide, type Reach } from '../reach/far-side.js';
 import { startLocalFarSide } from '../reach/local-far-side.js';
 import { sourceOfVolume, type NamedVolume } from '../sources/open-whole.js';
@@ -24,14 +22,13 @@ export async function compare(
   reach: Reach,
   env: Surroundings,
 ): Promise<ComparisonResult> {
-  const { lend } = new BufferPool(VERIFY_MEMORY);
   if (target.kind === 'remote') {
     const far = await startFarSide(target, reach, answerWords(target.path), env);
-    return await runHashExchange(far, comparison, env, lend);
+    return await runHashExchange(far, comparison, env);
   }
   const { far, outcome } = startLocalFarSide((line) => answer(line, target.path, env));
   try {
-    return await runHashExchange(far, comparison, env, lend);
+    return await runHashExchange(far, comparison, env);
   } catch (error) {
     // The target's side runs in this process: its own error says more than the report that it sent.
     if (error instanceof FarError) throw (await outcome).error ?? error;
@@ -53,13 +50,13 @@ export async function readyTarget(
   const how = { proofs: false };
   const quiet = { ...env, progress: silentProgress };
   const nothing = sourceOfNothing(volume);
-  const { summary, refusal } = await planTransfer(nothing, spec, policy, reach, how, quiet);
+  const { summary, refusal } = await planTransfer(nothing, { spec, policy, reach, how }, quiet);
   if (refusal !== null) throw refusal;
   // A dry run compares what is there now.
   if (policy.dryRun || !summary.plan.steps.some((step) => step.do === 'settle')) return;
   // Each apply settles an earlier one. Without a snapback, which the real stream begins.
   const destination = { kind: 'target', spec, policy: { ...policy, snapback: null } } as const;
-  await send(nothing, destination, 4, reach, how, quiet);
+  await send(nothing, { destination, protocol: 4, reach, how }, quiet);
 }
 
 /** What is to be compared, as a change source before anything is known to differ. */

@@ -2,12 +2,10 @@ import { ChunkSet } from '../bytes/chunk-set.js';
 import { endOf } from '../bytes/extent.js';
 import { ChangeSet } from '../changes/change-set.js';
 import type { Surroundings } from '../host/surroundings.js';
-import type { Reach } from '../reach/far-side.js';
-import type { SendOptions } from '../send/send-changes.js';
 import { openWhole, sourceOfVolume, type WholeVolume } from '../sources/open-whole.js';
 import { readUnmappedChunks } from '../sources/read-thin-delta.js';
 import { nameOfTarget, tellLarger } from '../transport/target-spec.js';
-import { findDifferences, verifiedSince, type ScanDestination } from './scan.js';
+import { findDifferences, verifiedSince, type ScanSending } from './scan.js';
 import { send, type TransferSummary } from './transfer.js';
 
 /** The unit for a volume without a map of its chunks: the size of one read. Bytes. */
@@ -15,31 +13,37 @@ const WHOLE_UNIT = 1024 * 1024;
 /** The unit for the holes of a file: smaller holes are sent as zeroes. Bytes. */
 const HOLE_UNIT = 64 * 1024;
 
+/** What to copy, and what is known of both sides. */
+export interface CopySpec {
+  /** A volume or image file of this host. */
+  readonly name: string;
+  /** Whether the target resembles the source: then both sides are compared first, and only what differs is sent. */
+  readonly seed: boolean;
+  /** Whether the user declares that nothing writes to the source. */
+  readonly isQuiesced: boolean;
+}
+
 /**
  * Copies all of a volume or image file of this host to a target, whatever the target holds. Unmapped chunks and holes
  * of the source are sent as discards. Afterwards the record of the target says that it holds the state that was read,
- * so that later changes can be sent. With `seed` both sides are compared first, and only what differs is sent.
- *
+ * so that later changes can be sent. *
  * Throws as `transfer`, and as `scan` with `seed`.
  */
 export async function copy(
-  name: string,
-  destination: ScanDestination,
-  seed: boolean,
-  reach: Reach,
-  how: SendOptions,
+  { name, seed, isQuiesced }: CopySpec,
+  sending: ScanSending,
   env: Surroundings,
-  isQuiesced = false,
 ): Promise<TransferSummary> {
   const started = env.clock();
   const began = env.now().toISOString();
+  const { destination, reach } = sending;
   const volume = await openWhole(name, env, isQuiesced);
   try {
     const changes = seed
       ? await findDifferences(volume, destination, reach, env)
       : await readAll(volume, env);
     const source = sourceOfVolume(volume, { scope: 'full', result: volume.identity }, changes);
-    const summary = await send(source, destination, 4, reach, how, env);
+    const summary = await send(source, { ...sending, protocol: 4 }, env);
     tellLarger(nameOfTarget(destination.spec), summary.targetSize, summary.volumeSize, env);
     const verified = seed ? verifiedSince(began, summary) : summary.verified;
     return { ...summary, verified, seconds: (env.clock() - started) / 1000, source: name };

@@ -2,7 +2,7 @@ import { orInterrupted } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { BufferPool } from '../memory/aligned-memory.js';
 import { RECEIVE_MEMORY, SEND_MEMORY } from '../memory/budgets.js';
-import { startFarSide, type Reach } from '../reach/far-side.js';
+import { startFarSide } from '../reach/far-side.js';
 import { withRetries } from '../reach/retry.js';
 import type { SendOptions } from '../send/send-changes.js';
 import { askPlan } from '../session/ask-plan.js';
@@ -14,8 +14,15 @@ import type { ApplyPolicy } from '../targets/apply-policy.js';
 import type { OpenTarget } from '../targets/open-target.js';
 import { sendWords } from '../transport/remote-command.js';
 import { type RemoteHost, tellLarger } from '../transport/target-spec.js';
-import { FOR_NO_RUN, openTargetFor } from './apply.js';
-import type { TransferSummary } from './transfer.js';
+import { FOR_NO_RUN, openTargetFor, type TargetHere } from './apply.js';
+import type { Route, TransferSummary } from './transfer.js';
+
+/** What the receiver of a pull asks a sender for. */
+export interface SendRequest {
+  readonly spec: SourceSpec;
+  readonly how: SendOptions;
+  readonly dryRun: boolean;
+}
 
 /** The source of a pull. */
 export interface PullSpec {
@@ -34,10 +41,8 @@ export interface PullSpec {
  */
 export async function pull(
   spec: PullSpec,
-  targetPath: string,
-  policy: ApplyPolicy,
-  reach: Reach,
-  how: SendOptions,
+  { path: targetPath, policy }: TargetHere,
+  route: Route,
   env: Surroundings,
 ): Promise<TransferSummary> {
   const started = env.clock();
@@ -47,8 +52,8 @@ export async function pull(
   const takeTarget = async () => waiting.pop() ?? (await openNow());
   const run = new PullerRun();
   try {
-    const summary = await withRetries(reach.retries, run, env, async () => {
-      const far = await startSender(spec, policy, reach, how, env);
+    const summary = await withRetries(route.reach.retries, run, env, async () => {
+      const far = await startSender(spec, policy, route, env);
       const { lend } = new BufferPool(RECEIVE_MEMORY);
       return await runPuller(far, takeTarget, policy, env, lend, run);
     });
@@ -63,8 +68,7 @@ export async function pull(
 async function startSender(
   { host, snapshot, dataSource, isQuiesced }: PullSpec,
   { dryRun }: ApplyPolicy,
-  reach: Reach,
-  how: SendOptions,
+  { reach, how }: Route,
   env: Surroundings,
 ): Promise<FarSide> {
   const options = [
@@ -94,9 +98,7 @@ function trafficWords({ compression, bytesPerSecond }: SendOptions): string[] {
 /** Runs the far side of a pull, for a source of this host. */
 export function sendPulled(
   line: SenderLine,
-  spec: SourceSpec,
-  how: SendOptions,
-  dryRun: boolean,
+  { spec, how, dryRun }: SendRequest,
   env: Surroundings,
 ): Promise<PulledOutcome> {
   const open = () => openSource(env, spec);

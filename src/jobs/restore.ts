@@ -33,6 +33,15 @@ export interface RestoreSummary {
   readonly seconds: number;
 }
 
+/** What to take back, how far, and by which archives. */
+export interface RestoreWish {
+  readonly targetPath: string;
+  readonly goal: RestoreGoal;
+  /** The folder with the archives. */
+  readonly folder: string;
+  readonly policy: ApplyPolicy;
+}
+
 /**
  * Takes a target back to an earlier state: finds the undos that lead there in a folder, reads and checks all of each,
  * and applies them as one, each block once, with the guards, proofs and journal of any apply.
@@ -41,64 +50,47 @@ export interface RestoreSummary {
  * the goal, LockedError while the folder is being pruned; what opening a target, reading archives and applying a stream
  * throw.
  */
-export function restore(
-  targetPath: string,
-  goal: RestoreGoal,
-  folder: string,
-  policy: ApplyPolicy,
-  env: Surroundings,
-): Promise<RestoreSummary> {
-  return keepingArchives(folder, () => restoreBy(BY_APPLY, { targetPath, goal, folder, policy }, env));
+export function restore(wish: RestoreWish, env: Surroundings): Promise<RestoreSummary> {
+  return keepingArchives(wish.folder, () => restoreBy(BY_APPLY, wish, env));
 }
 
 /**
  * The same at once, for a logical volume that no process has open: by a merge, which LVM does in the background.
  * Throws as `restore`, and UnsafeTargetError, with the reason, for any other target.
  */
-export function restoreInstantly(
-  targetPath: string,
-  goal: RestoreGoal,
-  folder: string,
-  policy: ApplyPolicy,
-  env: Surroundings,
-): Promise<RestoreSummary> {
-  return keepingArchives(folder, () => restoreBy(BY_MERGE, { targetPath, goal, folder, policy }, env));
-}
-
-interface RestoreWish {
-  readonly targetPath: string;
-  readonly goal: RestoreGoal;
-  readonly folder: string;
-  readonly policy: ApplyPolicy;
+export function restoreInstantly(wish: RestoreWish, env: Surroundings): Promise<RestoreSummary> {
+  return keepingArchives(wish.folder, () => restoreBy(BY_MERGE, wish, env));
 }
 
 type Applied = NonNullable<RestoreSummary['applied']>;
+
+/** A target, and what to take back there. */
+interface WayBack {
+  readonly target: OpenTarget;
+  readonly way: readonly Undo[];
+  readonly policy: ApplyPolicy;
+}
 
 /** A way to take a target back by undos. */
 interface Method {
   /** Throws UnsafeTargetError if the target cannot be taken back in this way. */
   check(target: OpenTarget, wish: RestoreWish, env: Surroundings): Promise<void>;
   /** Says what it would write, and writes nothing. Throws what it would be refused for. */
-  plan(target: OpenTarget, way: readonly Undo[], policy: ApplyPolicy, env: Surroundings): Promise<Applied>;
+  plan(back: WayBack, env: Surroundings): Promise<Applied>;
   /** @param isTakenBack whether old bytes of an earlier apply were just written back */
-  carryOut(
-    target: OpenTarget,
-    way: readonly Undo[],
-    policy: ApplyPolicy,
-    env: Surroundings,
-    isTakenBack: boolean,
-  ): Promise<Applied>;
+  carryOut(back: WayBack, env: Surroundings, isTakenBack: boolean): Promise<Applied>;
 }
 
 async function restoreBy(method: Method, wish: RestoreWish, env: Surroundings): Promise<RestoreSummary> {
-  const { targetPath, folder, policy } = wish;
   const started = env.clock();
+  const { targetPath, folder, policy } = wish;
   const states = await readStates(folder, env);
   const target = await openTargetFor(targetPath, policy, FOR_NO_RUN, env);
   try {
     await method.check(target, wish, env);
+    const findWay = async () => await planWay(target, states, wish, env);
     const go = policy.dryRun ? planOnly : planAndCarryOut;
-    const { from, to, way, applied } = await go(method, target, states, wish, env);
+    const { from, to, way, applied } = await go(method, { target, policy }, findWay, env);
     const archives = way.map(({ archive }) => archive.path);
     return { archives, from, to, applied, seconds: (env.clock() - started) / 1000 };
   } finally {
@@ -108,12 +100,13 @@ async function restoreBy(method: Method, wish: RestoreWish, env: Surroundings): 
 
 type Restored = RestorePlan & Pick<RestoreSummary, 'applied'>;
 
+type FindWay = () => Promise<RestorePlan>;
+
 /** Says what a restore would do. Until an interrupted apply is taken back, the target is in no state at all. */
 async function planOnly(
   method: Method,
-  target: OpenTarget,
-  states: States,
-  wish: RestoreWish,
+  { target, policy }: Omit<WayBack, 'way'>,
+  findWay: FindWay,
   env: Surroundings,
 ): Promise<Restored> {
   const { device, folder, recoverWords } = target;
@@ -121,38 +114,37 @@ async function planOnly(
     const advice = `take it back with "${recoverWords}", then repeat the dry run`;
     throw new UnsafeTargetError(device.path, `half-written by an earlier run: ${advice}`);
   }
-  const plan = await findWay(target, states, wish, env);
+  const plan = await findWay();
   const { way } = plan;
-  return { ...plan, applied: way.length === 0 ? null : await method.plan(target, way, wish.policy, env) };
+  return { ...plan, applied: way.length === 0 ? null : await method.plan({ target, way, policy }, env) };
 }
 
 async function planAndCarryOut(
   method: Method,
-  target: OpenTarget,
-  states: States,
-  wish: RestoreWish,
+  { target, policy }: Omit<WayBack, 'way'>,
+  findWay: FindWay,
   env: Surroundings,
 ): Promise<Restored> {
   const earlier = await recoverTarget(target, env);
   if (earlier.kind === 'taken back' || earlier.kind === 'holds the result')
     env.notice(describeRecovery(target.device.path, earlier));
   const isTakenBack = earlier.kind === 'taken back' && earlier.bytes > 0;
-  const plan = await findWay(target, states, wish, env);
+  const plan = await findWay();
   const { way } = plan;
-  const carryOut = () => method.carryOut(target, way, wish.policy, env, isTakenBack);
+  const carryOut = () => method.carryOut({ target, way, policy }, env, isTakenBack);
   return { ...plan, applied: way.length === 0 ? null : await carryOut() };
 }
 
 /** The way from the state that a target is in to the goal. A notice shows it. */
-async function findWay(
+async function planWay(
   target: OpenTarget,
   states: States,
-  { targetPath, goal, folder, policy }: RestoreWish,
+  wish: RestoreWish,
   env: Surroundings,
 ): Promise<RestorePlan> {
-  const from = await findState(target, states, goal, folder, policy, env);
-  const plan = planRestore(states, from, goal, folder);
-  for (const line of describeRestore(targetPath, plan)) env.notice(line);
+  const from = await findState(target, states, wish, env);
+  const plan = planRestore(states, from, wish.goal, wish.folder);
+  for (const line of describeRestore(wish.targetPath, plan)) env.notice(line);
   return plan;
 }
 
@@ -185,9 +177,7 @@ function isNamed({
 async function findState(
   { device, record }: OpenTarget,
   states: States,
-  goal: RestoreGoal,
-  folder: string,
-  policy: ApplyPolicy,
+  { goal, folder, policy }: RestoreWish,
   env: Surroundings,
 ): Promise<string> {
   const { holds } = await record.read();
@@ -219,22 +209,22 @@ async function findState(
 /** By a stream that is made of the undos, and applied like any other. */
 const BY_APPLY: Method = {
   check: () => Promise.resolve(),
-  plan: async (target, way, policy, env) => {
-    const { incoming, options } = await streamOver(target, way, policy, env);
+  plan: async (back, env) => {
+    const { incoming, options } = await streamOver(back, env);
     return await planned(incoming, options, env);
   },
-  carryOut: async (target, way, policy, env, isTakenBack) => {
-    const { incoming, options } = await streamOver(target, way, policy, env);
+  carryOut: async (back, env, isTakenBack) => {
+    const { incoming, options } = await streamOver(back, env);
     return await applyIncoming(incoming, { ...options, isTakenBack }, env);
   },
 };
 
 /** All of each archive is read and checked before the first write. */
-async function streamOver(target: OpenTarget, way: readonly Undo[], policy: ApplyPolicy, env: Surroundings) {
-  const { plan, proofs } = await planUndos(way, env.signal);
-  const header = headerOfCombination(plan, makerOf(env));
+async function streamOver({ target, way, policy }: WayBack, env: Surroundings) {
+  const undos = await planUndos(way, env.signal);
+  const header = headerOfCombination(undos.plan, makerOf(env));
   const { lend } = new BufferPool(RECEIVE_MEMORY);
-  const incoming = streamOf(plan, header, proofs, lend, env.signal);
+  const incoming = streamOf(undos, header, { lend, signal: env.signal });
   // Only where the target's state is not sure: then all archives are read once more.
   const prove: ProveBase = async (device) => await proveBase(device, openEach(way, openUndo), env.signal);
   return { incoming, options: { what: 'archives', target, policy, isSession: false, proveBase: prove } };
@@ -245,12 +235,12 @@ const BY_MERGE: Method = {
   check: async (target, { targetPath }, env) => {
     await checkRollBack(target, targetPath, env);
   },
-  plan: async (target, way, policy, env) => {
+  plan: async ({ target, way, policy }, env) => {
     // A real run reads, and so checks, every block that it needs.
     for (const undo of way) await checkArchive(undo.archive.path, env.signal);
     return await appliedBy(await combineAll(way), target, policy);
   },
-  carryOut: async (target, way, policy, env) => {
+  carryOut: async ({ target, way, policy }, env) => {
     const combination = await combineAll(way);
     const stateDir = stateDirOf(policy.stateDir, env);
     const wish = { targetName: target.device.path, stateDir, forceBase: policy.forceBase };

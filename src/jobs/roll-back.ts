@@ -4,7 +4,7 @@ import type { Surroundings } from '../host/surroundings.js';
 import type { OpenTarget } from '../targets/open-target.js';
 import type { OpenedView } from '../view/open-view.js';
 import { rollBack } from '../view/roll-back.js';
-import { lendForStore, oldStateOf } from '../view/view-making.js';
+import { oldStateOf } from '../view/view-making.js';
 import { ViewEntry } from '../view/view-record.js';
 
 /** What is known about a target that is taken back. */
@@ -32,7 +32,7 @@ export async function rollBackOpen(
   const entry = await ViewEntry.take(name, `restore ${targetName}`, stateDir, env);
   const wish = { targetName, forceBase };
   try {
-    return await rollBack(target, oldStateOf(combination, env), wish, entry, lendForStore(), env);
+    return await rollBack({ target, old: oldStateOf(combination, env) }, wish, entry, env);
   } finally {
     await entry.release();
   }

@@ -1,15 +1,19 @@
 import type { ChangeSet } from '../changes/change-set.js';
 import type { Surroundings } from '../host/surroundings.js';
 import type { Reach } from '../reach/far-side.js';
-import type { SendOptions } from '../send/send-changes.js';
 import { openWhole, sourceOfVolume, type WholeVolume } from '../sources/open-whole.js';
 import type { Verified } from '../targets/coverage.js';
 import { nameOfTarget, tellLarger } from '../transport/target-spec.js';
 import { compare, COMPARE_UNIT, readyTarget } from './compare.js';
-import { send, type Destination, type TransferSummary } from './transfer.js';
+import { send, type Destination, type Route, type TransferSummary } from './transfer.js';
 
 /** The destination of a scan. It cannot be a pipe, because a scan needs answers. */
 export type ScanDestination = Extract<Destination, { kind: 'target' }>;
+
+/** Where a scan sends what differs, and how. */
+export interface ScanSending extends Route {
+  readonly destination: ScanDestination;
+}
 
 /**
  * Makes a target equal to a volume or image file of this host without knowing what changed: both sides hash everything
@@ -17,21 +21,20 @@ export type ScanDestination = Extract<Destination, { kind: 'target' }>;
  */
 export async function scan(
   name: string,
-  destination: ScanDestination,
-  reach: Reach,
-  how: SendOptions,
+  sending: ScanSending,
   env: Surroundings,
   isQuiesced = false,
 ): Promise<TransferSummary> {
   const started = env.clock();
   const began = env.now().toISOString();
+  const { destination, reach } = sending;
   const volume = await openWhole(name, env, isQuiesced);
   try {
     const differing = await findDifferences(volume, destination, reach, env);
     // A volume that was written to meanwhile is not in a state with a name.
     const result = (await volume.watch.isConsistent()) ? volume.identity : null;
     const source = sourceOfVolume(volume, { scope: 'compared', result }, differing);
-    const summary = await send(source, destination, 4, reach, how, env);
+    const summary = await send(source, { ...sending, protocol: 4 }, env);
     tellLarger(nameOfTarget(destination.spec), summary.targetSize, summary.volumeSize, env);
     const seconds = (env.clock() - started) / 1000;
     return { ...summary, verified: verifiedSince(began, summary), seconds, source: name };

@@ -10,22 +10,20 @@ import type { SendOptions } from '../send/send-changes.js';
 import { askPlan } from '../session/ask-plan.js';
 import type { OpenForRun, ReceiveOutcome } from '../session/receiver.js';
 import { runSender, type SessionSummary } from '../session/sender.js';
-import type { ApplyPolicy } from '../targets/apply-policy.js';
 import { stackOf } from '../usage/guard.js';
-import { openTargetFor } from './apply.js';
+import { openTargetFor, type TargetHere } from './apply.js';
 import type { PlannedTransfer } from './transfer.js';
 
 /** Sends a source's changes to a target of this host: both sides of the session are in this process. */
 export async function sendToLocalTarget(
   source: ChangeSource,
-  path: string,
-  policy: ApplyPolicy,
+  target: TargetHere,
   how: SendOptions,
   env: Surroundings,
 ): Promise<SessionSummary> {
   // Between two ends of this process nothing is saved by fewer bytes.
   const asTheyAre = { ...how, compression: NO_COMPRESSION };
-  return await withReceiver(source, path, policy, env, ({ far }, lend) =>
+  return await withReceiver(source, target, env, ({ far }, lend) =>
     runSender(far, source, asTheyAre, env, lend),
   );
 }
@@ -33,12 +31,11 @@ export async function sendToLocalTarget(
 /** Asks what that would do, and writes nothing. Throws if the target cannot be asked. */
 export async function planLocally(
   source: ChangeSource,
-  path: string,
-  policy: ApplyPolicy,
+  target: TargetHere,
   how: SendOptions,
   env: Surroundings,
 ): Promise<PlannedTransfer> {
-  return await withReceiver(source, path, policy, env, async ({ far, outcome }, lend) => {
+  return await withReceiver(source, target, env, async ({ far, outcome }, lend) => {
     const summary = await askPlan(far, source, how, env, lend);
     // The target's side runs in this process: its own error says more than the one that it sent.
     const [refusal = null] = (await outcome).plan?.refusals ?? [];
@@ -48,8 +45,7 @@ export async function planLocally(
 
 async function withReceiver<T>(
   source: ChangeSource,
-  path: string,
-  policy: ApplyPolicy,
+  { path, policy }: TargetHere,
   env: Surroundings,
   talk: (receiver: LocalFarSide<ReceiveOutcome>, lend: LendBuffer) => Promise<T>,
 ): Promise<T> {

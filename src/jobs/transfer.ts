@@ -26,6 +26,18 @@ export type Destination =
   | { readonly kind: 'pipe'; readonly sink: ByteSink }
   | { readonly kind: 'target'; readonly spec: TargetSpec; readonly policy: ApplyPolicy };
 
+/** How another host is reached, and how blocks are sent to it. */
+export interface Route {
+  readonly reach: Reach;
+  readonly how: SendOptions;
+}
+
+/** Where changes are sent, and how. */
+export interface Sending extends Route {
+  readonly destination: Destination;
+  readonly protocol: Protocol;
+}
+
 /** What a transfer did. Bytes and seconds. */
 export interface TransferSummary extends SessionSummary {
   readonly seconds: number;
@@ -40,13 +52,11 @@ export interface TransferSummary extends SessionSummary {
  */
 export async function transfer(
   spec: SourceSpec,
-  destination: Destination,
-  protocol: Protocol,
-  reach: Reach,
-  how: SendOptions,
+  sending: Sending,
   env: Surroundings,
 ): Promise<TransferSummary> {
   const started = env.clock();
+  const { destination, reach } = sending;
   if (destination.kind === 'target' && destination.spec.kind === 'remote') prepareFarSide(reach);
   const source = await openSource(env, spec);
   const { facts, volumes, watch } = source;
@@ -55,7 +65,7 @@ export async function transfer(
       `${volumes.data.path}${facts.live ? ', which may change during the run' : ''}`,
   );
   try {
-    const summary = await send(source, destination, protocol, reach, how, env);
+    const summary = await send(source, sending, env);
     if (destination.kind === 'target')
       tellLarger(nameOfTarget(destination.spec), summary.targetSize, summary.volumeSize, env);
     return { ...summary, seconds: (env.clock() - started) / 1000, source: facts.name };
@@ -67,16 +77,15 @@ export async function transfer(
 /** Sends the changes of any source, in the way that the destination needs. */
 export async function send(
   source: ChangeSource,
-  destination: Destination,
-  protocol: Protocol,
-  reach: Reach,
-  how: SendOptions,
+  { destination, protocol, reach, how }: Sending,
   env: Surroundings,
 ): Promise<SessionSummary> {
-  if (destination.kind === 'pipe') return await sendToPipe(source, destination.sink, protocol, how, env);
+  if (destination.kind === 'pipe') {
+    return await sendToPipe(source, { sink: destination.sink, protocol }, how, env);
+  }
   const { spec, policy } = destination;
   if (policy.dryRun) {
-    const { summary, refusal } = await planTransfer(source, spec, policy, reach, how, env);
+    const { summary, refusal } = await planTransfer(source, { spec, policy, reach, how }, env);
     const { describeSteps } = await import('../apply/plans/plan-run.js');
     for (const line of describeSteps(nameOfTarget(spec), summary.plan)) env.notice(line);
     if (refusal !== null) throw refusal;
@@ -85,12 +94,21 @@ export async function send(
   if (spec.kind === 'local') {
     // The code that writes a target is loaded only if it is needed: at a sender, the time would be downtime.
     const { sendToLocalTarget } = await import('./send-locally.js');
-    return await sendToLocalTarget(source, spec.path, policy, how, env);
+    return await sendToLocalTarget(source, { path: spec.path, policy }, how, env);
   }
+  const remote = { spec, policy, reach, how };
   return protocol === 3
-    ? await sendToRubyTool(source, spec, policy.snapback, reach, how, env)
-    : await sendToReceiver(source, spec, policy, reach, how, env);
+    ? await sendToRubyTool(source, remote, env)
+    : await sendToReceiver(source, remote, env);
 }
+
+/** A target, and the way to it. */
+interface RoutedTarget<Spec extends TargetSpec> extends Route {
+  readonly spec: Spec;
+  readonly policy: ApplyPolicy;
+}
+
+type RemoteTarget = RoutedTarget<Extract<TargetSpec, { kind: 'remote' }>>;
 
 /** What a transfer would do, and why it would be refused; null: it would not. */
 export interface PlannedTransfer {
@@ -101,15 +119,12 @@ export interface PlannedTransfer {
 /** Asks what a transfer would do, and writes nothing. Throws if the target cannot be asked. */
 export async function planTransfer(
   source: ChangeSource,
-  spec: TargetSpec,
-  policy: ApplyPolicy,
-  reach: Reach,
-  how: SendOptions,
+  { spec, policy, reach, how }: RoutedTarget<TargetSpec>,
   env: Surroundings,
 ): Promise<PlannedTransfer> {
   if (spec.kind === 'local') {
     const { planLocally } = await import('./send-locally.js');
-    return await planLocally(source, spec.path, policy, how, env);
+    return await planLocally(source, { path: spec.path, policy }, how, env);
   }
   const words = receiveWords(spec.path, policyWords(policy));
   const far = await orInterrupted(startFarSide(spec, reach, words, env), env.signal);
@@ -122,14 +137,9 @@ export async function planTransfer(
   };
 }
 
-type RemoteSpec = Extract<TargetSpec, { kind: 'remote' }>;
-
 async function sendToReceiver(
   source: ChangeSource,
-  spec: RemoteSpec,
-  policy: ApplyPolicy,
-  reach: Reach,
-  how: SendOptions,
+  { spec, policy, reach, how }: RemoteTarget,
   env: Surroundings,
 ): Promise<SessionSummary> {
   const words = receiveWords(spec.path, policyWords(policy));
@@ -140,10 +150,15 @@ async function sendToReceiver(
   });
 }
 
+/** A pipe, and what its reader understands. */
+interface Pipe {
+  readonly sink: ByteSink;
+  readonly protocol: Protocol;
+}
+
 async function sendToPipe(
   source: ChangeSource,
-  sink: ByteSink,
-  protocol: Protocol,
+  { sink, protocol }: Pipe,
   how: SendOptions,
   env: Surroundings,
 ): Promise<SessionSummary> {
@@ -161,16 +176,13 @@ async function sendToPipe(
 /** The far side is a Ruby lvmsync: it only returns an exit status, which takes the place of the report. */
 async function sendToRubyTool(
   source: ChangeSource,
-  spec: RemoteSpec,
-  snapback: string | null,
-  reach: Reach,
-  how: SendOptions,
+  { spec, policy, reach, how }: RemoteTarget,
   env: Surroundings,
 ): Promise<SessionSummary> {
-  const far = await startFarSide(spec, reach, applyWords(spec.path, snapback), env);
+  const far = await startFarSide(spec, reach, applyWords(spec.path, policy.snapback), env);
   const { transport } = far;
   try {
-    const summary = await sendToPipe(source, transport.output, 3, how, env);
+    const summary = await sendToPipe(source, { sink: transport.output, protocol: 3 }, how, env);
     await checkExit(far);
     return summary;
   } finally {

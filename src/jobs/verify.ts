@@ -68,7 +68,7 @@ export async function verify(spec: VerifySpec, reach: Reach, env: Surroundings):
     const changes = spec.auditPercent === null ? null : volume.changes;
     const { steps, outsideBytes } = planRepair(request, { differing, changes });
     let remaining = differing;
-    for (const step of steps) remaining = (await repair(step, volume, spec, reach, env)) ?? remaining;
+    for (const step of steps) remaining = (await repair(step, { volume, spec }, reach, env)) ?? remaining;
     return {
       ...found,
       remaining,
@@ -94,8 +94,7 @@ function chooseExtents({ device, changes }: OpenVolume, auditPercent: number | n
 /** Takes one step of a repair. Returns what still differs, if it compares that. */
 async function repair(
   step: RepairStep,
-  volume: OpenVolume,
-  spec: VerifySpec,
+  { volume, spec }: { readonly volume: OpenVolume; readonly spec: VerifySpec },
   reach: Reach,
   env: Surroundings,
 ): Promise<ChangeSet | null> {
@@ -113,7 +112,7 @@ async function repair(
   const goal = { ...(step.scope === undefined ? {} : { scope: step.scope }), result: null };
   const source = sourceOfVolume({ ...namedAs(spec.a, volume), watch }, goal, what);
   const how = { proofs: false, compression: { kind: 'auto' } } as const;
-  await send(source, destinationOf(spec), 4, reach, how, env);
+  await send(source, { destination: destinationOf(spec), protocol: 4, reach, how }, env);
   return null;
 }
 

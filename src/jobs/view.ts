@@ -23,6 +23,7 @@ export interface ViewOptions {
 
 /** The options for opening a view. */
 export interface OpenViewOptions extends ViewOptions {
+  readonly targetName: string;
   /** Bytes; null for the default. */
   readonly spareBytes: number | null;
   /** The folder for a store in a file; null for the state directory. */
@@ -35,17 +36,16 @@ export type ViewSummary = OpenedView & { readonly seconds: number };
 /** Opens a view of a target's earlier state, from archives in the order in which they would be applied to it. */
 export async function viewOpen(
   name: string,
-  targetName: string,
   archives: readonly string[],
   options: OpenViewOptions,
   env: Surroundings,
 ): Promise<ViewSummary> {
   const started = env.clock();
   const combination = await combine(archives, options, env);
-  const { spareBytes, storeFolder, forceBase } = options;
+  const { targetName, spareBytes, storeFolder, forceBase } = options;
   const wish = { targetName, spareBytes, storeFolder, forceBase, purpose: 'view' } as const;
-  const opened = await withTarget(targetName, name, `view open ${name}`, options, env, (target, entry) =>
-    openView(target, oldStateOf(combination, env), wish, entry, lendForStore(), env),
+  const opened = await withTarget(name, options, env, (target, entry) =>
+    openView({ target, old: oldStateOf(combination, env) }, wish, entry, env),
   );
   return { ...opened, seconds: (env.clock() - started) / 1000 };
 }
@@ -84,7 +84,7 @@ export async function viewStore(
   const target = targetName === null ? null : await openTarget(targetName, opening, env);
   try {
     if (target !== null && targetName !== null)
-      await checkStart(target, old, { ...options, targetName }, env);
+      await checkStart({ target, old }, { ...options, targetName }, env);
     const device = target?.device ?? null;
     const plan = planStore(old.extents(), device?.size ?? combination.volumeSize, device !== null);
     const most = sizeForAll(plan);
@@ -123,16 +123,15 @@ async function combine(
 
 type TargetWork<T> = (target: Awaited<ReturnType<typeof openTarget>>, entry: ViewEntry) => Promise<T>;
 
-/** Does some work while this run holds the locks of a target and of a view's name. */
+/** Opens a view while this run holds the locks of its target and of its name. */
 async function withTarget<T>(
-  targetName: string,
   name: string,
-  what: string,
-  options: { readonly stateDir: string | null },
+  { targetName, stateDir: wanted }: Pick<OpenViewOptions, 'targetName' | 'stateDir'>,
   env: Surroundings,
   work: TargetWork<T>,
 ): Promise<T> {
-  const stateDir = stateDirOf(options.stateDir, env);
+  const stateDir = stateDirOf(wanted, env);
+  const what = `view open ${name}`;
   const entry = await ViewEntry.take(name, what, stateDir, env);
   try {
     await entry.refuseSecond();

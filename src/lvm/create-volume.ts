@@ -44,12 +44,12 @@ export async function makePartialVolume(
   env: Surroundings,
 ): Promise<PartialVolume> {
   const { group, name } = wanted;
-  const partial = `${name}.partial`;
+  const partial = partialName(wanted);
   const path = `/dev/${group}/${partial}`;
   await refuseWithoutNode(wanted, env);
   const remove = () => runLvm(env.spawner, ['lvremove', '-qq', '-f', '-y', '--', `${group}/${partial}`]);
   const left = await findLeft({ group, name: partial }, env);
-  if (left === null) await create({ group, name: partial }, size, pool, name, env);
+  if (left === null) await create(wanted, size, pool, env);
   else checkLeft(path, left, size);
   if (!(await isThere(path))) {
     const made = await findLeft({ group, name: partial }, env).catch(() => null);
@@ -120,21 +120,25 @@ function entriesFor({ group, name }: VolumeName): string[] {
   return [`@${PARTIAL_TAG}`, `${group}/${name}`];
 }
 
+function partialName({ name }: VolumeName): string {
+  return `${name}.partial`;
+}
+
 async function create(
-  { group, name }: VolumeName,
+  wanted: VolumeName,
   size: number,
   pool: string | null,
-  wanted: string,
   env: Surroundings,
 ): Promise<void> {
+  const { group, name } = wanted;
   // LVM accepts whole sectors only, and rounds up to its extent size.
   const bytes = `${Math.ceil(size / SECTOR) * SECTOR}b`;
   const kind = pool === null ? ['-L', bytes] : ['--type', 'thin', '-V', bytes, '--thinpool', pool];
-  const how = ['-qq', '-y', ...kind, '--addtag', PARTIAL_TAG, '--name', name];
+  const how = ['-qq', '-y', ...kind, '--addtag', PARTIAL_TAG, '--name', partialName(wanted)];
   await runLvm(env.spawner, ['lvcreate', ...how, '--', group]).catch((error: unknown) => {
     // LVM 2.03.16 and 2.03.31 say so if they cannot clear the beginning of the new volume.
     if (!(error instanceof CommandError) || !/volume_list activation filter/i.test(error.stderr)) throw error;
-    const problem = describeNotActivated(entriesFor({ group, name: wanted }));
-    throw new CommandError(['lvcreate', `${group}/${wanted}`], error.status, '', problem);
+    const problem = describeNotActivated(entriesFor(wanted));
+    throw new CommandError(['lvcreate', `${group}/${name}`], error.status, '', problem);
   });
 }

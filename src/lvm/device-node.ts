@@ -5,7 +5,7 @@ import type { Spawner } from '../host/spawner.js';
 import { UDEV_ADVICE } from '../host/udev.js';
 import { findLogicalVolume } from './lvs.js';
 
-/** The path of a device's node under /dev, by its number: not a link, and right for names that need escaping. */
+/** The path of a device's node under /dev, by its number: never a link, and correct for names that need escaping. */
 export async function nodeOf(number: DeviceNumber): Promise<string> {
   const path = `/dev/${(await readDeviceFacts(number)).kernelName}`;
   let found: DeviceNumber;

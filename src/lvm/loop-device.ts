@@ -13,7 +13,7 @@ export interface LoopWish {
   readonly isReadOnly: boolean;
 }
 
-/** A loop device of ours. Its path may belong to someone else later: what it shows tells. */
+/** A loop device of ours. Its path may belong to someone else later, so it is recognized by the file that it shows. */
 export interface LoopDevice {
   readonly path: string;
   /**

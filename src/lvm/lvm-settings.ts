@@ -1,11 +1,11 @@
 import { CommandError } from '../errors.js';
 import type { Spawner } from '../host/spawner.js';
-/** With these settings LVM begins each of its lines with this: it marks the command's own messages. */
+/** With our settings, LVM begins each line with this, so its own messages can be recognized. */
 export const MESSAGE_PREFIX = '\t';
 
 /**
  * What LVM prints, and how: our own settings override lvm.conf, lvmlocal.conf and profiles (through `--config`). They
- * affect output only: which devices LVM uses, and how it makes volumes, is its administrator's choice. LVM 2.03.16 and
+ * affect output only: the administrator decides which devices LVM uses, and how it makes volumes. LVM 2.03.16 and
  * 2.03.31 know each of these; an unknown one would cause a warning on each call.
  */
 const LOG_SETTINGS = [
@@ -51,7 +51,7 @@ export const REPORT_SETTINGS = [
 
 /**
  * Keeps variables of our caller away from the LVM and device-mapper programs: other file descriptors for their output,
- * another group for names without one, somebody else's semaphore to wait for.
+ * another group for names without one, another program's semaphore to wait for.
  */
 export const LVM_ENVIRONMENT: NodeJS.ProcessEnv = {
   LVM_SUPPRESS_FD_WARNINGS: '1',

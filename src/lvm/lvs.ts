@@ -40,7 +40,7 @@ export type LvsRow<Column extends string> = Readonly<Record<Column, string>>;
 type Rows = readonly Readonly<Record<string, string>>[];
 
 const rowsSchema = v.array(v.record(v.string(), v.string()));
-/** If LVM 2.03.31 is configured to log into its reports, or decides to, its errors are in there and not on stderr. */
+/** LVM 2.03.31 can log into its reports. Then its errors are there and not on stderr. */
 const reportSchema = v.object({
   report: v.array(v.object({ lv: v.optional(rowsSchema), vg: v.optional(rowsSchema) })),
   log: v.optional(v.array(v.object({ log_type: v.string(), log_message: v.string() }))),
@@ -89,7 +89,7 @@ const GROUP_COLUMNS = ['vg_name', 'vg_uuid'] as const;
 /** What LVM says about a volume group. */
 export type GroupRow = LvsRow<(typeof GROUP_COLUMNS)[number]>;
 
-/** For groups that share a name: LVM shows no volume by that name, and changes none. */
+/** The problem with groups that share a name: LVM neither shows nor changes volumes by that name. */
 export function describeSameName(groups: readonly GroupRow[]): string {
   return `${groups.length} volume groups are called ${groups[0]?.vg_name ?? ''}, so LVM cannot find a volume by that name`;
 }
@@ -167,7 +167,7 @@ export async function listAllGroups<Column extends string>(
 ): Promise<LvsRow<Column>[]> {
   const words = ['vgs', '--foreign', '--shared', '-o', columns.join(',')] as const;
   const result = await askLvm(spawner, words);
-  // If there is a group that it cannot look into, LVM 2.03.16 and 2.03.31 exit with 5, and list it all the same.
+  // If LVM cannot look into a group, LVM 2.03.16 and 2.03.31 exit with 5, but still list it.
   const rows = result.gaveUp === undefined ? rowsIn(result) : null;
   if (rows === null) throw failureOf(words, result);
   return rows.map((row) => pick(words, row, columns));

@@ -5,8 +5,8 @@ import { findDeviceNumber, nodeOf, whyNoNode } from './device-node.js';
 import { parseVolumeName } from './lvs.js';
 
 /**
- * The path of a volume or image file that a user named. If that path exists, it is meant; else `VG/LV` is
- * `/dev/VG/LV`, if that exists. Any other name stays as it is. LVM is not asked.
+ * The path of a volume or image file that a user named. An existing path is returned as it is; otherwise
+ * `VG/LV` becomes `/dev/VG/LV` if that exists. Any other name is returned unchanged. LVM is not asked.
  */
 export async function findVolumePath(name: string): Promise<string> {
   if (name.startsWith('/') || parseVolumeName(name) === null || (await exists(name))) return name;

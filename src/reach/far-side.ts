@@ -4,9 +4,8 @@ import { explainFarExit, judgeFarExit, LastLines, type SilentEnd } from '../tran
 import { buildFarCommand, type FarCommand } from '../transport/remote-command.js';
 import { startRsh } from '../transport/rsh.js';
 import { connectSsh, prepareSsh, type SshSettings } from '../transport/ssh/index.js';
-import type { LineListener } from '../transport/stderr-lines.js';
 import type { RemoteHost } from '../transport/target-spec.js';
-import type { FarExit, Transport } from '../transport/transport.js';
+import type { FarExit, FarStart, Transport } from '../transport/transport.js';
 import { askFacts, type StartLvmsync } from './far-facts.js';
 
 /** How many of the far side's last lines of stderr are kept, to explain a failure. */
@@ -40,10 +39,11 @@ export async function startFarSide(
 ): Promise<FarSide> {
   const isShown = env.notice !== silentNotice;
   const heard = new LastLines(LAST_LINES);
-  const transport = await startCommand(destination, reach, words, env, (line) => {
+  const onStderrLine = (line: string): void => {
     heard.add(line);
     if (isShown) env.notice(`${destination.host}: ${line}`);
-  });
+  };
+  const transport = await startCommand({ destination, command: words, onStderrLine }, reach, env);
   return {
     transport,
     explainEnd: async (exit: FarExit) => {
@@ -51,22 +51,22 @@ export async function startFarSide(
         ...{ host: destination.host, carrier: reach.rsh === null ? 'ssh2' : 'rsh', exit },
         ...{ heard: heard.lines, isShown, command: reach.command, version: env.version },
       };
-      const startQuietly: StartLvmsync = (farCommand, farWords) =>
-        startCommand(destination, { ...reach, command: farCommand }, farWords, env, () => undefined);
+      const startQuietly: StartLvmsync = (farCommand, farWords) => {
+        const start = { destination, command: farWords, onStderrLine: () => undefined };
+        return startCommand(start, { ...reach, command: farCommand }, env);
+      };
       const facts = await askFacts(judgeFarExit(end), end, startQuietly);
       return explainFarExit(end, { ...facts, user: facts.user ?? destination.user });
     },
   };
 }
 
+/** Starts lvmsync with the words of a command. */
 function startCommand(
-  destination: RemoteHost,
+  lvmsync: FarStart,
   { rsh, ssh, command }: Reach,
-  words: readonly string[],
   env: Surroundings,
-  onLine: LineListener,
 ): Promise<Transport> {
-  const all = buildFarCommand(command, words);
-  if (rsh !== null) return startRsh(env.spawner, rsh, destination, all, onLine);
-  return connectSsh(destination, ssh, all, onLine, env);
+  const start = { ...lvmsync, command: buildFarCommand(command, lvmsync.command) };
+  return rsh === null ? connectSsh(start, ssh, env) : startRsh(env.spawner, rsh, start);
 }

@@ -19,8 +19,8 @@ export interface PlannedSummary extends SessionSummary {
  * Asks a receiver what a transfer would do there: sends what the stream would begin with, and nothing else. Neither side
  * writes. The plan may refuse the transfer.
  *
- * Throws FarError where the target cannot be opened, FarSideError where the receiver is too old to be asked, and what
- * `runSender` throws. The far side has ended, or is cut off, when it returns or throws.
+ * Throws FarError if the target cannot be opened, FarSideError if the receiver is too old for the question, and what
+ * `runSender` throws. When it returns or throws, the far side has ended or is cut off.
  */
 export async function askPlan(
   far: FarSide,
@@ -41,7 +41,7 @@ export async function askPlan(
   try {
     const opening = await beginStream(source, wish, { ...env, lend });
     const { changes } = opening;
-    // The receiver says nothing before it is asked, and to read a large table takes its time.
+    // The receiver says nothing before it is asked, and reading a large table takes time.
     replies.allowSilence(limits.helloMs);
     const asking = ask(opening, source.facts, writer, lend);
     const result = await orInterrupted(unlessFailed(asking, replies.result), env.signal);
@@ -60,7 +60,7 @@ export async function askPlan(
       sentBytes: writer.bytesWritten,
     };
   } catch (error) {
-    // A snapshot that overflows gives read errors from then on: the overflow is what its user must hear of.
+    // After a snapshot overflows, reading it fails: report the overflow, not the read error.
     if (error instanceof DeviceError) await source.watch.checkValid();
     throw blameVersion(await explainFailure(error, far, replies, limits));
   } finally {
@@ -83,10 +83,10 @@ async function ask(
   await writer.finish();
 }
 
-/** The answer, which may come before all of the question is sent; throws what kept the question from being asked. */
+/** Returns the answer, which may come before the whole question is sent. Throws if the question could not be sent. */
 async function unlessFailed(asking: Promise<void>, answer: Promise<ResultMessage>): Promise<ResultMessage> {
   const asked = asking.catch((error: unknown) => {
-    // A receiver that has answered hangs up, whatever is still on its way.
+    // A receiver that has answered hangs up, even if part of the question is still being sent.
     if (!(error instanceof TransportError)) throw error;
   });
   // It may fail after the answer, when nothing waits for it any more.
@@ -95,7 +95,7 @@ async function unlessFailed(asking: Promise<void>, answer: Promise<ResultMessage
   return await answer;
 }
 
-/** Only an older receiver finds the question itself at fault. */
+/** Only an older receiver reports the question itself as malformed. */
 function blameVersion(error: unknown): unknown {
   if (!(error instanceof FarError) || error.code !== 'FORMAT') return error;
   return new FarSideError(

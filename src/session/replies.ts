@@ -35,7 +35,7 @@ const WITHOUT_FLAGS = new Set([HELLO, RESULT, PLAN, DIGESTS, WANT]);
 export interface Replies {
   /** The receiver's hello, when it is ready. Throws FarError if it refused, TransportError after this much silence. */
   waitForHello(silenceMs: number): Promise<HelloMessage>;
-  /** Has the last word be a TransportError where nothing at all comes for so long. */
+  /** If nothing arrives for this long, the result becomes a TransportError. Milliseconds. */
   allowSilence(silenceMs: number): void;
   /** The receiver's last word. Rejects with TransportError or FormatError if it ends without one. */
   readonly result: Promise<ResultMessage>;

@@ -28,7 +28,7 @@ export const END_LENGTH = 72;
 export const MAX_PAYLOAD_LENGTH = MAX_BLOCK_LENGTH + 65_536;
 
 export const HEADER = 'H';
-/** In place of a header, by which its writer asks what applying the stream would do. No block follows. */
+/** Replaces the header if the writer asks what applying the stream would do. No block follows. */
 export const QUESTION = 'L';
 export const DATA = 'D';
 export const ZERO = 'Z';

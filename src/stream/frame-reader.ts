@@ -58,8 +58,8 @@ export class FrameReader {
 
   /** @param what the name of the stream in errors */
   constructor(
-    private readonly reader: ByteReader,
-    private readonly what: string,
+    readonly reader: ByteReader,
+    readonly what: string,
   ) {}
 
   /** The chain over all frames so far. */

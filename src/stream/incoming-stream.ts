@@ -60,8 +60,7 @@ export async function openIncomingStream(
   const frames = new FrameReader(reader, what);
   const { header, asks } = await readHeader(frames, lend, what);
   const { changed, unchanged } = header.sample ?? { changed: 0, unchanged: 0 };
-  const items = readProto4Blocks(reader, frames, header, filler.lend, what);
-  const gathered = gatherBatches(items, filler, changed + unchanged);
+  const gathered = gatherBatches(readProto4Blocks(frames, header, filler.lend), filler, changed + unchanged);
   return { protocol, header, asks, blocks: unpackBatches(gathered, lend, what) };
 }
 

@@ -2,7 +2,7 @@ import { FormatError } from '../errors.js';
 import { readNumber } from './frame-format.js';
 
 /*
- * The byte layout of the marks by which a session is taken up where it broke (docs/stream-format.md):
+ * The byte layout of the marks that let a broken session continue (docs/stream-format.md):
  *
  *   C := u8[32] chain, token        R := token        K := nothing
  *   T := u64 changedBytes, u64 mismatches, u64 doubts, token

@@ -1,7 +1,6 @@
 import type { LendBuffer } from '../bytes/byte-channel.js';
 import { FormatError } from '../errors.js';
 import { MAX_BLOCK_LENGTH, type Proof, type Section, type StreamItem } from './block.js';
-import type { ByteReader } from './byte-reader.js';
 import { ExtentOrder } from './extent-order.js';
 import {
   AUDIT,
@@ -36,13 +35,12 @@ import type { PackedItem } from './unpack-blocks.js';
  * @param skipped receives each frame that may be skipped, and is
  */
 export async function* readProto4Blocks(
-  reader: ByteReader,
   frames: FrameReader,
   header: StreamHeader,
   lend: LendBuffer,
-  what: string,
   skipped: (frame: SmallFrame) => void = () => undefined,
 ): AsyncGenerator<PackedItem> {
+  const { reader, what } = frames;
   const rules = new StreamRules(header.volumeSize, what);
   for (;;) {
     const frame = await frames.next(lend);

@@ -57,7 +57,7 @@ export function checkBase(
   if (refusal !== null) throw refusal;
 }
 
-/** The error of a stream that meets another state than its base, or another volume; null where nothing shows that. */
+/** The error of a stream that meets another state than its base, or another volume; null if nothing shows that. */
 export function whyNotBase(
   path: string,
   header: StateChange,
@@ -81,7 +81,7 @@ export function checkUnnamedBase(target: BlockDevice, state: TargetState | null)
   if (refusal !== null) throw refusal;
 }
 
-/** The error of a stream that does not say where it starts from; null where it may be applied. */
+/** The error of a stream that does not say where it starts from; null if it may be applied. */
 export function whyNotUnnamedBase(path: string, state: TargetState | null): BaseMismatchError | null {
   if (state?.is !== 'copying') return null;
   return new BaseMismatchError(path, null, `${HALF_COPIED}; ${NOTHING_WRITTEN}`);
@@ -183,7 +183,7 @@ export type ProveBase = (target: BlockDevice) => Promise<BaseProof>;
 export interface UndoStart {
   /** Whether it can be read twice: of one from a pipe nothing can be known before the first write. */
   readonly isReadable: boolean;
-  /** What a look at the target found; null where the record decides, or nothing could be looked at. */
+  /** What a look at the target found; null if the record decides, or if nothing could be looked at. */
   readonly found: BaseProof | null;
 }
 
@@ -206,7 +206,7 @@ export async function checkUndo(
   if (refusal !== null) throw refusal;
 }
 
-/** Looks whether a target holds what an undo starts from, where its record does not decide. Throws what the look throws. */
+/** Looks whether a target holds what an undo starts from, if its record does not decide that. Throws as the look. */
 export async function findUndoStart(
   target: BlockDevice,
   undo: UndoStates,
@@ -218,7 +218,7 @@ export async function findUndoStart(
   return { isReadable: true, found: isOpen ? await prove(target) : null };
 }
 
-/** The error of an undo that does not meet what it starts from; null where it does. */
+/** The error of an undo whose target is not in the state that it starts from; null if it is. */
 export function whyNotUndo(
   path: string,
   undo: UndoStates,

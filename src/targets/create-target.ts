@@ -49,6 +49,21 @@ interface Partial {
   remove(): Promise<void>;
 }
 
+/** A target that may have to be created. */
+export interface WantedTarget {
+  readonly path: string;
+  /** Bytes. */
+  readonly size: number;
+  readonly create: CreateWish;
+}
+
+/** A target that was just made, or left by an earlier run, still under a temporary name. */
+interface MadeTarget {
+  readonly place: Place;
+  readonly made: Partial;
+  readonly size: number;
+}
+
 /**
  * Opens a target as `openTarget`, and creates it if it does not exist: `/dev/VG/LV` and `VG/LV` as a volume, anything
  * else as a sparse file that only its owner can read. Until `finish` it has a temporary name, so that no one takes it
@@ -58,24 +73,22 @@ interface Partial {
  * is in the way, DeviceError.
  */
 export async function openOrCreateTarget(
-  path: string,
-  size: number,
-  wish: CreateWish,
+  { path, size, create }: WantedTarget,
   options: OpenTargetOptions,
   env: Surroundings,
 ): Promise<OpenTarget> {
   const place = await placeOf(await findVolumePath(path));
   if (place.kind === 'there') return await openTarget(place.path, options, env);
-  if (place.kind === 'file' && wish.kind === 'thin') {
+  if (place.kind === 'file' && create.kind === 'thin') {
     throw new UsageError(`--create-thin: ${path} is not a volume name: write /dev/VG/LV`);
   }
-  const pool = wish.kind === 'thin' ? poolWithin(wish.pool, place) : null;
+  const pool = create.kind === 'thin' ? poolWithin(create.pool, place) : null;
   const made =
     place.kind === 'volume'
       ? await makePartialVolume(place, size, pool, env)
       : await makePartialFile(place.path, size);
   try {
-    return await openMade(place, made, size, options, env);
+    return await openMade({ place, made, size }, options, env);
   } catch (error) {
     if (made.isNew) await made.remove().catch(() => undefined);
     throw error;
@@ -83,9 +96,7 @@ export async function openOrCreateTarget(
 }
 
 async function openMade(
-  place: Place,
-  made: Partial,
-  size: number,
+  { place, made, size }: MadeTarget,
   options: OpenTargetOptions,
   env: Surroundings,
 ): Promise<OpenTarget> {

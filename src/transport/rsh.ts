@@ -5,8 +5,8 @@ import { quoteWords } from './shell-words.js';
 import { passOnLines, type LineListener } from './stderr-lines.js';
 import { GatheringSink } from './gathering-sink.js';
 import { sinkFrom, sourceFrom } from './stream-channel.js';
-import { formatRemoteHost, type RemoteHost } from './target-spec.js';
-import type { FarExit, Transport } from './transport.js';
+import { formatRemoteHost } from './target-spec.js';
+import type { FarExit, FarStart, Transport } from './transport.js';
 
 /** How long to wait for a remote shell command to end after SIGTERM, and after SIGKILL. */
 const TERM_GRACE_MS = 2_000;
@@ -24,9 +24,7 @@ const STDERR_GRACE_MS = 1_000;
 export async function startRsh(
   spawner: Spawner,
   rshWords: readonly [string, ...string[]],
-  destination: RemoteHost,
-  command: readonly string[],
-  onStderrLine: LineListener,
+  { destination, command, onStderrLine }: FarStart,
 ): Promise<Transport> {
   const portWords = destination.port === null ? [] : ['-p', String(destination.port)];
   const argv = [...rshWords, ...portWords, formatRemoteHost(destination), quoteWords(command)] as const;

@@ -25,10 +25,14 @@ export function parseTargetSpec(word: string): TargetSpec {
 
   const bracketed = /^(?:([^:/]*)@)?\[([^\]/]*)\]:(.*)$/s.exec(word);
   if (bracketed !== null) {
-    return checkRemote(word, bracketed[1] ?? null, bracketed[2] ?? '', null, bracketed[3] ?? '');
+    const [, user = null, host = '', path = ''] = bracketed;
+    return checkRemote(word, { user, host, port: null, path });
   }
   const plain = /^(?:([^:/]*)@)?([^:/]*):(.*)$/s.exec(word);
-  if (plain !== null) return checkRemote(word, plain[1] ?? null, plain[2] ?? '', null, plain[3] ?? '');
+  if (plain !== null) {
+    const [, user = null, host = '', path = ''] = plain;
+    return checkRemote(word, { user, host, port: null, path });
+  }
   return { kind: 'local', path: word };
 }
 
@@ -41,13 +45,12 @@ function parseUrl(word: string): TargetSpec {
   const parts = /^ssh:\/\/(?:([^/]*)@)?(?:\[([^\]/]*)\]|([^:/@[\]]*))(?::([^/]*))?(\/.*)?$/s.exec(word);
   if (parts === null) throw new UsageError(`${printable(word)}: not of the form ssh://user@host:port/path`);
   const [, user, bracketed, plain, port, path] = parts;
-  return checkRemote(
-    word,
-    user ?? null,
-    bracketed ?? plain ?? '',
-    port === undefined ? null : parsePort(word, port),
-    path ?? '',
-  );
+  return checkRemote(word, {
+    user: user ?? null,
+    host: bracketed ?? plain ?? '',
+    port: port === undefined ? null : parsePort(word, port),
+    path: path ?? '',
+  });
 }
 
 function parsePort(word: string, digits: string): number {
@@ -58,10 +61,7 @@ function parsePort(word: string, digits: string): number {
 
 function checkRemote(
   word: string,
-  user: string | null,
-  host: string,
-  port: number | null,
-  path: string,
+  { user, host, port, path }: RemoteHost & { readonly path: string },
 ): TargetSpec {
   const refuse = (problem: string): never => {
     throw new UsageError(`${printable(word)}: ${problem}`);
@@ -89,7 +89,7 @@ function printable(word: string): string {
   return CONTROL.test(word) ? JSON.stringify(word) : word;
 }
 
-/** Says where a target has more bytes than the volume that it is to equal. A size is null where it is not known. */
+/** Tells the user if a target is larger than the volume that it is to equal. A size is null if it is not known. */
 export function tellLarger(
   target: string,
   targetSize: number | null,

@@ -1,4 +1,14 @@
 import type { ByteSink, ByteSource } from '../bytes/byte-channel.js';
+import type { LineListener } from './stderr-lines.js';
+import type { RemoteHost } from './target-spec.js';
+
+/** A command to start on another host. Its words are quoted for the shell there. */
+export interface FarStart {
+  readonly destination: RemoteHost;
+  readonly command: readonly string[];
+  /** Called for each line of its stderr. */
+  readonly onStderrLine: LineListener;
+}
 
 /** How the far side ended. `status` is its exit status, null if a signal ended it or the connection broke. */
 export interface FarExit {

@@ -20,7 +20,7 @@ import {
 } from '../stream/query-format.js';
 import type { AllowedTargets } from '../targets/allowed-targets.js';
 import { openReadOnly } from '../targets/open-target.js';
-import { digestBlocks } from './digest-blocks.js';
+import { BlockDigester } from './digest-blocks.js';
 import { listFastDigests, loadDigest, type TakeDigest } from './digest.js';
 
 const WHAT = 'questions from the other side';
@@ -45,7 +45,12 @@ export async function answerQueries(
   let target: BlockDevice | null = null;
   try {
     target = await openTarget();
-    const blocks = await answerAll(new ByteReader(line.input, WHAT), target, replies, env.version, lend);
+    const blocks = await answerAll(
+      new ByteReader(line.input, WHAT),
+      new BlockDigester(target, lend),
+      replies,
+      env.version,
+    );
     return { error: null, told: await replies.result({ ok: true, blocks, mismatches: 0 }) };
   } catch (error) {
     const told = await replies.result(failureOf(error));
@@ -58,11 +63,11 @@ export async function answerQueries(
 /** Answers until there are no more questions; returns the number of digests. */
 async function answerAll(
   reader: ByteReader,
-  target: BlockDevice,
+  digester: BlockDigester,
   replies: ReplyWriter,
   version: string,
-  lend: LendBuffer,
 ): Promise<number> {
+  const { device: target, lend } = digester;
   if ((await readProtocolLine(reader, WHAT)) !== 4) {
     throw new FormatError(WHAT, 0, 'protocol', 'questions need PROTO[4]');
   }
@@ -73,7 +78,7 @@ async function answerAll(
   let blocks = 0;
   while (!(await reader.atEnd())) {
     const { number, query, takeDigest } = await nextQuery(frames, target.size, lend);
-    const taken = await digestBlocks(target, query, takeDigest, lend);
+    const taken = await digester.digest(query, takeDigest);
     blocks += taken.length / DIGEST_LENGTH;
     await replies.frame(DIGESTS, encodeDigests(number, taken));
   }

@@ -1,4 +1,3 @@
-import type { LendBuffer } from '../bytes/byte-channel.js';
 import { ChunkSet } from '../bytes/chunk-set.js';
 import { intersectExtents, splitExtents, sumLengths, type Extent } from '../bytes/extent.js';
 import { ChangeSet } from '../changes/change-set.js';
@@ -6,6 +5,8 @@ import type { BlockDevice } from '../device/block-device.js';
 import { FarError, TransportError } from '../errors.js';
 import type { Progress, Surroundings } from '../host/surroundings.js';
 import type { ResultMessage } from '../session/messages.js';
+import { BufferPool } from '../memory/aligned-memory.js';
+import { VERIFY_MEMORY } from '../memory/budgets.js';
 import { readReplies } from '../session/replies.js';
 import { SESSION_LIMITS, explainFailure, unlessAnswered, within, type FarSide } from '../session/sender.js';
 import {
@@ -16,7 +17,7 @@ import {
   type Query,
 } from '../stream/query-format.js';
 import { Questioner } from './ask-queries.js';
-import { digestBlocks } from './digest-blocks.js';
+import { BlockDigester } from './digest-blocks.js';
 import { chooseDigest, loadDigest, type Digest } from './digest.js';
 
 /**
@@ -61,7 +62,6 @@ export async function runHashExchange(
   far: FarSide,
   comparison: ComparisonRequest,
   env: Surroundings,
-  lend: LendBuffer,
   patience = SESSION_LIMITS,
 ): Promise<ComparisonResult> {
   const { transport } = far;
@@ -73,7 +73,11 @@ export async function runHashExchange(
     const { targetSize, digests } = await replies.waitForHello(patience.helloMs);
     comparison.checkFarSize(targetSize);
     const digest = chooseDigest(blake3, digests);
-    const exchange = new HashExchange(comparison.near, questioner, digest, env.progress, lend);
+    const { lend } = new BufferPool(VERIFY_MEMORY);
+    const near = new BlockDigester(comparison.near, lend, (read) => {
+      env.progress.advance(read);
+    });
+    const exchange = new HashExchange(near, questioner, digest, env.progress);
     const result = await unlessAnswered(narrowDown(exchange, comparison), replies);
     await questioner.end();
     checkResult(await replies.result, questioner.answeredBlocks, transport.host);
@@ -104,11 +108,10 @@ async function narrowDown(
 
 class HashExchange {
   constructor(
-    private readonly near: BlockDevice,
+    private readonly near: BlockDigester,
     private readonly questioner: Questioner,
     private readonly digest: Digest,
     private readonly progress: Progress,
-    private readonly lend: LendBuffer,
   ) {}
 
   /** Finds the blocks that differ. */
@@ -126,13 +129,11 @@ class HashExchange {
       }
       const first = ahead.shift();
       if (first === undefined) break;
-      const near = digestBlocks(this.near, first.query, this.digest.take, this.lend, (read) => {
-        this.progress.advance(read);
-      });
+      const near = this.near.digest(first.query, this.digest.take);
       noteDifferences(first.query, ...(await Promise.all([near, first.answer])), differing);
     }
     this.progress.stop();
-    const { size } = this.near;
+    const { size } = this.near.device;
     return new ChangeSet({ granularity: blockLength, trackedSize: size, volumeSize: size }, differing);
   }
 }

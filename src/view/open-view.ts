@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import type { LendBuffer } from '../bytes/byte-channel.js';
 import { BaseMismatchError, UnsafeTargetError, UsageError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { readNote } from '../journal/journal.js';
@@ -12,7 +11,7 @@ import { targetKeyOf } from '../targets/target-key.js';
 import { takeApart, type ClosedView } from './close-view.js';
 import { planStore, type StorePlan } from './store-plan.js';
 import type { StoreMaterial } from './store-writer.js';
-import type { OldState, ViewMaking, ViewWish } from './view-making.js';
+import { lendForStore, type Retrospect, type ViewMaking, type ViewWish } from './view-making.js';
 import { makeDeviceView, planDeviceView } from './view-of-device.js';
 import { makeVolumeView, planVolumeView } from './view-of-volume.js';
 import type { ViewEntry, ViewRecord } from './view-record.js';
@@ -34,23 +33,22 @@ export interface OpenedView {
  * Throws UsageError, UnsafeTargetError, BaseMismatchError, CommandError, DeviceError, and what the archives throw.
  */
 export async function openView(
-  target: OpenTarget,
-  old: OldState,
+  retrospect: Retrospect,
   wish: ViewWish,
   entry: ViewEntry,
-  lend: LendBuffer,
   env: Surroundings,
 ): Promise<OpenedView> {
-  await checkStart(target, old, wish, env);
+  const { target, old } = retrospect;
+  await checkStart(retrospect, wish, env);
   const origin = await originOf(target, env);
   await refuseTakenName(entry.name, origin, env);
   const plan = planStore(old.extents(), target.device.size, true);
   const material: StoreMaterial = { plan, old, target: target.device };
-  const record = await draftOf(target, old, wish, entry, origin, env);
+  const parts = await planParts(origin, wish, entry);
+  const record = await draftOf(retrospect, { ...wish, name: entry.name }, parts, env);
   await entry.write(record);
   try {
-    const making: ViewMaking = { target, material, wish, entry, lend, env };
-    const { parts } = record;
+    const making: ViewMaking = { target, material, wish, entry, lend: lendForStore(), env };
     const path =
       parts.form === 'volume'
         ? await makeVolumeView(parts, making)
@@ -66,8 +64,7 @@ export async function openView(
 
 /** Checks that the target is in the state that the archives start from. Throws BaseMismatchError, UnsafeTargetError. */
 export async function checkStart(
-  { device, folder, record, recoverWords }: OpenTarget,
-  old: OldState,
+  { target: { device, folder, record, recoverWords }, old }: Retrospect,
   { targetName, forceBase }: Pick<ViewWish, 'targetName' | 'forceBase'>,
   env: Surroundings,
 ): Promise<void> {
@@ -110,23 +107,29 @@ async function refuseTakenName(
   throw new UsageError(`the volume ${volume} already exists: give the view another name`);
 }
 
-async function draftOf(
-  target: OpenTarget,
-  old: OldState,
-  { targetName, purpose, storeFolder }: ViewWish,
-  { name, folder }: ViewEntry,
+/** The names of what the view consists of. */
+async function planParts(
   origin: OriginVolume | null,
+  { storeFolder }: ViewWish,
+  { name, folder }: ViewEntry,
+): Promise<ViewRecord['parts']> {
+  const mark = randomBytes(4).toString('hex');
+  return origin === null
+    ? await planDeviceView(storeFolder ?? folder, name, mark)
+    : planVolumeView(origin, name, mark);
+}
+
+async function draftOf(
+  { target, old }: Retrospect,
+  { name, targetName, purpose }: Pick<ViewWish, 'targetName' | 'purpose'> & { readonly name: string },
+  parts: ViewRecord['parts'],
   env: Surroundings,
 ): Promise<ViewRecord> {
   const { key, realPath } = await targetKeyOf(target.device.path);
-  const mark = randomBytes(4).toString('hex');
   return {
     ...{ name, purpose, key, realPath, step: 'opening', target: targetName, state: old.result },
     openedAt: env.now().toISOString(),
-    parts:
-      origin === null
-        ? await planDeviceView(storeFolder ?? folder, name, mark)
-        : planVolumeView(origin, name, mark),
+    parts,
   };
 }
 

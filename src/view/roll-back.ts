@@ -1,5 +1,4 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { LendBuffer } from '../bytes/byte-channel.js';
 import type { DeviceNumber } from '../device/device-facts.js';
 import { UnsafeTargetError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
@@ -11,9 +10,9 @@ import {
   type OriginVolume,
 } from '../snapshots/store-volume.js';
 import type { OpenTarget } from '../targets/open-target.js';
-import { believe, isSurely, type KnownState } from '../targets/state-record.js';
+import { believe, isSurely, type KnownState, type StateRecord } from '../targets/state-record.js';
 import { openView, takeBack, type OpenedView } from './open-view.js';
-import type { OldState } from './view-making.js';
+import type { Retrospect } from './view-making.js';
 import type { ViewEntry } from './view-record.js';
 
 /** How long something may have the volume open between our closing it and the start of the merge: udev does. */
@@ -34,27 +33,26 @@ const SPARE_BYTES = 4 * 1024 * 1024;
  * began; otherwise as `openView`.
  */
 export async function rollBack(
-  target: OpenTarget,
-  old: OldState,
+  retrospect: Retrospect,
   { targetName, forceBase }: { readonly targetName: string; readonly forceBase: boolean },
   entry: ViewEntry,
-  lend: LendBuffer,
   env: Surroundings,
 ): Promise<OpenedView> {
-  const { number, origin } = await checkRollBack(target, targetName, env);
+  const { target, old } = retrospect;
+  const volume = await checkRollBack(target, targetName, env);
   const wish = { purpose: 'rollback', spareBytes: SPARE_BYTES, storeFolder: null } as const;
-  const opened = await openView(target, old, { ...wish, targetName, forceBase }, entry, lend, env);
+  const opened = await openView(retrospect, { ...wish, targetName, forceBase }, entry, env);
   const { base, result } = old;
-  const snapshot = `${origin.group}/${entry.name}`;
+  const snapshot = `${volume.origin.group}/${entry.name}`;
   const known = await knowBefore(target);
   try {
     env.signal.throwIfAborted();
     await target.record.write(base === null ? null : { is: 'applying from', identity: base, from: base });
     // LVM postpones the merge while anything has the volume open: so we close it, and keep its lock.
     await target.device.close();
-    await merge(number, origin.fullName, snapshot, targetName, env);
+    await merge(volume, snapshot, targetName, env);
   } catch (error) {
-    await abandon(snapshot, target, known, entry, env);
+    await abandon(snapshot, known, entry, env);
     throw error;
   }
   if (result === null) await target.record.write(null);
@@ -69,19 +67,19 @@ export async function rollBack(
 
 /** What is known about a target, and a stamp that shows later whether anything wrote to it. */
 interface KnownBefore {
+  readonly record: StateRecord;
   readonly state: KnownState;
   readonly stamp: string;
 }
 
 async function knowBefore({ record }: OpenTarget): Promise<KnownBefore> {
-  return { state: await record.read(), stamp: await record.stamp('its own') };
+  return { record, state: await record.read(), stamp: await record.stamp('its own') };
 }
 
 /** After a failure: unless LVM has already started the merge, removes the snapshot and restores the target's record. */
 async function abandon(
   snapshot: string,
-  { record }: OpenTarget,
-  { state, stamp }: KnownBefore,
+  { record, state, stamp }: KnownBefore,
   entry: ViewEntry,
   env: Surroundings,
 ): Promise<void> {
@@ -94,12 +92,18 @@ async function abandon(
     await record.write(state.holds, state.run).catch(() => undefined);
 }
 
+/** A volume that a merge can roll back, and its device. */
+interface MergeableVolume {
+  readonly number: DeviceNumber;
+  readonly origin: OriginVolume;
+}
+
 /** Finds the volume that a target is. Throws UnsafeTargetError with the reason if a merge cannot roll it back. */
 export async function checkRollBack(
   { device: { number } }: OpenTarget,
   targetName: string,
   { spawner }: Surroundings,
-): Promise<{ readonly number: DeviceNumber; readonly origin: OriginVolume }> {
+): Promise<MergeableVolume> {
   const origin = number === null ? null : await findOriginVolume(spawner, number);
   const problem = whyNot(origin);
   if (number !== null && origin !== null && problem === null) return { number, origin };
@@ -122,13 +126,13 @@ function whyNot(origin: OriginVolume | null): string | null {
 }
 
 async function merge(
-  number: DeviceNumber,
-  originName: string,
+  { number, origin }: MergeableVolume,
   snapshot: string,
   targetName: string,
   env: Surroundings,
 ): Promise<void> {
   const { spawner } = env;
+  const originName = origin.fullName;
   const deadline = env.clock() + PATIENCE_MS;
   for (
     let begun = await beginMerge(spawner, number, snapshot);

@@ -24,6 +24,12 @@ export interface OldState extends OldContents {
   readonly proveBase: ProveBase;
 }
 
+/** A target, and the earlier state of it that is to be seen. */
+export interface Retrospect {
+  readonly target: OpenTarget;
+  readonly old: OldState;
+}
+
 /** What to open, and how. */
 export interface ViewWish {
   /** The target, as its user named it. */

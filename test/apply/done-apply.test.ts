@@ -148,7 +148,11 @@ describe('a copy to a target that was made for it', () => {
     const image = join(folder, 'image');
     const open = () => {
       const options = { stateDir: join(folder, 'state'), what: 'test', sources: [], allowed: null };
-      return openOrCreateTarget(image, SIZE, { kind: 'plain' }, options, quietSurroundings());
+      return openOrCreateTarget(
+        { path: image, size: SIZE, create: { kind: 'plain' } },
+        options,
+        quietSurroundings(),
+      );
     };
     const bytes = await stream(null, 'A', 'full');
     const first = await open();

@@ -49,7 +49,7 @@ describe.each([true, false])('an archive (with an index: %s)', (indexed) => {
   const right = Buffer.alloc(SIZE, 'before');
   applyWrites(right, PASSES);
 
-  it('gives what was put in, of two passes the later', async () => {
+  it('returns the blocks that were written; where two passes wrote, those of the later one', async () => {
     expect(await outcomeOf(await archiveBytes(SIZE, { passes: PASSES, indexed }))).toEqual(right);
   });
 
@@ -60,7 +60,7 @@ describe.each([true, false])('an archive (with an index: %s)', (indexed) => {
     }
   });
 
-  it('with one wrong byte gives an error or what is right, never anything else', async () => {
+  it('with one wrong byte gives an error or the right blocks, never wrong ones', async () => {
     const whole = await archiveBytes(SIZE, { passes: PASSES, indexed });
     for (let at = 0; at < whole.length; at += 2) {
       const damaged = Buffer.from(whole);
@@ -83,14 +83,14 @@ describe('an index', () => {
     return sink.bytes();
   };
 
-  it('of several frames is read backwards to its beginning', async () => {
+  it('that takes several frames is read backwards to its beginning', async () => {
     const count = 4096 * 2 + 5;
     const archive = await openBytes(folder, 'many', await manyBlocks(count));
     expect(archive.extents.count).toBe(count);
     expect(archive.extents.at(4096)).toMatchObject({ offset: 4096 * 1024, length: SECTOR });
   });
 
-  it('is read instead of the blocks: damage to one shows where it is read', async () => {
+  it('is read instead of the blocks, so damage to a block shows only when that block is read', async () => {
     const bytes = await manyBlocks(20);
     const at = bytes.indexOf(Buffer.alloc(SECTOR, '7'));
     bytes[at] = 0x21;
@@ -112,7 +112,7 @@ describe('an index', () => {
 describe('a PROTO[3] file', () => {
   const writes: readonly Write[] = [{ at: 2, count: 1, kind: 'data', fill: 1 }];
 
-  it('is opened only where it is said what it is', async () => {
+  it('is opened only if the user says whether it holds changes or an undo', async () => {
     const bytes = await proto3Bytes(writes);
     await expect(openBytes(folder, 'proto3', bytes)).rejects.toThrow(UsageError);
     expect(await openBytes(folder, 'proto3', bytes, 'undo')).toMatchObject({

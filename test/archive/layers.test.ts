@@ -16,7 +16,7 @@ function layersOf(...tables: readonly (readonly [from: number, to: number][])[])
 function tableOf(extents: readonly (readonly [from: number, to: number])[]): ExtentTable {
   const table = new ExtentTable();
   extents.forEach(([from, to], index) => {
-    table.add(from, to - from, 1000 + index, from, 0);
+    table.add({ offset: from, length: to - from, position: 1000 + index, blockOffset: from, source: 0 });
   });
   return table;
 }

@@ -34,7 +34,7 @@ const volumeOf = (values: readonly number[]) => {
   return bytes;
 };
 
-it('takes what is now back to what was, with only what differs, each block proved', async () => {
+it('an undo made from two states takes the newer one back to the older one, and holds only the blocks that differ, each with its proof', async () => {
   let count = 0;
   await fc.assert(
     fc.asyncProperty(fills, fills, async (before, after) => {

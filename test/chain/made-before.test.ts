@@ -40,7 +40,7 @@ async function run(...words: readonly string[]) {
 }
 
 describe('an archive that an earlier build wrote', () => {
-  it('is in the table of this test', () => {
+  it('is listed in this test', () => {
     const archives = readdirSync(ARCHIVES).filter((name) => !name.endsWith('.ts'));
     expect(WAYS.map(({ name }) => name).toSorted()).toEqual(archives.toSorted());
   });

@@ -102,7 +102,7 @@ async function writeOne(writer: FrameWriter, write: Write): Promise<void> {
 const sectorsOf = ({ at, count }: Part) => Array.from({ length: count }, (_, index) => at + index);
 
 describe('what undos start from', () => {
-  it('is judged as each proof on the bytes that those before it made', async () => {
+  it('is judged as if each proof were checked against the bytes that the undos before it left', async () => {
     const verdicts = { proved: 0, differs: 0, unproved: 0 };
     await fc.assert(
       fc.asyncProperty(

@@ -39,7 +39,7 @@ function undoFiles(): string[] {
   return readdirSync(folder).filter((name) => name.endsWith('.undo'));
 }
 
-it('keeps the last states of months, and what leads there', async () => {
+it('a prune keeps the last state of each month, and the undos that lead to it', async () => {
   await fill();
   const kept = ['S6', 'S4', 'S2'];
   const summary = await pruneArchives(folder, { rules: RULES, dryRun: false }, quietSurroundings());
@@ -48,7 +48,7 @@ it('keeps the last states of months, and what leads there', async () => {
   await expectWaysTo(kept);
 });
 
-it('interrupted anywhere leaves a way to all that is kept, and the next one finishes', async () => {
+it('a prune that is interrupted anywhere leaves a way to every state that is kept, and the next prune finishes', async () => {
   const kept = ['S6', 'S4', 'S2'];
   for (let nth = 1; ; nth++) {
     rmSync(folder, { recursive: true });

@@ -168,8 +168,8 @@ describe('a target whose state nobody knows', () => {
       const combined = files.flatMap((name) =>
         listed.filter(({ archive }) => archive.name === `${name}.undo`),
       );
-      const { plan, proofs } = await planUndos(combined, new AbortController().signal);
-      await saveCombination(out, plan, null, proofs, quietSurroundings());
+      const planned = await planUndos(combined, new AbortController().signal);
+      await saveCombination(out, planned, null, quietSurroundings());
       for (const name of files) rmSync(join(undos, `${name}.undo`));
     }
     expect((await runWords(['archive', 'check', undos])).status).toBe(0);

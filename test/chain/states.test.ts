@@ -30,15 +30,15 @@ describe('the state at a time', () => {
     [20, 'B'],
     [19, 'A'],
     [0, 'A'],
-  ])('%s is the last that had come to be by then: %s', (time, state) => {
+  ])('%s is the latest that existed by then: %s', (time, state) => {
     expect(states.stateAt(time, 'E')).toBe(state);
   });
 
-  it('is never one that is ahead of where the volume is', () => {
+  it('is never newer than the state that the volume is in', () => {
     expect(states.stateAt(60, 'C')).toBe('C');
   });
 
-  it('is one before it where it was dropped', () => {
+  it('is the state before it if that one was dropped', () => {
     const pruned = new States([undo('E', 'D', 50), undo('D', 'B', 40), undo('B', 'A', 20)]);
     expect(pruned.stateAt(35, 'E')).toBe('B');
   });
@@ -52,7 +52,7 @@ describe('the way to a state', () => {
     expect(states.waysFrom('B').has('C')).toBe(false);
   });
 
-  it('ends where states come again', () => {
+  it('ends if a state comes twice', () => {
     const states = new States([undo('B', 'A', 2), undo('A', 'B', 1)]);
     expect(states.waysFrom('B').states).toEqual(['B', 'A']);
   });
@@ -64,7 +64,7 @@ describe('rules', () => {
     ...keptStates(states, { ...NO_RULES, ...rules }),
   ];
 
-  it('keep the last of each period that has one', () => {
+  it('keep the last state of each period that has one', () => {
     const states = at(
       '2026-03-05T12:40',
       '2026-03-05T12:10',
@@ -107,7 +107,7 @@ describe('pruning', () => {
   };
   const ONE = { unpruned: 0, plans: 1 };
 
-  it('joins what lies around a dropped state, and drops what leads further back than any that is kept', () => {
+  it('combines the undos around a dropped state, and drops those that lead further back than any state that is kept', () => {
     expect(plan(chain, { monthly: 2 })).toEqual({
       ...ONE,
       kept: ['D', 'B'],
@@ -116,7 +116,7 @@ describe('pruning', () => {
     });
   });
 
-  it('does nothing where all are kept', () => {
+  it('does nothing if all states are kept', () => {
     expect(plan(chain, { last: 9 })).toEqual({
       ...ONE,
       kept: ['D', 'C', 'B', 'A'],
@@ -125,7 +125,7 @@ describe('pruning', () => {
     });
   });
 
-  it('goes on where one was cut short: the combination was there, its parts still are', () => {
+  it('continues a prune that was cut short: the combination was written, and its parts are still there', () => {
     const made = undo('D', 'B', lateApril);
     const after = plan([...chain, made], { monthly: 2 });
     expect(after).toEqual({ ...ONE, kept: ['D', 'B'], combined: [], removed: ['DC', 'CB', 'BA'] });
@@ -140,7 +140,7 @@ describe('pruning', () => {
     });
   });
 
-  it('is done for each volume by itself', () => {
+  it('treats each volume separately', () => {
     const other = [undo('Z', 'Y', may), undo('Y', 'X', april)];
     expect(planPruning([...chain, ...other], { ...NO_RULES, last: 1 }).plans.map(({ kept }) => kept)).toEqual(
       [['D'], ['Y']],
@@ -159,7 +159,7 @@ describe('pruning', () => {
     expect(performance.now() - began).toBeLessThan(20_000);
   });
 
-  it('leaves alone what forms no line', () => {
+  it('leaves undos alone that do not form one line', () => {
     expect(plan([...chain, undo('D', 'Q', april)], { last: 1 })).toMatchObject({ unpruned: 1, plans: 0 });
     expect(plan([undo('B', 'A', march), undo('A', 'B', april)], { last: 1 })).toMatchObject({
       unpruned: 1,

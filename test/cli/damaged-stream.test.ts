@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,8 +13,6 @@ import { collectingSink } from '../support/streams.js';
 
 const SIZE = 64 * 1024;
 const BASE = patterned(SIZE);
-const MAIN = join(import.meta.dirname, '../../src/cli/main.ts');
-const SLOW = 60_000;
 let folder: string;
 let whole: Buffer;
 const at = (name: string) => join(folder, name);
@@ -89,28 +86,6 @@ describe('a damaged stream on the command line', () => {
     expect(recovered.status).toBe(0);
     expect(readFileSync(target)).toBeBytes(BASE);
   });
-
-  it(
-    'one cut by its last byte ends a process of its own the same way',
-    () => {
-      const target = at('process.img');
-      writeFileSync(target, BASE);
-      const run = (words: readonly string[], input: Uint8Array) =>
-        spawnSync(process.execPath, ['--import', 'tsx', MAIN, ...inState(words)], {
-          input,
-          encoding: 'utf8',
-        });
-      const applied = run(['--apply', '-', target], whole.subarray(0, -1));
-      expect([applied.status, applied.stdout]).toEqual([5, '']);
-      expect(applied.stderr.trim().split('\n')).toEqual([
-        expect.stringContaining(`"lvmsync recover --state-dir ${at('state')} ${target}" takes it back`),
-        expect.stringContaining(`standard input: cut short at byte ${whole.length - 1}`),
-      ]);
-      expect(run(['recover', target], new Uint8Array()).status).toBe(0);
-      expect(readFileSync(target)).toBeBytes(BASE);
-    },
-    SLOW,
-  );
 });
 
 describe('a snapback of the Ruby tool that ends within the last chunk of its volume', () => {

@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
@@ -7,7 +6,6 @@ import {
   readdirSync,
   renameSync,
   rmSync,
-  statSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
@@ -26,8 +24,6 @@ import { collectingSink } from '../support/streams.js';
 
 const SIZE = 4 * 1024 * 1024;
 const BASE = patterned(SIZE);
-const MAIN = join(import.meta.dirname, '../../src/cli/main.ts');
-const SLOW = 60_000;
 const parent = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'lvmsync-recover-'));
 let [folder, target, state] = ['', '', ''];
 afterAll(() => {
@@ -269,24 +265,6 @@ describe('after an apply that was cut short', () => {
     await expectTakenBack();
     expect(readdirSync(join(await journal(), '..')).filter((name) => /journal|apply/.test(name))).toEqual([]);
   });
-
-  it(
-    'one that was named from another folder is found',
-    async () => {
-      const run = (cwd: string, words: readonly string[], input: Buffer = Buffer.alloc(0)) =>
-        spawnSync(process.execPath, ['--import', import.meta.resolve('tsx'), MAIN, ...words], { cwd, input });
-      const words = ['--apply', '-', target, '--state-dir', 'state', '--snapback', 'undo'];
-      const applied = run(folder, words, await cutStream());
-      expect(applied.status).toBe(5);
-      expect(readFileSync(target)).not.toBeBytes(BASE);
-      expect(applied.stderr.toString()).toContain(`--state-dir ${state}`);
-      expect(statSync(join(folder, 'undo.partial')).size).toBeGreaterThan(SIZE / 2);
-      const recovered = run('/', ['recover', target, '--state-dir', state]);
-      expect(recovered.status, recovered.stderr.toString()).toBe(0);
-      expect(readFileSync(target)).toBeBytes(BASE);
-    },
-    SLOW,
-  );
 });
 
 /** A stream over half of the target, without its end unless that is wanted. */

@@ -46,7 +46,7 @@ function examine(isUsual = true) {
 }
 
 describe('a doctor tells what is left over:', () => {
-  it('nothing, where nothing is', async () => {
+  it('nothing if nothing is left over', async () => {
     expect(await examine()).toEqual([]);
     mkdirSync(path.join(stateDir, 'targets', KEY), { recursive: true });
     expect(await examine()).toEqual([]);
@@ -56,7 +56,7 @@ describe('a doctor tells what is left over:', () => {
     [90 * 60_000, '90 minutes'],
     [5 * 3_600_000, '5 hours'],
     [72 * 3_600_000, '3 days'],
-  ])('a journal, of which target it is, how old, and what to do', async (age, words) => {
+  ])('a journal, with its target, its age and what to do', async (age, words) => {
     const folder = leaveJournal(KEY, age);
     expect(await examine()).toEqual([
       {
@@ -68,7 +68,7 @@ describe('a doctor tells what is left over:', () => {
     ]);
   });
 
-  it('a journal in a state directory that is not the usual one, of a target that LVM does not show', async () => {
+  it('a journal in an unusual state directory, for a target that LVM does not show', async () => {
     leaveJournal('file-0123456789abcdef', 0);
     expect(await examine(false)).toMatchObject([
       {
@@ -78,7 +78,7 @@ describe('a doctor tells what is left over:', () => {
     ]);
   });
 
-  it('a journal of a killed run, which the lock names, also where a process has that number by now', async () => {
+  it('a journal of a killed run, which the lock names, even if another process has that number by now', async () => {
     const folder = leaveJournal(KEY, 0);
     const words = `process ${process.pid} (receive /dev/vg/vm), since 2026-01-01T00:00:00.000Z`;
     writeFileSync(path.join(folder, 'lock'), `${words}\n`);
@@ -86,7 +86,7 @@ describe('a doctor tells what is left over:', () => {
     expect(finding?.text).toContain(`; it was ${words}, and is there no more; its journal`);
   });
 
-  it('but no journal that a run is at work on', async () => {
+  it('but not the journal of a run in progress', async () => {
     const folder = leaveJournal(KEY, 0);
     const holder = { what: 'receive', pid: process.pid, startedAt: now };
     const lock = await lockFolder(folder, 'the target', holder);
@@ -115,7 +115,7 @@ describe('a doctor tells what is left over:', () => {
     ]);
   });
 
-  it('a view that was not opened to the end', async () => {
+  it('a view that was only half opened', async () => {
     const entry = await ViewEntry.take('past', 'view open', stateDir, env());
     const parts = { form: 'volume', origin: 'vg/vm', store: 'vg/past', tag: 't' } as const;
     const record = {
@@ -137,7 +137,7 @@ describe('a doctor tells what is left over:', () => {
     ]);
   });
 
-  it('volumes that only a killed run leaves', async () => {
+  it('volumes that only a killed run leaves behind', async () => {
     const left = [
       VM,
       { ...VM, lv_full_name: 'vg/new.partial', lv_tags: 'mine,lvmsync.partial' },
@@ -159,7 +159,7 @@ describe('a doctor tells what is left over:', () => {
 });
 
 describe('a second state directory', () => {
-  it('is told, with the targets that both know, and with its journals', async () => {
+  it('is reported, with its journals and with the targets that both directories know', async () => {
     const other = path.join(stateDir, 'other');
     mkdirSync(path.join(stateDir, 'targets', KEY), { recursive: true });
     expect(await examineOtherStateDirs([stateDir, other], [VM], env())).toEqual([]);

@@ -54,7 +54,7 @@ async function whileLocked(lock: string, work: () => Promise<void>, kind = '-x')
 }
 
 describe('a command that waits for a lock', () => {
-  it('is said to, with who holds it, and gets it in the end', async () => {
+  it('is reported with the holder of the lock, and gets the lock in the end', async () => {
     const place = new Place();
     const lock = path.join(folder, 'held');
     const under: { running?: Promise<CommandResult> } = {};
@@ -82,7 +82,7 @@ describe('a command that waits for a lock', () => {
     });
   });
 
-  it('is given up by whoever has no patience, with who holds it', async () => {
+  it('is given up by a caller without patience, and the error names the holder', async () => {
     const place = new Place();
     const lock = path.join(folder, 'impatient');
     await whileLocked(lock, async () => {
@@ -99,7 +99,7 @@ describe('a command that waits for a lock', () => {
     });
   });
 
-  it('and does not even end when it is told to is not waited for', async () => {
+  it('is not waited for if it ignores the signal to end', async () => {
     const place = new Place();
     const script = 'trap "" TERM; for i in 1 2 3 4 5 6 7 8; do sleep 1; done';
     const before = performance.now();
@@ -109,7 +109,7 @@ describe('a command that waits for a lock', () => {
     expect(result).toMatchObject({ status: null, gaveUp: 'no answer within 0.5 s' });
   });
 
-  it('that several hold is told once, though one of them lets go', async () => {
+  it('that several processes hold is reported once, even if one of them lets go', async () => {
     const place = new Place();
     const lock = path.join(folder, 'shared');
     const under: { running?: Promise<CommandResult> } = {};
@@ -138,7 +138,7 @@ describe('a command that waits for a lock', () => {
     });
   });
 
-  it('to clean up after an interruption, waits but a moment', async () => {
+  it('after an interruption, to clean up, waits only a moment', async () => {
     const place = new Place();
     const lock = path.join(folder, 'clean-up');
     place.interrupt();
@@ -161,7 +161,7 @@ describe('a cookie of device-mapper’s', () => {
   const keyOf = (low: number) => 0x0d4d0000 + low;
   const remove = (key: number) => spawn('ipcrm', ['-S', String(key)]);
 
-  it('is what a command waits for that made it', async () => {
+  it('keeps the command waiting that made it', async () => {
     const place = new Place();
     const key = keyOf(0x7a01);
     const running = place.spawner.run(['perl', '-e', script(key)], { watch: 'change' });
@@ -197,7 +197,7 @@ describe('a cookie of device-mapper’s', () => {
     }
   });
 
-  it('is nothing to a command where another program made it', async () => {
+  it('is ignored if another program made it', async () => {
     const place = new Place();
     const key = keyOf(0x7a02);
     const running = place.spawner.run(['sleep', '4'], { watch: 'change' });

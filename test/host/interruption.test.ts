@@ -10,7 +10,7 @@ async function collect(source: ByteSource): Promise<Buffer> {
 }
 
 describe('an interruptible source', () => {
-  it('gives the same bytes', async () => {
+  it('gives the same bytes as the source inside', async () => {
     const bytes = Buffer.from('piece by piece');
     const source = interruptible(sourceOf(bytes, 4), new AbortController().signal);
     expect(await collect(source)).toBeBytes(bytes);
@@ -26,7 +26,7 @@ describe('an interruptible source', () => {
     await expect(collecting).rejects.toThrow('SIGTERM');
   });
 
-  it('gives no piece more once it was interrupted between two', async () => {
+  it('gives no more pieces once it was interrupted between two', async () => {
     const { signal, abort } = interruption();
     const pieces = interruptible(sourceOf(Buffer.alloc(8), 4), signal)[Symbol.asyncIterator]();
     expect(await pieces.next()).toMatchObject({ done: false });

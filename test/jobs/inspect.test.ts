@@ -29,7 +29,7 @@ function openFiles(name: string): string[] {
 }
 
 describe('a look', () => {
-  it('at a damaged stream is a finding, and leaves no file open', async () => {
+  it('at a damaged stream reports the damage, and leaves no file open', async () => {
     const name = join(folder, 'damaged');
     writeFileSync(name, Buffer.concat([Buffer.from('lvmsync PROTO[4]\n'), Buffer.alloc(8 << 20, 'x')]));
     const report = await inspect({ kind: 'named', name }, env);
@@ -42,7 +42,7 @@ describe('a look', () => {
     );
   });
 
-  it('at what is no snapshot finds nothing', async () => {
+  it('at something that is not a snapshot finds nothing', async () => {
     const looking = inspect({ kind: 'named', name: '/dev/null' }, env);
     await expect(looking).rejects.toThrow(NoSnapshotError);
     await expect(looking).rejects.toMatchObject({ code: 'SNAPSHOT' });

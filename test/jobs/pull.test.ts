@@ -97,7 +97,7 @@ async function pullBy(reach: Reach) {
     dataSource: null,
     isQuiesced: false,
   };
-  const pulling = pull(spec, target, DEFAULT_POLICY, reach, { proofs: true }, env);
+  const pulling = pull(spec, { path: target, policy: DEFAULT_POLICY }, { reach, how: { proofs: true } }, env);
   const outcome = await pulling.catch((error: unknown) => error);
   return { outcome, notices: env.notices };
 }

@@ -39,7 +39,8 @@ it('refuses the name of a snapback that is taken before it compares anything', a
   let compared = 0;
   const progress = { ...env.progress, advance: (bytes: number) => void (compared += bytes) };
   const destination = { kind: 'target', spec: { kind: 'local', path: target }, policy } as const;
-  const scanned = scan(source, destination, NO_HOST, { proofs: true }, { ...env, progress });
+  const sending = { destination, reach: NO_HOST, how: { proofs: true } };
+  const scanned = scan(source, sending, { ...env, progress });
   await expect(scanned).rejects.toMatchObject({
     code: 'USAGE',
     message: expect.stringMatching(/taken\.undo: it already exists/) as string,

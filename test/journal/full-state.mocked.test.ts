@@ -69,7 +69,7 @@ describe.each([
     expect([readdirSync(folder), readdirSync(parent).includes('undo.partial')]).toEqual([['stamp'], false]);
   });
 
-  it('is so also by a second recover, after the first was cut short and tore what it wrote', async () => {
+  it('is taken back by a second recover if the first was cut short and tore a write', async () => {
     const { device, target } = await stopped(nameOf());
     let writes = 0;
     device.faults.beforeWrite = (offset) => {
@@ -85,7 +85,7 @@ describe.each([
   });
 });
 
-it('a lock is held also where nothing can be written into it, by somebody without a name', async () => {
+it('a lock is held even if nothing can be written into it; its holder then has no name', async () => {
   const folder = join(parent, 'locked');
   mkdirSync(folder);
   const holder = { what: 'recover /dev/t', pid: process.pid, startedAt: new Date(0) };
@@ -108,7 +108,7 @@ it('a small file that cannot be written leaves the old one, and nothing else', a
   expect((await target.record.read()).holds?.identity).toBe('A');
 });
 
-it('a journal is closed and gone whose apply could not be recorded', async () => {
+it('the journal of an apply whose state cannot be recorded is closed and removed', async () => {
   const device = new MemoryDevice(BASE, '/dev/t');
   const target = openInMemory(device, parent);
   await target.record.write({ is: 'exactly', identity: 'A', from: null });

@@ -89,7 +89,7 @@ beforeAll(async () => {
     const policy = { ...DEFAULT_POLICY, stateDir: STATE, snapback: join(RECEIVED, `${generation}.undo`) };
     // in this process: in the guest it takes seconds to start another
     const opened = await openSource(env, source);
-    await sendToLocalTarget(opened, target, policy, { proofs: true }, env);
+    await sendToLocalTarget(opened, { path: target, policy }, { proofs: true }, env);
     await opened.watch.close();
     const options = { codec: null, forceWritable: false };
     await makeSnapback(source, join(SENT, `${generation}.undo`), options, env);

@@ -51,7 +51,7 @@ const missing = new DeviceError(
 );
 
 describe('the path of VG/LV', () => {
-  it('is that of a file which exists, else of a device which does, else it stays a name', async () => {
+  it('is that of an existing file, else that of an existing device, else the name itself', async () => {
     expect(await findVolumePath('vg/lv')).toBe('vg/lv');
     // no volume group, but of the same form
     expect(await findVolumePath('pts/ptmx')).toBe('/dev/pts/ptmx');
@@ -62,7 +62,7 @@ describe('the path of VG/LV', () => {
 });
 
 describe('a target that is not there', () => {
-  it('is an inactive volume, where LVM says so', async () => {
+  it('is reported as an inactive volume if LVM says so', async () => {
     const explained = await explainNoTarget(lvm(inactive), 'vg/off', missing);
     expect(explained).toBeInstanceOf(UnsafeTargetError);
     expect(explained).toMatchObject({
@@ -70,7 +70,7 @@ describe('a target that is not there', () => {
     });
   });
 
-  it('is what it was said to be, where LVM knows none, or is not installed', async () => {
+  it('is reported unchanged if LVM knows no such volume, or is not installed', async () => {
     const none = lvm({ stdout: '{"report": [{"lv": []}]}' });
     expect(await explainNoTarget(none, 'vg/off', missing)).toBe(missing);
     const noLvm = new CommandError(['lvs'], null, '', 'not installed', {
@@ -79,7 +79,7 @@ describe('a target that is not there', () => {
     expect(await explainNoTarget(lvm(noLvm), 'vg/off', missing)).toBe(missing);
   });
 
-  it('may be one, where LVM may not be asked; where LVM fails, that is said', async () => {
+  it('may be a volume if LVM may not be asked; if LVM fails, the error says so', async () => {
     const denied = lvm({ status: 5, stderr: '  WARNING: Running as a non-root user.' });
     const explained = await explainNoTarget(denied, 'vg/off', missing);
     expect(explained).toBeInstanceOf(DeviceError);
@@ -92,7 +92,7 @@ describe('a target that is not there', () => {
     expect(failing).toMatchObject({ code: 'COMMAND' });
   });
 
-  it('is nothing that LVM is asked about where it has another fault, or a name that is none of LVM’s', async () => {
+  it('does not make us ask LVM if the error is another one, or if LVM cannot have such a name', async () => {
     const spawner = lvm(inactive);
     const other = new DeviceError('vg/off', 'open', null, 'EIO');
     expect(await explainNoTarget(spawner, 'vg/off', other)).toBe(other);
@@ -101,7 +101,7 @@ describe('a target that is not there', () => {
   });
 });
 
-it('who may open some targets only learns nothing of a name: LVM is not asked, and nothing is resolved', async () => {
+it('a client that may open only some targets learns nothing about other names: LVM is not asked, and nothing is resolved', async () => {
   const spawner = lvm(inactive);
   const env = quietSurroundings(spawner);
   const allowed = AllowedTargets.of(['/srv/none/*']);

@@ -122,7 +122,7 @@ export class World implements Place {
     return await this.mortal(async (signal) => {
       const env = { ...quietSurroundings(), signal, now: this.now, clock: this.clock(isHasty) };
       const placed = { ...policy, stateDir: this.at(dir) };
-      const error = await sendToLocalTarget(source, this.target, placed, how, env)
+      const error = await sendToLocalTarget(source, { path: this.target, policy: placed }, how, env)
         .then((summary) => {
           checkSuspect(summary, this.target);
           return null;

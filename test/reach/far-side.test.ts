@@ -71,7 +71,7 @@ it('a refusal by sudo names the user and the program there', async () => {
   expect((await endOf(reach, env)).message).toContain(': bob ALL=(root) NOPASSWD: /opt/lvmsync');
 });
 
-it('a program that answers a question with anything goes unheard', async () => {
+it('a program that answers questions with nonsense is ignored', async () => {
   const noise = program('noise', '[ "$1" = --version ] && yes; exit 2');
   expect((await endOf(reachBy({ path: noise }))).message).toMatch(/probably too old/);
 });

@@ -50,7 +50,7 @@ async function leaveNote(text: string): Promise<void> {
 }
 
 describe('a pool’s metadata snapshot', () => {
-  it('is taken for the work, and given back after it', async () => {
+  it('is taken for the work, and released after it', async () => {
     expect(await work(() => pool.heldRoot)).toBe(48);
     expect(pool.messages).toEqual([RESERVE, RELEASE]);
     expect(await notes()).toEqual([]);
@@ -115,7 +115,7 @@ describe('a pool’s metadata snapshot', () => {
     expect([pool.heldRoot, await notes()]).toEqual([null, []]);
   });
 
-  it('that a killed run left is given back by a pool that is out of space, of which no more is taken', async () => {
+  it('that a killed run left is released even if the pool is out of space, and no new one is taken', async () => {
     pool.reserveAnew();
     await leaveNote('{"root":48}');
     pool.mode = 'out_of_data_space';
@@ -124,7 +124,7 @@ describe('a pool’s metadata snapshot', () => {
     expect(await notes()).toEqual([]);
   });
 
-  it('is given back where its root cannot be noted', async () => {
+  it('is released if its root cannot be noted', async () => {
     const note = path.join(stateDir, 'pools', POOL.key, 'metadata-snapshot.json');
     pool.atReserve = () => {
       refusedName.path = note;
@@ -134,14 +134,14 @@ describe('a pool’s metadata snapshot', () => {
     expect(await notes()).toEqual([]);
   });
 
-  it('that is no longer held leaves only its note, which goes', async () => {
+  it('that is no longer held leaves only its note, which is removed', async () => {
     await leaveNote('{"root":48}');
     await work(() => undefined);
     expect(pool.messages).toEqual([RESERVE, RELEASE]);
     expect(await notes()).toEqual([]);
   });
 
-  it('that someone else gave back meanwhile was not worth reading, and theirs stays', async () => {
+  it('that someone else released meanwhile is not trusted, and a new one of theirs stays', async () => {
     const working = work(() => pool.reserveAnew());
     await expect(working).rejects.toThrow(SnapshotError);
     await expect(working).rejects.toThrow(/another program released the metadata snapshot while it was read/);
@@ -165,7 +165,7 @@ describe('a pool’s metadata snapshot', () => {
     expect(pool).toMatchObject({ heldRoot: 56, messages: [RESERVE] });
   });
 
-  it('that someone else gave back is no reason to hide that a run was stopped', async () => {
+  it('that someone else released does not hide that a run was stopped', async () => {
     const stopped = new InterruptedError('SIGTERM');
     const working = work(() => {
       pool.reserveAnew();

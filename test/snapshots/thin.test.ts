@@ -25,7 +25,7 @@ const statusOf = (words: string) =>
 
 describe('a thin pool’s status', () => {
   // As the kernel prints it (Linux 6.1).
-  it('tells what is held and how full it is', async () => {
+  it('shows the held metadata and how full the pool is', async () => {
     expect(
       await statusOf('thin-pool 2 63/512 132/1024 48 rw no_discard_passdown queue_if_no_space - 128 '),
     ).toEqual({
@@ -48,7 +48,7 @@ describe('a thin pool’s status', () => {
     ['thin-pool Error', /cannot report its status/],
     ['thin-pool ', /the kernel reports its status as ""/],
     ['error ', /no longer a thin pool/],
-  ])('of one that is not in order is an error: %s', async (words, message) => {
+  ])('of a pool that is not in order is an error: %s', async (words, message) => {
     const asking = statusOf(words);
     await expect(asking).rejects.toThrow(SnapshotError);
     await expect(asking).rejects.toThrow(/^vg-pool-tpool: the thin pool is not in order: /);
@@ -75,7 +75,7 @@ const INACTIVE = {
 const ORIGIN = { ...INACTIVE, lv_full_name: 'no-vg/vol', thin_id: '1', origin: '', lv_ancestors: '' };
 
 describe('an inactive thin snapshot', () => {
-  it('is known by LVM alone, under the UUID that it has when it is active', async () => {
+  it('is known only to LVM, under the UUID that it has when it is active', async () => {
     const spawner = answering({ 'no-vg/s1': row(INACTIVE), 'no-vg/vol': row(ORIGIN) });
     expect(await findThinVolume(spawner, 'no-vg/s1')).toEqual({
       name: 'no-vg/s1',
@@ -112,11 +112,11 @@ describe('what is no thin volume', () => {
   it.each([
     ['a classic snapshot', row({ ...INACTIVE, thin_id: '', pool_lv: '' })],
     ['nothing at all', { stdout: JSON.stringify({ report: [{ lv: [] }] }) }],
-  ])('is left to others: %s', async (_, answer) => {
+  ])('is not treated as a thin volume: %s', async (_, answer) => {
     expect(await findThinVolume(answering({ 'no-vg/s1': answer }), 'no-vg/s1')).toBeNull();
   });
 
-  it('is not made of a report that LVM does not print', async () => {
+  it('is not read from a report in a format that LVM does not print', async () => {
     await expect(
       findThinVolume(answering({ 'no-vg/s1': row({ lv_size: '1' }) }), 'no-vg/s1'),
     ).rejects.toThrow(CommandError);

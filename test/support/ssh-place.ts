@@ -76,6 +76,7 @@ export class SshPlace {
 
   connect(command: string[], port = this.server.port, host = '127.0.0.1'): Promise<Transport> {
     const destination = { user: null, host, port };
-    return connectSsh(destination, this.settings, command, (line) => this.stderr.push(line), this.env);
+    const start = { destination, command, onStderrLine: (line: string) => this.stderr.push(line) };
+    return connectSsh(start, this.settings, this.env);
   }
 }

@@ -23,7 +23,7 @@ describe('what an image begins with', () => {
     expect(containerKindOf(headerOf(name))).toBe(KINDS[name]);
   });
 
-  it('is not what a disk begins with, or nothing at all', () => {
+  it('is not found at the beginning of a disk, or of an empty file', () => {
     const disk = Buffer.alloc(512);
     disk.write('GRUB', 0x180);
     disk.set([0x55, 0xaa], 510);
@@ -51,7 +51,7 @@ describe('over an image', () => {
   };
   const raw = Buffer.alloc(4096, 'raw');
 
-  it('no raw bytes are written, nor those of another kind of image', async () => {
+  it('raw bytes are refused, and so is another kind of image', async () => {
     for (const coming of [raw, null]) {
       await expect(write(headerOf('qcow2'), coming)).rejects.toThrow(UnsafeTargetError);
       await expect(write(headerOf('qcow2'), coming)).rejects.toThrow(
@@ -64,7 +64,7 @@ describe('over an image', () => {
     await expect(write(headerOf('vdi'), raw, 0, headers.nameless)).rejects.toThrow(UnsafeTargetError);
   });
 
-  it('its like is written, and behind the header anything', async () => {
+  it('the same kind of image may be written, and anything behind the header', async () => {
     await expect(write(headerOf('qcow2'), headerOf('qcow2-old'))).resolves.toBeUndefined();
     await expect(write(headerOf('qcow2'), raw, 4096)).resolves.toBeUndefined();
     await expect(write(Buffer.alloc(512), headerOf('qcow2'))).resolves.toBeUndefined();
@@ -72,7 +72,7 @@ describe('over an image', () => {
     await expect(write(Buffer.alloc(100), raw)).resolves.toBeUndefined();
   });
 
-  it('what leads from a state with a name is written: that the target is in it is proved', async () => {
+  it('changes from a named state are written, because the target is proved to be in that state', async () => {
     await expect(write(headerOf('qcow2'), raw, 0, headers.changes)).resolves.toBeUndefined();
     await expect(write(headerOf('qcow2'), raw, 0, headers.undo)).resolves.toBeUndefined();
   });

@@ -24,7 +24,7 @@ beforeEach(() => {
 
 const open = () => {
   const options = { stateDir: join(folder, 'state'), what: 'test', sources: [], allowed: null };
-  return openOrCreateTarget(path, SIZE, { kind: 'plain' }, options, quietSurroundings());
+  return openOrCreateTarget({ path, size: SIZE, create: { kind: 'plain' } }, options, quietSurroundings());
 };
 const names = () => readdirSync(folder).filter((name) => name !== 'state');
 

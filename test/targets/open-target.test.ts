@@ -60,7 +60,7 @@ describe('a name that comes to mean something else', () => {
     };
   }
 
-  it('is refused of what was opened, for writing and for reading', async () => {
+  it('is refused after opening, for writing and for reading', async () => {
     const env = quietSurroundings();
     await expect(openTarget(at('in/vm'), options(swapping()), env)).rejects.toThrow(UnsafeTargetError);
     rmSync(at('in/vm'));
@@ -85,7 +85,7 @@ it('nothing is made for a target that is not allowed', async () => {
 describe('an image file that another lvmsync may be writing', () => {
   const beside = () => ({ ...options(null), stateDir: at('other-state') });
 
-  it('is refused whatever its state directory is, until that has ended', async () => {
+  it('is refused until that one has ended, whatever state directory it uses', async () => {
     const env = quietSurroundings();
     const first = await openTarget(at('in/vm'), options(null), env);
     const second = openTarget(at('in/vm'), beside(), env);
@@ -96,7 +96,7 @@ describe('an image file that another lvmsync may be writing', () => {
     await next.close();
   });
 
-  it('is opened by one at most of several that come at once', async () => {
+  it('is opened by at most one of several that come at the same time', async () => {
     const env = quietSurroundings();
     const opening = ['a', 'b', 'c'].map((name) =>
       openTarget(at('in/vm'), { ...options(null), stateDir: at(name) }, env),
@@ -107,7 +107,7 @@ describe('an image file that another lvmsync may be writing', () => {
     for (const { value } of opened) await value.close();
   });
 
-  it('is refused though the other process does not show among those that have it open for writing', async () => {
+  it('is refused even if the other process is not visible among those that have it open for writing', async () => {
     const holder = spawn('flock', ['--no-fork', at('in/vm'), 'sh', '-c', 'echo held; exec sleep 60']);
     await once(holder.stdout, 'data');
     const env = quietSurroundings();
@@ -115,7 +115,7 @@ describe('an image file that another lvmsync may be writing', () => {
     holder.kill();
   });
 
-  it('is waited for where the other one gives way at once', async () => {
+  it('is waited for if the other one gives way at once', async () => {
     let asked = 0;
     const allowed: TargetLimit = {
       include: async () => {
@@ -131,7 +131,7 @@ describe('an image file that another lvmsync may be writing', () => {
     await target.close();
   });
 
-  it('is refused to whoever comes between the first look and our own opening', async () => {
+  it('is refused if someone opens it between our first look and our own opening', async () => {
     const writers: ChildProcess[] = [];
     let asked = 0;
     const allowed: TargetLimit = {
@@ -164,7 +164,7 @@ async function end(process: ChildProcess): Promise<void> {
 }
 
 describe('a target that was ours alone when it was opened', () => {
-  it('is found not to be so any more while another process has it open to write', async () => {
+  it('is no longer ours alone while another process has it open for writing', async () => {
     const target = await openTarget(at('in/vm'), options(null), quietSurroundings());
     await target.checkStillAlone();
     const reader = await startOther('exec 3<"$1"', at('in/vm'));
@@ -180,7 +180,7 @@ describe('a target that was ours alone when it was opened', () => {
     await target.close();
   });
 
-  it('is waited for while another process only has a quick look', async () => {
+  it('is waited for while another process only looks at it for a moment', async () => {
     const target = await openTarget(at('in/vm'), options(null), quietSurroundings());
     const writer = await startOther('exec 3>>"$1"', at('in/vm'));
     setTimeout(() => writer.kill('SIGKILL'), 200);
@@ -189,7 +189,7 @@ describe('a target that was ours alone when it was opened', () => {
     await target.close();
   });
 
-  it('is looked at by what was opened, not by what has its name', async () => {
+  it('is checked by the opened file, not by its name', async () => {
     const target = await openTarget(at('in/vm'), options(null), quietSurroundings());
     renameSync(at('in/vm'), at('in/moved'));
     writeFileSync(at('in/vm'), 'another');
@@ -210,7 +210,7 @@ describe('QEMU’s locks', () => {
     return answer;
   };
 
-  it('are held while a target is open: it is written, and bears no other writer', async () => {
+  it('are held while a target is open: that it is written, and that no one else may write', async () => {
     expect([await locked(101), await locked(201)]).toEqual([false, false]);
     const target = await openTarget(at('in/vm'), options(null), quietSurroundings());
     const answers = await Promise.all([100, 101, 200, 201].map(locked));
@@ -220,7 +220,7 @@ describe('QEMU’s locks', () => {
     expect([await locked(101), await locked(201)]).toEqual([false, false]);
   });
 
-  it.each([101, 201])('refuse a target of which another holds byte %i', async (byte) => {
+  it.each([101, 201])('refuse a target if another process holds byte %i', async (byte) => {
     const fd = openSync(at('in/vm'), 'r');
     expect(await tryToShareByte(fd, byte)).toBe(true);
     const opening = openTarget(at('in/vm'), options(null), quietSurroundings());
@@ -230,7 +230,7 @@ describe('QEMU’s locks', () => {
     await (await openTarget(at('in/vm'), options(null), quietSurroundings())).close();
   });
 
-  it('are looked at again at the end, also where those who share one came in between', async () => {
+  it('are checked again at the end, even if someone took a shared lock meanwhile', async () => {
     const target = await openTarget(at('in/vm'), options(null), quietSurroundings());
     const fd = openSync(at('in/vm'), 'r');
     await tryToShareByte(fd, 101);
@@ -256,7 +256,7 @@ describe.skipIf(!hasQemu)('a real QEMU', () => {
     expect(io('write 0 512').status).toBe(0);
   });
 
-  it('copies nothing of a file that is our target', async () => {
+  it('cannot copy a file that is our target', async () => {
     const target = await openTarget(at('in/vm'), options(null), quietSurroundings());
     const convert = () => spawnSync('qemu-img', ['convert', '-f', 'raw', at('in/vm'), at('copy')]);
     expect(convert().stderr.toString()).toContain('Failed to get shared "write" lock');
@@ -264,7 +264,7 @@ describe.skipIf(!hasQemu)('a real QEMU', () => {
     expect(convert().status).toBe(0);
   });
 
-  it('that has a file open to write is met by its locks alone, where its process does not show', async () => {
+  it('that has a file open for writing is found by its locks alone if its process is not visible', async () => {
     const words = ['-f', 'raw', at('in/vm')];
     const qemu = spawn('qemu-io', words, { stdio: ['pipe', 'pipe', 'inherit'] });
     qemu.stdin.write('read 0 512\n');

@@ -18,7 +18,9 @@ async function start(
 ): Promise<{ transport: Transport; stderr: string[] }> {
   const stderr: string[] = [];
   const spawner = new ProcessSpawner({ ...process.env, FAKE_RSH_LOG: log });
-  const transport = await startRsh(spawner, [FAKE_RSH], destination, command, (line) => stderr.push(line));
+  const transport = await startRsh(spawner, [FAKE_RSH], {
+    ...{ destination, command, onStderrLine: (line) => stderr.push(line) },
+  });
   return { transport, stderr };
 }
 
@@ -75,7 +77,9 @@ describe('a remote shell', () => {
 
   it('that is not installed is an error of this host', async () => {
     const spawner = new ProcessSpawner(process.env);
-    const starting = startRsh(spawner, ['/nowhere/ssh', '-C'], HOST, ['true'], () => undefined);
+    const starting = startRsh(spawner, ['/nowhere/ssh', '-C'], {
+      ...{ destination: HOST, command: ['true'], onStderrLine: () => undefined },
+    });
     await expect(starting).rejects.toThrow(CommandError);
     await expect(starting).rejects.toThrow(/^\/nowhere\/ssh -C: .*not installed/);
   });
@@ -95,7 +99,9 @@ describe('a remote shell', () => {
     const stderr: string[] = [];
     const deaf = 'trap "" TERM; echo $$ >&2; while :; do sleep 0.1; done';
     const spawner = new ProcessSpawner(process.env);
-    const transport = await startRsh(spawner, ['sh', '-c', deaf], HOST, [], (line) => stderr.push(line));
+    const transport = await startRsh(spawner, ['sh', '-c', deaf], {
+      ...{ destination: HOST, command: [], onStderrLine: (line) => stderr.push(line) },
+    });
     await expect.poll(() => stderr, { timeout: 20_000 }).toEqual([expect.stringMatching(/^\d+$/)]);
     await transport.destroy();
     expect(() => process.kill(Number(stderr[0]), 0)).toThrow('ESRCH');

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { UsageError } from '../../src/errors.js';
 import { quoteWords, readQuotedWords, splitWords } from '../../src/transport/shell-words.js';
+import { ANY_CHARACTER } from '../support/any-character.js';
 
 /** What a real shell makes of command strings: each must be a printf that ends its words with NULs. */
 function runInShell(script: string): string[] {
@@ -70,7 +71,7 @@ describe('words quoted for a shell', () => {
 });
 
 describe('quoted words, read again', () => {
-  const anyWord = fc.oneof(fc.string({ unit: 'binary', maxLength: 40 }), fc.constantFrom(...AWKWARD));
+  const anyWord = fc.oneof(fc.string({ unit: ANY_CHARACTER, maxLength: 40 }), fc.constantFrom(...AWKWARD));
   const words = fc.array(
     anyWord.filter((text) => !text.includes('\0')),
     { minLength: 1, maxLength: 12 },
@@ -102,7 +103,7 @@ describe('quoted words, read again', () => {
   it('are nothing where anything else stands outside of quotes', () => {
     const plain = /[A-Za-z0-9_/:.,@%+' -]/;
     const other = fc
-      .string({ unit: 'binary', minLength: 1, maxLength: 1 })
+      .string({ unit: ANY_CHARACTER, minLength: 1, maxLength: 1 })
       .filter((text) => !plain.test(text));
     fc.assert(
       fc.property(words, other, words, (before, character, after) => {

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { UsageError } from '../../src/errors.js';
 import { formatRemoteHost, parseTargetSpec } from '../../src/transport/target-spec.js';
+import { ANY_CHARACTER } from '../support/any-character.js';
 
 function remote(host: string, path: string, user: string | null = null, port: number | null = null) {
   return { kind: 'remote', user, host, port, path };
@@ -102,7 +103,7 @@ describe('a [HOST:]TARGET word', () => {
 
   it('never lets a word through whose host or user an ssh would take for an option', () => {
     fc.assert(
-      fc.property(fc.string({ unit: 'binary', maxLength: 40 }), fc.nat(2), (text, shape) => {
+      fc.property(fc.string({ unit: ANY_CHARACTER, maxLength: 40 }), fc.nat(2), (text, shape) => {
         const word = [`-${text}:x`, `u@-${text}:x`, `ssh://-${text}/x`][shape] ?? '';
         let spec;
         try {

@@ -65,7 +65,7 @@ describe('a stamp of a disk', () => {
     expect(compareStamps(await stampAt(before), await stampAt(after))).toBe(verdict);
   });
 
-  it('that is local sees all that is written, and can name what the disk holds', async () => {
+  it('that is local counts every write, so the record can name what the disk holds', async () => {
     expect(blindnessIn(await writeStampOf('8:16'))).toBeNull();
     expect(await stillnessOf('8:16')).not.toBeNull();
   });
@@ -86,7 +86,7 @@ describe('a stamp of a disk', () => {
     ['of Ceph', '/sys/devices/rbd/0/block/rbd0', /rbd0/],
     ['of DRBD', '/sys/devices/virtual/block/drbd1', /drbd1/],
     ['of ZFS, which counts nothing', '/sys/devices/virtual/block/zd16', /zd16/],
-  ])('that comes %s is blind, and so nothing is ever sure', async (_name, folder, why) => {
+  ])('that comes %s is blind, so its state is never certain', async (_name, folder, why) => {
     machine.folder = folder;
     const stamp = await writeStampOf('8:16');
     expect(blindnessIn(stamp)).toMatch(why);
@@ -94,7 +94,7 @@ describe('a stamp of a disk', () => {
     expect(await stillnessOf('8:16')).toBeNull();
   });
 
-  it('is blind where the kernel is told not to count', async () => {
+  it('is blind if the kernel is told not to count', async () => {
     machine.files.set('iostats', '0');
     expect(blindnessIn(await writeStampOf('8:16'))).toMatch(/queue\/iostats is 0/);
   });
@@ -113,7 +113,7 @@ describe('a record of an image file', () => {
     ['NFS', 0x6969],
     ['SMB', 0xfe534d42],
     ['FUSE', 0x65735546],
-  ])('on %s, which other hosts write, is believed and no more', async (name, type) => {
+  ])('on %s, which other hosts may write, is only believed', async (name, type) => {
     const image = path.join(folder, 'image');
     writeFileSync(image, 'x');
     const record = new StateRecord(folder, { path: image, number: null });

@@ -25,13 +25,13 @@ describe('two stamps of a device', () => {
     expect(compareStamps(STAMP, now)).toBe(verdict);
   });
 
-  it('with what they are laid over', () => {
+  it('include the devices underneath a mapped device', () => {
     expect(compareStamps(`${STAMP} over 15290,7`, `${STAMP} over 15290,7`)).toBe('same');
     expect(compareStamps(`${STAMP} over 15290,7`, `${STAMP} over 15290,8`)).toBe('remapped');
     expect(compareStamps(`${STAMP} on 253:4 19 5 over 7`, `${STAMP} on 253:4 19 6 over 7`)).toBe('moved');
   });
 
-  it('that are blind both say nothing, however alike they are', () => {
+  it('that are both blind say nothing, even if they are equal', () => {
     const blind = `${STAMP} blind: the kernel does not count its writes (queue/iostats is 0)`;
     expect(compareStamps(blind, blind)).toBe('unknown');
     expect(blindnessIn(blind)).toMatch(/does not count/);
@@ -97,32 +97,29 @@ describe('a record of a device', () => {
   };
   const state = { is: 'exactly', identity: 'S', from: null } as const;
 
-  it.runIf(device !== null)(
-    'of another boot, or of an earlier lvmsync, is believed and no more',
-    async () => {
-      const record = new StateRecord(folder, { path: '/dev/x', number: device });
-      await record.write(state);
-      const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
-      for (const [from, to] of [
-        [boot, '00000000-0000-0000-0000-000000000000'],
-        ['sectors ', ''],
-      ] as const) {
-        edit((text) => text.replace(from, to));
-        expect(await record.read()).toMatchObject({
-          ...{ isStale: false, gap: expect.stringMatching(/before the last boot/) as string },
-          holds: { ...state, believed: expect.stringMatching(/before the last boot/) as string },
-        });
-      }
-      // what was once believed stays so, and is not told again and again
-      const { holds } = await record.read();
-      await record.write(holds);
-      const again = await record.read();
-      expect(again.holds).toEqual(holds);
-      expect(again.gap).toBeUndefined();
-    },
-  );
+  it.runIf(device !== null)('of another boot, or of an earlier lvmsync, is only believed', async () => {
+    const record = new StateRecord(folder, { path: '/dev/x', number: device });
+    await record.write(state);
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
+    for (const [from, to] of [
+      [boot, '00000000-0000-0000-0000-000000000000'],
+      ['sectors ', ''],
+    ] as const) {
+      edit((text) => text.replace(from, to));
+      expect(await record.read()).toMatchObject({
+        ...{ isStale: false, gap: expect.stringMatching(/before the last boot/) as string },
+        holds: { ...state, believed: expect.stringMatching(/before the last boot/) as string },
+      });
+    }
+    // what was once believed stays so, and is not told again and again
+    const { holds } = await record.read();
+    await record.write(holds);
+    const again = await record.read();
+    expect(again.holds).toEqual(holds);
+    expect(again.gap).toBeUndefined();
+  });
 
-  it('of a file that was written is stale, and says nothing of what it holds', async () => {
+  it('of a file that was written since is stale, and says nothing about its contents', async () => {
     const path = join(folder, 'image');
     writeFileSync(path, 'a');
     const record = new StateRecord(folder, { path, number: null });

@@ -50,7 +50,6 @@ function compare(far: FarSide, { near = volumeOf(CHUNKS, 1), extents, unit = CHU
     far,
     { near, extents: () => extents ?? whole, unit, checkFarSize },
     quietSurroundings(),
-    pool(),
     { helloMs: 20_000, farewellMs: 500 },
   );
 }

@@ -53,15 +53,15 @@ export function copyCommand(context: Context) {
       const dryRun = options.dryRun === true;
       const policy = { ...DEFAULT_POLICY, stateDir: options.stateDir ?? null, dryRun, create };
       const summary = await copy(
-        name,
-        { kind: 'target', spec: parseTargetSpec(target), policy },
-        seed,
-        reachOf(options, context),
-        { proofs: false, ...trafficOf(options, false) },
+        { name, seed, isQuiesced: isQuiesced(options) },
+        {
+          destination: { kind: 'target', spec: parseTargetSpec(target), policy },
+          reach: reachOf(options, context),
+          how: { proofs: false, ...trafficOf(options, false) },
+        },
         context.surroundings(verbosityOf(options)),
-        isQuiesced(options),
       );
-      sayTransferred(summary, target, options, context, 'copy');
+      sayTransferred(summary, target, { ...options, foundBy: 'copy' }, context);
     });
 }
 

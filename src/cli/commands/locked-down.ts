@@ -53,7 +53,7 @@ export async function receiveLockedDown(
   const wish = readClientCommand(context.sshOriginalCommand);
   switch (wish.kind) {
     case 'receive':
-      return await serve(wish.words, options, allowed, context, line);
+      return await serve(wish.words, { ...options, allowed }, context, line);
     case 'doctor': {
       const env = context.surroundings('normal');
       const { stateDir } = policyOf(options);
@@ -69,8 +69,7 @@ export async function receiveLockedDown(
 
 async function serve(
   words: readonly string[],
-  options: LockedDownOptions,
-  allowed: AllowedTargets,
+  { allowed, ...options }: LockedDownOptions & { readonly allowed: AllowedTargets },
   context: Context,
   line: ReceiverLine,
 ): Promise<Ending> {
@@ -81,7 +80,7 @@ async function serve(
     if (options.readOnly === true)
       throw new UsageError('this receiver is locked down: it only answers a verify');
     const policy = combinePolicy(policyOf(options), session, options.snapbackDir ?? null);
-    return await receive(line, session.target, policy, env, allowed);
+    return await receive(line, { path: session.target, policy }, env, allowed);
   } catch (error) {
     if (error instanceof UsageError) return await refuseSession(line, error);
     throw error;

@@ -41,12 +41,10 @@ export function pullCommand(context: Context) {
       refuseHost(target);
       const summary = await pull(
         spec,
-        target,
-        policyOf(options),
-        reachOf(options, context),
+        { path: target, policy: policyOf(options) },
         {
-          ...comparisonOf(options),
-          ...trafficOf(options, false),
+          reach: reachOf(options, context),
+          how: { ...comparisonOf(options), ...trafficOf(options, false) },
         },
         context.surroundings(verbosityOf(options)),
       );

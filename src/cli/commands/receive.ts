@@ -64,7 +64,8 @@ async function receivePlainly(target: string | undefined, options: LockedDownOpt
     throw new UsageError('--snapback cannot be used with --read-only');
   }
   const env = context.surroundings('normal');
-  if (options.readOnly !== true) return await receive(lineOf(context), target, policyOf(options), env);
+  if (options.readOnly !== true)
+    return await receive(lineOf(context), { path: target, policy: policyOf(options) }, env);
   const { answer } = await import('../../verify/answer-queries.js');
   return await answer(lineOf(context), target, env);
 }

@@ -58,7 +58,8 @@ export function restoreCommand(context: Context) {
         );
       }
       const go = instant === true ? restoreInstantly : restore;
-      const summary = await go(target, goal, from, policy, context.surroundings('normal'));
+      const wish = { targetPath: target, goal, folder: from, policy };
+      const summary = await go(wish, context.surroundings('normal'));
       const { applied, seconds } = summary;
       const changedBytes = applied?.changedBytes ?? 0;
       if (options.json === true) {

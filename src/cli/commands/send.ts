@@ -41,9 +41,7 @@ export function sendCommand(context: Context, exitWith: (status: number) => void
       const how = { ...comparisonOf(options), ...trafficOf(options, false) };
       const { error, told } = await sendPulled(
         line,
-        spec,
-        how,
-        options.dryRun === true,
+        { spec, how, dryRun: options.dryRun === true },
         context.surroundings('normal'),
       );
       // If the receiver received the error, it prints it; printing it here as well would show it twice.

@@ -6,10 +6,9 @@ import { parseTargetSpec } from '../../transport/target-spec.js';
 import type { Context } from '../context.js';
 import { moreHelp } from '../help.js';
 import { policyOf, withPolicy, type PolicyOptions } from '../options/policy.js';
-import { givenReach, reachOf, retryOption, withReach, type ReachOptions } from '../options/reach.js';
+import { reachOf, retryOption, withReach, type ReachOptions } from '../options/reach.js';
 import {
   comparisonOf,
-  givenOldBytes,
   isQuiesced,
   SOURCE_GROUP,
   takeSource,
@@ -21,13 +20,7 @@ import {
   type SourceOptions,
 } from '../options/source.js';
 import { verbosityOf, withTalk, type TalkOptions } from '../options/talk.js';
-import {
-  givenCompression,
-  givenTraffic,
-  trafficOf,
-  withTraffic,
-  type TrafficOptions,
-} from '../options/traffic.js';
+import { trafficOf, withTraffic, type TrafficOptions } from '../options/traffic.js';
 import { checkSuspect, sayApplied, sayTransferred } from '../reports/summary.js';
 import { openStream } from '../standard-input.js';
 import { refuseCommandNames, refuseMore, type CommandName } from './words.js';
@@ -129,12 +122,12 @@ async function runApply(words: readonly string[], options: TransferOptions, cont
   refuseBeside('--apply', {
     '--data-source': dataSource,
     '--stdout': stdout,
-    ...givenReach(options),
-    ...givenTraffic(options),
+    ...givenOf(withReach(new Command()).addOption(retryOption()), options),
+    ...givenOf(withTraffic(new Command()), options),
     '--cow': cow,
     '--origin': origin,
     '--scan': options.scan,
-    ...givenOldBytes(options),
+    ...givenOf(withComparison(new Command()), options),
     ...{ '--live': live, '--quiesced': quiesced },
   });
   const [target, ...more] = words;
@@ -142,13 +135,13 @@ async function runApply(words: readonly string[], options: TransferOptions, cont
   refuseMore(more);
   const surroundings = context.surroundings(verbosityOf(options));
   const { apply } = await import('../../jobs/apply.js');
-  const { source, name, file, close } = await openStream(options.apply ?? '-', context);
+  const stream = await openStream(options.apply ?? '-', context);
   try {
-    const summary = await apply(source, name, target, policyOf(options), surroundings, file);
-    sayApplied(summary, { source: name, target }, options, context);
+    const summary = await apply(stream, { path: target, policy: policyOf(options) }, surroundings);
+    sayApplied(summary, { source: stream.name, target }, options, context);
     checkSuspect(summary, target);
   } finally {
-    close();
+    stream.close();
   }
 }
 
@@ -167,16 +160,14 @@ async function runTransfer(
     refuseAudit(options, 'it needs answers from the target, and a Ruby lvmsync cannot give any');
   const destination = destinationOf(rest, options, context);
   if (protocol === 3) {
-    refuseBeside('--protocol 3', { ...givenCompression(options), '--block-size': options.blockSize });
+    const { compress, codec, blockSize } = options;
+    refuseBeside('--protocol 3', { '--compress': compress, '--codec': codec, '--block-size': blockSize });
   }
   const summary = await transfer(
     spec,
-    destination,
-    protocol,
-    reachOf(options, context),
     {
-      ...comparisonOf(options),
-      ...trafficOf(options, options.stdout === true),
+      ...{ destination, protocol, reach: reachOf(options, context) },
+      how: { ...comparisonOf(options), ...trafficOf(options, options.stdout === true) },
     },
     context.surroundings(verbosityOf(options)),
   );
@@ -205,20 +196,21 @@ async function runScan(
   refuseBeside('--scan', {
     ...{ '--data-source': dataSource, '--cow': cow, '--origin': origin },
     // A scan uses no old bytes, and proves that the rest is still equal.
-    ...givenOldBytes(options),
+    ...givenOf(withComparison(new Command()), options),
   });
   const destination = destinationOf(words, options, context);
   if (destination.kind !== 'target') throw new UsageError('missing argument: [HOST:]TARGET');
   const { scan } = await import('../../jobs/scan.js');
   const summary = await scan(
     device,
-    destination,
-    reachOf(options, context),
-    { proofs: true, ...trafficOf(options, false) },
+    {
+      ...{ destination, reach: reachOf(options, context) },
+      how: { proofs: true, ...trafficOf(options, false) },
+    },
     context.surroundings(verbosityOf(options)),
     isQuiesced(options),
   );
-  sayTransferred(summary, words[0] ?? '', options, context, 'scan');
+  sayTransferred(summary, words[0] ?? '', { ...options, foundBy: 'scan' }, context);
 }
 
 function destinationOf(rest: readonly string[], options: TransferOptions, context: Context): Destination {
@@ -248,6 +240,14 @@ function destinationOf(rest: readonly string[], options: TransferOptions, contex
 /** Throws UsageError if --audit was given; `why` is the reason that it cannot be used. */
 function refuseAudit({ audit }: TransferOptions, why: string): void {
   if (audit !== undefined) throw new UsageError(`--audit cannot be used here: ${why}`);
+}
+
+/** The options of a group, by their flags, as given. */
+function givenOf(group: Pick<Command, 'options'>, options: TransferOptions): Record<string, unknown> {
+  const values: Readonly<Record<string, unknown>> = { ...options };
+  return Object.fromEntries(
+    group.options.map((option) => [option.long ?? option.flags, values[option.attributeName()]]),
+  );
 }
 
 /** Throws UsageError for the first of these flags that was given: they cannot be used with `main`. */

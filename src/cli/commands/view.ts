@@ -89,8 +89,8 @@ async function* act(
   switch (action) {
     case 'open': {
       if (first === undefined || second === undefined || rest.length === 0) throw missing();
-      const wish = { stateDir, proto3, forceBase, spareBytes: spare, storeFolder: dir };
-      const opened = await viewOpen(first, second, rest, wish, env);
+      const wish = { stateDir, proto3, forceBase, targetName: second, spareBytes: spare, storeFolder: dir };
+      const opened = await viewOpen(first, rest, wish, env);
       if (json === true) yield openedJson(opened);
       else for (const line of describeOpened(opened)) context.say(line);
       return;

@@ -39,18 +39,6 @@ export const retryOption = () =>
     .argParser(parseRetries)
     .helpGroup(GROUP);
 
-/** These options by their flags, as given. A command that starts nothing on another host refuses all of them. */
-export function givenReach(options: ReachOptions): Record<string, unknown> {
-  return {
-    '--rsh': options.rsh,
-    '--remote-path': options.remotePath,
-    '--sudo': options.sudo,
-    '--remote-prefix': options.remotePrefix,
-    '--batch': options.batch,
-    '--retry': options.retry,
-  };
-}
-
 /** How to reach other hosts, according to the options. Throws UsageError. */
 export function reachOf(options: ReachOptions, context: Context): Reach {
   const { rsh, remotePrefix: prefix } = options;

@@ -117,11 +117,6 @@ export interface ComparisonOptions {
   readonly dryRun?: true | undefined;
 }
 
-/** The options about old bytes by their flags, as given. */
-export function givenOldBytes({ wholeChunks, blockSize }: ComparisonOptions): Record<string, unknown> {
-  return { '--whole-chunks': wholeChunks, '--block-size': blockSize };
-}
-
 /** What to compare, according to the options. Throws UsageError if the options contradict each other. */
 export function comparisonOf({ wholeChunks, blockSize, audit, dryRun }: ComparisonOptions) {
   if (wholeChunks === true && blockSize !== undefined) {

@@ -57,15 +57,6 @@ export const bwlimitOption = () =>
     .argParser(parseRate)
     .helpGroup(GROUP);
 
-/** These options by their flags, as given. */
-export function givenTraffic({ compress, codec, bwlimit }: TrafficOptions): Record<string, unknown> {
-  return { ...givenCompression({ compress, codec }), '--bwlimit': bwlimit };
-}
-
-export function givenCompression({ compress, codec }: TrafficOptions): Record<string, unknown> {
-  return { '--compress': compress, '--codec': codec };
-}
-
 /** How to send blocks, according to the options. Throws UsageError if the codec for a pipe is left open. */
 export function trafficOf({ compress, codec, bwlimit }: TrafficOptions, isPipe: boolean) {
   if (isPipe && compress === true && codec === undefined) {

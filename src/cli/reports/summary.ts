@@ -19,6 +19,7 @@ export interface SummaryOptions {
   readonly live?: true | undefined;
   /** The user declares that no process writes to it. */
   readonly quiesced?: true | undefined;
+  readonly foundBy?: FoundBy;
 }
 
 /** How the blocks to send were found: by tracked changes, by a comparison, or not at all (all blocks were sent). */
@@ -30,11 +31,11 @@ export function sayTransferred(
   target: string,
   options: SummaryOptions,
   context: Context,
-  foundBy: FoundBy = 'changes',
 ): void {
   const { source, tableBytes, changedBytes, resumedBytes, sentBytes, volumeSize, blocks, consistent } =
     summary;
   const { mismatches, suspect, codec } = summary;
+  const { foundBy = 'changes' } = options;
   const verified = shareOf(summary.verified, volumeSize);
   if (options.json === true) {
     const seconds = roundSeconds(summary.seconds);

@@ -2,7 +2,7 @@ import { LineError, TransportError } from '../../errors.js';
 import type { Surroundings } from '../../host/surroundings.js';
 import { quoteWords } from '../shell-words.js';
 import type { LineListener } from '../stderr-lines.js';
-import type { Transport } from '../transport.js';
+import type { FarStart, Transport } from '../transport.js';
 import { carryChannel, type Line } from './channel.js';
 import { shakeHands } from './handshake.js';
 import type { HostConfig } from './host-config.js';
@@ -16,10 +16,9 @@ export type SshSurroundings = Pick<Surroundings, 'spawner' | 'notice'>;
 
 /** {@link connectSsh} once ssh2 is loaded. */
 export async function openSshTransport(
+  { command, onStderrLine }: Pick<FarStart, 'command' | 'onStderrLine'>,
   config: HostConfig,
   settings: SshSettings,
-  command: readonly string[],
-  onStderrLine: LineListener,
   { spawner, notice }: SshSurroundings,
 ): Promise<Transport> {
   const commandString = quoteWords(command);
@@ -27,7 +26,7 @@ export async function openSshTransport(
   const prepared = { onFile: await readKnownHosts(config), keys: await readKeyFiles(config.identityFiles) };
   const raw = await openLine(config, prompter === null, spawner);
   try {
-    const line = await shakeHands(raw, config, { ...settings, prompter }, prepared, notice);
+    const line = await shakeHands(raw, config, { ...settings, prompter, notice }, prepared);
     return await execute(line, config, commandString, onStderrLine);
   } catch (error) {
     raw.stream.destroy();

@@ -1,5 +1,6 @@
 import ssh2, { type CipherAlgorithm, type Client } from 'ssh2';
 import { TransportError, describeCause, LineError } from '../../errors.js';
+import type { Surroundings } from '../../host/surroundings.js';
 import type { Line } from './channel.js';
 import type { HostConfig } from './host-config.js';
 import type { KeyFiles } from './keys.js';
@@ -77,6 +78,9 @@ export interface Prepared {
   readonly keys: KeyFiles;
 }
 
+/** How the user is asked and told, and what was answered before. */
+export type UserTalk = Pick<SshSettings, 'prompter' | 'remembered'> & Pick<Surroundings, 'notice'>;
+
 /**
  * Speaks ssh over a connection: checks the host's key and logs in.
  *
@@ -85,9 +89,8 @@ export interface Prepared {
 export async function shakeHands(
   raw: RawLine,
   config: HostConfig,
-  settings: Pick<SshSettings, 'prompter' | 'remembered'>,
+  user: UserTalk,
   { onFile, keys }: Prepared,
-  notice: (line: string) => void,
 ): Promise<Line> {
   const ciphers = chooseCiphers(config);
   const handshake = new Handshake(config);
@@ -96,12 +99,12 @@ export async function shakeHands(
       `it accepted the connection, but did not answer as an ssh server within ${config.connectTimeoutMs / 1000} s`,
     );
   });
-  const prompter = settings.prompter === null ? null : patience.pausedBy(settings.prompter);
+  const prompter = user.prompter === null ? null : patience.pausedBy(user.prompter);
   const { client, signal, failWith } = handshake;
   const login = prepareLogin(config, {
     keys,
     prompter,
-    remembered: settings.remembered,
+    remembered: user.remembered,
     signal,
     fail: failWith,
   });
@@ -117,7 +120,7 @@ export async function shakeHands(
       serverHostKey: orderAlgorithms(onFile.entries.length > 0 ? onFile.entries : onFile.withoutPort),
       ...(ciphers === null ? {} : { cipher: ciphers }),
     },
-    hostVerifier: verifyBy(config, onFile, { prompter, notice, signal }, failWith),
+    hostVerifier: verifyBy(config, onFile, { prompter, notice: user.notice, signal }, failWith),
     authHandler: login.authHandler,
   });
   try {

@@ -1,6 +1,4 @@
-import type { LineListener } from '../stderr-lines.js';
-import type { RemoteHost } from '../target-spec.js';
-import type { Transport } from '../transport.js';
+import type { FarStart, Transport } from '../transport.js';
 import type { SshSurroundings } from './connect.js';
 import { resolveHost } from './resolve-host.js';
 import type { SshSettings } from './settings.js';
@@ -21,16 +19,14 @@ export function prepareSsh(): void {
  * @throws TransportError if the connection fails: one sentence says why and what to do.
  */
 export async function connectSsh(
-  destination: RemoteHost,
+  start: FarStart,
   settings: SshSettings,
-  command: readonly string[],
-  onStderrLine: LineListener,
   env: SshSurroundings,
 ): Promise<Transport> {
   // Runs `ssh -G` while ssh2 loads: at the end of a move this time is downtime.
   const [{ openSshTransport }, config] = await Promise.all([
     import('./connect.js'),
-    resolveHost(destination, settings, env),
+    resolveHost(start.destination, settings, env),
   ]);
-  return openSshTransport(config, settings, command, onStderrLine, env);
+  return openSshTransport(start, config, settings, env);
 }

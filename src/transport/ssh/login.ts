@@ -134,6 +134,7 @@ class LoginAttempts {
       yield {
         type: 'keyboard-interactive',
         username: this.config.user,
+        // oxlint-disable-next-line max-params -- ssh2 calls it so
         prompt: (name, text, _language, prompts, finish) => {
           answers.answerAll([name, text], prompts).then(finish, this.means.fail);
         },

@@ -80,9 +80,7 @@ export async function collectKeys(sources: KeySources): Promise<OfferedKey[]> {
   };
   for (const key of ofAgent) {
     if (agent === null) break;
-    offer(`the agent's keys`, key, (data, options) =>
-      signByAgent(agent, key, data, options, noteAgentFailure),
-    );
+    offer(`the agent's keys`, key, signerOf(agent, key, noteAgentFailure));
   }
   for (const file of files) {
     if (file.publicKey === null || file.privateKey === null) continue;
@@ -104,23 +102,18 @@ function askAgent(agent: ssh2.OpenSSHAgent, noteFailure: (problem: string) => vo
   });
 }
 
-function signByAgent(
-  agent: ssh2.OpenSSHAgent,
-  key: ParsedKey,
-  data: Buffer,
-  options: SigningRequestOptions,
-  noteFailure: (problem: string) => void,
-): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    agent.sign(key, data, options, (error, signature) => {
-      if (signature !== undefined && !error) {
-        resolve(signature);
-        return;
-      }
-      noteFailure(error ? describeCause(error) : 'it signed nothing');
-      reject(error ?? new Error('the agent signed nothing'));
+function signerOf(agent: ssh2.OpenSSHAgent, key: ParsedKey, noteFailure: (problem: string) => void): Sign {
+  return (data, options) =>
+    new Promise((resolve, reject) => {
+      agent.sign(key, data, options, (error, signature) => {
+        if (signature !== undefined && !error) {
+          resolve(signature);
+          return;
+        }
+        noteFailure(error ? describeCause(error) : 'it signed nothing');
+        reject(error ?? new Error('the agent signed nothing'));
+      });
     });
-  });
 }
 
 function idOf(key: ParsedKey): string {

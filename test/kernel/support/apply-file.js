@@ -8,10 +8,8 @@ import { DEFAULT_POLICY } from '../../../dist/targets/apply-policy.js';
 
 const [file, stateDir, target] = process.argv.slice(2);
 await apply(
-  createReadStream(file, { highWaterMark: 1024 * 1024 }),
-  file,
-  target,
-  { ...DEFAULT_POLICY, stateDir },
+  { source: createReadStream(file, { highWaterMark: 1024 * 1024 }), name: file, file: null },
+  { path: target, policy: { ...DEFAULT_POLICY, stateDir } },
   {
     spawner: new ProcessSpawner(process.env),
     progress: silentProgress,

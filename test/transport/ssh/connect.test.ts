@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { createConnection, createServer, type AddressInfo, type Socket } from 'node:net';
+import { createServer, type AddressInfo, type Socket } from 'node:net';
 import ssh2 from 'ssh2';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { TransportError } from '../../../src/errors.js';
@@ -147,60 +147,6 @@ describe('a command over ssh', () => {
     expect(await transport.exit).toMatchObject({ status: null, problem: expect.any(String) as string });
   });
 
-  it('whose line goes silent is given up after a few signs of life were asked for', async () => {
-    const wires: Socket[] = [];
-    const proxy = createServer((near) => {
-      const far = createConnection(place.server.port, '127.0.0.1');
-      wires.push(near, far);
-      near.pipe(far).pipe(near);
-    });
-    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
-    const { port } = proxy.address() as AddressInfo;
-    await place.knowHost(hostKey, '', port);
-    place.settings = { ...place.settings, keepaliveIntervalMs: 200 };
-
-    const transport = await connect(['cat'], port);
-    const broken = digestOf(transport.input).catch(String);
-    // Answered probes keep an idle line alive for much longer than unanswered ones would.
-    await new Promise((resolve) => setTimeout(resolve, 2000));
-    await transport.output.write(Buffer.from('still there'));
-    for (const wire of wires) wire.unpipe().pause();
-    expect(await broken).toContain('no sign of life');
-    expect(await transport.exit).toMatchObject({
-      status: null,
-      problem: expect.stringMatching('no sign of life') as string,
-    });
-    for (const wire of wires) wire.destroy();
-    proxy.close();
-  });
-
-  it('that is busy is alive, however long the answers to our probes take', async () => {
-    const wires: Socket[] = [];
-    const proxy = createServer((near) => {
-      const far = createConnection(place.server.port, '127.0.0.1');
-      wires.push(near, far);
-      far.pipe(near);
-      // slow upwards: what asks for a sign of life waits behind megabytes
-      near.on('data', (piece) => {
-        near.pause();
-        far.write(piece);
-        setTimeout(() => near.resume(), 40);
-      });
-    });
-    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
-    const { port } = proxy.address() as AddressInfo;
-    await place.knowHost(hostKey, '', port);
-    place.configLines.push('serveralivecountmax 2');
-    place.settings = { ...place.settings, keepaliveIntervalMs: 600 };
-
-    const transport = await connect(['sh', '-c', 'cat >/dev/null'], port);
-    for (let count = 0; count < 4; count++) await transport.output.write(Buffer.alloc(1 << 20));
-    await transport.output.end();
-    expect(await transport.exit).toEqual({ status: 0, signal: null });
-    for (const wire of wires) wire.destroy();
-    proxy.close();
-  });
-
   it('has ended when it has, though nobody has read its output yet', async () => {
     const transport = await connect(['sh', '-c', 'printf hello; exit 6']);
     expect(await transport.exit).toEqual({ status: 6, signal: null });
@@ -254,7 +200,11 @@ describe('a server that is none', () => {
   it('has no address', async () => {
     const destination = { user: null, host: 'no-such-host.invalid', port: null };
     await expect(
-      connectSsh(destination, place.settings, ['true'], () => undefined, place.env),
+      connectSsh(
+        { destination, command: ['true'], onStderrLine: () => undefined },
+        place.settings,
+        place.env,
+      ),
     ).rejects.toThrow(/no-such-host.invalid: .*host name/);
   });
 });

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { ReadAheadFile, WINDOW } from '../../src/archive/read-ahead-file.js';
+import { ReadAheadFile } from '../../src/archive/read-ahead-file.js';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
 import { StateRecord } from '../../src/targets/state-record.js';
 import { targetKeyOf } from '../../src/targets/target-key.js';
@@ -12,6 +12,9 @@ import { runWords } from '../support/run-program.js';
 import { SECTOR } from '../support/scenes/archives.js';
 import { someHeader } from '../support/scenes/feed.js';
 import { collectingSink } from '../support/streams.js';
+
+/** How much of an archive is read at once, at most. Bytes. */
+const WINDOW = 256 * 1024;
 
 /** What was done with the archives' files. */
 const work = vi.hoisted(() => ({ opens: 0, reads: 0, bytes: 0 }));
