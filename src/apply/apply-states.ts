@@ -72,8 +72,7 @@ const NAMELESS_STATE = 'a state without a name';
 /** What is known about a target during an apply, if it held `before`. */
 export function stateDuring(header: StreamHeader | null, before: TargetState | null): TargetState | null {
   const { kind, base = null, result = null, table } = header ?? {};
-  if (isOverwriting(header))
-    return { is: 'copying', identity: result ?? NAMELESS_STATE, from: null };
+  if (isOverwriting(header)) return { is: 'copying', identity: result ?? NAMELESS_STATE, from: null };
   // When this apply is taken back, the target is half-copied again.
   if (kind === 'full') return before?.is === 'copying' ? before : null;
   // Nothing but the same changes, a scan or a copy makes it whole, and none of these asks for the name.
