@@ -242,6 +242,10 @@ describe('a batch', () => {
     expect(released).toBe(0);
     batch.release();
     expect(released).toBe(1);
+    expect(() => {
+      batch.release();
+    }).toThrow('released already');
+    expect(released).toBe(1);
   });
 
   it('comes apart into blocks with their proofs and sections with their parts, which hold its memory', () => {

@@ -211,6 +211,8 @@ export class BlockBatch {
   release(): void {
     this.holders -= 1;
     if (this.holders > 0) return;
+    // Two batches that share their fields would mix up what is written.
+    if (this.holders < 0) throw new Error('a batch that was released already');
     this.memory?.release();
     this.memory = null;
     if (spare.length < MOST_SPARE) spare.push(this.columns);
