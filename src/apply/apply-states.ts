@@ -96,8 +96,7 @@ export function stateAfter(
   header: StreamHeader,
   before: TargetState | null,
   found: RunFindings,
-  suspicion: string | null = null,
-  mark: string | null = null,
+  { suspicion, mark }: { readonly suspicion: string | null; readonly mark: string | null },
 ): TargetState | null {
   const { kind, base, result, table } = header;
   const proved = provedAfter(header, before, found);

@@ -1,6 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import type { Applier } from '../engine/applier.js';
-import type { Wants } from '../engine/wants.js';
 import { FormatError } from '../errors.js';
 import { makerOf, type Surroundings } from '../host/surroundings.js';
 import { Journal } from '../journal/journal.js';
@@ -10,11 +8,12 @@ import type { IncomingStream, IncomingItems } from '../stream/incoming-stream.js
 import type { StreamHeader } from '../stream/stream-header.js';
 import { checkKept, isOverwriting } from '../targets/apply-policy.js';
 import { ContainerGuard } from '../targets/container-image.js';
-import { NOTHING_VERIFIED, verifiedBy, type Verified } from '../targets/coverage.js';
+import { NOTHING_VERIFIED, verifiedBy } from '../targets/coverage.js';
 import { RoomBudget } from '../targets/room-budget.js';
 import type { CopiedPlace, TargetState } from '../targets/state-record.js';
+import { summaryOf, type ReceiveSummary } from './receive-summary.js';
 import { countUnexpected, isBorneOut, stateDuring, type RunFindings } from './apply-states.js';
-import { undoHeader, makeApplier, wantsOf, type ApplierWish } from './make-applier.js';
+import { makeApplier, undoHeader, type ApplierWish, type MadeApplier } from './make-applier.js';
 import type { WriteBlocks } from './plans/plan-apply.js';
 import { ReceivedAudit, recordResult } from './record-result.js';
 import type { ResumableApply } from './unfinished-apply.js';
@@ -23,34 +22,23 @@ export const HALF_COPIED = 'half-copied: run the copy again';
 const STILL_HALF_COPIED = 'which is half-copied by an earlier run: run that copy again';
 const IN_THE_WAY = 'remove what is in the way, and run it again';
 
-/** What a stream did to a target. Sizes in bytes. */
-export interface ReceiveSummary {
-  readonly protocol: 3 | 4;
-  /** What the stream's header expected; null: it has no header. */
-  readonly expectedBytes: number | null;
-  /** What came as data, zeroes or discards. */
-  readonly changedBytes: number;
-  readonly blocks: number;
-  /**
-   * Blocks that the target unexpectedly held neither old nor new. They are right now, because such blocks are sent in
-   * full.
-   */
-  readonly mismatches: number;
-  /**
-   * Why the rest of the target is in doubt: bytes were found that contradict what was known about it. Null: no doubt.
-   */
-  readonly suspect: string | null;
-  /** How much of the target is proved, and since when. */
-  readonly verified: Verified;
-  readonly targetSize: number;
-  /** From the stream's header; null: it has no header. */
-  readonly volumeSize: number | null;
-}
-
 /** What is applied, to what, and how. */
 export interface ApplyOptions extends ApplierWish {
   /** Called when everything up to this frame is on stable storage. `isPlace`: another session can continue there. */
   readonly durable?: (frame: number, isPlace: boolean) => Promise<void>;
+}
+
+/** What one session of an apply works with. */
+interface ApplySession extends MadeApplier {
+  readonly journal: Journal | null;
+  /** What was known about the target before the apply. */
+  readonly before: TargetState | null;
+  /** When this session began, or the first session of a copy that it continues. */
+  readonly began: string | null;
+  /** Bytes that an earlier session brought; null: there was no earlier session. */
+  readonly broughtBefore: number | null;
+  /** The mark that the undo and the record share, if the stream's result has no name. */
+  readonly mark: string | null;
 }
 
 /** A running apply: the blocks, the journal that can take them back, the record of the state. */
@@ -75,20 +63,10 @@ export class Apply {
   private constructor(
     private readonly incoming: IncomingStream,
     private readonly options: ApplyOptions,
-    private readonly journal: Journal | null,
-    private readonly applier: Applier,
-    private readonly wants: Wants | null,
-    /** What was known about the target before the apply. */
-    private readonly before: TargetState | null,
+    private readonly session: ApplySession,
     private readonly env: Surroundings,
-    /** When this session began, or the first session of a copy that it continues. */
-    private readonly began: string | null,
-    /** Bytes that an earlier session brought; null: there was no earlier session. */
-    private readonly broughtBefore: number | null = null,
-    /** The mark that the undo and the record share, if the stream's result has no name. */
-    private readonly mark: string | null = null,
   ) {
-    this.changedBytes = broughtBefore ?? 0;
+    this.changedBytes = session.broughtBefore ?? 0;
     const { device } = options.target;
     this.room = new RoomBudget(device, incoming.header, env.spawner);
     this.containers = ContainerGuard.for(device, incoming.header);
@@ -108,20 +86,24 @@ export class Apply {
     // A stream to an unnamed state never continues an earlier session, so it needs only one mark.
     const isMarked = header?.result === null && keeps === 'snapback';
     const mark = isMarked ? randomBytes(16).toString('hex') : null;
-    const undo = undoHeader(header, holds, device, makerOf(env), mark);
-    const identity = await record.identity();
-    const journal =
-      keeps === 'nothing' ? null : await Journal.begin(folder, undo, policy.snapback, holds, identity);
+    const marked = mark === null ? makerOf(env) : { ...makerOf(env), mark };
+    const undo = undoHeader(header, holds, device, marked);
+    const found = { before: holds, device: await record.identity() };
+    const journal = keeps === 'nothing' ? null : await Journal.begin(folder, undo, policy.snapback, found);
     try {
       await record.write(stateDuring(header, holds));
     } catch (error) {
       await journal?.abandon(false, null, null);
       throw error;
     }
-    const wants = wantsOf(header, options);
-    const applier = makeApplier(options, header, journal, wants, holds);
+    const made = makeApplier(options, header, journal, { before: holds });
     const began = begunAt(env);
-    return new Apply(incoming, options, journal, applier, wants, holds, env, began, null, mark);
+    return new Apply(
+      incoming,
+      options,
+      { ...made, journal, before: holds, began, broughtBefore: null, mark },
+      env,
+    );
   }
 
   /** Continues the apply of an earlier session. */
@@ -131,10 +113,10 @@ export class Apply {
     { journal, point, before }: ResumableApply,
     env: Surroundings,
   ): Apply {
-    const wants = wantsOf(incoming.header, options);
-    const applier = makeApplier(options, incoming.header, journal, wants, before, point);
-    const began = begunAt(env);
-    return new Apply(incoming, options, journal, applier, wants, before, env, began, point.changedBytes);
+    const made = makeApplier(options, incoming.header, journal, { before, foundBefore: point });
+    const { changedBytes: broughtBefore } = point;
+    const session = { ...made, journal, before, began: begunAt(env), broughtBefore, mark: null };
+    return new Apply(incoming, options, session, env);
   }
 
   /** Continues a full copy, which has only the record and no journal. */
@@ -144,29 +126,29 @@ export class Apply {
     copied: CopiedPlace,
     env: Surroundings,
   ): Apply {
-    const wants = wantsOf(incoming.header, options);
-    const applier = makeApplier(options, incoming.header, null, wants, null);
-    const { since, changedBytes } = copied;
-    const apply = new Apply(incoming, options, null, applier, wants, null, env, since, changedBytes);
+    const made = makeApplier(options, incoming.header, null, { before: null });
+    const { since: began, changedBytes: broughtBefore } = copied;
+    const nothing = { journal: null, before: null, mark: null };
+    const apply = new Apply(incoming, options, { ...made, ...nothing, began, broughtBefore }, env);
     apply.copied = copied;
     return apply;
   }
 
   async run(items: IncomingItems): Promise<ReceiveSummary> {
-    this.env.progress.advance(this.broughtBefore ?? 0);
+    this.env.progress.advance(this.session.broughtBefore ?? 0);
     for (let item = await items.next(); item !== null; item = await items.next()) {
       if (item instanceof BlockBatch) await this.takeBatch(item);
       else await this.takeMark(item);
     }
-    await this.applier.finish();
-    const missing = this.wants?.findMissing() ?? null;
+    await this.session.applier.finish();
+    const missing = this.session.wants?.findMissing() ?? null;
     if (missing !== null) {
       const problem = `${missing.length} bytes at byte ${missing.offset} were asked for in full, but never sent`;
       throw new FormatError('stream', 0, 'section', problem);
     }
     const suspect = await this.finish();
-    const { blocks } = this.applier;
-    const mismatches = countUnexpected(this.incoming.header, this.before, this.findings());
+    const { blocks } = this.session.applier;
+    const mismatches = countUnexpected(this.incoming.header, this.session.before, this.findings());
     const found = { blocks, mismatches, suspect, verified: this.verified };
     return summaryOf(this.incoming, found, this.changedBytes, this.options.target.device.size);
   }
@@ -178,20 +160,21 @@ export class Apply {
   private async finish(): Promise<string | null> {
     const { policy } = this.options;
     const { device, finish } = this.options.target;
-    const { journal } = this;
+    const { journal } = this.session;
     await this.checkStillAlone();
     const problem = (await journal?.commit(this.isUndoNameless(journal))) ?? null;
     this.isDone = true;
     if (problem !== null) this.env.notice(`${device.path}: all of it is written; ${problem}`);
     await finish?.();
-    const { applier, before, isNameless } = this;
+    const { isNameless } = this;
+    const { applier, before, mark } = this.session;
     const applied = {
       header: this.headerAtEnd(),
       before,
       isNameless,
       blocks: applier.blocks,
       found: this.findings(),
-      mark: this.mark,
+      mark,
     };
     const { state, suspicion } = await recordResult(this.options.target, applied, this.env);
     this.verified = verifiedBy(state?.proved);
@@ -199,7 +182,8 @@ export class Apply {
   }
 
   private findings(): RunFindings {
-    const { applier, audit, began, isNameless, broughtBefore, options } = this;
+    const { audit, isNameless, options } = this;
+    const { applier, began, broughtBefore } = this.session;
     const { mismatches, doubts, failures, reverted } = applier;
     return {
       ...{ mismatches, doubts, reverted, began, ...(audit?.findings() ?? { failures, strays: 0 }) },
@@ -214,7 +198,7 @@ export class Apply {
   private headerAtEnd(): StreamHeader | null {
     const { header } = this.incoming;
     if (header?.table === undefined) return header;
-    const grownBytes = Math.max(0, this.laterBytes - (this.wants?.bytes ?? 0));
+    const grownBytes = Math.max(0, this.laterBytes - (this.session.wants?.bytes ?? 0));
     const entries = header.table.entries + Math.ceil(grownBytes / header.blockSize);
     return { ...header, table: { ...header.table, entries } };
   }
@@ -234,8 +218,8 @@ export class Apply {
     const { device, record, recoverWords } = this.options.target;
     if (this.isDone)
       return `${device.path}: the copy is complete, but still has its temporary name: ${IN_THE_WAY}`;
-    await this.applier.abandon();
-    const { hasWritten } = this.applier;
+    await this.session.applier.abandon();
+    const { hasWritten } = this.session.applier;
     if (!this.isShared) await this.checkStillAlone().catch(() => undefined);
     // Flush what was written: a crash now must not lose what the journal says is on the target.
     const flushed = await device.flush().then(
@@ -245,7 +229,7 @@ export class Apply {
     // A target that others may have written to must not be relied on.
     const stamp = this.isShared ? null : flushed;
     if (
-      this.journal === null &&
+      this.session.journal === null &&
       isOverwriting(this.incoming.header) &&
       (hasWritten || this.copied !== null)
     ) {
@@ -253,17 +237,17 @@ export class Apply {
       return `${device.path}: ${HALF_COPIED}`;
     }
     const run = this.incoming.header?.run ?? null;
-    const isStarted = (await this.journal?.abandon(hasWritten, stamp, run)) ?? hasWritten;
+    const isStarted = (await this.session.journal?.abandon(hasWritten, stamp, run)) ?? hasWritten;
     if (!isStarted) {
       // Restore the record, which this apply had changed when it began.
       await record.putBack().catch(() => undefined);
-      const isHalf = this.before?.is === 'copying';
+      const isHalf = this.session.before?.is === 'copying';
       return `${device.path}: nothing was written to it${isHalf ? `, ${STILL_HALF_COPIED}` : ''}`;
     }
     if (this.isShared) await record.forget().catch(() => undefined);
-    if (this.journal === null)
+    if (this.session.journal === null)
       return `${device.path}: half-written, without a journal: run the transfer again`;
-    const path = this.journal.log.path;
+    const path = this.session.journal.log.path;
     const foreign = this.isShared
       ? '; what others wrote stays there: "lvmsync --scan" then sends whatever differs'
       : '';
@@ -280,7 +264,7 @@ export class Apply {
     if (mark.kind === 'checkpoint') await this.makeDurable(mark);
     else if (mark.kind === 'resume') throw unexpectedResume(mark);
     else if (mark.kind === 'nameless') this.isNameless = true;
-    else if (mark.kind === 'audit') this.audit = await ReceivedAudit.begin(mark, this.applier);
+    else if (mark.kind === 'audit') this.audit = await ReceivedAudit.begin(mark, this.session.applier);
     // A new pass needs nothing else: the applier orders overlapping blocks by itself.
     else this.isFirstPass = false;
   }
@@ -300,7 +284,7 @@ export class Apply {
       batch.release();
       throw error;
     }
-    await this.applier.apply(batch);
+    await this.session.applier.apply(batch);
     this.changedBytes += bytes;
     if (!this.isFirstPass) this.laterBytes += bytes;
     this.env.progress.advance(bytes);
@@ -311,7 +295,7 @@ export class Apply {
     checkKept(this.options.policy, this.incoming.header);
     if (this.room.covers(this.changedBytes + length)) return;
     // Otherwise the space for unfinished writes would be counted as free.
-    await this.applier.finish();
+    await this.session.applier.finish();
     await this.room.extend(this.changedBytes, length);
   }
 
@@ -319,16 +303,21 @@ export class Apply {
     // The writer of a pipe gets no answers, so that nothing can be resumed.
     if (this.options.durable === undefined) return;
     // A checkpoint without a token is not a place to continue from: it only asks which extents are needed in full.
-    if (token.length === 0) await this.applier.finish();
+    if (token.length === 0) await this.session.applier.finish();
     else await this.makePlace(token);
     await this.options.durable(frame, token.length > 0);
   }
 
   private async makePlace(token: Buffer): Promise<void> {
-    await this.applier.checkpoint({ token, changedBytes: this.changedBytes });
+    await this.session.applier.checkpoint({ token, changedBytes: this.changedBytes });
     // Extents that were asked for in full are before this place, and have not come.
-    if (this.journal !== null || !isOverwriting(this.incoming.header) || this.wants?.hasAny === true) return;
-    this.copied = { token, changedBytes: this.changedBytes, since: this.began };
+    if (
+      this.session.journal !== null ||
+      !isOverwriting(this.incoming.header) ||
+      this.session.wants?.hasAny === true
+    )
+      return;
+    this.copied = { token, changedBytes: this.changedBytes, since: this.session.began };
     await this.recordCopied();
   }
 
@@ -346,28 +335,4 @@ function begunAt({ now }: Pick<Surroundings, 'now'>): string {
 export function unexpectedResume({ token }: Extract<Mark, { kind: 'resume' }>): FormatError {
   const what = token.length === 0 ? 'all of it' : 'its beginning';
   return new FormatError('stream', 0, 'R frame', `it says that ${what} is here already, which is not so`);
-}
-
-export function summaryOf(
-  { protocol, header }: IncomingStream,
-  {
-    blocks,
-    mismatches,
-    suspect,
-    verified,
-  }: Pick<ReceiveSummary, 'blocks' | 'mismatches' | 'suspect' | 'verified'>,
-  changedBytes: number,
-  targetSize: number,
-): ReceiveSummary {
-  return {
-    protocol,
-    expectedBytes: header?.expectedBytes ?? null,
-    changedBytes,
-    blocks,
-    mismatches,
-    suspect,
-    verified,
-    targetSize,
-    volumeSize: header?.volumeSize ?? null,
-  };
 }

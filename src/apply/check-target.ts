@@ -51,13 +51,19 @@ export interface Planned {
   readonly facts: ApplyFacts;
 }
 
+/** A stream whose header was read, and nothing behind it. */
+export interface StreamInHand {
+  /** Null in PROTO[3]. */
+  readonly header: StreamHeader | null;
+  readonly items: IncomingItems;
+}
+
 /**
  * Gathers all that can be known before the first write, with the sender's help where there is one, and plans the apply.
  * Writes nothing. Throws what reading the stream and the target throws.
  */
 export async function planFor(
-  header: StreamHeader | null,
-  items: IncomingItems,
+  { header, items }: StreamInHand,
   options: TargetOfStream,
   earlier: EarlierHere,
   env: Surroundings,
@@ -68,7 +74,8 @@ export async function planFor(
   const fits = header === null || header.volumeSize <= device.size;
   const sample = fits && header !== null ? await checkSample(header, items, device, what) : NOTHING_SAMPLED;
   const change = await changeOf(header, options);
-  const isOfBase = change !== null && whyNotBase(device.path, change, known.holds, sample) === null;
+  const isOfBase =
+    change !== null && whyNotBase(device.path, change, { state: known.holds, sample }) === null;
   const facts: ApplyFacts = {
     ...{ path: device.path, size: device.size, known, isTakenBack: earlier.isTakenBack, sample },
     undo:
@@ -146,7 +153,7 @@ export async function lookCloser(
   // Not the sum of both: they may contain the same blocks.
   const unchanged = closer.looked > 0 ? closer : facts.sample.unchanged;
   if (header !== null && !policy.forceBase)
-    checkBase(device, header, null, { ...facts.sample, unchanged }, untouched);
+    checkBase(device, header, { state: null, sample: { ...facts.sample, unchanged } }, untouched);
   // A comparison has already checked every block.
   if (facts.known.isStale && header?.compared !== true)
     env.notice(describeStale(device.path, header, unchanged));

@@ -16,14 +16,13 @@ import { formerName, isRecordedResult, mustBeProved } from './apply-states.js';
 /**
  * The header of the undo of an apply, which leads from the applied stream's result back to what was recorded `before`.
  *
- * @param mark the mark of the state without a name that it leads back from
+ * @param writer with the mark of the state that it leads back from, if that has no name
  */
 export function undoHeader(
   applied: StreamHeader | null,
   before: TargetState | null,
   target: BlockDevice,
-  writer: Pick<StreamHeader, 'host' | 'time' | 'writer'>,
-  mark: string | null = null,
+  writer: Pick<StreamHeader, 'host' | 'time' | 'writer' | 'mark'>,
 ): StreamHeader {
   return {
     kind: 'undo',
@@ -33,7 +32,6 @@ export function undoHeader(
     base: applied?.result ?? null,
     result: formerName(applied, before),
     expectedBytes: applied?.expectedBytes ?? 0,
-    ...(mark === null ? {} : { mark }),
     names: { source: target.path },
     ...writer,
   };
@@ -60,15 +58,27 @@ export interface ApplierWish {
   readonly want?: (extent: Extent) => Promise<void>;
 }
 
+/** What was known of a target before this session, and what earlier sessions of the same apply counted. */
+export interface KnownBefore {
+  readonly before: TargetState | null;
+  readonly foundBefore?: FoundContents;
+}
+
+/** An applier, and the extents that it can ask the sender for; null: the sender does not get our replies. */
+export interface MadeApplier {
+  readonly applier: Applier;
+  readonly wants: Wants | null;
+}
+
 export function makeApplier(
-  { target, policy, isSession }: ApplierWish,
+  { target, policy, isSession, want }: ApplierWish,
   header: StreamHeader | null,
   journal: Journal | null,
-  wants: Wants | null,
-  before: TargetState | null,
-  foundBefore: FoundContents = { mismatches: 0, doubts: 0 },
-): Applier {
-  return new Applier(target.device, {
+  { before, foundBefore = { mismatches: 0, doubts: 0 } }: KnownBefore,
+): MadeApplier {
+  const wants =
+    header === null || want === undefined ? null : new Wants(header.volumeSize, want, header.unit);
+  const applier = new Applier(target.device, {
     ...(journal === null ? {} : { log: journal.log }),
     ...(wants === null ? {} : { wants }),
     lendOld: new BufferPool(OLD_BYTES_MEMORY).lend,
@@ -77,9 +87,5 @@ export function makeApplier(
     mustBeProved: mustBeProved(before),
     expectsNew: isRecordedResult(header, before),
   });
-}
-
-/** The extents that a sender can be asked for; null: it does not get our replies. */
-export function wantsOf(header: StreamHeader | null, { want }: ApplierWish): Wants | null {
-  return header === null || want === undefined ? null : new Wants(header.volumeSize, want, header.unit);
+  return { applier, wants };
 }

@@ -11,14 +11,8 @@ import { ContainerGuard } from '../targets/container-image.js';
 import { NOTHING_VERIFIED, verifiedBy } from '../targets/coverage.js';
 import type { OpenTarget } from '../targets/open-target.js';
 import type { CopiedPlace, KnownState } from '../targets/state-record.js';
-import {
-  Apply,
-  HALF_COPIED,
-  summaryOf,
-  unexpectedResume,
-  type ApplyOptions,
-  type ReceiveSummary,
-} from './apply-stream.js';
+import { Apply, HALF_COPIED, unexpectedResume, type ApplyOptions } from './apply-stream.js';
+import { summaryOf, type ReceiveSummary } from './receive-summary.js';
 import {
   lookCloser,
   planFor,
@@ -56,8 +50,7 @@ export interface ReceiveOptions extends ApplyOptions, TargetOfStream {
 /** Opens a stream that is meant for a target. Throws as `openIncomingStream`. */
 export async function openStreamFor(
   { device: { path, size } }: OpenTarget,
-  source: ByteSource,
-  what: string,
+  { source, what }: { readonly source: ByteSource; readonly what: string },
   env: Surroundings,
   lend: LendBuffer,
 ): Promise<IncomingStream> {
@@ -72,7 +65,7 @@ export async function receiveStream(
   env: Surroundings,
   lend: LendBuffer,
 ): Promise<ReceiveSummary> {
-  const incoming = await openStreamFor(options.target, source, options.what, env, lend);
+  const incoming = await openStreamFor(options.target, { source, what: options.what }, env, lend);
   return await applyIncoming(incoming, options, env);
 }
 
@@ -90,9 +83,8 @@ export async function applyIncoming(
   options: ReceiveOptions,
   env: Surroundings,
 ): Promise<ReceiveSummary> {
-  const { resumable, isTakenBack } = await seeToEarlierApply(incoming.header, options, env);
-  const items = new IncomingItems(incoming.blocks);
-  const receiving = new Receiving(incoming, items, options, resumable, isTakenBack, env);
+  const earlier = await seeToEarlierApply(incoming.header, options, env);
+  const receiving = new Receiving(incoming, options, earlier, env);
   try {
     return await receiving.run();
   } catch (error) {
@@ -102,7 +94,7 @@ export async function applyIncoming(
     throw error;
   } finally {
     env.progress.stop();
-    items.drop();
+    receiving.items.drop();
   }
 }
 
@@ -134,7 +126,7 @@ export async function planIncoming(
     const next = { header, policy: options.policy, canContinue: incoming.asks };
     const earlier = await findUnfinished(options.target, { evenIfChanged: false, next }, env);
     const nothingBefore = { savedBefore: 0, isTakenBack: false };
-    const planned = await planFor(header, items, { ...options, asks: true }, nothingBefore, env);
+    const planned = await planFor({ header, items }, { ...options, asks: true }, nothingBefore, env);
     const run = planRun(earlier, planned.plan);
     const isRefused = run.refusals.length > 0;
     const refusals = isRefused ? run.refusals : await findMore(planned, items, { ...options, header }, env);
@@ -209,22 +201,26 @@ class Receiving {
   /** How far an earlier session came with the same copy. */
   private copied: CopiedPlace | null = null;
 
+  readonly items: IncomingItems;
+  /** An earlier apply that can be resumed, until it is taken back. */
+  private resumable: ResumableApply | null;
+
   constructor(
     private readonly incoming: IncomingStream,
-    private readonly items: IncomingItems,
     private readonly options: ReceiveOptions,
-    /** An earlier apply that can be resumed, until it is taken back. */
-    private resumable: ResumableApply | null,
-    private readonly isTakenBack: boolean,
+    private readonly earlier: SeenTo,
     private readonly env: Surroundings,
-  ) {}
+  ) {
+    this.items = new IncomingItems(incoming.blocks);
+    this.resumable = earlier.resumable;
+  }
 
   async run(): Promise<ReceiveSummary> {
     const { incoming, items, options, env } = this;
     const { header } = incoming;
     const savedBefore = this.resumable?.point.changedBytes ?? 0;
-    const earlier = { savedBefore, isTakenBack: this.isTakenBack || options.isTakenBack === true };
-    const planned = await planFor(header, items, options, earlier, env);
+    const earlier = { savedBefore, isTakenBack: this.earlier.isTakenBack || options.isTakenBack === true };
+    const planned = await planFor({ header, items }, options, earlier, env);
     const { refusals, warnings, looksCloser, write } = planned.plan;
     const [refusal] = refusals;
     if (refusal !== undefined) throw refusal;

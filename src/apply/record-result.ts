@@ -101,7 +101,8 @@ async function writeResult(
   const suspicion = suspicionAfter(header, before, found, await record.suspicion());
   // Written before the record, which alone would say that the state is sure.
   if (suspicion !== null) await record.suspect(suspicion);
-  const state = header === null ? null : stateAfter({ ...header, result }, before, found, suspicion, mark);
+  const state =
+    header === null ? null : stateAfter({ ...header, result }, before, found, { suspicion, mark });
   await record.write(state, run, null, header === null ? null : describeOrigin(header));
   // After a copy, a scan or a complete round of audits, the target is no longer in doubt.
   const isSeen = header?.kind === 'full' || (state !== null && state.believed === undefined);

@@ -103,9 +103,10 @@ async function checkWriteBack(
   const file = await openLog(log);
   try {
     // A crash may have torn what an earlier attempt wrote back, even where the apply was flushed.
-    const mayBeTorn = isUndoing ? over.map((write) => ({ ...write, isFlushed: false })) : over;
+    const writes = isUndoing ? over.map((write) => ({ ...write, isFlushed: false })) : over;
+    const old = new OldBytes(file, log, saved);
     const advice = `to write the old bytes anyway: ${recoverWords} --force=base (they are in ${log})`;
-    await checkWrites(device, mayBeTorn, new OldBytes(file, log, saved), advice, signal);
+    await checkWrites(device, { writes, old }, advice, signal);
   } finally {
     await file.close();
   }

@@ -34,6 +34,14 @@ export interface ReadLog {
   };
 }
 
+/** The open files of a log: itself, and how much of it is durable. */
+interface LogFiles {
+  readonly path: string;
+  readonly file: FileHandle;
+  readonly gathered: GatheredFile;
+  readonly durable: DurableLength;
+}
+
 /**
  * A stream of kind `undo` that grows while a target is written: the bytes that the target held before, each once, and
  * what is about to be written in their place. With its end frame it is a snapback; without it, `recover` uses it. One
@@ -48,14 +56,20 @@ export class UndoLog {
   /** The length of the complete frames that are written to the file. Bytes. */
   private handedOver: number;
 
+  readonly path: string;
+  private readonly file: FileHandle;
+  private readonly gathered: GatheredFile;
+  private readonly durable: DurableLength;
+
   private constructor(
-    readonly path: string,
-    private readonly file: FileHandle,
-    private readonly gathered: GatheredFile,
-    private readonly durable: DurableLength,
+    { path, file, gathered, durable }: LogFiles,
     private readonly header: StreamHeader,
     private readonly writer: FrameWriter,
   ) {
+    this.path = path;
+    this.file = file;
+    this.gathered = gathered;
+    this.durable = durable;
     this.handedOver = durable.length;
   }
 
@@ -83,7 +97,7 @@ export class UndoLog {
       await gathered.sync();
       await syncFolderOf(path);
       const durable = await DurableLength.create(lengthPath, writer.bytesWritten);
-      return new UndoLog(path, file, gathered, durable, header, writer);
+      return new UndoLog({ path, file, gathered, durable }, header, writer);
     } catch (error) {
       await file.close();
       await removeDurably(path).catch(() => undefined);
@@ -105,7 +119,7 @@ export class UndoLog {
     });
     const gathered = new GatheredFile(path, file, place.length);
     const writer = await FrameWriter.continue(gathered, header.volumeSize, place.written);
-    const log = new UndoLog(path, file, gathered, durable, header, writer);
+    const log = new UndoLog({ path, file, gathered, durable }, header, writer);
     log.cursor = place.written.cursor;
     log.announced = place.writeCount;
     for (const extent of saved.slice(0, place.savedCount)) log.markSaved(extent);

@@ -1,4 +1,4 @@
-import type { ReceiveSummary } from '../apply/apply-stream.js';
+import type { ReceiveSummary } from '../apply/receive-summary.js';
 import type { TargetOfStream } from '../apply/check-target.js';
 import { applyIncoming, openStreamFor, planIncoming } from '../apply/receive-stream.js';
 import {
@@ -57,7 +57,7 @@ export async function apply(
     const { lend } = new BufferPool(RECEIVE_MEMORY);
     const again = file === null ? {} : { proveBase: proveFrom(file, env), resultOf: () => resultIn(file) };
     const options = { what, target, policy, isSession: false, ...again };
-    const incoming = await openStreamFor(target, source, what, env, lend);
+    const incoming = await openStreamFor(target, { source, what }, env, lend);
     const summary = policy.dryRun
       ? await planned(incoming, options, env)
       : await applyIncoming(incoming, options, env);

@@ -1,4 +1,4 @@
-import type { ReceiveSummary } from '../apply/apply-stream.js';
+import type { ReceiveSummary } from '../apply/receive-summary.js';
 import { applyIncoming } from '../apply/receive-stream.js';
 import { describeRecovery, recoverTarget } from '../apply/recover.js';
 import { checkArchive } from '../archive/archive.js';

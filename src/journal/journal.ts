@@ -45,6 +45,13 @@ export interface ApplyNote extends v.InferOutput<typeof noteSchema> {
   readonly isUndoing: boolean;
 }
 
+/** A target as it is found before the first write. */
+export interface JournaledTarget {
+  /** What it is known to hold. */
+  readonly before: TargetState | null;
+  readonly device: DeviceIdentity | null;
+}
+
 /**
  * The undo log of the running apply, and the note that says where it is. The note is written before the first write to
  * the target and removed after the last, so a run that finds the note can take the target back.
@@ -61,15 +68,13 @@ export class Journal {
    * Begins a journal in the target's folder, or beside the future `snapback`. Throws UsageError if the snapback or an
    * unfinished one exists, UnsafeTargetError if there is not enough space, DeviceError.
    *
-   * @param before what the target is known to hold
-   * @param device the identity of the target
+   * @param header of the undo
    */
   static async begin(
     folder: string,
     header: StreamHeader,
     snapback: string | null,
-    before: TargetState | null = null,
-    device: DeviceIdentity | null = null,
+    { before, device }: JournaledTarget = { before: null, device: null },
   ): Promise<Journal> {
     const final = snapback === null ? null : resolve(snapback);
     if (final !== null) await refuseExisting(final);

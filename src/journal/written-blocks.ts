@@ -35,8 +35,7 @@ export async function holdsAllBefore(
  */
 export async function checkWrites(
   target: BlockDevice,
-  writes: readonly AnnouncedWrite[],
-  old: OldBytes,
+  { writes, old }: { readonly writes: readonly AnnouncedWrite[]; readonly old: OldBytes },
   advice: string,
   signal: AbortSignal,
 ): Promise<void> {

@@ -1,4 +1,4 @@
-import type { ReceiveSummary } from '../apply/apply-stream.js';
+import type { ReceiveSummary } from '../apply/receive-summary.js';
 import { describeSteps } from '../apply/plans/plan-run.js';
 import type { LendBuffer } from '../bytes/byte-channel.js';
 import { FarError, LineError, TransportError, TruncatedStreamError } from '../errors.js';

@@ -1,4 +1,4 @@
-import type { ReceiveSummary } from '../apply/apply-stream.js';
+import type { ReceiveSummary } from '../apply/receive-summary.js';
 import type { TargetOfStream } from '../apply/check-target.js';
 import { wantsCloserLook } from '../apply/plans/plan-apply.js';
 import type { RunPlan } from '../apply/plans/plan-run.js';

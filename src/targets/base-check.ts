@@ -40,6 +40,13 @@ export const NOTHING_SAMPLED: SampleResult = {
   unchanged: { looked: 0, failed: 0 },
 };
 
+/** What is recorded of a target, and what a sample of it showed. */
+export interface SeenThere {
+  /** Null: nothing is known. */
+  readonly state: TargetState | null;
+  readonly sample: SampleResult;
+}
+
 /**
  * Checks whether a stream may be applied to a target: by the identities of their states if these are known, else by a
  * sample of the target. Throws BaseMismatchError if the target holds another state or another volume.
@@ -49,11 +56,10 @@ export const NOTHING_SAMPLED: SampleResult = {
 export function checkBase(
   target: Pick<BlockDevice, 'path'>,
   header: StateChange,
-  state: TargetState | null,
-  sample: SampleResult,
+  seen: SeenThere,
   untouched = NOTHING_WRITTEN,
 ): void {
-  const refusal = whyNotBase(target.path, header, state, sample, untouched);
+  const refusal = whyNotBase(target.path, header, seen, untouched);
   if (refusal !== null) throw refusal;
 }
 
@@ -61,8 +67,7 @@ export function checkBase(
 export function whyNotBase(
   path: string,
   header: StateChange,
-  state: TargetState | null,
-  sample: SampleResult,
+  { state, sample }: SeenThere,
   untouched = NOTHING_WRITTEN,
 ): BaseMismatchError | null {
   const problem = findStateMismatch(header, state) ?? findSampleMismatch(header, state, sample);
@@ -202,7 +207,8 @@ export async function checkUndo(
   state: TargetState | null,
   prove: ProveBase | null,
 ): Promise<void> {
-  const refusal = whyNotUndo(target.path, undo, state, await findUndoStart(target, undo, state, prove));
+  const start = await findUndoStart(target, undo, state, prove);
+  const refusal = whyNotUndo(target.path, undo, { state, ...start });
   if (refusal !== null) throw refusal;
 }
 
@@ -222,8 +228,7 @@ export async function findUndoStart(
 export function whyNotUndo(
   path: string,
   undo: UndoStates,
-  state: TargetState | null,
-  { isReadable, found }: UndoStart,
+  { state, isReadable, found }: UndoStart & Pick<SeenThere, 'state'>,
   untouched = NOTHING_WRITTEN,
 ): BaseMismatchError | null {
   const verdict = judgeUndo(undo, state, isReadable);

@@ -190,7 +190,10 @@ it('what is said of a refusal after a take-back is true', async () => {
 async function doneTarget(snapback: string | null) {
   const target = openInMemory(new MemoryDevice(patterned(SECTORS * SECTOR), '/dev/t'), folder);
   await target.record.write({ is: 'applying from', identity: 'S1', from: 'S1', to: 'S2' });
-  const journal = await Journal.begin(target.folder, undoFor(SECTORS * SECTOR, 4096), snapback, EXACTLY_S1);
+  const journal = await Journal.begin(target.folder, undoFor(SECTORS * SECTOR, 4096), snapback, {
+    before: EXACTLY_S1,
+    device: null,
+  });
   await journal.log.end();
   await journal.log.close();
   return { target, log: journal.log.path };

@@ -34,7 +34,7 @@ it('a snapback that an apply went on with has an index of all its blocks', async
   const target = new MemoryDevice(patterned(SIZE));
   const snapback = join(folder, 'undo');
   const header = undoFor(SIZE, SECTOR);
-  const first = await Journal.begin(folder, header, snapback, BEFORE);
+  const first = await Journal.begin(folder, header, snapback, { before: BEFORE, device: null });
   await save(first, target, 0, 4096 + 100);
   await first.log.markResumePoint(resumePoint);
   // Cut off again: none of it may show in the index.

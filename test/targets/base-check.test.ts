@@ -17,7 +17,7 @@ const onlyChanged: SampleResult = {
 
 function check(kind: 'changes' | 'undo', state: TargetState | null, sample: SampleResult): void {
   const header = { ...undoFor(4096, 4096), kind, base: 'LVM-S', result: 'LVM-R', table: TABLE };
-  checkBase(target, header, state, sample);
+  checkBase(target, header, { state, sample });
 }
 
 describe('a stream meets a target', () => {

@@ -125,7 +125,7 @@ function whyNotState(
   const refusal =
     change === null
       ? whyNotUnnamedBase(path, holds)
-      : (whyNotBase(path, change, holds, sample, untouched) ??
-        (change.kind === 'undo' ? whyNotUndo(path, change, holds, undo, untouched) : null));
+      : (whyNotBase(path, change, { state: holds, sample }, untouched) ??
+        (change.kind === 'undo' ? whyNotUndo(path, change, { state: holds, ...undo }, untouched) : null));
   return refusal === null ? [] : [refusal];
 }

@@ -187,7 +187,7 @@ function whyNotWayBack(
 ): LvmsyncError | null {
   if (header === null || policy.forceBase || to?.is === 'copying') return null;
   const why = `that is what "${recoverWords}" would take it back to after an interrupted apply; nothing was written`;
-  return whyNotBase(path, header, to, NOTHING_SAMPLED, why);
+  return whyNotBase(path, header, { state: to, sample: NOTHING_SAMPLED }, why);
 }
 
 /** Takes back what was written after a place; null: everything. */
