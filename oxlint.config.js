@@ -149,12 +149,6 @@ const STRICT = {
   'typescript/return-await': ['error', 'error-handling-correctness-only'],
 };
 
-/** Files with functions of more parameters than a reader can keep apart: what belongs together there has no name yet. */
-const WITH_MANY_PARAMETERS = [
-  'errors.ts',
-  ...['session/ask-plan.ts', 'session/puller.ts', 'session/receiver.ts', 'session/sender.ts'],
-];
-
 /** Beside the categories, so that each test can fail. */
 const TESTS = {
   ...asErrors(
@@ -204,7 +198,6 @@ export default {
   overrides: [
     { files: ['**/*.ts'], rules: STRICT },
     { files: ['src/**/*.ts'], rules: { 'max-params': ['error', { max: 4 }] } },
-    { files: WITH_MANY_PARAMETERS.map((name) => `src/${name}`), rules: { 'max-params': 'off' } },
     { files: ['test/**/*.test.ts'], plugins: ['vitest'], rules: TESTS },
     ...FLOORS.filter((rooms) => !rooms.includes('cli')).flatMap((rooms) =>
       rooms.map((room) => ({ files: [filesOf(room)], rules: NO_PROCESS })),

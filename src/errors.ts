@@ -160,22 +160,34 @@ export class SuspectTargetError extends LvmsyncError {
   }
 }
 
+/** How a command ended. */
+export interface CommandOutcome extends ErrorOptions {
+  /** Its exit status. Null by default: it did not run to its end. */
+  readonly status?: number | null;
+  /** What it printed that explains the failure. */
+  readonly stderr?: string;
+  /** Whether it did not run at all: it is not installed, or this user has no permission to run it. */
+  readonly mayNotAsk?: boolean;
+}
+
 /** A command on this host failed, is missing, or must not be run by this user. */
 export class CommandError extends LvmsyncError {
   readonly code = 'COMMAND';
-  /** Whether the command did not run at all: it is not installed, or this user has no permission to run it. */
+  readonly status: number | null;
+  readonly stderr: string;
   readonly mayNotAsk: boolean;
 
   constructor(
     readonly argv: readonly string[],
-    readonly status: number | null,
-    readonly stderr: string,
     problem: string,
-    options: ErrorOptions & { readonly mayNotAsk?: boolean } = {},
+    outcome: CommandOutcome = {},
   ) {
+    const { status = null, stderr = '', mayNotAsk = false } = outcome;
     const said = stderr.trim() === '' ? '' : `: ${stderr.trim().split('\n').slice(-3).join('; ')}`;
-    super(`${argv.join(' ')}: ${problem}${said}`, options);
-    this.mayNotAsk = options.mayNotAsk ?? false;
+    super(`${argv.join(' ')}: ${problem}${said}`, outcome);
+    this.status = status;
+    this.stderr = stderr;
+    this.mayNotAsk = mayNotAsk;
   }
 }
 

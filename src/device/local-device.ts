@@ -212,7 +212,7 @@ export class LocalDevice implements BlockDevice {
     const result = await this.spawner.run([...argv]);
     if (result.status !== 0) {
       const problem = 'cannot drop the stale page cache of this device, which allows no direct I/O';
-      throw new CommandError(argv, result.status, result.stderr, problem);
+      throw new CommandError(argv, problem, result);
     }
   }
 

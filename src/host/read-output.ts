@@ -41,12 +41,8 @@ export async function readOutput(
     // The reading failed, so the signal that ended the program was ours.
     const isOurs = status === null && failure !== null;
     if (status !== 0 && !isOurs) {
-      throw new CommandError(
-        argv,
-        status,
-        said,
-        status === null ? 'it was killed' : `it failed (status ${status})`,
-      );
+      const problem = status === null ? 'it was killed' : `it failed (status ${status})`;
+      throw new CommandError(argv, problem, { status, stderr: said });
     }
     if (failure !== null) throw failure as Error;
   } finally {
@@ -67,5 +63,5 @@ function cannotStart(argv: readonly string[], comesWith: string, error: unknown)
   const problem = isErrno(error, 'ENOENT')
     ? `not installed: it comes with ${comesWith}`
     : 'cannot be started';
-  return new CommandError(argv, null, '', problem, { cause: error });
+  return new CommandError(argv, problem, { cause: error });
 }

@@ -92,7 +92,7 @@ export class ProcessSpawner implements Spawner {
             ? 'not installed, or not in PATH'
             : `cannot be started (${error.code ?? error.message})`;
         const mayNotAsk = error.code === 'ENOENT' || error.code === 'EACCES';
-        reject(new CommandError([command], null, '', problem, { cause: error, mayNotAsk }));
+        reject(new CommandError([command], problem, { cause: error, mayNotAsk }));
       });
       child.once('close', resolve);
     });

@@ -98,10 +98,9 @@ export function receive(
   env: Surroundings,
   allowed: AllowedTargets | null = null,
 ): Promise<ReceiveOutcome> {
-  const { lend } = new BufferPool(RECEIVE_MEMORY);
   const open: OpenForRun = (run, volumeSize) =>
     openTargetFor(path, policy, { sources: [], run, allowed, volumeSize }, env);
-  return runReceiver(line, open, policy, env, lend);
+  return runReceiver(line, open, policy, env);
 }
 
 /**

@@ -1,14 +1,12 @@
 import { orInterrupted } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { BufferPool } from '../memory/aligned-memory.js';
-import { RECEIVE_MEMORY, SEND_MEMORY } from '../memory/budgets.js';
 import { startFarSide } from '../reach/far-side.js';
 import { withRetries } from '../reach/retry.js';
 import type { SendOptions } from '../send/send-changes.js';
 import { askPlan } from '../session/ask-plan.js';
 import { runPulledSender, type PulledOutcome, type SenderLine } from '../session/pulled-sender.js';
 import { PullerRun, runPuller } from '../session/puller.js';
-import { runSender, SenderRun, type FarSide } from '../session/sender.js';
+import { runSender, type FarSide } from '../session/sender.js';
 import { openSource, type SourceSpec } from '../sources/open-source.js';
 import type { ApplyPolicy } from '../targets/apply-policy.js';
 import type { OpenTarget } from '../targets/open-target.js';
@@ -54,8 +52,7 @@ export async function pull(
   try {
     const summary = await withRetries(route.reach.retries, run, env, async () => {
       const far = await startSender(spec, policy, route, env);
-      const { lend } = new BufferPool(RECEIVE_MEMORY);
-      return await runPuller(far, takeTarget, policy, env, lend, run);
+      return await runPuller({ ...far, run }, takeTarget, policy, env);
     });
     tellLarger(targetPath, summary.targetSize, summary.volumeSize, env);
     return { ...summary, seconds: (env.clock() - started) / 1000, source: spec.snapshot };
@@ -102,10 +99,6 @@ export function sendPulled(
   env: Surroundings,
 ): Promise<PulledOutcome> {
   const open = () => openSource(env, spec);
-  const { lend } = new BufferPool(SEND_MEMORY);
-  return runPulledSender(line, open, (far, source, limits) =>
-    dryRun
-      ? askPlan(far, source, how, env, lend, limits)
-      : runSender(far, source, how, env, lend, new SenderRun(), limits),
-  );
+  const talk = dryRun ? askPlan : runSender;
+  return runPulledSender(line, open, (far, source) => talk(far, source, how, env));
 }

@@ -1,9 +1,6 @@
-import type { LendBuffer } from '../bytes/byte-channel.js';
 import type { ChangeSource } from '../changes/change-source.js';
 import { FarError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { BufferPool } from '../memory/aligned-memory.js';
-import { RECEIVE_MEMORY, SEND_MEMORY } from '../memory/budgets.js';
 import { startLocalReceiver, type LocalFarSide } from '../reach/local-far-side.js';
 import { NO_COMPRESSION } from '../send/choose-packer.js';
 import type { SendOptions } from '../send/send-changes.js';
@@ -23,9 +20,7 @@ export async function sendToLocalTarget(
 ): Promise<SessionSummary> {
   // Between two ends of this process nothing is saved by fewer bytes.
   const asTheyAre = { ...how, compression: NO_COMPRESSION };
-  return await withReceiver(source, target, env, ({ far }, lend) =>
-    runSender(far, source, asTheyAre, env, lend),
-  );
+  return await withReceiver(source, target, env, ({ far }) => runSender(far, source, asTheyAre, env));
 }
 
 /** Asks what that would do, and writes nothing. Throws if the target cannot be asked. */
@@ -35,8 +30,8 @@ export async function planLocally(
   how: SendOptions,
   env: Surroundings,
 ): Promise<PlannedTransfer> {
-  return await withReceiver(source, target, env, async ({ far, outcome }, lend) => {
-    const summary = await askPlan(far, source, how, env, lend);
+  return await withReceiver(source, target, env, async ({ far, outcome }) => {
+    const summary = await askPlan(far, source, how, env);
     // The target's side runs in this process: its own error says more than the one that it sent.
     const [refusal = null] = (await outcome).plan?.refusals ?? [];
     return { summary, refusal };
@@ -47,14 +42,14 @@ async function withReceiver<T>(
   source: ChangeSource,
   { path, policy }: TargetHere,
   env: Surroundings,
-  talk: (receiver: LocalFarSide<ReceiveOutcome>, lend: LendBuffer) => Promise<T>,
+  talk: (receiver: LocalFarSide<ReceiveOutcome>) => Promise<T>,
 ): Promise<T> {
   const sources = [{ name: source.facts.name, ...(await stackOf(source.facts.paths)) }];
   const open: OpenForRun = (run, volumeSize) =>
     openTargetFor(path, policy, { sources, run, allowed: null, volumeSize }, env);
-  const receiver = startLocalReceiver(open, policy, env, new BufferPool(RECEIVE_MEMORY).lend);
+  const receiver = startLocalReceiver(open, policy, env);
   try {
-    return await talk(receiver, new BufferPool(SEND_MEMORY).lend);
+    return await talk(receiver);
   } catch (error) {
     // The target's side runs in this process: its own error says more than the report that it sent.
     if (error instanceof FarError) throw (await receiver.outcome).error ?? error;

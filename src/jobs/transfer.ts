@@ -128,7 +128,7 @@ export async function planTransfer(
   }
   const words = receiveWords(spec.path, policyWords(policy));
   const far = await orInterrupted(startFarSide(spec, reach, words, env), env.signal);
-  const summary = await askPlan(far, source, how, env, new BufferPool(SEND_MEMORY).lend);
+  const summary = await askPlan(far, source, how, env);
   const [refusal] = summary.plan.refusals;
   const { host } = far.transport;
   return {
@@ -146,7 +146,7 @@ async function sendToReceiver(
   const run = new SenderRun();
   return await withRetries(reach.retries, run, env, async () => {
     const far = await orInterrupted(startFarSide(spec, reach, words, env), env.signal);
-    return await runSender(far, source, how, env, new BufferPool(SEND_MEMORY).lend, run);
+    return await runSender({ ...far, run }, source, how, env);
   });
 }
 

@@ -58,7 +58,7 @@ export async function makePartialVolume(
       made?.lv_active === ''
         ? describeNotActivated(entriesFor(wanted))
         : `LVM created and activated this volume, but it has no node ${path}: ${UDEV_ADVICE}`;
-    throw new CommandError(['lvcreate', `${group}/${name}`], 0, '', problem);
+    throw new CommandError(['lvcreate', `${group}/${name}`], problem, { status: 0 });
   }
   return {
     path,
@@ -139,6 +139,6 @@ async function create(
     // LVM 2.03.16 and 2.03.31 say so if they cannot clear the beginning of the new volume.
     if (!(error instanceof CommandError) || !/volume_list activation filter/i.test(error.stderr)) throw error;
     const problem = describeNotActivated(entriesFor(wanted));
-    throw new CommandError(['lvcreate', `${group}/${name}`], error.status, '', problem);
+    throw new CommandError(['lvcreate', `${group}/${name}`], problem, { status: error.status });
   });
 }

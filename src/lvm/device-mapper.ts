@@ -45,13 +45,13 @@ export class DeviceMapper {
   async message(number: DeviceNumber, text: string): Promise<void> {
     // The 0 is the sector that selects the target.
     const { argv, status, stderr, gaveUp } = await this.run('message', number, 'change', ['0', text]);
-    if (status !== 0) throw new CommandError(argv, status, stderr, gaveUp ?? 'device-mapper refused');
+    if (status !== 0) throw new CommandError(argv, gaveUp ?? 'device-mapper refused', { status, stderr });
   }
 
   private async ask(command: string, number: DeviceNumber, options: string[] = []): Promise<string> {
     const { argv, status, stdout, stderr, gaveUp } = await this.run(command, number, 'question', options);
     if (status === 0 && !stderr.includes('Device does not exist')) return stdout;
-    throw new CommandError(argv, status, stderr, gaveUp ?? 'device-mapper does not know this device');
+    throw new CommandError(argv, gaveUp ?? 'device-mapper does not know this device', { status, stderr });
   }
 
   private async run(command: string, number: DeviceNumber, watch: Watch, words: string[]) {
@@ -60,7 +60,8 @@ export class DeviceMapper {
     const result = await runDmsetup(this.spawner, argv, watch);
     // dmsetup 1.02.185 and 1.02.205 (of LVM 2.03.16 and 2.03.31) print the first of these.
     if (/permission denied|must be run as root|Operation not permitted/i.test(result.stderr)) {
-      throw new CommandError(argv, result.status, '', 'permission denied: run lvmsync as root', {
+      throw new CommandError(argv, 'permission denied: run lvmsync as root', {
+        status: result.status,
         mayNotAsk: true,
       });
     }

@@ -67,6 +67,6 @@ async function identify(file: string): Promise<string> {
 
 async function run(spawner: Spawner, argv: readonly [string, ...string[]]): Promise<string> {
   const { status, stdout, stderr } = await spawner.run(argv);
-  if (status !== 0) throw new CommandError(argv, status, stderr, 'it failed');
+  if (status !== 0) throw new CommandError(argv, 'it failed', { status, stderr });
   return stdout;
 }

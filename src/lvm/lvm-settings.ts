@@ -74,7 +74,7 @@ export async function readChangedSettings(spawner: Spawner): Promise<ChangedSett
   const words = ['lvmconfig', '--type', 'diff'] as const;
   const result = await spawner.run(words, { environment: LVM_ENVIRONMENT, watch: 'question' });
   if (result.status !== 0) {
-    throw new CommandError(words, result.status, result.stderr, result.gaveUp ?? 'LVM did not answer');
+    throw new CommandError(words, result.gaveUp ?? 'LVM did not answer', result);
   }
   return parseSettings(result.stdout);
 }

@@ -70,7 +70,7 @@ export async function listVolumes<Column extends string>(
   if (groups?.length === 0) return null;
   if (groups === null || groups.length === 1) throw failure;
   const problem = `${describeSameName(groups)}: ${adviseRename(groups)}`;
-  throw new CommandError(['lvs', group], null, '', problem);
+  throw new CommandError(['lvs', group], problem);
 }
 
 /**
@@ -127,7 +127,7 @@ export async function lookUpVolume<Column extends string>(
   const rows = await rowsOf(spawner, columns, { group, name });
   if (rows !== null) return rows[0] ?? null;
   const problem = `LVM does not see the volume group ${group}, so it is unknown whether ${fullName} still exists: bring its disks back, and try again`;
-  throw new CommandError(['lvs', group], null, '', problem);
+  throw new CommandError(['lvs', group], problem);
 }
 
 /**
@@ -143,7 +143,7 @@ export async function findDevice<Column extends string>(
   const row = await findVolume(spawner, columns, path);
   if (row !== null) return row;
   const problem = `LVM made this device, but does not list it now: check LVM's filters and its devices file ("lvs -a ${dmName}")`;
-  throw new CommandError(['lvs', path], null, '', problem);
+  throw new CommandError(['lvs', path], problem);
 }
 
 /** All volumes that LVM lists. Throws CommandError if LVM does not answer. */
@@ -196,29 +196,20 @@ function readRows(words: LvmWords, result: CommandResult): Rows {
     if (rows === undefined) throw new Error('no rows');
     return rows;
   } catch (error) {
-    throw new CommandError(
-      words,
-      result.status,
-      wordsOf(result.stderr),
-      'its report is not in the format that LVM documents',
-      {
-        cause: error,
-      },
-    );
+    const outcome = { status: result.status, stderr: wordsOf(result.stderr), cause: error };
+    throw new CommandError(words, 'its report is not in the format that LVM documents', outcome);
   }
 }
 
 /** The error, wherever LVM reports it. */
 function failureOf(words: LvmWords, { status, stdout, stderr, gaveUp }: CommandResult): CommandError {
   const said = [wordsOf(stderr).trim(), ...loggedErrors(stdout)].filter((each) => each !== '').join('\n');
-  if (gaveUp !== undefined) return new CommandError(words, status, '', gaveUp);
+  if (gaveUp !== undefined) return new CommandError(words, gaveUp, { status });
   // LVM 2.03.16 and 2.03.31 print both of these.
   if (/permission denied|running as a non-root/i.test(said)) {
-    return new CommandError(words, status, '', 'permission denied: run lvmsync as root', {
-      mayNotAsk: true,
-    });
+    return new CommandError(words, 'permission denied: run lvmsync as root', { status, mayNotAsk: true });
   }
-  return new CommandError(words, status, said, 'LVM did not answer');
+  return new CommandError(words, 'LVM did not answer', { status, stderr: said });
 }
 
 function loggedErrors(stdout: string): string[] {
@@ -237,13 +228,10 @@ function pick<Column extends string>(
 ): LvsRow<Column> {
   const picked = columns.map((column) => {
     const value = row[column];
-    if (value === undefined)
-      throw new CommandError(
-        words,
-        0,
-        '',
-        `its report is not in the format that LVM documents: no ${column}`,
-      );
+    if (value === undefined) {
+      const problem = `its report is not in the format that LVM documents: no ${column}`;
+      throw new CommandError(words, problem, { status: 0 });
+    }
     return [column, value] as const;
   });
   return Object.fromEntries(picked) as LvsRow<Column>;

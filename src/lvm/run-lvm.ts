@@ -25,7 +25,7 @@ export async function runLvm(spawner: Spawner, words: LvmWords): Promise<void> {
   const isNoNode = /not found: device not cleared/i.test(said);
   const problem =
     gaveUp ?? (isNoNode ? `LVM found no node for its new volume: ${UDEV_ADVICE}` : 'LVM refused');
-  throw new CommandError(words, status, said, problem);
+  throw new CommandError(words, problem, { status, stderr: said });
 }
 
 async function run(

@@ -41,7 +41,7 @@ function wordsOf(command: string): string[] | null {
 }
 
 function refusal(problem: string): CommandError {
-  return new CommandError(['lvmsync receive --restrict'], null, '', problem);
+  return new CommandError(['lvmsync receive --restrict'], problem);
 }
 
 /** The part of a session that a locked-down receiver lets a client choose. */

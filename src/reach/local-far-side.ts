@@ -1,4 +1,3 @@
-import type { LendBuffer } from '../bytes/byte-channel.js';
 import { TransportError } from '../errors.js';
 import { silentProgress, type Surroundings } from '../host/surroundings.js';
 import { runReceiver, type OpenForRun, type ReceiveOutcome, type ReceiverLine } from '../session/receiver.js';
@@ -18,11 +17,10 @@ export function startLocalReceiver(
   open: OpenForRun,
   policy: ApplyPolicy,
   env: Surroundings,
-  lend: LendBuffer,
 ): LocalFarSide<ReceiveOutcome> {
   // One progress line is enough, and the sender knows more.
   const quiet = { ...env, progress: silentProgress };
-  return startLocalFarSide((line) => runReceiver(line, open, policy, quiet, lend));
+  return startLocalFarSide((line) => runReceiver(line, open, policy, quiet));
 }
 
 /** Starts a far side in this process: the same conversation, through two pipes. */

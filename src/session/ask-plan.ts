@@ -3,6 +3,8 @@ import type { ChangeSource, SourceFacts } from '../changes/change-source.js';
 import { DeviceError, FarError, FarSideError, TransportError } from '../errors.js';
 import { orInterrupted } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
+import { BufferPool } from '../memory/aligned-memory.js';
+import { SEND_MEMORY } from '../memory/budgets.js';
 import { takeCloserSample } from '../send/base-sample.js';
 import { beginStream, type OldBytesWish, type StreamOpening } from '../send/begin-stream.js';
 import { FrameWriter } from '../stream/frame-writer.js';
@@ -27,10 +29,9 @@ export async function askPlan(
   source: ChangeSource,
   wish: OldBytesWish,
   env: Surroundings,
-  lend: LendBuffer,
-  limits = SESSION_LIMITS,
 ): Promise<PlannedSummary> {
-  const { transport } = far;
+  const { transport, limits = SESSION_LIMITS } = far;
+  const { lend } = new BufferPool(SEND_MEMORY);
   const plans: PlanMessage[] = [];
   const replies = readReplies(transport.input, transport.host, ({ header, payload, position }) => {
     if (header.type !== PLAN || plans.length > 0) return false;
@@ -62,7 +63,7 @@ export async function askPlan(
   } catch (error) {
     // After a snapshot overflows, reading it fails: report the overflow, not the read error.
     if (error instanceof DeviceError) await source.watch.checkValid();
-    throw blameVersion(await explainFailure(error, far, replies, limits));
+    throw blameVersion(await explainFailure(error, far, replies));
   } finally {
     await transport.destroy();
   }

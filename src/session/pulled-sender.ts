@@ -5,7 +5,7 @@ import { PROTOCOL_LINE } from '../stream/frame-format.js';
 import type { FarExit } from '../transport/transport.js';
 import { encodeResult, type LastWord } from './messages.js';
 import { failureOf } from './reply-writer.js';
-import { SESSION_LIMITS, type FarSide, type SessionLimits, type SessionSummary } from './sender.js';
+import { SESSION_LIMITS, type FarSide, type SessionSummary } from './sender.js';
 
 /** The line of a session, from the side of a sender that its receiver started. */
 export interface SenderLine {
@@ -25,11 +25,7 @@ export interface PulledOutcome {
 const LIMITS = { ...SESSION_LIMITS, farewellMs: 0 };
 
 /** What a pulled sender does with its receiver: sends a source's changes, or asks what that would do. */
-export type TalkToReceiver = (
-  far: FarSide,
-  source: ChangeSource,
-  limits: SessionLimits,
-) => Promise<SessionSummary>;
+export type TalkToReceiver = (far: FarSide, source: ChangeSource) => Promise<SessionSummary>;
 
 /**
  * The far side of a pull: sends a source's changes to the receiver that started it, and finally tells it what was sent,
@@ -47,8 +43,7 @@ export async function runPulledSender(
     // A sign of life, because reading a large table takes time.
     await sink.begin();
     source = await open();
-    const far = farSideOf(input, sink);
-    const summary = await talk(far, source, LIMITS);
+    const summary = await talk(farSideOf(input, sink), source);
     return { error: null, told: await tell(wordOf(summary)) };
   } catch (thrown) {
     const error = thrown instanceof Error ? thrown : new Error(String(thrown));
@@ -95,6 +90,7 @@ function farSideOf(input: ByteSource, output: ByteSink): FarSide {
   return {
     transport: { host: 'the receiver', output, input: untilEnd(), exit, destroy: () => Promise.resolve() },
     explainEnd: () => Promise.resolve(new TransportError('the receiver hung up before it reported a result')),
+    limits: LIMITS,
   };
 }
 

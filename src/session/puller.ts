@@ -1,6 +1,5 @@
 import type { ReceiveSummary } from '../apply/receive-summary.js';
 import { describeSteps } from '../apply/plans/plan-run.js';
-import type { LendBuffer } from '../bytes/byte-channel.js';
 import { FarError, LineError, TransportError, TruncatedStreamError } from '../errors.js';
 import { orInterrupted } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
@@ -10,7 +9,7 @@ import { LineProgress } from './line-silence.js';
 import type { LastWord } from './messages.js';
 import { PulledStream } from './pulled-stream.js';
 import { runReceiver } from './receiver.js';
-import { SESSION_LIMITS, within, type FarSide, type SessionSummary } from './sender.js';
+import { SESSION_LIMITS, within, type FarSide, type FarSideOf, type SessionSummary } from './sender.js';
 
 /** One run of a puller, over all of its lines. */
 export class PullerRun extends LineProgress {
@@ -27,20 +26,18 @@ export class PullerRun extends LineProgress {
  * ended or is cut off.
  */
 export async function runPuller(
-  far: FarSide,
+  far: FarSideOf<PullerRun>,
   open: () => Promise<OpenTarget>,
   policy: ApplyPolicy,
   env: Surroundings,
-  lend: LendBuffer,
-  run = new PullerRun(),
-  limits = SESSION_LIMITS,
 ): Promise<SessionSummary> {
-  const { transport } = far;
+  const { transport, run = new PullerRun(), limits = SESSION_LIMITS } = far;
   const pulled = new PulledStream(transport.input, transport.host, limits.helloMs);
-  const line = { input: pulled.stream, output: transport.output, what: `stream from ${transport.host}` };
+  const what = `stream from ${transport.host}`;
+  const line = { input: pulled.stream, output: transport.output, what, progress: run };
   try {
-    const { summary, plan, error } = await runReceiver(line, open, policy, env, lend, run);
-    if (error !== null) throw await explainFailure(error, far, pulled, limits.farewellMs);
+    const { summary, plan, error } = await runReceiver(line, open, policy, env);
+    if (error !== null) throw await explainFailure(error, far, pulled);
     for (const notice of plan === null ? [] : describeSteps(plan.path, plan)) env.notice(notice);
     const [refusal] = plan?.refusals ?? [];
     if (refusal !== undefined) throw refusal;
@@ -75,9 +72,8 @@ function checkAgreed(word: LastWord | null, received: ReceiveSummary, host: stri
  */
 async function explainFailure(
   error: Error,
-  { transport, explainEnd }: FarSide,
+  { transport, explainEnd, limits: { farewellMs } = SESSION_LIMITS }: FarSide,
   pulled: PulledStream,
-  farewellMs: number,
 ): Promise<Error> {
   const isOfLine = error instanceof TruncatedStreamError || error instanceof TransportError;
   const end = await within(farewellMs, Promise.all([pulled.lastWord().catch(() => null), transport.exit]));

@@ -3,12 +3,14 @@ import type { TargetOfStream } from '../apply/check-target.js';
 import { wantsCloserLook } from '../apply/plans/plan-apply.js';
 import type { RunPlan } from '../apply/plans/plan-run.js';
 import { applyIncoming, planIncoming, type ReceiveOptions } from '../apply/receive-stream.js';
-import type { ByteSink, ByteSource, LendBuffer } from '../bytes/byte-channel.js';
+import type { ByteSink, ByteSource } from '../bytes/byte-channel.js';
 import { listCodecs } from '../codec/load-codec.js';
 import { LineError, UsageError } from '../errors.js';
 import { interruptible } from '../host/interruption.js';
 import { watchForSuccessor } from '../host/run-lock.js';
 import type { Surroundings } from '../host/surroundings.js';
+import { BufferPool } from '../memory/aligned-memory.js';
+import { RECEIVE_MEMORY } from '../memory/budgets.js';
 import { openIncomingStream, type IncomingStream } from '../stream/incoming-stream.js';
 import type { ApplyPolicy } from '../targets/apply-policy.js';
 import type { OpenTarget } from '../targets/open-target.js';
@@ -22,6 +24,8 @@ export interface ReceiverLine {
   readonly output: ByteSink;
   /** What the stream is called in messages. */
   readonly what?: string;
+  /** The run that has this line, if it may have others. */
+  readonly progress?: LineProgress;
 }
 
 /**
@@ -54,9 +58,8 @@ export async function runReceiver(
   open: OpenForRun,
   policy: ApplyPolicy,
   env: Surroundings,
-  lend: LendBuffer,
-  progress = new LineProgress(),
 ): Promise<ReceiveOutcome> {
+  const { what = 'stream from the sender', progress = new LineProgress() } = line;
   const replies = new ReplyWriter(line.output);
   // Load the codecs while waiting for the sender.
   const codecs = listCodecs();
@@ -66,8 +69,8 @@ export async function runReceiver(
   try {
     const succeeded = new AbortController();
     const signal = AbortSignal.any([env.signal, succeeded.signal]);
-    const what = line.what ?? 'stream from the sender';
     const silence = new LineSilence();
+    const { lend } = new BufferPool(RECEIVE_MEMORY);
     // The target is not opened or locked before the sender has sent something.
     const incoming = await openIncomingStream(interruptible(silence.listen(line.input), signal), lend, what);
     const { heartbeat, run = null, base = null } = incoming.header ?? {};

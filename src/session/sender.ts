@@ -1,11 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import type { ByteSink, LendBuffer } from '../bytes/byte-channel.js';
+import type { ByteSink } from '../bytes/byte-channel.js';
 import type { ChangeSource } from '../changes/change-source.js';
 import type { CodecName } from '../codec/codec.js';
 import type { BlockPacker } from '../engine/pack-blocks.js';
 import { FarError, FarSideError, FormatError, LineError, TransportError } from '../errors.js';
 import { orInterrupted } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
+import { BufferPool } from '../memory/aligned-memory.js';
+import { SEND_MEMORY } from '../memory/budgets.js';
 import { choosePacker, prepareCodec, NO_COMPRESSION, tellPacking } from '../send/choose-packer.js';
 import {
   sendChanges,
@@ -39,6 +41,14 @@ export interface FarSide {
   readonly transport: Transport;
   /** The one error that says why it ended without its report. May run lvmsync on the far side once more to find out. */
   readonly explainEnd: (exit: FarExit) => Promise<Error>;
+  /** How long to wait for it; SESSION_LIMITS by default. */
+  readonly limits?: SessionLimits;
+}
+
+/** A far side, and the run that has its line. */
+export interface FarSideOf<Run extends LineProgress> extends FarSide {
+  /** A new run by default. */
+  readonly run?: Run;
 }
 
 /** One run of a sender, over all of its lines. */
@@ -74,15 +84,13 @@ export interface SessionSummary extends SendSummary {
  * side has ended or is cut off.
  */
 export async function runSender(
-  far: FarSide,
+  far: FarSideOf<SenderRun>,
   source: ChangeSource,
   options: SendOptions,
   env: Surroundings,
-  lend: LendBuffer,
-  run = new SenderRun(),
-  limits = SESSION_LIMITS,
 ): Promise<SessionSummary> {
-  const { transport } = far;
+  const { transport, run = new SenderRun(), limits = SESSION_LIMITS } = far;
+  const { lend } = new BufferPool(SEND_MEMORY);
   const wish = options.compression ?? NO_COMPRESSION;
   prepareCodec(wish);
   const acknowledged = new Acknowledgements();
@@ -157,7 +165,7 @@ export async function runSender(
     const heard = { mismatches, suspect, verified, targetSize };
     return { ...summary, ...heard, sentBytes, codec: tellPacking(packer, env) };
   } catch (error) {
-    throw await explainFailure(error, far, replies, limits);
+    throw await explainFailure(error, far, replies);
   } finally {
     run.sentBytes += writer.bytesWritten;
     stopBeating();
@@ -236,13 +244,8 @@ function checkResult(result: ResultMessage, sent: SendSummary, host: string) {
  * Ends the line, so that the far side can end too. Of several errors with the same cause, returns the one that explains
  * it best: our own side's, else the far side's last word, else how the far side ended.
  */
-export async function explainFailure(
-  error: unknown,
-  far: FarSide,
-  replies: Replies,
-  limits: SessionLimits,
-): Promise<unknown> {
-  const { transport } = far;
+export async function explainFailure(error: unknown, far: FarSide, replies: Replies): Promise<unknown> {
+  const { transport, limits = SESSION_LIMITS } = far;
   transport.output.end().catch(() => undefined);
   const end = await within(
     limits.farewellMs,

@@ -34,7 +34,7 @@ export async function mapSnapshot(spawner: Spawner, wish: MappedSnapshotWish): P
   if (await isMappedName(name)) return;
   await change(spawner, ['dmsetup', 'remove', name]);
   const problem = `device-mapper created this device, but it has no node /dev/mapper/${name}: ${UDEV_ADVICE}`;
-  throw new CommandError(['dmsetup', 'create', name], 0, '', problem);
+  throw new CommandError(['dmsetup', 'create', name], problem, { status: 0 });
 }
 
 /** Removes a device-mapper device by its UUID, if it is there. Throws CommandError. */
@@ -51,8 +51,9 @@ export async function findMapped(spawner: Spawner, uuid: string): Promise<Device
   // A list without it is a clear answer; asking for a missing device would give only an error message.
   const columns = ['-c', '--noheadings', '--separator', ':', '-o', 'major,minor'];
   const argv = ['dmsetup', 'info', ...columns, '--select', `uuid="${uuid}"`] as const;
-  const { status, stdout, stderr, gaveUp } = await runDmsetup(spawner, argv, 'question');
-  if (status !== 0) throw new CommandError(argv, status, stderr, gaveUp ?? 'device-mapper did not answer');
+  const result = await runDmsetup(spawner, argv, 'question');
+  const { status, stdout, gaveUp } = result;
+  if (status !== 0) throw new CommandError(argv, gaveUp ?? 'device-mapper did not answer', result);
   const [, major, minor] = /^(\d+):(\d+)$/m.exec(stdout.trim()) ?? [];
   return major === undefined ? null : `${Number(major)}:${Number(minor)}`;
 }
@@ -87,10 +88,10 @@ export async function numberOf(path: string): Promise<DeviceNumber> {
 
 async function change(spawner: Spawner, argv: readonly ['dmsetup', string, ...string[]]): Promise<void> {
   const { status, stderr, gaveUp } = await runDmsetup(spawner, argv, 'change');
-  if (status !== 0) throw new CommandError(argv, status, stderr, gaveUp ?? 'it failed');
+  if (status !== 0) throw new CommandError(argv, gaveUp ?? 'it failed', { status, stderr });
 }
 
 async function run(spawner: Spawner, argv: readonly [string, ...string[]]): Promise<void> {
   const { status, stderr } = await spawner.run(argv);
-  if (status !== 0) throw new CommandError(argv, status, stderr, 'it failed');
+  if (status !== 0) throw new CommandError(argv, 'it failed', { status, stderr });
 }

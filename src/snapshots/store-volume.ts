@@ -119,7 +119,7 @@ export async function removeStoreVolume(spawner: Spawner, fullName: string, tag:
   if (found === null) return;
   if (!found.tags.includes(tag)) {
     const problem = `lvmsync did not create this volume (it lacks the tag ${tag}), and does not remove it`;
-    throw new CommandError(['lvremove', fullName], null, '', problem);
+    throw new CommandError(['lvremove', fullName], problem);
   }
   await removeVolume(spawner, fullName);
 }

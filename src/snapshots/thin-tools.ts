@@ -80,7 +80,7 @@ export async function findThinDelta(env: Surroundings): Promise<ThinDelta> {
 }
 
 function refusal(problem: string): CommandError {
-  return new CommandError(ASK_THIN_DELTA, null, '', `${problem}: ${WITHOUT_THIN_DELTA}`);
+  return new CommandError(ASK_THIN_DELTA, `${problem}: ${WITHOUT_THIN_DELTA}`);
 }
 
 function isOlder(version: Version, than: Version): boolean {

@@ -122,5 +122,5 @@ function explainFailure(error: CommandError, program: string, { pool, left, righ
   const { argv, status } = error;
   return status === null
     ? error
-    : new CommandError(argv, status, said, `it failed (status ${status})`, { cause: error });
+    : new CommandError(argv, `it failed (status ${status})`, { status, stderr: said, cause: error });
 }

@@ -52,9 +52,7 @@ function waitForStart(child: RunningCommand, rshWords: readonly string[]): Promi
     child.on('error', (error: NodeJS.ErrnoException) => {
       const problem =
         error.code === 'ENOENT' ? 'the remote shell command is not installed' : 'cannot be started';
-      reject(
-        new CommandError(rshWords, null, '', `${problem} (${error.code ?? error.message})`, { cause: error }),
-      );
+      reject(new CommandError(rshWords, `${problem} (${error.code ?? error.message})`, { cause: error }));
     });
   });
 }

@@ -62,15 +62,14 @@ export async function runHashExchange(
   far: FarSide,
   comparison: ComparisonRequest,
   env: Surroundings,
-  patience = SESSION_LIMITS,
 ): Promise<ComparisonResult> {
-  const { transport } = far;
+  const { transport, limits = SESSION_LIMITS } = far;
   const questioner = new Questioner(transport.output, transport.host);
   const replies = readReplies(transport.input, transport.host, questioner.take);
   try {
     // Loads while the far side starts.
     const blake3 = await loadDigest('blake3');
-    const { targetSize, digests } = await replies.waitForHello(patience.helloMs);
+    const { targetSize, digests } = await replies.waitForHello(limits.helloMs);
     comparison.checkFarSize(targetSize);
     const digest = chooseDigest(blake3, digests);
     const { lend } = new BufferPool(VERIFY_MEMORY);
@@ -82,10 +81,10 @@ export async function runHashExchange(
     await questioner.end();
     checkResult(await replies.result, questioner.answeredBlocks, transport.host);
     // The far side may still print something to stderr. That does not change the result.
-    await within(patience.farewellMs, transport.exit);
+    await within(limits.farewellMs, transport.exit);
     return result;
   } catch (error) {
-    throw await explainFailure(error, far, replies, patience);
+    throw await explainFailure(error, far, replies);
   } finally {
     env.progress.stop();
     await transport.destroy();

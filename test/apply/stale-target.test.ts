@@ -61,8 +61,8 @@ async function staleTarget(written: readonly number[]) {
 
 async function transfer(target: OpenTarget, policy = DEFAULT_POLICY, options = { ...DRY }, from = source()) {
   const env = quietSurroundings();
-  const { far, outcome } = startLocalReceiver(() => Promise.resolve(target), policy, env, pool());
-  const summary = await runSender(far, from, options, env, pool()).catch((error: unknown) => error);
+  const { far, outcome } = startLocalReceiver(() => Promise.resolve(target), policy, env);
+  const summary = await runSender(far, from, options, env).catch((error: unknown) => error);
   return { summary, env, error: (await outcome).error };
 }
 

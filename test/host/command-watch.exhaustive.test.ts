@@ -34,7 +34,7 @@ class Place {
 /** A host on which LVM was left without its dmsetup. */
 class WithoutDmsetup extends ProcessSpawner {
   override run(argv: readonly [string, ...string[]], options?: RunOptions): Promise<CommandResult> {
-    const missing = new CommandError(['dmsetup'], null, '', 'not installed, or not in PATH');
+    const missing = new CommandError(['dmsetup'], 'not installed, or not in PATH');
     return argv[0] === 'dmsetup' ? Promise.reject(missing) : super.run(argv, options);
   }
 }

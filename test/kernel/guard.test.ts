@@ -189,7 +189,7 @@ describe('a target in use is refused', () => {
 
   it('but not for want of a program, or of the right to ask', async () => {
     const refusing: Spawner = {
-      run: (argv) => Promise.reject(new CommandError(argv, null, '', 'is not installed')),
+      run: (argv) => Promise.reject(new CommandError(argv, 'is not installed')),
       start: (argv) => spawner.start(argv),
     };
     const env = { spawner: refusing, sources: [] };

@@ -73,7 +73,7 @@ describe('a target that is not there', () => {
   it('is reported unchanged if LVM knows no such volume, or is not installed', async () => {
     const none = lvm({ stdout: '{"report": [{"lv": []}]}' });
     expect(await explainNoTarget(none, 'vg/off', missing)).toBe(missing);
-    const noLvm = new CommandError(['lvs'], null, '', 'not installed', {
+    const noLvm = new CommandError(['lvs'], 'not installed', {
       ...{ mayNotAsk: true, cause: Object.assign(new Error('x'), { code: 'ENOENT' }) },
     });
     expect(await explainNoTarget(lvm(noLvm), 'vg/off', missing)).toBe(missing);

@@ -2,10 +2,9 @@ import { PassThrough } from 'node:stream';
 import type { ByteSource } from '../../src/bytes/byte-channel.js';
 import type { ChangeSource } from '../../src/changes/change-source.js';
 import { runPulledSender } from '../../src/session/pulled-sender.js';
-import { runSender, SenderRun, type FarSide } from '../../src/session/sender.js';
+import { runSender, type FarSide } from '../../src/session/sender.js';
 import { sinkFrom, sourceFrom } from '../../src/transport/stream-channel.js';
 import { explainEndAfter } from '../support/far-end.js';
-import { pool } from '../support/streams.js';
 import { quietSurroundings } from '../support/surroundings.js';
 import { SIZE } from './volume.js';
 
@@ -49,7 +48,7 @@ class FarHosts {
     const outcome = runPulledSender(
       line,
       () => Promise.resolve(host.source),
-      (far, source, limits) => runSender(far, source, how, env, pool(), new SenderRun(), limits),
+      (far, source) => runSender(far, source, how, env),
     ).finally(() => {
       stream.end();
       replies.destroy();

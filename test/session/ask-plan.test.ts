@@ -22,7 +22,6 @@ import {
   SCENE,
   setUpTargets,
 } from '../support/scenes/broken-sessions.js';
-import { pool } from '../support/streams.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
 setUpTargets();
@@ -56,8 +55,8 @@ async function ask(target: OpenTarget, policy = DEFAULT_POLICY, from = source())
   const before = Buffer.from(device.bytes);
   const files = readdirSync(target.folder);
   const env = quietSurroundings();
-  const { far, outcome } = startLocalReceiver(() => Promise.resolve(target), policy, env, pool());
-  const answer = await askPlan(far, from, PROOFS, env, pool()).then(
+  const { far, outcome } = startLocalReceiver(() => Promise.resolve(target), policy, env);
+  const answer = await askPlan(far, from, PROOFS, env).then(
     (summary) => ({ summary, error: null }),
     (error: unknown) => ({ summary: null, error }),
   );
@@ -129,7 +128,6 @@ describe('a receiver that is asked what a transfer would do', () => {
       () => Promise.resolve(targetOf(volumeOf(CHUNKS, 1))),
       DEFAULT_POLICY,
       env,
-      pool(),
     );
     const usual = source();
     const readChanges = async () => {
@@ -139,15 +137,15 @@ describe('a receiver that is asked what a transfer would do', () => {
     };
     const limits = { helloMs: 200, farewellMs: 1000 };
     const slow = altered(usual, { watch: { readChanges } });
-    const asked = askPlan(far, slow, PROOFS, env, pool(), limits);
+    const asked = askPlan({ ...far, limits }, slow, PROOFS, env);
     await expect(asked).resolves.toMatchObject({ changedBytes: 3 * CHUNK });
   });
 
   it('that may not open its target says why, as for a transfer', async () => {
     const problem = new UnsafeTargetError('/dev/vg/vm', 'it is mounted on /srv');
     const env = quietSurroundings();
-    const { far } = startLocalReceiver(() => Promise.reject(problem), DEFAULT_POLICY, env, pool());
-    await expect(askPlan(far, source(), PROOFS, env, pool())).rejects.toMatchObject({
+    const { far } = startLocalReceiver(() => Promise.reject(problem), DEFAULT_POLICY, env);
+    await expect(askPlan(far, source(), PROOFS, env)).rejects.toMatchObject({
       code: 'UNSAFE_TARGET',
       message: expect.stringContaining('it is mounted on /srv') as string,
     });
@@ -163,8 +161,8 @@ describe('a receiver that its administrator allows to be asked only', () => {
 
     const device = volumeOf(CHUNKS, 1);
     const env = quietSurroundings();
-    const { far, outcome } = startLocalReceiver(() => Promise.resolve(targetOf(device)), policy, env, pool());
-    await expect(runSender(far, source(), PROOFS, env, pool())).rejects.toMatchObject({ code: 'USAGE' });
+    const { far, outcome } = startLocalReceiver(() => Promise.resolve(targetOf(device)), policy, env);
+    await expect(runSender(far, source(), PROOFS, env)).rejects.toMatchObject({ code: 'USAGE' });
     expect((await outcome).error).toBeInstanceOf(UsageError);
     expect(device.bytes).toBeBytes(volumeOf(CHUNKS, 1).bytes);
   });
@@ -176,7 +174,7 @@ describe('a receiver of an earlier version', () => {
       for await (const piece of line.input) if (piece.length > 100) break;
       return await refuseSession(line, new FormatError('stream', 17, 'first frame', 'it is no header'));
     });
-    const error: unknown = await askPlan(far, source(), PROOFS, quietSurroundings(), pool()).catch(
+    const error: unknown = await askPlan(far, source(), PROOFS, quietSurroundings()).catch(
       (thrown: unknown) => thrown,
     );
     expect(error).toBeInstanceOf(FarSideError);

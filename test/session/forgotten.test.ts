@@ -8,7 +8,6 @@ import { DEFAULT_POLICY, type ApplyPolicy } from '../../src/targets/apply-policy
 import type { TargetState } from '../../src/targets/state-record.js';
 import { altered, changesOf, type SourceParts, volumeOf } from '../support/change-source.js';
 import { openInMemory } from '../support/open-target.js';
-import { pool } from '../support/streams.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
 const CHUNKS = 8;
@@ -30,9 +29,9 @@ async function send(before: TargetState, parts: SourceParts, policy: Partial<App
   await target.record.write(before);
   const env = quietSurroundings();
   const open = () => Promise.resolve(target);
-  const { far, outcome } = startLocalReceiver(open, { ...DEFAULT_POLICY, ...policy }, env, pool());
+  const { far, outcome } = startLocalReceiver(open, { ...DEFAULT_POLICY, ...policy }, env);
   const from = altered(altered(changesOf(volumeOf(CHUNKS, 2), [[3]]), NAMED), parts);
-  await runSender(far, from, { proofs: true }, env, pool()).catch(() => undefined);
+  await runSender(far, from, { proofs: true }, env).catch(() => undefined);
   const { error } = await outcome;
   if (error !== null) throw error;
   return { said: env.notices.join('\n'), holds: (await target.record.read()).holds };

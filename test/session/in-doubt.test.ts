@@ -11,7 +11,6 @@ import type { OpenTarget } from '../../src/targets/open-target.js';
 import { altered, changesOf, CHUNK, type SourceParts, volumeOf } from '../support/change-source.js';
 import type { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
-import { pool } from '../support/streams.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
 const CHUNKS = 200;
@@ -151,7 +150,7 @@ async function transfer(
 ) {
   const env = quietSurroundings();
   const whole = { ...DEFAULT_POLICY, ...policy };
-  const { far } = startLocalReceiver(() => Promise.resolve(target), whole, env, pool());
+  const { far } = startLocalReceiver(() => Promise.resolve(target), whole, env);
   const options = { proofs: true, ...(audit === undefined ? {} : { audit }) };
-  return await runSender(far, from, options, env, pool());
+  return await runSender(far, from, options, env);
 }

@@ -12,7 +12,6 @@ import { createLocalPipe } from '../../src/transport/local-pipe.js';
 import { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
 import { someHeader } from '../support/scenes/feed.js';
-import { pool } from '../support/streams.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
 let folder: string;
@@ -109,7 +108,7 @@ function receiverOf(run: string, heartbeat: number) {
     return { ...openInMemory(device, folder, folder), close: () => lock.release() };
   };
   const line = { input: frames.source, output: nobody };
-  const outcome = runReceiver(line, open, DEFAULT_POLICY, env, pool());
+  const outcome = runReceiver(line, open, DEFAULT_POLICY, env);
   const writer = new FrameWriter(frames.sink);
   // A receiver that refuses never reads on.
   writer.start({ ...someHeader(64 * 1024), run, heartbeat }).catch(() => undefined);

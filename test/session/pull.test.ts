@@ -22,7 +22,7 @@ import { encodeResult } from '../../src/session/messages.js';
 import { askPlan } from '../../src/session/ask-plan.js';
 import { runPulledSender, type PulledOutcome, type TalkToReceiver } from '../../src/session/pulled-sender.js';
 import { runPuller } from '../../src/session/puller.js';
-import { runSender, SenderRun, type FarSide } from '../../src/session/sender.js';
+import { runSender, type FarSide } from '../../src/session/sender.js';
 import { encodeFrame, PROTOCOL_LINE } from '../../src/stream/frame-format.js';
 import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
 import { createLocalPipe } from '../../src/transport/local-pipe.js';
@@ -32,7 +32,7 @@ import { explainEndAfter } from '../support/far-end.js';
 import { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
 import { scriptedFarSide } from '../support/scenes/scripted-far-side.js';
-import { collectingSink, pool } from '../support/streams.js';
+import { collectingSink } from '../support/streams.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
 const CHUNKS = 8;
@@ -63,14 +63,13 @@ function expectChanged(target: MemoryDevice): void {
 
 const sendWith =
   (env = quietSurroundings()): TalkToReceiver =>
-  (far, from, limits) =>
-    runSender(far, from, how, env, pool(), new SenderRun(), limits);
-const ask: TalkToReceiver = (far, from, limits) =>
-  askPlan(far, from, how, quietSurroundings(), pool(), limits);
+  (far, from) =>
+    runSender(far, from, how, env);
+const ask: TalkToReceiver = (far, from) => askPlan(far, from, how, quietSurroundings());
 
 function pull(far: FarSide, target = volumeOf(CHUNKS, 1), env = quietSurroundings(), helloMs = 2000) {
   const open = () => Promise.resolve(openInMemory(target, folder));
-  return runPuller(far, open, policy, env, pool(), undefined, { helloMs, farewellMs: 500 });
+  return runPuller({ ...far, limits: { helloMs, farewellMs: 500 } }, open, policy, env);
 }
 
 /** What a sender writes when all goes well. */
@@ -106,7 +105,7 @@ describe('a pull', () => {
     const dry = { ...policy, dryRun: true };
     const sender = startSender(() => Promise.resolve(source()), ask);
     const open = () => Promise.resolve(openInMemory(target, folder));
-    const summary = await runPuller(sender.far, open, dry, quietSurroundings(), pool());
+    const summary = await runPuller(sender.far, open, dry, quietSurroundings());
     expect(target.bytes).toBeBytes(volumeOf(CHUNKS, 1).bytes);
     expect(summary).toMatchObject({ changedBytes: 3 * CHUNK });
   });

@@ -9,7 +9,6 @@ import type { OpenTarget } from '../../src/targets/open-target.js';
 import { altered, changesOf, CHUNK, volumeOf } from '../support/change-source.js';
 import type { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
-import { pool } from '../support/streams.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
 /* A move: a pass while the virtual machine runs, and another one, from the same snapshot, once it has stopped. */
@@ -48,8 +47,8 @@ async function pass(
   const source = altered(changesOf(volume, [changes]), { facts: { result }, volumes: { base } });
   const env = quietSurroundings();
   const open = () => Promise.resolve(target);
-  const { far } = startLocalReceiver(open, DEFAULT_POLICY, env, pool());
-  const summary = await runSender(far, source, { proofs: true }, env, pool());
+  const { far } = startLocalReceiver(open, DEFAULT_POLICY, env);
+  const summary = await runSender(far, source, { proofs: true }, env);
   return { mismatches: summary.mismatches, said: env.notices };
 }
 

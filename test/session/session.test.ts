@@ -16,7 +16,7 @@ import {
 import { startLocalReceiver } from '../../src/reach/local-far-side.js';
 import type { SendOptions } from '../../src/send/send-changes.js';
 import { encodeHello, encodeResult } from '../../src/session/messages.js';
-import { runSender, SenderRun, type FarSide } from '../../src/session/sender.js';
+import { runSender, type FarSide } from '../../src/session/sender.js';
 import { encodeFrame, OPTIONAL, PROTOCOL_LINE } from '../../src/stream/frame-format.js';
 import { DEFAULT_POLICY } from '../../src/targets/apply-policy.js';
 import { createLocalPipe } from '../../src/transport/local-pipe.js';
@@ -24,7 +24,6 @@ import { altered, changesOf, CHUNK, volumeOf } from '../support/change-source.js
 import { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
 import { scriptedFarSide } from '../support/scenes/scripted-far-side.js';
-import { pool } from '../support/streams.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
 const CHUNKS = 600;
@@ -41,7 +40,7 @@ afterAll(() => {
 const CHANGED = Array.from({ length: 500 }, (_, i) => i);
 
 function startReceiver(target: MemoryDevice, env = quietSurroundings()) {
-  return startLocalReceiver(() => Promise.resolve(openInMemory(target, folder)), policy, env, pool());
+  return startLocalReceiver(() => Promise.resolve(openInMemory(target, folder)), policy, env);
 }
 
 function source(): ChangeSource {
@@ -49,10 +48,8 @@ function source(): ChangeSource {
 }
 
 function run(far: FarSide, from: ChangeSource = source(), helloMs = 2000) {
-  return runSender(far, from, { proofs: true }, quietSurroundings(), pool(), new SenderRun(), {
-    helloMs,
-    farewellMs: 500,
-  });
+  const limits = { helloMs, farewellMs: 500 };
+  return runSender({ ...far, limits }, from, { proofs: true }, quietSurroundings());
 }
 
 const line = Buffer.from(PROTOCOL_LINE);
@@ -87,7 +84,7 @@ describe('a session', () => {
   it('reports a target that cannot be opened', async () => {
     const open = () =>
       Promise.reject(new DeviceError('/dev/gone', 'open', null, new Error('ENOENT: no such file')));
-    const { far } = startLocalReceiver(open, policy, quietSurroundings(), pool());
+    const { far } = startLocalReceiver(open, policy, quietSurroundings());
     await expect(run(far)).rejects.toThrow('target: /dev/gone: open failed: ENOENT');
   });
 
@@ -129,8 +126,7 @@ describe('compression', () => {
     proofs: true,
     compression: { kind: 'codec', name: 'zlib', level: null },
   } as const;
-  const send = (far: FarSide, options: SendOptions) =>
-    runSender(far, source(), options, quietSurroundings(), pool());
+  const send = (far: FarSide, options: SendOptions) => runSender(far, source(), options, quietSurroundings());
 
   it.each(codecs)('by %s leaves the same target, and fewer bytes on the line', async (name) => {
     const [asItIs, target] = [volumeOf(CHUNKS, 1), volumeOf(CHUNKS, 1)];

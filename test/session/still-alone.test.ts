@@ -7,13 +7,12 @@ import type { ChangeSource } from '../../src/changes/change-source.js';
 import { UnsafeTargetError } from '../../src/errors.js';
 import type { Surroundings } from '../../src/host/surroundings.js';
 import { startLocalReceiver } from '../../src/reach/local-far-side.js';
-import { runSender, SenderRun } from '../../src/session/sender.js';
+import { runSender } from '../../src/session/sender.js';
 import { DEFAULT_POLICY, type ApplyPolicy } from '../../src/targets/apply-policy.js';
 import type { OpenTarget } from '../../src/targets/open-target.js';
 import { altered, CHUNK, changesOf, volumeOf } from '../support/change-source.js';
 import type { MemoryDevice } from '../support/memory-device.js';
 import { openInMemory } from '../support/open-target.js';
-import { pool } from '../support/streams.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
 /* What becomes of a run that finds at its end that someone else came to use the target; how it finds that is shown in
@@ -125,9 +124,9 @@ async function send(
   const whole = { ...DEFAULT_POLICY, ...policy };
   const run = async (opened: OpenTarget) => {
     const open = () => Promise.resolve(opened);
-    const { far, outcome } = startLocalReceiver(open, whole, env, pool());
+    const { far, outcome } = startLocalReceiver(open, whole, env);
     const options = { proofs: true };
-    const [sent] = await Promise.allSettled([runSender(far, source, options, env, pool(), new SenderRun())]);
+    const [sent] = await Promise.allSettled([runSender(far, source, options, env)]);
     await outcome;
     return sent;
   };

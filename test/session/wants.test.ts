@@ -17,7 +17,6 @@ import { altered, changesOf, CHUNK, volumeOf } from '../support/change-source.js
 import { explainEndAfter } from '../support/far-end.js';
 import { openInMemory } from '../support/open-target.js';
 import { someHeader } from '../support/scenes/feed.js';
-import { pool } from '../support/streams.js';
 import { quietSurroundings } from '../support/surroundings.js';
 
 let folder: string;
@@ -119,7 +118,7 @@ describe('a receiver that is not to be trusted', () => {
     now.bytes.fill('x', 2 * CHUNK, 2 * CHUNK + 512);
     const source = altered(changesOf(now, [[2]]), { volumes: { base } });
     const how = { proofs: true, blockSize: 512 };
-    return runSender(far, source, how, quietSurroundings(), pool());
+    return runSender(far, source, how, quietSurroundings());
   };
 
   it.each([
@@ -142,7 +141,7 @@ describe('a sender that leaves out what was wanted whole', () => {
     const target = volumeOf(8, 1);
     const policy = { ...DEFAULT_POLICY, journal: false };
     const open = () => Promise.resolve(openInMemory(target, folder));
-    const { far, outcome } = startLocalReceiver(open, policy, quietSurroundings(), pool());
+    const { far, outcome } = startLocalReceiver(open, policy, quietSurroundings());
     const replies = (async () => {
       for await (const piece of far.transport.input) expect(piece.length).toBeGreaterThan(0);
     })();

@@ -57,7 +57,7 @@ describe('a pool’s metadata snapshot', () => {
     expect(await work(() => pool.heldRoot)).toBe(56);
   });
 
-  it.each([new InterruptedError('SIGTERM'), new CommandError(['thin_delta'], 1, '', 'failed')])(
+  it.each([new InterruptedError('SIGTERM'), new CommandError(['thin_delta'], 'failed', { status: 1 })])(
     'is given back where the work fails: %s',
     async (failure) => {
       const working = work(() => {

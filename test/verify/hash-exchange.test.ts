@@ -47,10 +47,9 @@ function compare(far: FarSide, { near = volumeOf(CHUNKS, 1), extents, unit = CHU
     if (size < near.size) throw new UnsafeTargetError('far', 'too small');
   };
   return runHashExchange(
-    far,
+    { ...far, limits: { helloMs: 20_000, farewellMs: 500 } },
     { near, extents: () => extents ?? whole, unit, checkFarSize },
     quietSurroundings(),
-    { helloMs: 20_000, farewellMs: 500 },
   );
 }
 

@@ -71,7 +71,7 @@ function waitForStart(child: RunningCommand, argv: readonly string[], proxy: Pro
       const advice =
         proxy.kind === 'jump' ? ': ProxyJump needs the OpenSSH client (install openssh-client)' : '';
       const problem = `cannot be started (${error.code ?? error.message})${advice}`;
-      reject(new CommandError(argv, null, '', problem, { cause: error }));
+      reject(new CommandError(argv, problem, { cause: error }));
     });
     child.stdin.on('error', () => undefined);
   });

@@ -10,7 +10,6 @@ import type { KnownState, TargetState } from '../../../src/targets/state-record.
 import { altered, changesOf, CHUNK, type SourceParts, volumeOf } from '../change-source.js';
 import { MemoryDevice } from '../memory-device.js';
 import { openInMemory } from '../open-target.js';
-import { pool } from '../streams.js';
 import { quietSurroundings } from '../surroundings.js';
 
 export const MIB = 1024 * 1024;
@@ -132,7 +131,7 @@ export class AuditScene {
     const day = String(1 + Math.floor(this.hour / 24)).padStart(2, '0');
     const env = { ...quietSurroundings(), now: () => new Date(`2026-03-${day}T${hour}:00:00.000Z`) };
     const open = () => Promise.resolve(this.open());
-    const { far, outcome } = startLocalReceiver(open, { ...DEFAULT_POLICY, ...policy }, env, pool());
+    const { far, outcome } = startLocalReceiver(open, { ...DEFAULT_POLICY, ...policy }, env);
     const { baseName, resultName } = this;
     const usual = altered(changesOf(this.now, [[...this.changed]]), {
       facts: { base: baseName, result: resultName },
@@ -144,7 +143,7 @@ export class AuditScene {
     let summary: SessionSummary | null = null;
     let failure: Error | null = null;
     try {
-      summary = await runSender(far, from, how, env, pool());
+      summary = await runSender(far, from, how, env);
     } catch (error) {
       failure = error instanceof Error ? error : new Error(String(error));
     }

@@ -113,14 +113,13 @@ export class LastingTarget {
     const env = { ...quietSurroundings(), clock: hastyClock() };
     const policy = { ...DEFAULT_POLICY, ...trouble.policy };
     const open = () => Promise.resolve(openInMemory(this.device, parent, this.folder));
-    const { far, outcome } = startLocalReceiver(open, policy, env, pool());
+    const { far, outcome } = startLocalReceiver(open, policy, env);
     const line = new BreakingLine(far, trouble);
     const options = { proofs: true, ...trouble.options };
+    const { run = new SenderRun() } = trouble;
+    const limits = { helloMs: 5000, farewellMs: 2000 };
     const [sending] = await Promise.allSettled([
-      runSender(line.far, source, options, env, pool(), trouble.run, {
-        helloMs: 5000,
-        farewellMs: 2000,
-      }),
+      runSender({ ...line.far, run, limits }, source, options, env),
     ]);
     const received = await outcome;
     return {

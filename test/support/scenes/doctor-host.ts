@@ -17,7 +17,7 @@ export function programs(answers: Readonly<Record<string, Partial<CommandResult>
   return {
     run: (argv) => {
       const answer = answers[argv.join(' ')] ?? answers[argv[0]];
-      if (answer === undefined) return Promise.reject(new CommandError(argv, null, '', 'is not installed'));
+      if (answer === undefined) return Promise.reject(new CommandError(argv, 'is not installed'));
       return Promise.resolve({ status: 0, stdout: '', stderr: '', ...answer });
     },
     start: () => {

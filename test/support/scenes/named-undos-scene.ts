@@ -104,8 +104,8 @@ export class NamedUndosScene {
         (error: unknown) => error as Error,
       );
     }
-    const { far, outcome } = startLocalReceiver(() => Promise.resolve(target), policy, env, pool());
-    await runSender(far, this.source(from, to), HOW, env, pool()).catch(() => null);
+    const { far, outcome } = startLocalReceiver(() => Promise.resolve(target), policy, env);
+    await runSender(far, this.source(from, to), HOW, env).catch(() => null);
     return (await outcome).error;
   }
 

@@ -172,7 +172,7 @@ describe('without OpenSSH’s client', () => {
     await writeFile(join(home, '.ssh/config'), config);
     const spawner: Spawner = {
       ...sshThatSays(''),
-      run: (argv) => Promise.reject(new CommandError(argv, null, '', 'ssh is not installed')),
+      run: (argv) => Promise.reject(new CommandError(argv, 'ssh is not installed')),
     };
     const env = { spawner, notice: (line: string) => notices.push(line) };
     return resolveHost({ host, user: null, port: null }, { ...settings, home }, env);
