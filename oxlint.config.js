@@ -126,7 +126,7 @@ const STRICT = {
   ...asErrors([
     ...['no-case-declarations', 'no-empty', 'no-empty-function', 'no-fallthrough', 'no-prototype-builtins'],
     ...['no-array-constructor', 'no-regex-spaces', 'no-var', 'prefer-const', 'prefer-rest-params'],
-    ...['prefer-spread', 'no-useless-assignment', 'import/no-cycle'],
+    ...['prefer-spread', 'no-useless-assignment'],
     ...[
       ...['ban-ts-comment', 'no-confusing-void-expression', 'no-deprecated', 'no-misused-promises'],
       ...['no-mixed-enums', 'no-unsafe-argument', 'no-unsafe-assignment', 'no-unsafe-call'],
@@ -144,6 +144,8 @@ const STRICT = {
       ...['prefer-regexp-exec', 'prefer-string-starts-ends-with'],
     ].map((name) => `typescript/${name}`),
   ]),
+  // imports of types count, too
+  'import/no-cycle': ['error', { ignoreTypes: false }],
   'max-lines': ['error', { max: 300, skipBlankLines: true, skipComments: true }],
   'typescript/restrict-template-expressions': ['error', { allowNumber: true }],
   'typescript/return-await': ['error', 'error-handling-correctness-only'],

@@ -24,6 +24,16 @@ const files = readdirSync(SOURCES, { recursive: true, encoding: 'utf8' })
   .filter((name) => name.endsWith('.ts') && !name.endsWith('.d.ts'))
   .map((name) => ({ name, text: readFileSync(path.join(SOURCES, name), 'utf8') }));
 
+/** What a file imports, by import statements and by import(). */
+const importsOf = new Map(
+  files.map(({ name, text }) => [
+    name,
+    [...text.matchAll(/(?:from |import\()'(\.[^']+)\.js'/g)].map(
+      ([, to = '']) => `${path.join(path.dirname(name), to)}.ts`,
+    ),
+  ]),
+);
+
 describe('a room of src', () => {
   const rooms = groupBy(files, ({ name }) => path.dirname(name));
   const limited = [...rooms].filter(([room]) => room !== '.' && !WITHOUT_LIMIT.includes(room));
@@ -48,10 +58,8 @@ describe('the doors of the rooms', async () => {
   const listed = Object.entries(DOORS).flatMap(([room, doors]) =>
     doors.split(' ').map((door) => `${room}/${door}.ts`),
   );
-  const used = files.flatMap(({ name, text }) =>
-    [...text.matchAll(/(?:from |import\()'(\.[^']+)\.js'/g)]
-      .map(([, to = '']) => `${path.join(path.dirname(name), to)}.ts`)
-      .filter((to) => to.includes('/') && to.split('/')[0] !== name.split('/')[0]),
+  const used = [...importsOf].flatMap(([name, imports]) =>
+    imports.filter((to) => to.includes('/') && to.split('/')[0] !== name.split('/')[0]),
   );
 
   // the linter checks import statements, but not import()
@@ -70,6 +78,11 @@ describe('a file of src', () => {
     const isFree = (name: string) =>
       MAY_BE_SHORT.includes(name) || WITHOUT_LIMIT.includes(path.dirname(name));
     expect(short.filter((name) => !isFree(name))).toEqual([]);
+  });
+
+  // the linter checks import statements, but not import()
+  it('does not import itself through other files', () => {
+    expect(files.map(({ name }) => name).filter((name) => allImportsOf(name).has(name))).toEqual([]);
   });
 });
 
@@ -108,6 +121,14 @@ describe('the prose of src and of the documents', () => {
     expect(lines).toEqual([]);
   });
 });
+
+/** What a file imports, itself or through other files. */
+function allImportsOf(name: string): Set<string> {
+  const all = new Set(importsOf.get(name));
+  // A set also passes on what is added to it meanwhile.
+  for (const each of all) for (const next of importsOf.get(each) ?? []) all.add(next);
+  return all;
+}
 
 function linesOf(text: string): number {
   return text.split('\n').length - 1;

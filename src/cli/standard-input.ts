@@ -5,7 +5,6 @@ import { DeviceError } from '../errors.js';
 import { growPipe } from '../host/system-calls.js';
 import { PipeSource } from '../transport/pipe-source.js';
 import { sourceFrom } from '../transport/stream-channel.js';
-import type { Context } from './context.js';
 
 const STDIN = 0;
 /** The largest pipe that an ordinary user may ask for: each time that it is full, the processes switch. Bytes. */
@@ -34,10 +33,10 @@ export interface OpenStream {
 }
 
 /** Opens FILE, or standard input for `-`, as a stream of bytes. Throws DeviceError. */
-export async function openStream(file: string, context: Context): Promise<OpenStream> {
+export async function openStream(file: string, input: typeof standardInput): Promise<OpenStream> {
   if (file === '-') {
     const name = 'standard input';
-    return { source: context.input(name), name, file: null, close: () => undefined };
+    return { source: input(name), name, file: null, close: () => undefined };
   }
   try {
     const opened = await open(file, 'r');

@@ -4,12 +4,17 @@ import type { Surroundings } from '../host/surroundings.js';
 import { startLocalReceiver, type LocalFarSide } from '../reach/local-far-side.js';
 import { NO_COMPRESSION } from '../send/choose-packer.js';
 import type { SendOptions } from '../send/send-changes.js';
-import { askPlan } from '../session/ask-plan.js';
+import { askPlan, type PlannedSummary } from '../session/ask-plan.js';
 import type { OpenForRun, ReceiveOutcome } from '../session/receiver.js';
 import { runSender, type SessionSummary } from '../session/sender.js';
 import { stackOf } from '../usage/guard.js';
 import { openTargetFor, type TargetHere } from './apply.js';
-import type { PlannedTransfer } from './transfer.js';
+
+/** What a transfer would do, and why it would be refused; null: it would not. */
+export interface PlannedTransfer {
+  readonly summary: PlannedSummary;
+  readonly refusal: Error | null;
+}
 
 /** Sends a source's changes to a target of this host: both sides of the session are in this process. */
 export async function sendToLocalTarget(

@@ -9,7 +9,7 @@ import { prepareFarSide, startFarSide, type Reach } from '../reach/far-side.js';
 import { withRetries } from '../reach/retry.js';
 import { packerFor, tellPacking } from '../send/choose-packer.js';
 import { pipeTo, sendChanges, type SendOptions } from '../send/send-changes.js';
-import { askPlan, type PlannedSummary } from '../session/ask-plan.js';
+import { askPlan } from '../session/ask-plan.js';
 import type { PlanMessage } from '../session/messages.js';
 import { pacedSink, runSender, SenderRun, type FarSide, type SessionSummary } from '../session/sender.js';
 import { openSource, type SourceSpec } from '../sources/open-source.js';
@@ -18,6 +18,7 @@ import { Proto3Writer } from '../stream/proto3.js';
 import { policyWords, type ApplyPolicy } from '../targets/apply-policy.js';
 import { applyWords, receiveWords } from '../transport/remote-command.js';
 import { type TargetSpec, nameOfTarget, tellLarger } from '../transport/target-spec.js';
+import type { PlannedTransfer } from './send-locally.js';
 
 export type Protocol = 3 | 4;
 
@@ -109,12 +110,6 @@ interface RoutedTarget<Spec extends TargetSpec> extends Route {
 }
 
 type RemoteTarget = RoutedTarget<Extract<TargetSpec, { kind: 'remote' }>>;
-
-/** What a transfer would do, and why it would be refused; null: it would not. */
-export interface PlannedTransfer {
-  readonly summary: PlannedSummary;
-  readonly refusal: Error | null;
-}
 
 /** Asks what a transfer would do, and writes nothing. Throws if the target cannot be asked. */
 export async function planTransfer(

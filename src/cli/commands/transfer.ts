@@ -135,7 +135,7 @@ async function runApply(words: readonly string[], options: TransferOptions, cont
   refuseMore(more);
   const surroundings = context.surroundings(verbosityOf(options));
   const { apply } = await import('../../jobs/apply.js');
-  const stream = await openStream(options.apply ?? '-', context);
+  const stream = await openStream(options.apply ?? '-', context.input);
   try {
     const summary = await apply(stream, { path: target, policy: policyOf(options) }, surroundings);
     sayApplied(summary, { source: stream.name, target }, options, context);

@@ -8,7 +8,8 @@ import { shakeHands } from './handshake.js';
 import type { HostConfig } from './host-config.js';
 import { readKeyFiles } from './keys.js';
 import { readKnownHosts } from './known-hosts.js';
-import { openLine, nameOf } from './line.js';
+import { openSocket, nameOf } from './line.js';
+import { startProxy } from './proxy.js';
 import type { SshSettings } from './settings.js';
 
 /** What a connection needs from its surroundings. */
@@ -24,7 +25,9 @@ export async function openSshTransport(
   const commandString = quoteWords(command);
   const prompter = config.batch ? null : settings.prompter;
   const prepared = { onFile: await readKnownHosts(config), keys: await readKeyFiles(config.identityFiles) };
-  const raw = await openLine(config, prompter === null, spawner);
+  const raw = await (config.proxy === null
+    ? openSocket(config)
+    : startProxy(config, config.proxy, prompter === null, spawner));
   try {
     const line = await shakeHands(raw, config, { ...settings, prompter, notice }, prepared);
     return await execute(line, config, commandString, onStderrLine);

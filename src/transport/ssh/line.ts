@@ -1,9 +1,7 @@
-import { connect as connectSocket, type Socket } from 'node:net';
+import { connect as connectSocket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { describeCause, LineError } from '../../errors.js';
-import type { Spawner } from '../../host/spawner.js';
 import type { HostConfig } from './host-config.js';
-import { startProxy } from './proxy.js';
 
 /** The byte stream to a host's ssh server, before ssh begins. */
 export interface RawLine {
@@ -17,7 +15,7 @@ export interface RawLine {
 }
 
 /** Connects to a host's ssh port. Throws LineError, which says what to check. */
-export function openSocket(config: HostConfig): Promise<Socket> {
+export function openSocket(config: HostConfig): Promise<RawLine> {
   const { hostName, port, family, connectTimeoutMs } = config;
   const name = nameOf(config);
   return new Promise((resolve, reject) => {
@@ -36,7 +34,10 @@ export function openSocket(config: HostConfig): Promise<Socket> {
     socket.once('connect', () => {
       clearTimeout(timer);
       socket.removeAllListeners('error');
-      resolve(socket);
+      resolve({
+        ...{ stream: socket, bytesRead: () => socket.bytesRead },
+        ...{ problem: () => null, ended: Promise.resolve() },
+      });
     });
   });
 }
@@ -64,11 +65,4 @@ function describeSocketError(error: NodeJS.ErrnoException, port: number): string
     default:
       return `connecting to port ${port} failed: ${first.code ?? describeCause(first)}`;
   }
-}
-
-/** Opens the connection to a host: by TCP, or through the proxy that the configuration sets. */
-export async function openLine(config: HostConfig, batch: boolean, spawner: Spawner): Promise<RawLine> {
-  if (config.proxy !== null) return startProxy(config, config.proxy, batch, spawner);
-  const socket = await openSocket(config);
-  return { stream: socket, bytesRead: () => socket.bytesRead, problem: () => null, ended: Promise.resolve() };
 }
