@@ -45,7 +45,7 @@ export const DOORS = {
   sources: 'open-source open-thin open-volume open-whole read-thin-delta watch-filling',
   journal: 'journal journal-bond journal-reader old-bytes written-blocks',
   targets:
-    'allowed-targets apply-policy base-check container-image coverage create-target open-target room room-budget room-needed state-record target-key',
+    'allowed-targets apply-policy base-check container-image coverage create-target open-target record-format room room-budget room-needed state-record target-key',
   usage: 'device-identity device-tree foreign-writes guard holders openers write-stamp',
   engine:
     'applier block-reader compare-blocks compression-judge durable-length gathered-file pack-blocks run-prover undo-log wants',

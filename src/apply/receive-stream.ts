@@ -1,8 +1,8 @@
 import type { ByteSource, LendBuffer } from '../bytes/byte-channel.js';
 import { BaseMismatchError, FormatError, type LvmsyncError } from '../errors.js';
+import { isThere } from '../host/durable-file.js';
 import { interruptible } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { isThere } from '../journal/journal.js';
 import { BlockBatch } from '../stream/batches/batch.js';
 import { openIncomingStream, type IncomingStream, IncomingItems } from '../stream/incoming-stream.js';
 import type { StreamHeader } from '../stream/stream-header.js';

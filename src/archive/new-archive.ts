@@ -3,8 +3,7 @@ import { link, unlink, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { GatheredFile } from '../engine/gathered-file.js';
 import { DeviceError, isErrno, UsageError } from '../errors.js';
-import { describeRefusal, openNew, removeDurably, syncFolderOf } from '../host/durable-file.js';
-import { isThere } from '../journal/journal.js';
+import { describeRefusal, isThere, openNew, removeDurably, syncFolderOf } from '../host/durable-file.js';
 import { FrameWriter } from '../stream/frame-writer.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 

@@ -1,5 +1,6 @@
-import { access, readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { CommandError } from '../errors.js';
+import { isThere } from '../host/durable-file.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { UDEV_ADVICE } from '../host/udev.js';
 import { PARTIAL_TAG } from '../lvm/create-volume.js';
@@ -231,13 +232,6 @@ async function isRunning(program: string): Promise<boolean> {
     if ((await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '')).trim() === program) return true;
   }
   return false;
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return await access(path).then(
-    () => true,
-    () => false,
-  );
 }
 
 /** What marks the volumes that runs make: for a copy, for a thin volume in use, for a view. */

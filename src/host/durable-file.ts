@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { link, lstat, mkdir, open, rename, unlink, type FileHandle } from 'node:fs/promises';
+import { access, link, lstat, mkdir, open, rename, unlink, type FileHandle } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { DeviceError, isErrno } from '../errors.js';
@@ -51,6 +51,14 @@ export async function markDurably(path: string): Promise<void> {
     await file?.close();
   });
   await syncFolderOf(path);
+}
+
+/** Whether there is a file of this name. */
+export async function isThere(path: string): Promise<boolean> {
+  return await access(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** A file's text; null: there is no such file. Throws DeviceError. */

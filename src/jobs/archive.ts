@@ -9,9 +9,8 @@ import { forgetPruneIntent, readPruneIntent, writePruneIntent } from '../chain/p
 import { COMBINATION, planPruning, type PrunePlan, type UnprunedUndos } from '../chain/pruning.js';
 import { undosOf, type Undo } from '../chain/states.js';
 import { DeviceError, FormatError, LvmsyncError, TruncatedStreamError } from '../errors.js';
-import { removeDurably } from '../host/durable-file.js';
+import { isThere, removeDurably } from '../host/durable-file.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { isThere } from '../journal/journal.js';
 import { saveCombination } from './combine.js';
 
 export { listArchives, type ListedArchive } from '../chain/archive-folder.js';

@@ -1,4 +1,4 @@
-import { access, statfs } from 'node:fs/promises';
+import { statfs } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import * as v from 'valibot';
 import { lengthPath } from '../engine/durable-length.js';
@@ -7,13 +7,15 @@ import { DeviceError, describeCause, LostJournalError, UnsafeTargetError, UsageE
 import {
   describeRefusal,
   giveName,
+  isThere,
   markDurably,
   readIfThere,
   removeDurably,
   writeDurably,
 } from '../host/durable-file.js';
 import type { StreamHeader } from '../stream/stream-header.js';
-import { stateSchema, type TargetState } from '../targets/state-record.js';
+import { stateSchema } from '../targets/record-format.js';
+import type { TargetState } from '../targets/state-record.js';
 import { identitySchema, type DeviceIdentity } from '../usage/device-identity.js';
 import { isUnused } from './journal-reader.js';
 
@@ -315,12 +317,4 @@ export async function checkSnapbackName(folder: string, snapback: string): Promi
 async function refuseExisting(path: string): Promise<void> {
   if (await isThere(path))
     throw new UsageError(`${path}: it already exists; a snapback never overwrites a file`);
-}
-
-/** Whether there is a file of this name. */
-export async function isThere(path: string): Promise<boolean> {
-  return await access(path).then(
-    () => true,
-    () => false,
-  );
 }

@@ -1,6 +1,6 @@
-import { stat } from 'node:fs/promises';
 import { SECTOR } from '../bytes/extent.js';
 import { CommandError, UnsafeTargetError } from '../errors.js';
+import { isThere } from '../host/durable-file.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { UDEV_ADVICE } from '../host/udev.js';
 import { findVolume, type VolumeName } from './lvs.js';
@@ -106,13 +106,6 @@ function checkLeft(
 async function findLeft({ group, name }: VolumeName, env: Surroundings): Promise<Left | null> {
   const columns = ['lv_tags', 'lv_size', 'lv_active'] as const;
   return await findVolume(env.spawner, columns, `${group}/${name}`);
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return await stat(path).then(
-    () => true,
-    () => false,
-  );
 }
 
 /** What volume_list must contain for a volume that is being made, and for its final name. */

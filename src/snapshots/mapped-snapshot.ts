@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises';
 import { SECTOR } from '../bytes/extent.js';
 import { deviceNumberOf, readDeviceFacts, type DeviceNumber } from '../device/device-facts.js';
 import { CommandError } from '../errors.js';
+import { isThere } from '../host/durable-file.js';
 import type { Spawner } from '../host/spawner.js';
 import { UDEV_ADVICE } from '../host/udev.js';
 import { DeviceMapper, runDmsetup } from '../lvm/device-mapper.js';
@@ -60,10 +61,7 @@ export async function findMapped(spawner: Spawner, uuid: string): Promise<Device
 
 /** Whether device-mapper already has a device of this name. */
 export async function isMappedName(name: string): Promise<boolean> {
-  return await stat(`/dev/mapper/${name}`).then(
-    () => true,
-    () => false,
-  );
+  return await isThere(`/dev/mapper/${name}`);
 }
 
 /** How full the store of a snapshot device is. Throws CommandError. */

@@ -12,7 +12,7 @@ import { makeTemporarySnapshot, removeLeftOvers } from '../snapshots/temporary-s
 import { readPoolStatus, type ThinPoolStatus } from '../snapshots/thin-pool.js';
 import { findThinDelta } from '../snapshots/thin-tools.js';
 import { findThinVolume, type ThinVolume } from '../snapshots/thin-volume.js';
-import { stoppedIdentity } from '../targets/state-record.js';
+import { stoppedIdentity } from '../usage/write-stamp.js';
 import { readThinChanges } from './read-thin-delta.js';
 import { findThinPair, type ActiveThinVolume, type ThinPair } from './thin-pair.js';
 import { warnOfFilling, type FillingSource } from './watch-filling.js';

@@ -15,10 +15,9 @@ import { checkSnapshotStatus, findSnapshot, type DmSnapshot } from '../snapshots
 import { removeLeftOvers } from '../snapshots/temporary-snapshot.js';
 import { findThinPool, readPoolStatus, type ThinPool } from '../snapshots/thin-pool.js';
 import { findThinVolume, type ThinVolume } from '../snapshots/thin-volume.js';
-import { stoppedIdentity } from '../targets/state-record.js';
 import { findLoop, findMount } from '../usage/holders.js';
 import { findOpener } from '../usage/openers.js';
-import { writeStampOf } from '../usage/write-stamp.js';
+import { stoppedIdentity, writeStampOf } from '../usage/write-stamp.js';
 import { holdData } from './open-thin.js';
 import type { ActiveThinVolume } from './thin-pair.js';
 import { openVolumePart } from './volume-part.js';

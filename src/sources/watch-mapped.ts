@@ -3,8 +3,7 @@ import { isReadOnly, type DeviceNumber } from '../device/device-facts.js';
 import type { Spawner } from '../host/spawner.js';
 import { LiveWatch } from '../snapshots/live-watch.js';
 import type { DmSnapshot } from '../snapshots/snapshot.js';
-import { stoppedIdentity } from '../targets/state-record.js';
-import { stillnessOf } from '../usage/write-stamp.js';
+import { stillnessOf, stoppedIdentity } from '../usage/write-stamp.js';
 
 /** What is known about the bytes of a device-mapper device that is read. */
 export interface MappedWatch {

@@ -3,7 +3,8 @@ import type { BlockDevice } from '../device/block-device.js';
 import { BaseMismatchError } from '../errors.js';
 import type { Proof } from '../stream/block.js';
 import type { StreamHeader } from '../stream/stream-header.js';
-import { STOPPED_PREFIX, type TargetState } from './state-record.js';
+import { STOPPED_PREFIX } from '../usage/write-stamp.js';
+import type { TargetState } from './state-record.js';
 
 const HALF_COPIED = 'it holds part of an interrupted copy: run "lvmsync copy" again';
 
@@ -105,9 +106,8 @@ function findStateMismatch(header: StateChange, state: TargetState | null): stri
     return isCovered(header, state) ? null : describeUncovered(base, state);
   // What an apply without a journal left is between two states, and only that apply makes it whole.
   if (state.is === 'applying from') return `${describeHalf(state)}: this stream starts from ${base}`;
-  const isLoose = state.is !== 'exactly' || state.identity.startsWith(STOPPED_PREFIX);
   // A snapshot may have been taken of the very state that a stopped origin was in. The contents decide.
-  if (isLoose) return null;
+  if (state.is !== 'exactly' || state.identity.startsWith(STOPPED_PREFIX)) return null;
   return `it holds ${nameOf(state)}, but the stream starts from ${base}`;
 }
 

@@ -1,7 +1,14 @@
-import { lstat, stat, unlink } from 'node:fs/promises';
+import { lstat, unlink } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { DeviceError, isErrno, UnsafeTargetError, UsageError } from '../errors.js';
-import { giveName, makePrivateFolder, openNew, removeDurably, syncFolderOf } from '../host/durable-file.js';
+import {
+  giveName,
+  isThere,
+  makePrivateFolder,
+  openNew,
+  removeDurably,
+  syncFolderOf,
+} from '../host/durable-file.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { makePartialVolume } from '../lvm/create-volume.js';
 import type { VolumeName } from '../lvm/lvs.js';
@@ -219,11 +226,4 @@ async function checkLeft(path: string, size: number): Promise<void> {
     ? `left by another copy (${stats.size} bytes)`
     : 'in the way, and not a regular file';
   throw new UnsafeTargetError(path, `it is ${what}: remove it first`);
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return await stat(path).then(
-    () => true,
-    () => false,
-  );
 }

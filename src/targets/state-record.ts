@@ -1,11 +1,9 @@
-import { createHash, randomUUID } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import * as v from 'valibot';
+import type { InferOutput } from 'valibot';
 import type { DeviceNumber } from '../device/device-facts.js';
 import { readIfThere, removeDurably, writeDurably } from '../host/durable-file.js';
 import type { Spawner } from '../host/spawner.js';
-import { tableSchema } from '../stream/stream-header.js';
 import {
   identityOf,
   type DeviceIdentity,
@@ -22,18 +20,14 @@ import {
   writeStampOf,
   type CountedWrites,
 } from '../usage/write-stamp.js';
-import { coverageSchema, withoutEvidence } from './coverage.js';
-
-export const stateSchema = v.object({
-  is: v.picklist(['exactly', 'since', 'applying from', 'copying']),
-  identity: v.string(),
-  from: v.nullable(v.string()),
-  believed: v.exactOptional(v.string()),
-  to: v.exactOptional(v.string()),
-  mark: v.exactOptional(v.string()),
-  table: v.exactOptional(tableSchema),
-  proved: v.exactOptional(coverageSchema),
-});
+import { withoutEvidence } from './coverage.js';
+import {
+  parseRecord,
+  parseSuspicion,
+  stateIn,
+  type stateSchema,
+  type WrittenRecord,
+} from './record-format.js';
 
 /**
  * What a target is known to hold: exactly the state `identity`; or the state `identity` plus some of the changes made
@@ -46,7 +40,7 @@ export const stateSchema = v.object({
  * has a gap, and says where. `proved` says how much of the target was compared or written, and since when; without it,
  * nothing is proved.
  */
-export type TargetState = Readonly<v.InferOutput<typeof stateSchema>>;
+export type TargetState = Readonly<InferOutput<typeof stateSchema>>;
 
 /** How far a full copy has come: everything before the sender's token is on stable storage. */
 export interface CopiedPlace {
@@ -91,38 +85,6 @@ export function isDoubtful(state: TargetState | null): boolean {
 
 export const UNKNOWN: KnownState = { holds: null, isStale: false, run: null };
 
-const recordSchema = v.object({
-  ...stateSchema.entries,
-  stamp: v.string(),
-  run: v.nullish(v.string(), null),
-  by: v.exactOptional(v.string()),
-  copied: v.exactOptional(
-    v.object({
-      token: v.pipe(v.string(), v.base64()),
-      changedBytes: v.number(),
-      since: v.nullish(v.string(), null),
-    }),
-  ),
-  /** Where the bytes of a logical volume were. */
-  mapping: v.exactOptional(v.array(v.string())),
-  /** Whether the stamp counts writes to the volume alone, because a merge writes below it. */
-  merging: v.nullish(v.boolean(), false),
-});
-
-const suspicionSchema = v.object({ found: v.string() });
-
-/** Begins the identity of a state that no snapshot froze: that of an origin that was not in use. */
-export const STOPPED_PREFIX = 'stopped-';
-
-/**
- * An identity for the state of an origin that is not in use. It is the same in each run that finds the same stamp, so
- * that one run can continue another; without a stamp, it is new each time.
- */
-export function stoppedIdentity(stamp: string | null): string {
-  if (stamp === null) return `${STOPPED_PREFIX}${randomUUID()}`;
-  return `${STOPPED_PREFIX}${createHash('sha256').update(stamp).digest('hex').slice(0, 32)}`;
-}
-
 /**
  * The record of a target's state, beside its journal. It is valid only while the target shows no sign of another
  * writer: by the write count of a block device within one boot, or by the times of a file.
@@ -156,10 +118,10 @@ export class StateRecord {
   /** The same without a lock: writes nothing. `isMerged`: a merge that was running is over. */
   async look(): Promise<KnownState & { readonly isMerged: boolean }> {
     this.lastRead = await readIfThere(this.path);
-    const record = v.safeParse(recordSchema, parseJson(this.lastRead ?? ''));
-    if (!record.success) return { ...UNKNOWN, isMerged: false };
-    const { merging, stamp, by } = record.output;
-    const known = await this.judge(record.output);
+    const record = parseRecord(this.lastRead ?? '');
+    if (record === null) return { ...UNKNOWN, isMerged: false };
+    const { merging, stamp, by } = record;
+    const known = await this.judge(record);
     const isUntouched = merging && compareStamps(stamp, await this.stamp('its own')) === 'same';
     // If there is nothing below the volume any more, both stamps are the same: the merge is over, and a new one will
     // show.
@@ -175,9 +137,9 @@ export class StateRecord {
     );
   }
 
-  private async judge(record: v.InferOutput<typeof recordSchema>): Promise<KnownState> {
+  private async judge(record: WrittenRecord): Promise<KnownState> {
     const { is, stamp, run, copied, merging, mapping } = record;
-    const state = stateOf(record);
+    const state = stateIn(record);
     const now = await this.stamp(merging ? 'its own' : 'all');
     const verdict = compareStamps(stamp, now);
     if (is === 'copying') {
@@ -244,8 +206,7 @@ export class StateRecord {
   async suspicion(): Promise<string | null> {
     const text = await readIfThere(this.suspicionPath);
     if (text === null) return null;
-    const said = v.safeParse(suspicionSchema, parseJson(text));
-    return said.success ? said.output.found : `${this.suspicionPath} is damaged`;
+    return parseSuspicion(text) ?? `${this.suspicionPath} is damaged`;
   }
 
   /** Sets the suspicion; null removes it. */
@@ -319,19 +280,6 @@ function believed(state: TargetState, run: string | null, gap: string): KnownSta
   return { holds: believe(state, gap), isStale: false, run, ...(state.believed === gap ? {} : { gap }) };
 }
 
-/** The part of a record that is the state. */
-function stateOf(record: TargetState): TargetState {
-  return v.parse(stateSchema, record);
-}
-
 function placeOf({ token, ...rest }: Omit<CopiedPlace, 'token'> & { token: string }): CopiedPlace {
   return { token: Buffer.from(token, 'base64'), ...rest };
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
 }

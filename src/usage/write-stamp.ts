@@ -1,3 +1,4 @@
+import { createHash, randomUUID } from 'node:crypto';
 import { lstat, readdir, readFile, realpath, stat, statfs } from 'node:fs/promises';
 import { readWrittenSectors, type DeviceNumber } from '../device/device-facts.js';
 import { countsWrites } from '../lvm/counted-writes.js';
@@ -129,6 +130,18 @@ export async function stillnessOf(number: DeviceNumber): Promise<string | null> 
   if ((await sequenceOf(number)) === null) return null;
   const stamp = await writeStampOf(number);
   return blindnessIn(stamp) === null ? stamp : null;
+}
+
+/** Begins the identity of a state that no snapshot froze: that of an origin that was not in use. */
+export const STOPPED_PREFIX = 'stopped-';
+
+/**
+ * An identity for the state of an origin that is not in use. It is the same in each run that finds the same stamp, so
+ * that one run can continue another; without a stamp, it is new each time.
+ */
+export function stoppedIdentity(stamp: string | null): string {
+  if (stamp === null) return `${STOPPED_PREFIX}${randomUUID()}`;
+  return `${STOPPED_PREFIX}${createHash('sha256').update(stamp).digest('hex').slice(0, 32)}`;
 }
 
 /** The counts in a stamp: one for each device, or one for the file. */
