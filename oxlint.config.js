@@ -43,7 +43,7 @@ export const DOORS = {
     'archive archive-index extent-table layers new-archive old-blocks pack-archive proofs scan-archive stored-blocks',
   send: 'base-sample begin-stream choose-packer send-changes wanted-pieces',
   sources: 'open-source open-thin open-volume open-whole read-thin-delta watch-filling',
-  journal: 'journal journal-bond journal-reader old-bytes written-blocks',
+  journal: 'apply-note journal journal-bond journal-reader old-bytes written-blocks',
   targets:
     'allowed-targets apply-policy base-check container-image coverage create-target open-target record-format room room-budget room-needed state-record target-key',
   usage: 'device-identity device-tree foreign-writes guard holders openers write-stamp',

@@ -5,7 +5,7 @@ import { describeCause, LvmsyncError } from '../errors.js';
 import { readIfThere } from '../host/durable-file.js';
 import { lookAtLock } from '../host/run-lock.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { readNote } from '../journal/journal.js';
+import { readNote } from '../journal/apply-note.js';
 import { PARTIAL_TAG } from '../lvm/create-volume.js';
 import { TEMPORARY_TAG } from '../snapshots/temporary-snapshot.js';
 import { showCommand } from '../transport/shell-words.js';

@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Spawner } from '../host/spawner.js';
 import { stateDirOf, type Surroundings } from '../host/surroundings.js';
-import { readNote } from '../journal/journal.js';
+import { readNote } from '../journal/apply-note.js';
 import { findVolumePath } from '../lvm/volume-path.js';
 import { NOTHING_VERIFIED, verifiedBy, type Verified } from '../targets/coverage.js';
 import { recordOf, type KnownState, type TargetState } from '../targets/state-record.js';

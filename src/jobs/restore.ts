@@ -12,7 +12,7 @@ import { openUndo, States, undosOf, type Undo } from '../chain/states.js';
 import { headerOfCombination } from '../chain/write-combination.js';
 import { BaseMismatchError, UnsafeTargetError } from '../errors.js';
 import { makerOf, stateDirOf, type Surroundings } from '../host/surroundings.js';
-import { readNote } from '../journal/journal.js';
+import { readNote } from '../journal/apply-note.js';
 import { BufferPool } from '../memory/aligned-memory.js';
 import { RECEIVE_MEMORY } from '../memory/budgets.js';
 import type { ApplyPolicy } from '../targets/apply-policy.js';

@@ -2,7 +2,7 @@ import { BaseMismatchError } from '../errors.js';
 import type { OpenTarget } from '../targets/open-target.js';
 import { describeIdentity, isSameDevice } from '../usage/device-identity.js';
 import { compareStamps } from '../usage/write-stamp.js';
-import type { ApplyNote } from './journal.js';
+import type { ApplyNote } from './apply-note.js';
 
 /*
  * A journal belongs to one device and one moment: it holds the old bytes of the device that an apply wrote, and is

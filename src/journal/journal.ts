@@ -1,51 +1,25 @@
 import { statfs } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
-import * as v from 'valibot';
+import { dirname, join, resolve } from 'node:path';
 import { lengthPath } from '../engine/durable-length.js';
 import { UndoLog, unfinishedSnapback, type ReadLog } from '../engine/undo-log.js';
 import { DeviceError, describeCause, LostJournalError, UnsafeTargetError, UsageError } from '../errors.js';
-import {
-  describeRefusal,
-  giveName,
-  isThere,
-  markDurably,
-  readIfThere,
-  removeDurably,
-  writeDurably,
-} from '../host/durable-file.js';
+import { describeRefusal, giveName, isThere, removeDurably } from '../host/durable-file.js';
 import type { StreamHeader } from '../stream/stream-header.js';
-import { stateSchema } from '../targets/record-format.js';
 import type { TargetState } from '../targets/state-record.js';
-import { identitySchema, type DeviceIdentity } from '../usage/device-identity.js';
+import type { DeviceIdentity } from '../usage/device-identity.js';
+import {
+  notePath,
+  onlyForwardPath,
+  readNote,
+  whileWriting,
+  writeNote,
+  type ApplyNote,
+} from './apply-note.js';
 import { isUnused } from './journal-reader.js';
 
 /** Allows for frames, headers and file system metadata in addition to the old bytes. */
 const ROOM_MARGIN = 1.03;
 const ROOM_LEAST = 4 * 1024 * 1024;
-
-const noteSchema = v.object({
-  /**
-   * The path of the undo log. In the note's file, only its name if it is in the same folder, because the folder may be
-   * moved.
-   */
-  log: v.string(),
-  /** The path that the log gets when the apply is complete; null: it is removed then. */
-  snapback: v.nullable(v.string()),
-  /** What the target was known to hold before the apply. */
-  before: v.nullish(stateSchema, null),
-  /** The identity of the target: the journal is not valid for another device at the same path. */
-  device: v.exactOptional(identitySchema),
-  /** The target's write stamp, if the apply failed in order and everything that it wrote is on stable storage. */
-  stamp: v.exactOptional(v.string()),
-  /** The same, with the run of the sender. */
-  left: v.optional(v.object({ stamp: v.string(), run: v.string() })),
-});
-
-/** What the target's folder says about an unfinished apply. */
-export interface ApplyNote extends v.InferOutput<typeof noteSchema> {
-  /** Whether it is being taken back, or may be. Then any of its blocks may be torn, flushed or not. */
-  readonly isUndoing: boolean;
-}
 
 /** A target as it is found before the first write. */
 export interface JournaledTarget {
@@ -165,46 +139,6 @@ export class Journal {
   }
 }
 
-/** The note of an unfinished apply, or null. Throws LostJournalError if it cannot be read, DeviceError. */
-export async function readNote(folder: string): Promise<ApplyNote | null> {
-  const path = notePath(folder);
-  const text = await readIfThere(path);
-  if (text === null) return null;
-  try {
-    const note = v.parse(noteSchema, JSON.parse(text));
-    const isUndoing = !(await isThere(onlyForwardPath(folder)));
-    return { ...note, log: resolve(folder, note.log), isUndoing };
-  } catch {
-    throw new LostJournalError(path, 0, 'it does not say where the journal is');
-  }
-}
-
-/** Writes the note of an apply that is not being taken back. Throws DeviceError. */
-async function writeNote(folder: string, note: ApplyNote): Promise<void> {
-  await markDurably(onlyForwardPath(folder));
-  const log = note.snapback === null ? basename(note.log) : note.log;
-  const words: v.InferInput<typeof noteSchema> & { isUndoing?: undefined } = {
-    ...note,
-    log,
-    // only the mark file says this
-    isUndoing: undefined,
-  };
-  await writeDurably(notePath(folder), JSON.stringify(words));
-}
-
-/**
- * Notes durably that an apply is being taken back. It removes a file, because nothing can be written if the journal has
- * filled its file system. Throws DeviceError.
- */
-export async function noteUndoing(folder: string): Promise<void> {
-  await removeDurably(onlyForwardPath(folder));
-}
-
-/** The note while the target is written: without a stamp, because every write changes it. */
-function whileWriting({ log, snapback, before, device }: ApplyNote): ApplyNote {
-  return { log, snapback, before, isUndoing: false, ...(device === undefined ? {} : { device }) };
-}
-
 /** The path of the snapback of a complete apply, or null; and a problem with it in words, or null. */
 export interface Settled {
   readonly snapback: string | null;
@@ -291,15 +225,6 @@ export async function checkJournalRoom(path: string, bytes: number): Promise<voi
 
 function journalPath(folder: string): string {
   return join(folder, 'journal');
-}
-
-/** A mark file that exists until a recover begins to take the apply back. */
-function onlyForwardPath(folder: string): string {
-  return join(folder, 'apply.forward');
-}
-
-function notePath(folder: string): string {
-  return join(folder, 'apply.json');
 }
 
 /**

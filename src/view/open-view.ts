@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { BaseMismatchError, UnsafeTargetError, UsageError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
-import { readNote } from '../journal/journal.js';
+import { readNote } from '../journal/apply-note.js';
 import { isMappedName } from '../snapshots/mapped-snapshot.js';
 import { findOriginVolume, findStoreVolume, type OriginVolume } from '../snapshots/store-volume.js';
 import { checkUndo, checkUnnamedBase, judgeUndo } from '../targets/base-check.js';

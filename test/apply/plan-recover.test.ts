@@ -10,7 +10,7 @@ import {
 } from '../../src/apply/plans/plan-recover.js';
 import { BaseMismatchError, LostJournalError } from '../../src/errors.js';
 import type { AnnouncedWrite, JournalContents, SavedExtent } from '../../src/journal/journal-reader.js';
-import type { ApplyNote } from '../../src/journal/journal.js';
+import type { ApplyNote } from '../../src/journal/apply-note.js';
 import type { StreamHeader } from '../../src/stream/stream-header.js';
 import { DEFAULT_POLICY, type ApplyPolicy } from '../../src/targets/apply-policy.js';
 import type { TargetState } from '../../src/targets/state-record.js';

@@ -6,7 +6,8 @@ import { readIndex } from '../../src/archive/archive-index.js';
 import { withFile, openArchive } from '../../src/archive/archive.js';
 import { readDurableLength } from '../../src/engine/durable-length.js';
 import { readJournal } from '../../src/journal/journal-reader.js';
-import { Journal, readNote } from '../../src/journal/journal.js';
+import { readNote } from '../../src/journal/apply-note.js';
+import { Journal } from '../../src/journal/journal.js';
 import { patterned, undoFor } from '../support/blocks.js';
 import { MemoryDevice } from '../support/memory-device.js';
 

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ChangeSource } from '../../src/changes/change-source.js';
 import { FarSideError, FormatError, UnsafeTargetError, UsageError } from '../../src/errors.js';
-import { readNote } from '../../src/journal/journal.js';
+import { readNote } from '../../src/journal/apply-note.js';
 import { startLocalFarSide, startLocalReceiver } from '../../src/reach/local-far-side.js';
 import { askPlan } from '../../src/session/ask-plan.js';
 import { refuseSession } from '../../src/session/receiver.js';

@@ -7,7 +7,7 @@ import type {
   ResumePlace,
   SavedExtent,
 } from '../../journal/journal-reader.js';
-import type { ApplyNote } from '../../journal/journal.js';
+import type { ApplyNote } from '../../journal/apply-note.js';
 import type { StreamHeader } from '../../stream/stream-header.js';
 import { announcesWrites, isOverwriting, whyNotKept, type ApplyPolicy } from '../../targets/apply-policy.js';
 import { NOTHING_SAMPLED, whyNotBase } from '../../targets/base-check.js';
