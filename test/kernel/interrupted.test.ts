@@ -129,7 +129,8 @@ describe('SIGKILL at a random moment, then recover, leaves the base or the repor
 it('a recover that is killed in the middle, or stopped by a signal, is done by another', async () => {
   const random = randomFrom(SEED + 3);
   let inTheMiddle = 0;
-  for (let i = 0; i < 15 && inTheMiddle < 4; i++) {
+  let stopped = 0;
+  for (let i = 0; i < 15 && (inTheMiddle < 4 || stopped === 0); i++) {
     const applying = start([process.execPath, APPLY_FILE, STREAM, STATE, target]);
     await reach({ file: note, writes: Math.floor(wholeRun * 0.7), milliseconds: 0 }, target, applying);
     if (!applying.isOver()) process.kill(applying.pid, 'SIGKILL');
@@ -146,6 +147,7 @@ it('a recover that is killed in the middle, or stopped by a signal, is done by a
     if (!recovering.isOver()) process.kill(recovering.pid, signal);
     const { status, stderr } = await recovering.finished;
     if (signal === 'SIGTERM' && status !== 0) {
+      stopped += 1;
       expect({ status, stderr }).toEqual({
         ...{
           status: 143,
@@ -156,7 +158,8 @@ it('a recover that is killed in the middle, or stopped by a signal, is done by a
     await recover(target, STATE, {}, quietSurroundings());
     expect(await digestOf(target), `seed ${SEED}, killed after ${writes} writes`).toBe(base);
   }
-  expect(inTheMiddle).toBe(4);
+  expect(inTheMiddle).toBeGreaterThanOrEqual(4);
+  expect(stopped).toBeGreaterThan(0);
 });
 
 it('the next run takes the target back by itself, says so, and brings the result', async () => {

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { sumLengths } from '../../src/bytes/extent.js';
 import { sampleUnits } from '../../src/sources/open-volume.js';
 
 const UNIT = 1024 * 1024;
@@ -12,7 +13,9 @@ describe('a sample of a volume', () => {
         const sample = sampleUnits(size, percent);
         const units = Math.ceil(size / UNIT);
         expect(sample.chunks.count).toBe(Math.ceil((units * percent) / 100));
-        for (const { offset, length } of sample.extents()) expect(offset + length).toBeLessThanOrEqual(size);
+        const extents = [...sample.extents()];
+        expect(Math.ceil(sumLengths(extents) / UNIT)).toBe(sample.chunks.count);
+        for (const { offset, length } of extents) expect(offset + length).toBeLessThanOrEqual(size);
       }),
     );
   });

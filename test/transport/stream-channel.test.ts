@@ -116,10 +116,9 @@ describe('a stream as a source', () => {
   it('lets its writer end when the reader leaves early', async () => {
     const stream = new PassThrough({ highWaterMark: 1024 });
     stream.write(Buffer.alloc(4096));
-    for await (const piece of sourceFrom(stream, 'it')) {
-      expect(piece.length).toBeGreaterThan(0);
-      break;
-    }
+    const reader = sourceFrom(stream, 'it')[Symbol.asyncIterator]();
+    expect(await reader.next()).toMatchObject({ done: false });
+    await reader.return?.();
     stream.end(Buffer.alloc(4096));
     await once(stream, 'end');
   });

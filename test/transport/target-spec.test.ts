@@ -102,18 +102,31 @@ describe('a [HOST:]TARGET word', () => {
   });
 
   it('never lets a word through whose host or user an ssh would take for an option', () => {
+    const part = fc.oneof(
+      fc.string({ unit: ANY_CHARACTER, maxLength: 40 }),
+      fc.stringMatching(/^[a-z-]{0,3}$/),
+    );
+    const parts = fc.array(part, { minLength: 1, maxLength: 3 });
+    const met = { local: 0, remote: 0, refused: 0 };
     fc.assert(
-      fc.property(fc.string({ unit: ANY_CHARACTER, maxLength: 40 }), fc.nat(2), (text, shape) => {
+      fc.property(parts, fc.nat(2), (texts, shape) => {
+        const text = texts.join('@');
         const word = [`-${text}:x`, `u@-${text}:x`, `ssh://-${text}/x`][shape] ?? '';
         let spec;
         try {
           spec = parseTargetSpec(word);
         } catch (error) {
+          met.refused += 1;
           expect(error).toBeInstanceOf(UsageError);
           return;
         }
-        if (spec.kind === 'remote') expect(formatRemoteHost(spec).startsWith('-')).toBe(false);
+        met[spec.kind] += 1;
+        const words = spec.kind === 'remote' ? [spec.host, spec.user ?? '', formatRemoteHost(spec)] : [];
+        expect(words.filter((each) => each.startsWith('-'))).toEqual([]);
       }),
+      { numRuns: 1000 },
     );
+    // each of them, so that none of this is said of nothing
+    expect(Math.min(met.local, met.remote, met.refused)).toBeGreaterThan(0);
   });
 });

@@ -31,7 +31,8 @@ export function scriptedFarSide(
   };
 }
 
-async function takeAll(source: ByteSource): Promise<void> {
+/** Reads a source to its end. */
+export async function takeAll(source: ByteSource): Promise<void> {
   const pieces = source[Symbol.asyncIterator]();
   while ((await pieces.next()).done !== true);
 }
