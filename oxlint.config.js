@@ -61,7 +61,7 @@ export const DOORS = {
   host: 'durable-file file-locks interruption read-output run-lock spawner surroundings system-calls udev',
   memory: 'aligned-memory budgets',
   codec: 'codec load-codec work-ahead',
-  bytes: 'byte-channel chunk-set contents extent',
+  bytes: 'amounts byte-channel chunk-set contents extent',
 };
 
 /** What transport, and the ssh in it, must not know. */

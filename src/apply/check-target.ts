@@ -77,7 +77,8 @@ export async function planFor(
   const isOfBase =
     change !== null && whyNotBase(device.path, change, { state: known.holds, sample }) === null;
   const facts: ApplyFacts = {
-    ...{ path: device.path, size: device.size, known, isTakenBack: earlier.isTakenBack, sample },
+    ...{ path: device.path, size: device.size, isFile: device.number === null, known, sample },
+    isTakenBack: earlier.isTakenBack,
     undo:
       fits && isOfBase && change.kind === 'undo' && !policy.forceBase
         ? await findUndoStart(device, change, known.holds, proveBase)

@@ -40,10 +40,10 @@ export async function findUnfinished(
   request: RecoverRequest,
   env: WhoWaits,
 ): Promise<RecoverPlan> {
-  const { path, size } = target.device;
+  const { path, size, number } = target.device;
   const { holds } = await target.record.read();
   const unknown: Findings = { left: null, gap: null, holdsAllBefore: false, obstacle: null };
-  const asTold = { path, size, recoverWords: target.recoverWords, holds };
+  const asTold = { path, size, isFile: number === null, recoverWords: target.recoverWords, holds };
   const read = { ...asTold, ...unknown, ...(await orObstacle(readLeftOver(target, request, env))) };
   const seen = await orObstacle(tellWhereStopped(target, env, () => lookAt(target, request, read, env)));
   return planRecovery(request, { ...read, ...seen });

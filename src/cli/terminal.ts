@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module';
-import prettyBytes from 'pretty-bytes';
+import { formatBytes } from '../bytes/amounts.js';
 import { silentProgress, type Progress } from '../host/surroundings.js';
 
 /*
@@ -11,26 +11,6 @@ import { silentProgress, type Progress } from '../host/surroundings.js';
 
 /** How much a user wants to see. */
 export type Verbosity = 'quiet' | 'normal' | 'verbose' | 'debug';
-
-/** Bytes for people: binary units, three digits. */
-export function formatBytes(bytes: number): string {
-  return prettyBytes(bytes, { binary: true });
-}
-
-/** A share for people; a tiny one is not rounded to zero. */
-export function formatShare(part: number, whole: number): string {
-  if (whole === 0) return '0 %';
-  const percent = (100 * part) / whole;
-  return percent > 0 && percent < 0.1 ? '< 0.1 %' : `${percent.toFixed(1)} %`;
-}
-
-/** A duration for people: two digits of seconds, and from one minute on, the two largest units. */
-export function formatDuration(seconds: number): string {
-  const whole = Math.round(seconds);
-  if (whole < 60) return `${Number(Math.max(0.001, seconds).toPrecision(2))} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
-}
 
 /** A progress line on a terminal: bytes, share, rate and time left. */
 export function terminalProgress(stream: NodeJS.WriteStream): Progress {

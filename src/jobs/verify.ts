@@ -1,3 +1,4 @@
+import { countOf, formatBoth } from '../bytes/amounts.js';
 import { uniteExtents, type Extent } from '../bytes/extent.js';
 import type { ChangeSet } from '../changes/change-set.js';
 import { UnsafeTargetError } from '../errors.js';
@@ -131,9 +132,16 @@ function namedAs(name: string, { device }: OpenVolume) {
 
 function checkSizes({ a, b }: VerifySpec, size: number, farSize: number, env: Surroundings): void {
   if (farSize < size) {
-    throw new UnsafeTargetError(b.path, `too small to equal ${a}: it has ${farSize} bytes, ${a} has ${size}`);
+    const [has, needs] = formatBoth(farSize, size);
+    const advice = `to let --repair make it equal, enlarge it to ${size} bytes first`;
+    throw new UnsafeTargetError(
+      b.path,
+      `too small to equal ${a}: it has ${has}, and ${a} has ${needs}; ${advice}`,
+    );
   }
   if (farSize > size) {
-    env.notice(`${b.path}: ${farSize - size} bytes larger than ${a}; the extra bytes are not compared`);
+    env.notice(
+      `${b.path}: ${countOf(farSize - size, 'byte')} larger than ${a}; the extra bytes are not compared`,
+    );
   }
 }

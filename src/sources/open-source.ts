@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { formatBoth } from '../bytes/amounts.js';
 import { BaseView } from '../changes/base-view.js';
 import type { ChangeSource, SourceFacts, SourceVolumes } from '../changes/change-source.js';
 import { checkExceptionStore, readExceptionStore, type StoreContents } from '../changes/exception-store.js';
@@ -174,7 +175,10 @@ async function exceptionSource({
   const { name, base, volumeSize } = facts;
   const { data } = volumes;
   if (volumeSize < trackedSize) {
-    const problem = `the data source ${data.path} is too small: it has ${volumeSize} bytes, the snapshot's volume has ${trackedSize}`;
+    const [has, needs] = formatBoth(volumeSize, trackedSize);
+    const problem =
+      `the data source ${data.path} is too small: it has ${has}, and the snapshot's volume has ${needs}: ` +
+      'give a later snapshot of the same volume';
     await closeAll(opened);
     throw new SnapshotError(name, problem);
   }

@@ -1,5 +1,7 @@
+import { formatBoth } from '../bytes/amounts.js';
 import { SECTOR } from '../bytes/extent.js';
 import type { DmTarget } from '../lvm/device-mapper.js';
+import { showCommand } from '../transport/shell-words.js';
 
 const MEBIBYTE = 1024 * 1024;
 /** The size of an entry of an exception table, see docs/cow-format.md. Bytes. */
@@ -14,6 +16,26 @@ export interface ExpectedWrites {
   readonly mappedBytes?: number;
   readonly blockSize: number;
   readonly volumeSize: number;
+}
+
+/** A target's size in bytes, and whether it is a file: that decides how it is enlarged. */
+export interface SizedTarget {
+  readonly path: string;
+  readonly size: number;
+  readonly isFile: boolean;
+}
+
+/**
+ * Why a target cannot hold a volume, and how to enlarge it, in words after its name.
+ *
+ * @param whose what needs so many bytes, in words
+ */
+export function describeTooSmall({ path, size, isFile }: SizedTarget, whose: string, needed: number): string {
+  const [has, needs] = formatBoth(size, needed);
+  const how = isFile
+    ? showCommand(['truncate', '-s', `${needed}`, path])
+    : `a logical volume: ${showCommand(['lvextend', '-L', `${needed}b`, path])}`;
+  return `too small: it has ${has}, and ${whose} has ${needs}: enlarge it first (${how})`;
 }
 
 /** How many chunks the writes touch if no two blocks share a chunk; at most as many as the volume has. */

@@ -6,6 +6,7 @@ import { isMappedName } from '../snapshots/mapped-snapshot.js';
 import { findOriginVolume, findStoreVolume, type OriginVolume } from '../snapshots/store-volume.js';
 import { checkUndo, checkUnnamedBase, judgeUndo } from '../targets/base-check.js';
 import type { OpenTarget } from '../targets/open-target.js';
+import { describeTooSmall } from '../targets/room-needed.js';
 import type { StateRecord } from '../targets/state-record.js';
 import { targetKeyOf } from '../targets/target-key.js';
 import { takeApart, type ClosedView } from './close-view.js';
@@ -69,7 +70,9 @@ export async function checkStart(
   env: Surroundings,
 ): Promise<void> {
   if (old.volumeSize > device.size) {
-    const problem = `too small: it has ${device.size} bytes, but the archives' volume has ${old.volumeSize}`;
+    const { path, size, number } = device;
+    const sized = { path, size, isFile: number === null };
+    const problem = describeTooSmall(sized, 'the volume of these archives', old.volumeSize);
     throw new UnsafeTargetError(targetName, problem);
   }
   if ((await readNote(folder)) !== null) {

@@ -36,7 +36,7 @@ const believed = (identity: string): TargetState => ({
 
 function factsOf(facts: Partial<ApplyFacts>): ApplyFacts {
   return {
-    ...{ path: PATH, size: SIZE, known: known(exactly('S1')), isTakenBack: false },
+    ...{ path: PATH, size: SIZE, isFile: false, known: known(exactly('S1')), isTakenBack: false },
     ...{ sample: NOTHING_SAMPLED, undo: { isReadable: false, found: null }, shortages: [] },
     ...facts,
   };
@@ -125,10 +125,27 @@ describe('the plan of an apply', () => {
     expect(refusal?.message).toMatch(/nothing else was written/);
   });
 
-  it('refuses a target that is too small, also with --force=base', () => {
-    const [refusal] = planOf(requestOf({}, { forceBase: true }), { size: SIZE - 512 }).refusals;
-    expect(refusal).toBeInstanceOf(UnsafeTargetError);
-    expect(refusal?.message).toMatch(/too small: it has 1048064 bytes, and the volume has 1048576/);
+  it.each([
+    ['a volume', PATH, false, `a logical volume: lvextend -L ${SIZE}b ${PATH}`],
+    ['an image file', "a file's", true, `truncate -s ${SIZE} 'a file'\\''s'`],
+  ])(
+    'refuses %s that is too small, also with --force=base, and says how to enlarge it',
+    (_, path, isFile, how) => {
+      const plan = planOf(requestOf({}, { forceBase: true }), { path, isFile, size: SIZE / 2 });
+      expect(plan.refusals).toEqual([expect.any(UnsafeTargetError)]);
+      expect(plan.refusals[0]?.message).toBe(
+        `${path}: too small: it has 512 KiB, and the volume has 1 MiB: enlarge it first (${how})`,
+      );
+    },
+  );
+
+  it('tells sizes to the byte where they would read the same', () => {
+    const gibibyte = 1024 ** 3;
+    const facts = { size: gibibyte - 512 };
+    const [refusal] = planOf(requestOf({ volumeSize: gibibyte }), facts).refusals;
+    expect(refusal?.message).toMatch(
+      /: too small: it has 1073741312 bytes, and the volume has 1073741824 bytes: enlarge/,
+    );
   });
 
   it('names all that is in the way, what the receiver insists on first', () => {

@@ -56,7 +56,8 @@ function leftBy(note: Partial<ApplyNote> = {}, journal: Partial<JournalContents>
 
 function factsOf(facts: Partial<RecoverFacts>): RecoverFacts {
   return {
-    ...{ path: PATH, size: SIZE, recoverWords: `lvmsync recover ${PATH}`, holds: APPLYING, left: leftBy() },
+    ...{ path: PATH, size: SIZE, isFile: false, recoverWords: `lvmsync recover ${PATH}` },
+    ...{ holds: APPLYING, left: leftBy() },
     ...{ gap: null, holdsAllBefore: false, obstacle: null },
     ...facts,
   };

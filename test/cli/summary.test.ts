@@ -1,7 +1,7 @@
 import { PassThrough } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { sayTransferred } from '../../src/cli/reports/summary.js';
-import { formatDuration } from '../../src/cli/terminal.js';
+import { formatDuration } from '../../src/bytes/amounts.js';
 import { defaultSshSettings } from '../../src/transport/ssh/index.js';
 import { sourceFrom } from '../../src/transport/stream-channel.js';
 import { plainProcess } from '../support/run-program.js';

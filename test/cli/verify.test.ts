@@ -95,7 +95,11 @@ describe('verify', () => {
   });
 
   it.each([
-    ['a smaller file', 3, /b: too small to equal .*a: it has 99 bytes/],
+    [
+      'a smaller file',
+      3,
+      /b: too small to equal .*a: it has 99 B, and .*a has .*; to let --repair make it equal, enlarge it to \d+ bytes first$/,
+    ],
     ['a missing file', 8, /b: stat failed: ENOENT/],
     ['a folder', 8, /neither a block device nor a regular file/],
   ])('refuses %s', async (what, expected, message) => {

@@ -141,7 +141,12 @@ describe('view store', () => {
   it('refuses a target that is too small, and archives that do not meet', async () => {
     writeFileSync(at('small'), Buffer.alloc(SECTOR));
     const archive = await writeArchive('a', 16, 8, 2);
-    expect(await storeOver('small', archive)).toMatchObject({ status: 3 });
+    expect(await storeOver('small', archive)).toMatchObject({
+      status: 3,
+      said: expect.stringMatching(
+        /small: too small: it has 512 B, and the volume of these archives has .*truncate -s/,
+      ),
+    });
     const other = await writeArchive('b', 16, 8, 7);
     expect(await view('store', at('out'), archive, other)).toMatchObject({ status: 7 });
   });

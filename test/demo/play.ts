@@ -1,5 +1,5 @@
 import { drawChangeMap } from '../../src/cli/reports/change-map.js';
-import { formatBytes, formatShare } from '../../src/cli/terminal.js';
+import { formatBytes, formatShare } from '../../src/bytes/amounts.js';
 import type { Screen } from './screen.js';
 import { DemoFailure, run } from './shell.js';
 import type { Stage } from './stage.js';

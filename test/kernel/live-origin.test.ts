@@ -190,7 +190,7 @@ describe('an origin that grew since the snapshot', () => {
     await expectFailure(
       [`${GROUP}/of-growing`, small],
       3,
-      /small: too small: it has 8388608 bytes, and the volume has 12582912/,
+      /small: too small: it has 8 MiB, and the volume has 12 MiB/,
     );
     expect(await digestOf(small)).toBe(before);
 

@@ -150,7 +150,7 @@ describe('a stream', () => {
     await expectFailure(
       ['--apply', STREAM, small],
       3,
-      /too small: it has 7340032 bytes, and the volume has 8388608/,
+      /too small: it has 7 MiB, and the volume has 8 MiB: enlarge it first \(a logical volume: lvextend -L 8388608b /,
     );
     expect(await digestOf(small)).toBe(before);
   });

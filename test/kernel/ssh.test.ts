@@ -139,7 +139,7 @@ describe('a far side that fails is one clear error', () => {
     await expectFailure(
       [SNAPSHOT, `127.0.0.1:${small}`],
       3,
-      /127\.0\.0\.1: .*small: too small: it has 7340032 bytes/,
+      /127\.0\.0\.1: .*small: too small: it has 7 MiB/,
     );
     expect(await digestOf(small)).toBe(before);
   });

@@ -16,6 +16,7 @@ import {
   type StateChange,
   type UndoStart,
 } from '../../targets/base-check.js';
+import { describeTooSmall, type SizedTarget } from '../../targets/room-needed.js';
 import { isDoubtful, type KnownState } from '../../targets/state-record.js';
 
 /** What is applied, and how. */
@@ -31,6 +32,8 @@ export interface ApplyRequest {
 export interface ApplyFacts {
   readonly path: string;
   readonly size: number;
+  /** Whether it is an image file. */
+  readonly isFile: boolean;
   readonly known: KnownState;
   /** Whether old bytes were written back to it just now. */
   readonly isTakenBack: boolean;
@@ -100,15 +103,9 @@ export function wantsCloserLook(header: StreamHeader | null, { holds, isStale }:
 }
 
 /** The error of a volume that does not fit into a target; null where it does. */
-export function whyTooSmall(
-  header: StreamHeader | null,
-  { path, size }: Pick<ApplyFacts, 'path' | 'size'>,
-): UnsafeTargetError | null {
-  if (header === null || header.volumeSize <= size) return null;
-  return new UnsafeTargetError(
-    path,
-    `too small: it has ${size} bytes, and the volume has ${header.volumeSize}`,
-  );
+export function whyTooSmall(header: StreamHeader | null, target: SizedTarget): UnsafeTargetError | null {
+  if (header === null || header.volumeSize <= target.size) return null;
+  return new UnsafeTargetError(target.path, describeTooSmall(target, 'the volume', header.volumeSize));
 }
 
 /** Why the target is not what the stream starts from, or too small for it. */
@@ -116,10 +113,10 @@ function whyNotState(
   header: StreamHeader | null,
   change: StateChange | null,
   { forceBase }: ApplyPolicy,
-  { path, size, known: { holds }, sample, undo, isTakenBack }: ApplyFacts,
+  { path, size, isFile, known: { holds }, sample, undo, isTakenBack }: ApplyFacts,
 ): LvmsyncError[] {
   const untouched = isTakenBack ? 'nothing else was written' : 'nothing was written';
-  const tooSmall = whyTooSmall(header, { path, size });
+  const tooSmall = whyTooSmall(header, { path, size, isFile });
   if (tooSmall !== null) return [tooSmall];
   if (forceBase) return [];
   const refusal =

@@ -47,6 +47,7 @@ export interface RecoverFacts {
   readonly path: string;
   /** Bytes. */
   readonly size: number;
+  readonly isFile: boolean;
   /** The `lvmsync recover` command for the target, for messages. */
   readonly recoverWords: string;
   /** What its record says. */

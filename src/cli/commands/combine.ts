@@ -6,7 +6,7 @@ import { ARCHIVE_GROUP, outOption, proto3Option } from '../options/archive.js';
 import { forceOption } from '../options/policy.js';
 import { jsonOption } from '../options/talk.js';
 import { codecOption } from '../options/traffic.js';
-import { formatBytes, formatDuration } from '../terminal.js';
+import { formatBytes, formatDuration } from '../../bytes/amounts.js';
 import { required } from './words.js';
 
 const HELP = {

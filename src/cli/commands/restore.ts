@@ -16,7 +16,7 @@ import {
 } from '../options/policy.js';
 import { jsonOption } from '../options/talk.js';
 import { checkSuspect } from '../reports/summary.js';
-import { formatBytes, formatDuration } from '../terminal.js';
+import { formatBytes, formatDuration } from '../../bytes/amounts.js';
 import { required } from './words.js';
 
 const HELP = {

@@ -7,7 +7,7 @@ import { forceOption } from '../options/policy.js';
 import { dataSourceOption, SOURCE_GROUP, takeSource, withStoreFiles } from '../options/source.js';
 import { jsonOption } from '../options/talk.js';
 import { codecOption } from '../options/traffic.js';
-import { formatBytes, formatDuration } from '../terminal.js';
+import { formatBytes, formatDuration } from '../../bytes/amounts.js';
 import { refuseMore, required } from './words.js';
 
 const USAGE = `[options] SNAPSHOT -o FILE

@@ -1,5 +1,5 @@
 import type { CheckedArchive, ListedArchive, PruneSummary } from '../../jobs/archive.js';
-import { formatBytes } from '../terminal.js';
+import { formatBytes } from '../../bytes/amounts.js';
 
 /** The archives of a directory as a table: one line each, the latest first. */
 export function describeArchives(archives: readonly ListedArchive[]): string[] {

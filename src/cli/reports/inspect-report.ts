@@ -1,6 +1,6 @@
 import type { ChangeSet } from '../../changes/change-set.js';
 import type { StoreReport, StreamReport } from '../../jobs/inspect.js';
-import { formatBytes, formatShare } from '../terminal.js';
+import { formatBytes, formatShare } from '../../bytes/amounts.js';
 import { drawChangeMap, extentsJson } from './change-map.js';
 
 const MAP_ROWS = 8;

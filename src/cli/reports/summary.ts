@@ -3,7 +3,7 @@ import type { ApplySummary } from '../../jobs/apply.js';
 import type { TransferSummary } from '../../jobs/transfer.js';
 import type { Verified } from '../../targets/coverage.js';
 import type { Context } from '../context.js';
-import { formatBytes, formatDuration, formatShare } from '../terminal.js';
+import { formatBytes, formatDuration, formatShare } from '../../bytes/amounts.js';
 
 /** A rate measured over less depends more on the latency than on the bandwidth. */
 const LEAST_FOR_A_RATE = { seconds: 5, bytes: 64 * 1024 * 1024 };

@@ -1,6 +1,6 @@
 import { sumLengths } from '../../bytes/extent.js';
 import type { ThinReport } from '../../jobs/inspect.js';
-import { formatBytes, formatShare } from '../terminal.js';
+import { formatBytes, formatShare } from '../../bytes/amounts.js';
 import { extentsJson } from './change-map.js';
 import { describeInvalid, describeMap } from './inspect-report.js';
 

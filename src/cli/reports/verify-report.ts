@@ -1,6 +1,6 @@
 import type { ChangeSet } from '../../changes/change-set.js';
 import type { VerifySummary } from '../../jobs/verify.js';
-import { formatBytes, formatDuration } from '../terminal.js';
+import { formatBytes, formatDuration } from '../../bytes/amounts.js';
 import { extentLines, extentsJson } from './change-map.js';
 
 /** The two sides as the user named them, and the snapshot that the changes were read from. */

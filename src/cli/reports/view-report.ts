@@ -1,7 +1,7 @@
 import type { ViewSummary } from '../../jobs/view.js';
 import { pathOf, type ListedView } from '../../view/list-views.js';
 import type { StorePlan } from '../../view/store-plan.js';
-import { formatBytes, formatDuration, formatShare } from '../terminal.js';
+import { formatBytes, formatDuration, formatShare } from '../../bytes/amounts.js';
 
 /** What opening a view did, for stderr. */
 export function* describeOpened({ record, path, plan, seconds }: ViewSummary): Generator<string> {
