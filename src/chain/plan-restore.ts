@@ -1,4 +1,6 @@
+import { countOf } from '../bytes/amounts.js';
 import { UsageError } from '../errors.js';
+import type { ListedArchive } from './archive-folder.js';
 import type { States, Undo } from './states.js';
 
 /** The state to go back to: the state at a time, or a state by its name or the beginning of its name. */
@@ -42,6 +44,50 @@ function findState(reachable: readonly string[], name: string, from: string, fol
   );
 }
 
+/**
+ * Throws UsageError for a goal that is neither a time nor the name of a state, or the beginning of one.
+ *
+ * @param known the names of all states that the archives and the target's record know
+ * @param folder where the archives are, for messages
+ */
+export function checkGoal(goal: RestoreGoal, known: readonly string[], folder: string): void {
+  if (goal.kind === 'time' || known.some((name) => name.startsWith(goal.name))) return;
+  const times = '2026-11-21, 2026-11-21T15:04 or 2026-11-21T15:04:05Z';
+  throw new UsageError(
+    `--to ${goal.name}: this is neither a time nor the name of a known state: give a time, such as ${times}, or a ` +
+      `state by its name or the beginning of its name ("lvmsync archive list ${folder}" shows all states)`,
+  );
+}
+
+/** Why a restore leaves out an undo without a name for one of its states, and what can be done with it. */
+export function describeSkipped({ path, header }: ListedArchive): string {
+  const which = header?.base === null ? 'starts from' : 'leads to';
+  return (
+    `skipped: ${path}: the state that it ${which} has no name, so its place in the order is unknown ` +
+    `("lvmsync --apply ${path} TARGET" applies it by itself)`
+  );
+}
+
+/**
+ * Why there is no way from a state that no undo with names starts from, in words after the target's name.
+ *
+ * @param nameless the undos of the folder that lack a name
+ */
+export function whyNoWay(
+  state: string,
+  nameless: readonly ListedArchive[],
+  { folder, targetPath }: { readonly folder: string; readonly targetPath: string },
+): string {
+  const from = nameless.filter(({ header }) => header?.base === state).map(({ path }) => path);
+  const held = `it holds exactly ${state}`;
+  if (from.length === 0) return `${held}, and no archive in ${folder} starts from that state`;
+  const [start, lead] = from.length === 1 ? ['starts', 'it leads'] : ['start', 'they lead'];
+  return (
+    `${held}. ${from.join(' and ')} ${start} from that state, but the state that ${lead} to has no name, so restore ` +
+    `cannot use ${from.length === 1 ? 'it' : 'them'}: "lvmsync --apply ${from[0] ?? ''} ${targetPath}" applies ${from.length === 1 ? 'it by itself' : 'the first of them'}`
+  );
+}
+
 /** A plan in lines, for its user. */
 export function describeRestore(path: string, { from, to, since, way }: RestorePlan): string[] {
   const when =
@@ -50,7 +96,7 @@ export function describeRestore(path: string, { from, to, since, way }: RestoreP
       : `since ${new Date(since).toISOString()}`;
   if (way.length === 0) return [`${path}: already in state ${from} (${when}): nothing to do`];
   return [
-    `${path}: from state ${from} to ${to} (${when}), by ${way.length === 1 ? '1 archive' : `${way.length} archives as one`}:`,
+    `${path}: from state ${from} to ${to} (${when}), by ${countOf(way.length, 'archive')}${way.length === 1 ? '' : ' as one'}:`,
     ...way.map(({ archive }) => `  ${archive.path}`),
   ];
 }

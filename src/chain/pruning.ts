@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
+import type { ListedArchive } from './archive-folder.js';
 import { keptStates, type KeepRules } from './keep-rules.js';
-import { States, type Undo } from './states.js';
+import { namelessUndosOf, States, type Undo } from './states.js';
 
 /** How to prune one volume's undos. */
 export interface PrunePlan {
@@ -20,7 +21,7 @@ export interface PrunePlan {
 
 /** Undos that cannot be pruned, and why. */
 export interface UnprunedUndos {
-  readonly undos: readonly Undo[];
+  readonly archives: readonly ListedArchive[];
   readonly reason: string;
 }
 
@@ -39,10 +40,17 @@ export function planPruning(
     if (chain === null) {
       const reason =
         'their states do not form a single chain, so lvmsync cannot tell which undo continues it';
-      unpruned.push({ undos: volume, reason });
+      unpruned.push({ archives: volume.map(({ archive }) => archive), reason });
     } else plans.push(planOne(chain, volume, rules));
   }
   return { plans, unpruned };
+}
+
+/** What a prune leaves alone because it lacks a name. */
+export function unprunedNameless(archives: readonly ListedArchive[]): UnprunedUndos[] {
+  const nameless = namelessUndosOf(archives);
+  const reason = 'the state that such an undo starts from or leads to has no name, so its place is not known';
+  return nameless.length === 0 ? [] : [{ archives: nameless, reason }];
 }
 
 function planOne(chain: readonly Undo[], undos: readonly Undo[], rules: KeepRules): PrunePlan {

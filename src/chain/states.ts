@@ -23,6 +23,14 @@ export function undosOf(archives: readonly ListedArchive[]): Undo[] {
   });
 }
 
+/** The complete undos without a name for one of their states, or for both: nothing tells where they belong. */
+export function namelessUndosOf(archives: readonly ListedArchive[]): ListedArchive[] {
+  return archives.filter(
+    ({ header, problem }) =>
+      problem === null && header?.kind === 'undo' && (header.base === null || header.result === null),
+  );
+}
+
 /** Opens an undo of a plan. Throws BaseMismatchError if another file has its name by now; as `openArchive`. */
 export async function openUndo({ archive: { path }, base, result }: Undo): Promise<Archive> {
   const archive = await openArchive(path);
@@ -125,4 +133,24 @@ export class States {
     }
     return found?.name ?? oldest;
   }
+}
+
+/** What the undos among archives connect, and what they leave open. */
+export interface StatesHere {
+  readonly states: States;
+  /** The undos that lack a name. */
+  readonly nameless: readonly ListedArchive[];
+  /** The names of all states, also of those that only such an undo has. */
+  readonly known: readonly string[];
+}
+
+/** The states of the undos among archives. */
+export function statesOf(archives: readonly ListedArchive[]): StatesHere {
+  const [states, nameless] = [new States(undosOf(archives)), namelessUndosOf(archives)];
+  const others = nameless.flatMap(({ header }) => [header?.base, header?.result].filter(isName));
+  return { states, nameless, known: [...states.names, ...others] };
+}
+
+function isName(name: string | null | undefined): name is string {
+  return typeof name === 'string';
 }

@@ -6,7 +6,13 @@ import { listArchives, type ListedArchive, keepingArchives, lockArchives } from 
 import { planUndos } from '../chain/combination.js';
 import type { KeepRules } from '../chain/keep-rules.js';
 import { forgetPruneIntent, readPruneIntent, writePruneIntent } from '../chain/prune-intent.js';
-import { COMBINATION, planPruning, type PrunePlan, type UnprunedUndos } from '../chain/pruning.js';
+import {
+  COMBINATION,
+  planPruning,
+  unprunedNameless,
+  type PrunePlan,
+  type UnprunedUndos,
+} from '../chain/pruning.js';
 import { undosOf, type Undo } from '../chain/states.js';
 import { DeviceError, FormatError, LvmsyncError, TruncatedStreamError } from '../errors.js';
 import { isThere, removeDurably } from '../host/durable-file.js';
@@ -112,7 +118,8 @@ async function planPrune(
   folder: string,
   rules: KeepRules,
 ): Promise<{ readonly summary: PruneSummary; readonly removed: readonly Undo[] }> {
-  const undos = undosOf(await listArchives(folder));
+  const listed = await listArchives(folder);
+  const undos = undosOf(listed);
   const leftOver = new Set(await readPruneIntent(folder, undos));
   const { plans, unpruned } = planPruning(
     undos.filter((undo) => !leftOver.has(undo)),
@@ -120,7 +127,8 @@ async function planPrune(
   );
   const removed = [...leftOver, ...plans.flatMap((plan) => plan.removed)];
   const freedBytes = removed.reduce((sum, { archive }) => sum + (archive.isLink ? 0 : archive.size), 0);
-  return { summary: { plans, unpruned, madeBytes: 0, freedBytes }, removed };
+  const alone = [...unpruned, ...unprunedNameless(listed)];
+  return { summary: { plans, unpruned: alone, madeBytes: 0, freedBytes }, removed };
 }
 
 /** Removes the file that a killed prune was writing. Only a prune writes such files, and we hold its lock. */

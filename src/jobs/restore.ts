@@ -4,11 +4,12 @@ import { describeRecovery, recoverTarget } from '../apply/recover.js';
 import { checkArchive } from '../archive/archive.js';
 import { listArchives, keepingArchives } from '../chain/archive-folder.js';
 import { CombinationPlanner, planUndos, type Combination } from '../chain/combination.js';
-import { describeRestore, planRestore, type RestoreGoal, type RestorePlan } from '../chain/plan-restore.js';
+import { checkGoal, describeRestore, describeSkipped, planRestore, whyNoWay } from '../chain/plan-restore.js';
+import type { RestoreGoal, RestorePlan } from '../chain/plan-restore.js';
 import { openEach, proveBase } from '../chain/prove-base.js';
 import { findProvedState } from '../chain/prove-state.js';
 import { streamOf } from '../chain/restore-stream.js';
-import { openUndo, States, undosOf, type Undo } from '../chain/states.js';
+import { openUndo, statesOf, type StatesHere, type Undo } from '../chain/states.js';
 import { headerOfCombination } from '../chain/write-combination.js';
 import { BaseMismatchError, UnsafeTargetError } from '../errors.js';
 import { makerOf, stateDirOf, type Surroundings } from '../host/surroundings.js';
@@ -83,12 +84,14 @@ interface Method {
 
 async function restoreBy(method: Method, wish: RestoreWish, env: Surroundings): Promise<RestoreSummary> {
   const started = env.clock();
-  const { targetPath, folder, policy } = wish;
-  const states = await readStates(folder, env);
+  const { targetPath, goal, folder, policy } = wish;
+  const here = await readStates(folder, env);
   const target = await openTargetFor(targetPath, policy, FOR_NO_RUN, env);
   try {
+    const { holds } = await target.record.read();
+    checkGoal(goal, holds === null ? here.known : [...here.known, holds.identity], folder);
     await method.check(target, wish, env);
-    const findWay = async () => await planWay(target, states, wish, env);
+    const findWay = async () => await planWay(target, here, wish, env);
     const go = policy.dryRun ? planOnly : planAndCarryOut;
     const { from, to, way, applied } = await go(method, { target, policy }, findWay, env);
     const archives = way.map(({ archive }) => archive.path);
@@ -138,58 +141,40 @@ async function planAndCarryOut(
 /** The way from the state that a target is in to the goal. A notice shows it. */
 async function planWay(
   target: OpenTarget,
-  states: States,
+  here: StatesHere,
   wish: RestoreWish,
   env: Surroundings,
 ): Promise<RestorePlan> {
-  const from = await findState(target, states, wish, env);
-  const plan = planRestore(states, from, wish.goal, wish.folder);
+  const from = await findState(target, here, wish, env);
+  const plan = planRestore(here.states, from, wish.goal, wish.folder);
   for (const line of describeRestore(wish.targetPath, plan)) env.notice(line);
   return plan;
 }
 
-async function readStates(folder: string, env: Surroundings): Promise<States> {
+async function readStates(folder: string, env: Surroundings): Promise<StatesHere> {
   const listed = await listArchives(folder);
-  const undos = undosOf(listed);
   for (const { problem } of listed) if (problem !== null) env.notice(`skipped: ${problem.message}`);
-  const nameless = listed.filter(
-    ({ header, problem }) => problem === null && header?.kind === 'undo' && !isNamed(header),
-  );
-  for (const { path } of nameless) {
-    env.notice(
-      `skipped: ${path}: it starts from or leads to a state without a name, so its place in the order is unknown`,
-    );
-  }
-  return new States(undos);
-}
-
-function isNamed({
-  base,
-  result,
-}: {
-  readonly base: string | null;
-  readonly result: string | null;
-}): boolean {
-  return base !== null && result !== null;
+  const here = statesOf(listed);
+  for (const each of here.nameless) env.notice(describeSkipped(each));
+  return here;
 }
 
 /** The state that the target is in: by its record, or else by what it holds. */
 async function findState(
   { device, record }: OpenTarget,
-  states: States,
-  { goal, folder, policy }: RestoreWish,
+  { states, nameless }: StatesHere,
+  wish: RestoreWish,
   env: Surroundings,
 ): Promise<string> {
+  const { goal, folder, policy } = wish;
   const { holds } = await record.read();
   // Only the apply that was interrupted makes the target whole. Without a journal that is a restore, done again.
   if (holds?.is === 'applying from' && states.has(holds.identity)) return holds.identity;
   if (holds?.is === 'exactly') {
     if (states.has(holds.identity)) return holds.identity;
     if (goal.kind === 'state' && goal.name === holds.identity) return holds.identity;
-    if (!policy.forceBase) {
-      const problem = `it holds exactly ${holds.identity}, and no archive in ${folder} starts from that state`;
-      throw new BaseMismatchError(device.path, null, problem);
-    }
+    if (!policy.forceBase)
+      throw new BaseMismatchError(device.path, null, whyNoWay(holds.identity, nameless, wish));
   }
   env.notice(
     `${device.path}: no usable record of its state: finding it out by comparing its contents with the archives`,

@@ -1,5 +1,5 @@
 import type { CheckedArchive, ListedArchive, PruneSummary } from '../../jobs/archive.js';
-import { formatBytes } from '../../bytes/amounts.js';
+import { countOf, formatBytes } from '../../bytes/amounts.js';
 
 /** The archives of a directory as a table: one line each, the latest first. */
 export function describeArchives(archives: readonly ListedArchive[]): string[] {
@@ -48,16 +48,21 @@ export function describePrune(
     plans.reduce((sum, plan) => sum + of(plan).length, 0);
   for (const { combinations, removed, dropped } of plans) {
     for (const state of dropped) lines.push(`state ${state}: dropped`);
-    for (const { name, undos } of combinations) lines.push(`${name}: combines ${undos.length} archives`);
+    for (const { name, undos } of combinations)
+      lines.push(`${name}: combines ${countOf(undos.length, 'archive')}`);
     for (const { archive } of removed) lines.push(`${archive.name}: removed`);
   }
-  for (const { undos, reason } of unpruned) {
-    lines.push(`not pruned: ${undos.map(({ archive }) => archive.name).join(', ')}: ${reason}`);
+  for (const { archives, reason } of unpruned) {
+    const names = archives.map(({ name }) => name).join(', ');
+    lines.push(`not pruned: ${countOf(archives.length, 'archive')} (${names}): ${reason}`);
   }
   const verb = dryRun ? 'would be kept' : 'kept';
   const bytes = dryRun ? '' : `; ${formatBytes(freedBytes)} removed, ${formatBytes(madeBytes)} written`;
   lines.push(
-    `${count((plan) => plan.kept)} states ${verb}, ${count((plan) => plan.dropped)} dropped${bytes}`,
+    `${countOf(
+      count((plan) => plan.kept),
+      'state',
+    )} ${verb}, ${count((plan) => plan.dropped)} dropped${bytes}`,
   );
   return lines;
 }
@@ -69,7 +74,7 @@ export function pruneJson(summary: PruneSummary): object {
     dropped: plans.flatMap(({ dropped }) => dropped),
     combined: plans.flatMap(({ combinations }) => combinations.map(({ name }) => name)),
     removed: plans.flatMap(({ removed }) => removed.map(({ archive }) => archive.name)),
-    unpruned: unpruned.flatMap(({ undos }) => undos.map(({ archive }) => archive.name)),
+    unpruned: unpruned.flatMap(({ archives }) => archives.map(({ name }) => name)),
     madeBytes,
     freedBytes,
   };
