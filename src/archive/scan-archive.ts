@@ -4,7 +4,7 @@ import { ByteReader } from '../stream/byte-reader.js';
 import { ExtentOrder } from '../stream/extent-order.js';
 import { blockFrameLength, HEADER } from '../stream/frame-format.js';
 import { FrameReader, oneBuffer, type SmallFrame } from '../stream/frame-reader.js';
-import { readProtocolLine } from '../stream/incoming-stream.js';
+import { ForeignLineError, readProtocolLine } from '../stream/incoming-stream.js';
 import { readProto3Blocks } from '../stream/proto3.js';
 import { readProto4Blocks } from '../stream/proto4-blocks.js';
 import { readEndFrame, type FoundEnd } from '../stream/stored/frames-at.js';
@@ -71,9 +71,16 @@ export async function scanArchive(random: RandomFile, watcher: ScanWatcher = {})
   return blocks;
 }
 
+/** The error for a file that does not begin as a stream. */
+export function notAnArchive(path: string, advice = ''): FormatError {
+  return new FormatError(path, 0, 'first line', `this is not a stream or snapback of lvmsync${advice}`);
+}
+
 async function begin(random: RandomFile) {
   const reader = new ByteReader(piecesOf(random.file, random.path), random.path);
-  const protocol = await readProtocolLine(reader, random.path);
+  const protocol = await readProtocolLine(reader, random.path).catch((error: unknown) => {
+    throw error instanceof ForeignLineError ? notAnArchive(random.path) : error;
+  });
   if (protocol === 3) return { reader, protocol, header: null, frames: null };
   const frames = new FrameReader(reader, random.path);
   const frame = await frames.next(oneBuffer());

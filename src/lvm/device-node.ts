@@ -32,10 +32,20 @@ export async function findNode(name: string): Promise<DeviceNumber | null> {
       throw new DeviceError(path, 'stat', null, error);
     });
     if (stats?.isBlockDevice() === true) return deviceNumberOf(stats);
-    if (stats !== null)
-      throw new NoSnapshotError(name, 'not a block device (for files, give --cow and --origin)');
+    if (stats !== null) throw notADevice(name, stats.isFile());
   }
   return null;
+}
+
+/** The error for what is there, and not a block device. */
+function notADevice(name: string, isFile: boolean): NoSnapshotError {
+  if (!isFile) return new NoSnapshotError(name, 'not a block device');
+  return new NoSnapshotError(
+    name,
+    `this is a file, and a snapshot is a block device: "lvmsync --scan ${name} TARGET" sends what differs between ` +
+      `the file and TARGET, "lvmsync copy ${name} TARGET" sends all of it; if the store and the volume of a snapshot are files, use ` +
+      '--cow FILE --origin FILE',
+  );
 }
 
 /** As `findNode`; if there is no node, throws NoSnapshotError or SnapshotError with what LVM knows about the name. */
@@ -43,7 +53,10 @@ export async function findDeviceNumber(spawner: Spawner, name: string): Promise<
   const number = await findNode(name);
   if (number !== null) return number;
   const why = await whyNoNode(spawner, name);
-  if (why === null) throw new NoSnapshotError(name, 'no such device or logical volume');
+  if (why === null) {
+    const isFile = (await stat(name).catch(() => null))?.isFile() === true;
+    throw isFile ? notADevice(name, isFile) : new NoSnapshotError(name, 'no such device or logical volume');
+  }
   throw why.isMerging ? new SnapshotError(name, why.problem) : new NoSnapshotError(name, why.problem);
 }
 

@@ -9,6 +9,19 @@ const run = async (line: string) => {
   return `${said.join('\n')} => ${status}`;
 };
 
+/** Works in a folder that has one file, of this name. */
+async function besideFile(name: string, work: () => Promise<void>): Promise<void> {
+  const [folder, before] = [mkdtempSync(path.join(tmpdir(), 'lvmsync-mistyped-')), process.cwd()];
+  writeFileSync(path.join(folder, name), 'not a stream\n'.repeat(1000));
+  process.chdir(folder);
+  try {
+    await work();
+  } finally {
+    process.chdir(before);
+    rmSync(folder, { recursive: true });
+  }
+}
+
 describe('a mistyped option', () => {
   it.each([
     ['--snapbak', "unknown option '--snapbak' (did you mean --snapback?) => 2"],
@@ -78,17 +91,48 @@ describe('a mistyped command', () => {
   );
 
   it('is not seen in the name of a file that exists', async () => {
-    const [folder, before] = [mkdtempSync(path.join(tmpdir(), 'lvmsync-mistyped-')), process.cwd()];
-    writeFileSync(path.join(folder, 'restor'), '');
-    process.chdir(folder);
-    try {
+    await besideFile('restor', async () => {
       const said = await run('restor x');
       expect(said).toMatch(/^restor: .* => 4$/);
       expect(said).not.toContain('command');
-    } finally {
-      process.chdir(before);
-      rmSync(folder, { recursive: true });
-    }
+    });
+  });
+});
+
+describe('a file in place of', () => {
+  it.each(['disk.img x', './disk.img x', 'snapback disk.img -o x'])(
+    'a snapshot is said to be one, with the commands that take it: %s',
+    async (line) => {
+      await besideFile('disk.img', async () => {
+        const [name = ''] = /\S*disk.img/.exec(line) ?? [];
+        expect(await run(line)).toBe(
+          `${name}: this is a file, and a snapshot is a block device: "lvmsync --scan ${name} TARGET" sends what ` +
+            `differs between the file and TARGET, "lvmsync copy ${name} TARGET" sends all of it; if the store and the ` +
+            'volume of a snapshot are files, use --cow FILE --origin FILE => 4',
+        );
+      });
+    },
+  );
+
+  it('a host is said to be taken for one, with the way to mean the file', async () => {
+    await besideFile('disk.img', async () => {
+      const { said } = await runWords(['doctor', 'disk.img', '--rsh', 'false']);
+      expect(said).toEqual([
+        'disk.img: this is taken for a host; to examine the file of that name, write ./disk.img',
+      ]);
+    });
+  });
+
+  it('a stream is said to be none, with the order of the words of --apply', async () => {
+    await besideFile('disk.img', async () => {
+      const said = 'disk.img: first line at byte 0: this is not a stream or snapback of lvmsync';
+      expect(await run('--apply disk.img x.undo')).toMatch(/x\.undo: stat failed/);
+      writeFileSync('x.undo', '');
+      expect(await run('--apply disk.img x.undo --state-dir state')).toBe(
+        `${said}; give the file to apply first, and then the target: lvmsync --apply FILE TARGET => 6`,
+      );
+      expect(await run('combine -o x disk.img')).toBe(`${said} => 6`);
+    });
   });
 });
 

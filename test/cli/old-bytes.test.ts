@@ -133,6 +133,17 @@ describe('in the words of a transfer', () => {
       /--block-size cannot be used with --protocol 3/,
     ],
     [['--scan', '/dev/y', '/dev/x', '--block-size', '4K'], /--block-size cannot be used with --scan/],
+    ...[
+      '--state-dir=/x',
+      '--no-journal',
+      '--force=base',
+      '--on-base-mismatch=stop',
+      '--retry=1',
+      '--dry-run',
+    ].map((word): [string[], RegExp] => [
+      ['vg/s', 'h:/dev/x', '--protocol', '3', word],
+      new RegExp(`^${word.replace(/=.*/, '')} cannot be used with --protocol 3$`),
+    ]),
   ])('%j is refused', async (words, message) => {
     const { status, said } = await runWords(words);
     expect(status).toBe(2);

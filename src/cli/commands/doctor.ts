@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { Command } from '@commander-js/extra-typings';
 import { answerDoctor, examineBoth, type DoctorReport } from '../../doctor/doctor.js';
 import { examineTarget } from '../../doctor/examine-target.js';
@@ -64,6 +65,8 @@ export function doctorCommand(context: Context, exitWith: (status: number) => vo
       }
       if (options.stateDir !== undefined) throw new UsageError('--state-dir needs a TARGET');
       const destination = host === undefined ? null : parseHost(host);
+      if (host !== undefined && isFileHere(host))
+        context.say(`${host}: this is taken for a host; to examine the file of that name, write ./${host}`);
       const report = await examineBoth(destination, reachOf(options, context), context.self(), env);
       const lines = options.json === true ? [JSON.stringify(report)] : describe(report, host ?? '');
       await say(lines, context.stdout);
@@ -85,6 +88,10 @@ function isTarget(word: string): boolean {
   const spec = parseTargetSpec(word);
   if (spec.kind === 'local') return true;
   throw ofItsOwnHost(word, spec);
+}
+
+function isFileHere(word: string): boolean {
+  return statSync(word, { throwIfNoEntry: false })?.isFile() === true;
 }
 
 function ofItsOwnHost(word: string, { path, host }: { path: string; host: string }): UsageError {

@@ -1,6 +1,8 @@
 import { Command, Option } from '@commander-js/extra-typings';
-import { UsageError } from '../../errors.js';
+import { notAnArchive } from '../../archive/scan-archive.js';
+import { UsageError, type FormatError } from '../../errors.js';
 import { transfer, type Destination, type Protocol } from '../../jobs/transfer.js';
+import { ForeignLineError } from '../../stream/incoming-stream.js';
 import { sinkFrom } from '../../transport/stream-channel.js';
 import { parseTargetSpec } from '../../transport/target-spec.js';
 import type { Context } from '../context.js';
@@ -77,7 +79,7 @@ export function transferCommand(context: Context) {
     .option('--server', 'the same as --apply -')
     .option(
       '--scan <device>',
-      'send what differs between DEVICE and TARGET: both sides read and hash everything',
+      'send what differs between DEVICE and TARGET: both sides read and hash everything (not with --stdout: TARGET has to answer)',
     );
   const sending = withComparison(withStoreFiles(withSource(command)))
     .option('-s, --stdout', 'write the stream to standard output')
@@ -88,7 +90,8 @@ export function transferCommand(context: Context) {
   return withTalk(withPolicy(connected))
     .version(`lvmsync ${context.version}`, '-V, --version', 'print the version')
     .addHelpText('after', moreHelp(HELP))
-    .action(async (words, options) => {
+    .action(async (words, parsed, command) => {
+      const options = { ...parsed, given: givenTo(command) };
       refuseCommandNames(words);
       if (options.apply !== undefined || options.server === true) await runApply(words, options, context);
       else if (options.scan !== undefined) await runScan(options.scan, words, options, context);
@@ -111,25 +114,24 @@ interface TransferOptions
   readonly stdout?: true | undefined;
   readonly scan?: string | undefined;
   readonly protocol: '3' | '4';
+  /** The flags of all options that were given. */
+  readonly given: readonly string[];
+}
+
+/** The flags of all options on the command line. */
+function givenTo(command: Pick<Command, 'options' | 'getOptionValueSource'>): string[] {
+  const given = command.options.filter(
+    (option) => command.getOptionValueSource(option.attributeName()) === 'cli',
+  );
+  return flagsOf({ options: given });
 }
 
 async function runApply(words: readonly string[], options: TransferOptions, context: Context): Promise<void> {
-  const { dataSource, stdout, cow, origin, live, quiesced } = options;
   refuseAudit(
     options,
     'a stream in a file or pipe holds only what changed (use "lvmsync verify" to compare volumes)',
   );
-  refuseBeside('--apply', {
-    '--data-source': dataSource,
-    '--stdout': stdout,
-    ...givenOf(withReach(new Command()).addOption(retryOption()), options),
-    ...givenOf(withTraffic(new Command()), options),
-    '--cow': cow,
-    '--origin': origin,
-    '--scan': options.scan,
-    ...givenOf(withComparison(new Command()), options),
-    ...{ '--live': live, '--quiesced': quiesced },
-  });
+  refuseOthers('--apply', TAKEN_BY_APPLY, options.given);
   const [target, ...more] = words;
   if (target === undefined) throw new UsageError('--apply needs a TARGET: a block device or an image file');
   refuseMore(more);
@@ -137,7 +139,11 @@ async function runApply(words: readonly string[], options: TransferOptions, cont
   const { apply } = await import('../../jobs/apply.js');
   const stream = await openStream(options.apply ?? '-', context.input);
   try {
-    const summary = await apply(stream, { path: target, policy: policyOf(options) }, surroundings);
+    const summary = await apply(stream, { path: target, policy: policyOf(options) }, surroundings).catch(
+      (error: unknown) => {
+        throw error instanceof ForeignLineError && stream.isNamed ? notToApply(stream.name) : error;
+      },
+    );
     sayApplied(summary, { source: stream.name, target }, options, context);
     checkSuspect(summary, target);
   } finally {
@@ -159,10 +165,7 @@ async function runTransfer(
   if (protocol === 3)
     refuseAudit(options, 'it needs answers from the target, and a Ruby lvmsync cannot give any');
   const destination = destinationOf(rest, options, context);
-  if (protocol === 3) {
-    const { compress, codec, blockSize } = options;
-    refuseBeside('--protocol 3', { '--compress': compress, '--codec': codec, '--block-size': blockSize });
-  }
+  if (protocol === 3) refuseOthers('--protocol 3', TAKEN_BY_RUBY_TOOL, options.given);
   const summary = await transfer(
     spec,
     {
@@ -181,7 +184,6 @@ async function runScan(
   options: TransferOptions,
   context: Context,
 ): Promise<void> {
-  const { dataSource, cow, origin } = options;
   refuseAudit(options, '--scan compares everything');
   if (options.stdout === true) {
     throw new UsageError(
@@ -193,11 +195,7 @@ async function runScan(
       '--protocol 3 cannot be used with --scan: a Ruby lvmsync cannot send the digests of the target',
     );
   }
-  refuseBeside('--scan', {
-    ...{ '--data-source': dataSource, '--cow': cow, '--origin': origin },
-    // A scan uses no old bytes, and proves that the rest is still equal.
-    ...givenOf(withComparison(new Command()), options),
-  });
+  refuseOthers('--scan', TAKEN_BY_SCAN, options.given);
   const destination = destinationOf(words, options, context);
   if (destination.kind !== 'target') throw new UsageError('missing argument: [HOST:]TARGET');
   const { scan } = await import('../../jobs/scan.js');
@@ -213,15 +211,20 @@ async function runScan(
   sayTransferred(summary, words[0] ?? '', { ...options, foundBy: 'scan' }, context);
 }
 
+/** The error for a file that is no stream: its user may have given the target first. */
+function notToApply(file: string): FormatError {
+  return notAnArchive(
+    file,
+    '; give the file to apply first, and then the target: lvmsync --apply FILE TARGET',
+  );
+}
+
 function destinationOf(rest: readonly string[], options: TransferOptions, context: Context): Destination {
   if (options.stdout === true) {
     // The Ruby tool accepts a target here and ignores it; scripts rely on that.
     refuseMore(rest.slice(1));
-    refuseBeside('--stdout', {
-      '--snapback': options.snapback,
-      '--json': options.json,
-      '--dry-run': options.dryRun,
-    });
+    const [useless] = options.given.filter((flag) => ['--snapback', '--json', '--dry-run'].includes(flag));
+    if (useless !== undefined) throw new UsageError(`${useless} cannot be used with --stdout`);
     if (context.stdout.isTTY === true)
       throw new UsageError('--stdout: standard output is a terminal: redirect it to a file or a pipe');
     return { kind: 'pipe', sink: sinkFrom(context.stdout, 'standard output') };
@@ -233,7 +236,6 @@ function destinationOf(rest: readonly string[], options: TransferOptions, contex
   if (options.protocol === '3' && spec.kind === 'local') {
     throw new UsageError('--protocol 3 needs --stdout, or a TARGET on another host that has a Ruby lvmsync');
   }
-  if (options.protocol === '3') refuseBeside('--protocol 3', { '--dry-run': options.dryRun });
   return { kind: 'target', spec, policy: policyOf(options) };
 }
 
@@ -242,17 +244,30 @@ function refuseAudit({ audit }: TransferOptions, why: string): void {
   if (audit !== undefined) throw new UsageError(`--audit cannot be used here: ${why}`);
 }
 
-/** The options of a group, by their flags, as given. */
-function givenOf(group: Pick<Command, 'options'>, options: TransferOptions): Record<string, unknown> {
-  const values: Readonly<Record<string, unknown>> = { ...options };
-  return Object.fromEntries(
-    group.options.map((option) => [option.long ?? option.flags, values[option.attributeName()]]),
-  );
+/* What can be used with one form of a transfer. Everything else is refused, so that a new option is, too. */
+
+const EVERYWHERE = ['--stdout', '--protocol', ...flagsOf(withTalk(new Command()))];
+
+const TAKEN_BY_APPLY = ['--apply', '--server', '--protocol', ...flagsOf(withTalk(withPolicy(new Command())))];
+
+/** A scan uses no old bytes, and proves that the rest is still equal. */
+const TAKEN_BY_SCAN = [
+  ...['--scan', '--live', '--quiesced', ...EVERYWHERE],
+  ...flagsOf(withTraffic(withReach(withPolicy(new Command())).addOption(retryOption()))),
+];
+
+/** It answers nothing, keeps no journal and no record, and reads no sections. */
+const TAKEN_BY_RUBY_TOOL = [
+  ...[...flagsOf(withStoreFiles(withSource(new Command()))), '--whole-chunks', '--bwlimit', '--snapback'],
+  ...[...flagsOf(withReach(new Command())), ...EVERYWHERE],
+];
+
+function flagsOf(group: Pick<Command, 'options'>): string[] {
+  return group.options.map((option) => option.long ?? option.flags);
 }
 
-/** Throws UsageError for the first of these flags that was given: they cannot be used with `main`. */
-function refuseBeside(main: string, given: Readonly<Record<string, unknown>>): void {
-  for (const [flag, value] of Object.entries(given)) {
-    if (value !== undefined) throw new UsageError(`${flag} cannot be used with ${main}`);
-  }
+/** Throws UsageError for the first given flag that cannot be used with `main`. */
+function refuseOthers(main: string, taken: readonly string[], given: readonly string[]): void {
+  const [flag] = given.filter((each) => !taken.includes(each));
+  if (flag !== undefined) throw new UsageError(`${flag} cannot be used with ${main}`);
 }
