@@ -41,7 +41,7 @@ export interface RecoverOptions {
 export function describeRecovery(path: string, outcome: RecoverOutcome): string {
   switch (outcome.kind) {
     case 'nothing to do':
-      return `${path}: nothing to recover: ${outcome.stateDir} has no record of an interrupted apply to it (did it run with another --state-dir, or as another user?)`;
+      return `${path}: nothing to recover: ${outcome.stateDir} has no record of an interrupted apply to it. This says nothing about a run with another --state-dir, or of another user: for such a run, repeat this with its --state-dir`;
     case 'half copied':
     case 'half written':
       return noWayBack(path, outcome.kind).message;

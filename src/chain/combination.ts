@@ -47,7 +47,7 @@ export function planCombination(archives: readonly Archive[], wish: CombinationW
 /**
  * Plans the combination of archives that are given one by one, in the order in which they would be applied: the undo
  * of the last apply comes first. Each one's result must be the next one's base; if one of the two is not known, the
- * order is assumed to be right, and `believed` says so. Reads no data; memory depends on the visible extents only.
+ * order is assumed to be right unless their times contradict it, and `believed` says so. Reads no data; memory depends on the visible extents only.
  */
 export class CombinationPlanner {
   private readonly archives: ArchiveFacts[] = [];
@@ -57,8 +57,8 @@ export class CombinationPlanner {
   constructor(private readonly wish: CombinationWish = {}) {}
 
   /**
-   * Throws BaseMismatchError, which names both files, if the archive does not follow the one before; UsageError if it
-   * does not go in the same direction.
+   * Throws BaseMismatchError, which names both files, if the archive does not follow the one before by its states, or
+   * where those have no names by its time; UsageError if it does not go in the same direction.
    */
   add({ extents, ...archive }: Archive): void {
     refuseParts(archive);
@@ -121,18 +121,27 @@ function checkMeeting(before: ArchiveFacts, after: ArchiveFacts, isForced: boole
   const { result } = before;
   const { base } = after;
   if (result !== null && base !== null && result === base) return [];
+  const inOrder = `the order must be that in which they would be applied${after.kind === 'undo' ? ', the newest first' : ''}`;
   if (result !== null && base !== null && !isForced) {
     const problem = `it starts from ${base}, but ${before.path} leads to ${result}: it does not continue that archive`;
-    throw new BaseMismatchError(
-      after.path,
-      null,
-      `${problem}; if you are sure that it does, use --force=base`,
-    );
+    const advice = `${inOrder}; if you are sure that it does, use --force=base`;
+    throw new BaseMismatchError(after.path, null, `${problem}: ${advice}`);
+  }
+  if (isAgainstTime(before, after) && !isForced) {
+    const problem = `its time (${after.header?.time ?? ''}) says that it comes before ${before.path} (${before.header?.time ?? ''})`;
+    const advice = `${inOrder}; if this order is right, and a clock was wrong, use --force=base`;
+    throw new BaseMismatchError(after.path, null, `${problem}: ${advice}`);
   }
   const why = result !== null && base !== null ? 'their identities differ' : whyUnknown(before, after);
   return [
     `${before.path} and ${after.path}: nothing proves that the second continues the first (${why}): the given order is assumed to be right`,
   ];
+}
+
+/** Whether two archives are given in the opposite order of their times: undos go back in time. */
+function isAgainstTime(before: ArchiveFacts, after: ArchiveFacts): boolean {
+  const [first, second] = [Date.parse(before.header?.time ?? ''), Date.parse(after.header?.time ?? '')];
+  return after.kind === 'undo' ? first < second : first > second;
 }
 
 function whyUnknown(before: ArchiveFacts, after: ArchiveFacts): string {

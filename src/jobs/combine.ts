@@ -51,7 +51,8 @@ export async function combine(
     planner.add(archive);
   }
   const plan = planner.plan();
-  for (const line of plan.believed) env.notice(line);
+  const advice = `if it is not, remove ${out}, and combine them in the order in which they would be applied`;
+  for (const line of plan.believed) env.notice(`${line}; ${advice}`);
   const size = await saveCombination(out, { plan, proofs: proofs.join() }, options.codec, env);
   return { plan, size, seconds: (env.clock() - started) / 1000 };
 }

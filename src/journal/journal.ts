@@ -241,5 +241,5 @@ export async function checkSnapbackName(folder: string, snapback: string): Promi
 
 async function refuseExisting(path: string): Promise<void> {
   if (await isThere(path))
-    throw new UsageError(`${path}: it already exists; a snapback never overwrites a file`);
+    throw new UsageError(`${path}: it already exists; a snapback never overwrites a file: give another name`);
 }

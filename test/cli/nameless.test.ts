@@ -1,8 +1,9 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runWords } from '../support/run-program.js';
+import { archiveBytes } from '../support/scenes/archives.js';
 
 /* A scan's snapback starts from a state with a name and leads to one without: it compared, and knows no base. */
 
@@ -84,6 +85,62 @@ it('a prune says how many archives it leaves alone because they lack a name', as
   ]);
   const { stdout } = await runWords([...words, '--json']);
   expect(JSON.parse(stdout.toString())).toMatchObject({ kept: [], unpruned: ['1.undo', '2.undo'] });
+});
+
+describe('a combine of archives without names', () => {
+  const header = { base: 'S', result: null, kind: 'undo' } as const;
+  const save = async (name: string, time: string, kind: 'undo' | 'changes' = 'undo') => {
+    const wanted = { passes: [[]], indexed: true, header: { ...header, kind, base: name, time } };
+    writeFileSync(at(name), await archiveBytes(SIZE, wanted));
+    return at(name);
+  };
+  const combine = (...words: readonly string[]) => runWords(['combine', '-o', at('out'), ...words]);
+
+  it.each(['undo', 'changes'] as const)(
+    '%s is refused where their times contradict the order',
+    async (kind) => {
+      const monday = await save('monday', '2026-03-02T00:00:00Z', kind);
+      const tuesday = await save('tuesday', '2026-03-03T00:00:00Z', kind);
+      const [first, second] = kind === 'undo' ? [monday, tuesday] : [tuesday, monday];
+      const { status, said } = await combine(first, second);
+      const newest = kind === 'undo' ? ', the newest first' : '';
+      expect([status, said]).toEqual([
+        7,
+        [
+          expect.stringMatching(
+            new RegExp(
+              `^${second}: its time \\(2026-.*\\) says that it comes before ${first} \\(2026-.*\\): the order must be ` +
+                `that in which they would be applied${newest}; if this order is right, and a clock was wrong, use --force=base$`,
+            ),
+          ),
+        ],
+      ]);
+      expect(existsSync(at('out'))).toBe(false);
+      expect((await combine('--force=base', first, second)).status).toBe(0);
+      rmSync(at('out'));
+    },
+  );
+
+  it('says how to correct an order that it has to trust, and what is in the way', async () => {
+    const [monday, tuesday] = [
+      await save('monday', '2026-03-02T00:00:00Z'),
+      await save('tuesday', '2026-03-03T00:00:00Z'),
+    ];
+    const trusted =
+      `${tuesday} and ${monday}: nothing proves that the second continues the first (${tuesday} leads to a state ` +
+      `without a name): the given order is assumed to be right; if it is not, remove ${at('out')}, and combine them in ` +
+      'the order in which they would be applied';
+    const combined = await combine(tuesday, monday);
+    expect([combined.status, combined.said[0]]).toEqual([0, trusted]);
+    const again = await combine(tuesday, monday);
+    expect([again.status, again.said]).toEqual([
+      2,
+      [
+        trusted,
+        `${at('out')}: already exists; an archive never overwrites a file: give another name, or remove it first`,
+      ],
+    ]);
+  });
 });
 
 it('what the message says takes the target back, one after the other', async () => {

@@ -252,7 +252,7 @@ describe('after an apply that was cut short', () => {
     expect([elsewhere.status, elsewhere.said]).toEqual([
       0,
       [
-        `${target}: nothing to recover: ${folder}/elsewhere has no record of an interrupted apply to it (did it run with another --state-dir, or as another user?)`,
+        `${target}: nothing to recover: ${folder}/elsewhere has no record of an interrupted apply to it. This says nothing about a run with another --state-dir, or of another user: for such a run, repeat this with its --state-dir`,
       ],
     ]);
     await expectTakenBack();

@@ -6,7 +6,7 @@ import { ARCHIVE_GROUP, outOption, proto3Option } from '../options/archive.js';
 import { forceOption } from '../options/policy.js';
 import { jsonOption } from '../options/talk.js';
 import { codecOption } from '../options/traffic.js';
-import { formatBytes, formatDuration } from '../../bytes/amounts.js';
+import { countOf, formatBytes, formatDuration } from '../../bytes/amounts.js';
 import { required } from './words.js';
 
 const HELP = {
@@ -44,7 +44,7 @@ export function combineCommand(context: Context) {
         return;
       }
       context.say(
-        `${out}: combined ${files.length} archives (${kind}) in ${formatDuration(seconds)}: ` +
+        `${out}: combined ${countOf(files.length, 'archive')} (${kind}) in ${formatDuration(seconds)}: ` +
           `${formatBytes(bytes)} of the volume in a file of ${formatBytes(size)}`,
       );
     });
