@@ -1,3 +1,4 @@
+import { countOf } from '../bytes/amounts.js';
 import type { BlockDevice } from '../device/block-device.js';
 import { FormatError } from '../errors.js';
 import { BlockBatch, ENTRY } from '../stream/batches/batch.js';
@@ -22,7 +23,7 @@ export async function checkSample(
     while (looking.looked < count) {
       const proof = await nextProof(items);
       if (proof === null) {
-        const problem = `only ${looking.looked} proofs, but the header promises ${count}`;
+        const problem = `only ${countOf(looking.looked, 'proof')}, but the header promises ${count}`;
         throw new FormatError(what, 0, 'sample', problem);
       }
       await looking.take(proof);

@@ -37,9 +37,11 @@ export class ReceivedAudit {
 }
 
 /** Where the contents came from, in words after "by". */
-function describeOrigin({ kind, names, host }: StreamHeader): string {
+function describeOrigin({ kind, compared, names, host }: StreamHeader): string {
+  const { source } = names;
+  if (compared === true) return `a comparison with ${source ?? 'a volume'} of ${host}`;
   const what = { changes: 'changes', undo: 'an undo', full: 'a copy' }[kind];
-  return `${what}${names.source === undefined ? '' : ` from ${names.source}`} of ${host}`;
+  return `${what}${source === undefined ? '' : ` from ${source}`} of ${host}`;
 }
 
 /** A stream that was applied. */

@@ -138,6 +138,9 @@ function asFound(found: RecoverPlan['found'], { stateDir }: OpenTarget): Recover
     : { kind: 'nothing to do', stateDir };
 }
 
+/** How a target got into a state by a recover, in words after "by". */
+const TAKEN_BACK = 'taking an interrupted apply back';
+
 /** Takes one step. Returns what became of the target, where the step decides that. */
 async function take(step: RecoverStep, target: OpenTarget, env: WhoWaits): Promise<RecoverOutcome | null> {
   const { device, folder, record } = target;
@@ -154,7 +157,7 @@ async function take(step: RecoverStep, target: OpenTarget, env: WhoWaits): Promi
       await forget(folder, step.note);
       return null;
     case 'record':
-      await record.write(step.state).catch((error: unknown) => {
+      await record.write(step.state, null, null, TAKEN_BACK).catch((error: unknown) => {
         const problem = `taken back, but that could not be recorded (${describeCause(error)})`;
         env.notice(`${device.path}: ${problem}: the next run checks its contents instead`);
       });

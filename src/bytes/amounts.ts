@@ -35,9 +35,7 @@ export function formatDuration(seconds: number): string {
 /**
  * A number with its noun: `1 block`, `2 blocks`, `0 blocks`. Every message that counts something calls this, so that
  * there is never "1 blocks".
- *
- * @param many the plural, if it is not the noun with an s
  */
-export function countOf(count: number, noun: string, many = `${noun}s`): string {
-  return `${count} ${count === 1 ? noun : many}`;
+export function countOf(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }

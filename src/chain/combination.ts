@@ -128,7 +128,8 @@ function checkMeeting(before: ArchiveFacts, after: ArchiveFacts, isForced: boole
     throw new BaseMismatchError(after.path, null, `${problem}: ${advice}`);
   }
   if (isAgainstTime(before, after) && !isForced) {
-    const problem = `its time (${after.header?.time ?? ''}) says that it comes before ${before.path} (${before.header?.time ?? ''})`;
+    const [than, time] = [after.kind === 'undo' ? 'later' : 'earlier', after.header?.time ?? ''];
+    const problem = `its time (${time}) is ${than} than that of ${before.path}, so it seems to belong before that one`;
     const advice = `${inOrder}; if this order is right, and a clock was wrong, use --force=base`;
     throw new BaseMismatchError(after.path, null, `${problem}: ${advice}`);
   }

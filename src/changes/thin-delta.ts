@@ -1,3 +1,4 @@
+import { countOf } from '../bytes/amounts.js';
 import { SECTOR } from '../bytes/extent.js';
 import { FormatError } from '../errors.js';
 
@@ -117,7 +118,7 @@ class DeltaParser {
     const begin = Number(first);
     const length = Number(count);
     if (length === 0 || begin < this.end)
-      this.fail(`a range of ${length} chunks at ${begin} after ${this.end}`);
+      this.fail(`a range of ${countOf(length, 'chunk')} at ${begin} after ${this.end}`);
     this.end = begin + length;
     if (this.end * this.expected.chunkSize > Number.MAX_SAFE_INTEGER) this.fail('a range past 2^53 bytes');
     this.take(kind as ThinRangeKind, begin, length);

@@ -1,4 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises';
+import { countOf } from '../bytes/amounts.js';
 import { CommandError } from '../errors.js';
 import { isThere } from '../host/durable-file.js';
 import type { Surroundings } from '../host/surroundings.js';
@@ -69,7 +70,7 @@ export async function examineNodes(
   const who = isLeftToUdev ? 'LVM leaves them to udev' : 'LVM makes them itself';
   if (missing.length > 0) {
     const example = isNamed ? `, such as ${missing[0] ?? ''}` : '';
-    const text = `${missing.length} of ${active.length} active volumes have none${example}; ${who}`;
+    const text = `${missing.length} of ${countOf(active.length, 'active volume')} have none${example}; ${who}`;
     return problem(check, text, UDEV_ADVICE);
   }
   if (!isLeftToUdev || udev === 'listens') return ok(check, who);

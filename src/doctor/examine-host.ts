@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
 import { access, readdir } from 'node:fs/promises';
 import { release } from 'node:os';
+import { countOf } from '../bytes/amounts.js';
 import { CommandError } from '../errors.js';
 import type { CommandResult } from '../host/spawner.js';
 import type { Surroundings } from '../host/surroundings.js';
@@ -129,7 +130,7 @@ async function examineLvm(role: HostRole, self: HostSelf, scope: Scope, env: Sur
   const name = `LVM ${/LVM version:\s*(\S+)/.exec(version.stdout)?.[1] ?? '(unknown version)'}`;
   try {
     const volumes = await readVolumes(env);
-    const known = ok('lvm', `${name}, which knows ${volumes.length} logical volumes`);
+    const known = ok('lvm', `${name}, which knows ${countOf(volumes.length, 'logical volume')}`);
     const nodes = await examineNodes(self.udev, volumes, scope === 'everything', env);
     const groups =
       scope === 'itself' ? [] : [...(await examineVolumes(env)), ...(await examineGroups(volumes, env))];

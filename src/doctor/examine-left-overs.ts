@@ -1,6 +1,7 @@
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
+import { countOf } from '../bytes/amounts.js';
 import { describeCause, LvmsyncError } from '../errors.js';
 import { readIfThere } from '../host/durable-file.js';
 import { lookAtLock } from '../host/run-lock.js';
@@ -157,9 +158,9 @@ function nameOf(key: string, volumes: readonly VolumeRow[]): string {
 
 function describeAge(milliseconds: number): string {
   const minutes = Math.max(0, Math.floor(milliseconds / MINUTE));
-  if (minutes < 120) return `${minutes} minutes`;
+  if (minutes < 120) return countOf(minutes, 'minute');
   const hours = Math.floor(minutes / 60);
-  return hours < 48 ? `${hours} hours` : `${Math.floor(hours / 24)} days`;
+  return hours < 48 ? countOf(hours, 'hour') : countOf(Math.floor(hours / 24), 'day');
 }
 
 async function listFolder(path: string): Promise<string[]> {

@@ -93,8 +93,10 @@ function judgeState({ holds, isStale, by }: KnownState, recorded: string | null,
     return warning('state', `not known: ${what}`, COMPARE);
   }
   if (holds === null) {
-    const advice = `a copy or a scan begins a record; another --state-dir, or another user's, may have one`;
-    return warning('state', `not known: nothing is recorded of it in ${stateDir}`, advice);
+    const advice =
+      'a copy or a scan begins a record, and what leads to a state without a name ends it (a recover cannot bring ' +
+      "back a record that was not there); another --state-dir, or another user's, may have one";
+    return warning('state', `not known: ${stateDir} has no record of what it holds`, advice);
   }
   const { is, identity } = holds;
   if (is === 'copying')

@@ -1,4 +1,5 @@
 import { open, type FileHandle } from 'node:fs/promises';
+import { countOf } from '../bytes/amounts.js';
 import { piecesOf } from '../bytes/byte-channel.js';
 import { endOf, type Extent } from '../bytes/extent.js';
 import { DeviceError, FormatError, LostJournalError, TruncatedStreamError } from '../errors.js';
@@ -83,7 +84,7 @@ export async function readJournal(
     if (contents.goodUpTo < durableLength) {
       const { size } = await file.stat();
       const problem =
-        size < durableLength ? `it was truncated to ${size} bytes` : 'it is damaged from here on';
+        size < durableLength ? `it was truncated to ${countOf(size, 'byte')}` : 'it is damaged from here on';
       throw new LostJournalError(
         path,
         contents.goodUpTo,

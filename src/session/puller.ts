@@ -1,5 +1,6 @@
 import type { ReceiveSummary } from '../apply/receive-summary.js';
 import { describeSteps } from '../apply/plans/plan-run.js';
+import { countOf } from '../bytes/amounts.js';
 import { FarError, LineError, TransportError, TruncatedStreamError } from '../errors.js';
 import { orInterrupted } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
@@ -59,7 +60,7 @@ function checkAgreed(word: LastWord | null, received: ReceiveSummary, host: stri
   if (word === null) throw new TransportError(`${host}: ${landed} the sender ended before it confirmed that`);
   if (!word.ok) throw new FarError(word.code, host, word.message);
   if (word.blocks !== received.blocks) {
-    const problem = `the sender reports ${word.blocks} blocks, and ${received.blocks} were received`;
+    const problem = `the sender reports ${countOf(word.blocks, 'block')}, and ${received.blocks} were received`;
     throw new TransportError(`${host}: ${landed} ${problem}`);
   }
   const { blocks, tableBytes, changedBytes, resumedBytes, volumeSize, consistent, codec } = word;

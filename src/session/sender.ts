@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { countOf } from '../bytes/amounts.js';
 import type { ByteSink } from '../bytes/byte-channel.js';
 import type { ChangeSource } from '../changes/change-source.js';
 import type { CodecName } from '../codec/codec.js';
@@ -235,7 +236,9 @@ export async function unlessAnswered<T>(
 function checkResult(result: ResultMessage, sent: SendSummary, host: string) {
   if (!result.ok) throw new FarError(result.code, host, result.message);
   if (result.blocks !== sent.blocks) {
-    throw new TransportError(`${host}: it reports ${result.blocks} blocks, but ${sent.blocks} were sent`);
+    throw new TransportError(
+      `${host}: it reports ${countOf(result.blocks, 'block')}, but ${sent.blocks} were sent`,
+    );
   }
   return result;
 }

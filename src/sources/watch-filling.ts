@@ -1,3 +1,4 @@
+import { countOf } from '../bytes/amounts.js';
 import type { ChangeSource, SourceWatch } from '../changes/change-source.js';
 import { LvmsyncError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
@@ -104,5 +105,7 @@ function mebibytes(bytes: number): string {
 
 function describeTime(seconds: number): string {
   if (seconds < 120) return `${Math.ceil(seconds)} s`;
-  return seconds < 7200 ? `${Math.round(seconds / 60)} minutes` : `${Math.round(seconds / 3600)} hours`;
+  return seconds < 7200
+    ? countOf(Math.round(seconds / 60), 'minute')
+    : countOf(Math.round(seconds / 3600), 'hour');
 }

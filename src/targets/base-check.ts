@@ -1,3 +1,4 @@
+import { countOf } from '../bytes/amounts.js';
 import { crc32 } from '../bytes/contents.js';
 import type { BlockDevice } from '../device/block-device.js';
 import { BaseMismatchError } from '../errors.js';
@@ -264,13 +265,13 @@ function findSampleMismatch(
   const { changed, unchanged } = sample;
   if (unchanged.failed > 0) {
     const what = unchanged.failed * 2 > unchanged.looked ? 'it seems to be another volume' : BEHIND_ITS_BACK;
-    const share = `${unchanged.failed} of ${unchanged.looked} blocks that did not change`;
+    const share = `${unchanged.failed} of ${countOf(unchanged.looked, 'block')} that did not change`;
     return `${what}: ${share} differ from the source's, and would still differ afterwards`;
   }
   // On a rerun changed blocks differ, too. On a target that was never sent to, few of them do.
   const isKnown = state !== null && (state.identity === header.base || state.from === header.base);
   if (isKnown || unchanged.looked > 0 || changed.failed * 2 <= changed.looked) return null;
-  return `it seems to be another volume, or another state of this one: ${changed.failed} of ${changed.looked} blocks differ from the stream's base`;
+  return `it seems to be another volume, or another state of this one: ${changed.failed} of ${countOf(changed.looked, 'block')} differ from the stream's base`;
 }
 
 /** Whether a target holds what a proof says. Throws DeviceError. */
@@ -296,5 +297,5 @@ export function describeStale(path: string, header: StreamHeader | null, unchang
   const outside = Math.max(0, header.volumeSize - header.expectedBytes);
   const blocks = Math.max(unchanged.looked, Math.ceil(outside / BLOCK));
   const differ = unchanged.failed === 0 ? 'all of them match' : `${unchanged.failed} differ`;
-  return `${path}: ${who}: ${unchanged.looked} of ${blocks} blocks outside the changes were compared, ${differ}; ${advice}`;
+  return `${path}: ${who}: ${unchanged.looked} of ${countOf(blocks, 'block')} outside the changes were compared, ${differ}; ${advice}`;
 }

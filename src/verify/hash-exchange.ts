@@ -1,3 +1,4 @@
+import { countOf } from '../bytes/amounts.js';
 import { ChunkSet } from '../bytes/chunk-set.js';
 import { intersectExtents, splitExtents, sumLengths, type Extent } from '../bytes/extent.js';
 import { ChangeSet } from '../changes/change-set.js';
@@ -172,6 +173,8 @@ function noteDifferences(
 function checkResult(result: ResultMessage, answered: number, host: string): void {
   if (!result.ok) throw new FarError(result.code, host, result.message);
   if (result.blocks !== answered) {
-    throw new TransportError(`${host}: it reports ${result.blocks} digests, but ${answered} were received`);
+    throw new TransportError(
+      `${host}: it reports ${countOf(result.blocks, 'digest')}, but ${answered} were received`,
+    );
   }
 }

@@ -95,7 +95,7 @@ describe('what thin_delta prints', () => {
   it.each([
     ['with an element that is not known', PRINTED.replace('right_only', 'moved'), /"<moved begin="200"/],
     ['with a range of nothing', PRINTED.replace('length="1"', 'length="0"'), /a range of 0 chunks at 70/],
-    ['with ranges that overlap', PRINTED.replace('begin="70"', 'begin="69"'), /1 chunks at 69 after 70/],
+    ['with ranges that overlap', PRINTED.replace('begin="70"', 'begin="69"'), /1 chunk at 69 after 70/],
     ['with a number that is none', PRINTED.replace('"57"', '"-57"'), /instead of ranges/],
     ['past what can be addressed', PRINTED.replace('"200"', '"999999999999999"'), /past 2\^53/],
     ['with more behind its end', `${PRINTED}\n${PRINTED}`, /instead of end of file/],

@@ -72,6 +72,16 @@ it('a restore to the state that the target is in has nothing to do', async () =>
   ]);
 });
 
+it('the doctor says that a scan compared, and that its proof is not recorded', async () => {
+  const { status, stdout } = await run('doctor', at('target'));
+  expect([status, stdout.toString()]).toEqual([
+    0,
+    expect.stringMatching(
+      /ok {7}state: exactly stopped-.*, brought by a comparison with \S*source of [^]* proved: no proof of any part of it is recorded \(/,
+    ),
+  ]);
+});
+
 it('a prune says how many archives it leaves alone because they lack a name', async () => {
   const words = ['archive', 'prune', '--keep-last', '1', at('undos')];
   const { status, said } = await runWords(words);
@@ -103,13 +113,13 @@ describe('a combine of archives without names', () => {
       const tuesday = await save('tuesday', '2026-03-03T00:00:00Z', kind);
       const [first, second] = kind === 'undo' ? [monday, tuesday] : [tuesday, monday];
       const { status, said } = await combine(first, second);
-      const newest = kind === 'undo' ? ', the newest first' : '';
+      const [newest, than] = kind === 'undo' ? [', the newest first', 'later'] : ['', 'earlier'];
       expect([status, said]).toEqual([
         7,
         [
           expect.stringMatching(
             new RegExp(
-              `^${second}: its time \\(2026-.*\\) says that it comes before ${first} \\(2026-.*\\): the order must be ` +
+              `^${second}: its time \\(2026-.*\\) is ${than} than that of ${first}, so it seems to belong before that one: the order must be ` +
                 `that in which they would be applied${newest}; if this order is right, and a clock was wrong, use --force=base$`,
             ),
           ),

@@ -121,7 +121,7 @@ describe('in the words of a transfer', () => {
     writeFileSync(at('target'), Buffer.from(base).fill('someone', 2 * CHUNK, 2 * CHUNK + 512));
     const forced = await run('--force=base', ...sources(), at('target'));
     expect(forced.status).toBe(0);
-    expect(forced.said.join('\n')).toMatch(/warning: .*1 blocks did not hold/);
+    expect(forced.said.join('\n')).toMatch(/warning: .*: 1 block did not hold/);
     expect(target()).toBeBytes(origin);
   });
 

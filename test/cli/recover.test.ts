@@ -230,6 +230,21 @@ describe('after an apply that was cut short', () => {
     expect((await recover()).status).toBe(0);
   });
 
+  it('the doctor says how the target came into the state that it was taken back to', async () => {
+    await cutShort();
+    await expectTakenBack();
+    const { stdout } = await runWords(['doctor', target, '--state-dir', state]);
+    expect(stdout.toString()).toMatch(/state: exactly A, .*, brought by taking an interrupted apply back$/m);
+  });
+
+  it('the doctor says that a state directory has no record of the state, and why that may be', async () => {
+    const { stdout } = await runWords(['doctor', target, '--state-dir', join(folder, 'other')]);
+    expect(stdout.toString()).toContain(
+      `state: not known: ${join(folder, 'other')} has no record of what it holds`,
+    );
+    expect(stdout.toString()).toContain('a recover cannot bring back a record that was not there');
+  });
+
   it('a snapback on a file system that is not mounted is said to be', async () => {
     mkdirSync(join(folder, 'disk'));
     await cutShort('--snapback', join(folder, 'disk/undo'));

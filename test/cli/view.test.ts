@@ -145,7 +145,7 @@ describe('view store', () => {
       status: 3,
       said: expect.stringMatching(
         /small: too small: it has 512 B, and the volume of these archives has .*truncate -s/,
-      ),
+      ) as string,
     });
     const other = await writeArchive('b', 16, 8, 7);
     expect(await view('store', at('out'), archive, other)).toMatchObject({ status: 7 });

@@ -3,7 +3,7 @@ import type { ApplySummary } from '../../jobs/apply.js';
 import type { TransferSummary } from '../../jobs/transfer.js';
 import type { Verified } from '../../targets/coverage.js';
 import type { Context } from '../context.js';
-import { formatBytes, formatDuration, formatShare } from '../../bytes/amounts.js';
+import { countOf, formatBytes, formatDuration, formatShare } from '../../bytes/amounts.js';
 
 /** A rate measured over less depends more on the latency than on the bandwidth. */
 const LEAST_FOR_A_RATE = { seconds: 5, bytes: 64 * 1024 * 1024 };
@@ -96,7 +96,7 @@ export function shareOf(verified: Verified | null, volumeSize: number | null): V
 
 /** The share in words, to follow a name. */
 export function describeVerified({ share, since }: VerifiedShare): string {
-  if (since === null) return 'no part of it has been proved yet';
+  if (since === null) return 'no proof of any part of it is recorded (a copy or --audit records one)';
   const at = since.replace(/:\d\d(\.\d+)?Z$/, ' UTC').replace('T', ' ');
   return share === 1
     ? `all of it has been proved since ${at}`
@@ -119,8 +119,8 @@ function sayMismatches(
   // If the rest is in doubt because of them, the error says so.
   if (mismatches === null || mismatches === 0 || suspect !== null) return;
   context.say(
-    `warning: ${target}: ${mismatches} blocks did not hold the bytes of the base; they are correct now, but blocks ` +
-      'that did not change may be wrong too: compare the target with its source (lvmsync verify)',
+    `warning: ${target}: ${countOf(mismatches, 'block')} did not hold the bytes of the base; what was sent is correct now, but ` +
+      'blocks that did not change may be wrong too: compare the target with its source (lvmsync verify)',
   );
 }
 
@@ -158,12 +158,12 @@ export function sayApplied(
   if (options.quiet === true) return;
   if (options.dryRun === true) {
     context.say(
-      `dry run: ${formatBytes(changedBytes)} in ${blocks} blocks would be written to ${target}; nothing was written`,
+      `dry run: ${formatBytes(changedBytes)} in ${countOf(blocks, 'block')} would be written to ${target}; nothing was written`,
     );
     return;
   }
   context.say(
-    `${formatBytes(changedBytes)} in ${blocks} blocks written to ${target} ` +
+    `${formatBytes(changedBytes)} in ${countOf(blocks, 'block')} written to ${target} ` +
       `(${formatShare(changedBytes, targetSize)} of it) and flushed in ${formatDuration(summary.seconds)}`,
   );
   sayMismatches(summary, target, context);

@@ -1,6 +1,6 @@
 import type { ChangeSet } from '../../changes/change-set.js';
 import type { VerifySummary } from '../../jobs/verify.js';
-import { formatBytes, formatDuration } from '../../bytes/amounts.js';
+import { countOf, formatBytes, formatDuration } from '../../bytes/amounts.js';
 import { extentLines, extentsJson } from './change-map.js';
 
 /** The two sides as the user named them, and the snapshot that the changes were read from. */
@@ -60,8 +60,7 @@ export function describeDifferences(differing: ChangeSet): string {
     if (places === 0) first = offset;
     places += 1;
   }
-  const where =
-    places === 1 ? `in one place, at byte ${first}` : `in ${places} places, the first at byte ${first}`;
+  const where = `in ${countOf(places, 'place')}, ${places === 1 ? '' : 'the first '}at byte ${first}`;
   return `${formatBytes(differing.changedBytes)} differ ${where}`;
 }
 

@@ -1,7 +1,7 @@
 import type { ViewSummary } from '../../jobs/view.js';
 import { pathOf, type ListedView } from '../../view/list-views.js';
 import type { StorePlan } from '../../view/store-plan.js';
-import { formatBytes, formatDuration, formatShare } from '../../bytes/amounts.js';
+import { countOf, formatBytes, formatDuration, formatShare } from '../../bytes/amounts.js';
 
 /** What opening a view did, for stderr. */
 export function* describeOpened({ record, path, plan, seconds }: ViewSummary): Generator<string> {
@@ -25,7 +25,7 @@ export function openedJson({ record, path, plan, seconds }: ViewSummary): string
 
 export function describeStorePlan(path: string, plan: StorePlan): string {
   const { chunkSize, exceptions } = storeFacts(plan);
-  return `${path}: a store with ${exceptions} chunks of ${formatBytes(chunkSize)} (${chunkSize / 512} sectors)`;
+  return `${path}: a store with ${countOf(exceptions, 'chunk')} of ${formatBytes(chunkSize)} (${chunkSize / 512} sectors)`;
 }
 
 function storeFacts({ layout: { chunkSize }, exceptions, fillBytes, usedBytes }: StorePlan) {
