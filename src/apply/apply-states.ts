@@ -75,7 +75,7 @@ export function stateDuring(header: StreamHeader | null, before: TargetState | n
   if (isOverwriting(header)) return { is: 'copying', identity: result ?? NAMELESS_STATE, from: null };
   // When this apply is taken back, the target is half-copied again.
   if (kind === 'full') return before?.is === 'copying' ? before : null;
-  // Nothing but the same changes, a scan or a copy makes it whole, and none of these asks for the name.
+  // Only the same changes, a scan or a copy can make it whole, and they do not ask for the name.
   if (base === null) return { is: 'applying from', identity: NAMELESS_STATE, from: null };
   return {
     ...{ is: 'applying from', identity: base, from: base, ...coverageDuring(before?.proved) },

@@ -88,7 +88,7 @@ export async function planFor(
   return { plan: planApply({ header, policy, change }, facts), facts };
 }
 
-/** From which state a stream leads where, an undo's end included. */
+/** The states that a stream starts from and leads to; of an undo, what its end says counts too. */
 async function changeOf(
   header: StreamHeader | null,
   { policy, resultOf }: TargetOfStream,

@@ -10,8 +10,8 @@ export interface ReceiveSummary {
   readonly changedBytes: number;
   readonly blocks: number;
   /**
-   * Blocks that the target unexpectedly held neither old nor new. They are right now, because such blocks are sent in
-   * full.
+   * How many blocks of the target unexpectedly held neither the old nor the new bytes. They are right now, because such
+   * blocks are sent in full.
    */
   readonly mismatches: number;
   /**

@@ -104,9 +104,9 @@ export async function recoverTarget(
 }
 
 /**
- * Sees to an unfinished apply before a stream is applied. If it was of the same stream, takes the target back to the
- * last place from which the stream can continue, else all the way. Throws as `recoverTarget`, and if the stream must not
- * be applied to what the target would be taken back to.
+ * Deals with an unfinished apply before a stream is applied. If it was of the same stream, takes the target back to the
+ * last place from which the stream can continue, else all the way. Throws as `recoverTarget`, and if the stream must
+ * not be applied to what the target would be taken back to.
  */
 export async function settleEarlierApply(
   target: OpenTarget,
@@ -141,7 +141,7 @@ function asFound(found: RecoverPlan['found'], { stateDir }: OpenTarget): Recover
 /** How a target got into a state by a recover, in words after "by". */
 const TAKEN_BACK = 'taking an interrupted apply back';
 
-/** Takes one step. Returns what became of the target, where the step decides that. */
+/** Takes one step. Returns what became of the target, or null if the step does not decide that. */
 async function take(step: RecoverStep, target: OpenTarget, env: WhoWaits): Promise<RecoverOutcome | null> {
   const { device, folder, record } = target;
   switch (step.do) {

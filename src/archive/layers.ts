@@ -4,16 +4,16 @@ import { overlay } from './overlay.js';
 import { firstEndingBehind, touches } from './proofs.js';
 
 /**
- * Layers that are laid on each other one after another, each of an ascending table: what is seen of them from above.
- * What lies hidden is dropped by and by: memory goes by what is seen, and time by the layers' extents, not by how many
- * layers there are.
+ * Layers of extents, each an ascending table that is laid on top of the others: what is visible from above. Hidden
+ * parts are dropped as layers are added, so memory depends on what is visible, and time on the extents, not on the
+ * number of layers.
  */
 export class Layers {
-  /** Each lies on those before it and is at most half as large as the one right below. */
+  /** Each lies on top of the ones before it, and is at most half as large as the one right below it. */
   private readonly tables: ExtentTable[] = [];
   private count = 0;
 
-  /** Lays a table on top. Its extents' source becomes the number of the layer. */
+  /** Lays a table on top. The number of the layer becomes the source of its extents. */
   add(table: ExtentTable): void {
     const layer = this.count++;
     let top = overlay([whole(table)], () => layer);
@@ -25,14 +25,14 @@ export class Layers {
     this.tables.push(top);
   }
 
-  /** Whether any layer has some of an extent. */
+  /** Whether any layer has a part of an extent. */
   touch(extent: Extent): boolean {
     return this.tables.some((table) => touches(table, extent));
   }
 
   /**
-   * What is seen within these extents, which ascend and do not overlap: each piece lies in one of them. Takes time by
-   * what they have of each table, not by all that the tables have.
+   * What is visible within these extents, which ascend and do not overlap; each piece lies in one of them. The time
+   * depends on the parts of the tables within them, not on the whole tables.
    */
   seenIn(extents: Iterable<Extent>): ExtentTable {
     return overlay(
@@ -41,7 +41,7 @@ export class Layers {
     );
   }
 
-  /** What is seen: ascending, without overlaps, of each byte the layer that was added last of those that have it. */
+  /** What is visible: ascending, without overlaps; for each byte, the last added layer that has it. */
   seen(): ExtentTable {
     return overlay(this.tables.map(whole), sourceAsItIs);
   }

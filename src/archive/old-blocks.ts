@@ -59,7 +59,7 @@ function differences({ offset, data }: ReadBlock, now: ReadBlock): ArchiveBlock[
   }
 }
 
-/** Releases the memory once each of its users has. */
+/** Releases the memory once all of its users have released it. */
 function sharedBy(data: LentBuffer, count: number): () => () => void {
   let held = count;
   return () => {

@@ -1,5 +1,5 @@
 import { ExtentTable } from './extent-table.js';
-/** A binary heap of small numbers: the one that comes before all others is on top. */
+/** A binary heap of small numbers: the first one in order is on top. */
 export class NumberHeap {
   private readonly items: number[] = [];
 
@@ -89,7 +89,7 @@ interface Piece {
 
 /** Walks all layers at once, by offset. */
 class Stack {
-  /** Each layer's extent that began last, and whether the layer is among the open ones. */
+  /** For each layer, the extent that began last, and whether the layer is open. */
   private readonly current: Int32Array;
   private readonly isOpen: Uint8Array;
   /** Layers whose extents have begun, the highest on top; some may have ended already. */

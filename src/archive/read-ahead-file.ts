@@ -3,7 +3,7 @@ import { DeviceError } from '../errors.js';
 
 /** What is read at once after a jump. Bytes. */
 const FIRST_WINDOW = 8 * 1024;
-/** From this length on the next window is read ahead: the reads before it have used so much that it will be needed. */
+/** From this length on, the next window is read ahead: so much of the last ones was used that it will be needed. */
 const READ_AHEAD_FROM = 64 * 1024;
 
 /** A part of a file in memory. */
@@ -19,8 +19,8 @@ interface Window {
 /**
  * A file that is read in pieces at mostly ascending positions: small pieces from a window, while the next window is
  * read ahead; large pieces directly into their memory. How long a window is follows from how much of the last one was
- * used: short where pieces lie scattered, as all else would be read for nothing. Uses two windows of memory. One call at
- * a time.
+ * used: short where the pieces are scattered, because the rest would be read for nothing. Uses two windows of memory.
+ * One call at a time.
  */
 export class ReadAheadFile {
   private window: Window = { position: 0, size: 0, bytes: Buffer.alloc(0), length: 0 };
@@ -93,7 +93,7 @@ export class ReadAheadFile {
       await ahead.read;
       this.window = ahead.window;
     } else {
-      // Its failure is of no interest.
+      // It does not matter if it fails.
       await ahead?.read.catch(() => undefined);
       const window = this.newWindow(position, ahead?.window.bytes ?? this.spare);
       await this.load(window);

@@ -16,10 +16,10 @@ const MEMORY = 8 * 1024 * 1024;
 const PROVED: BaseProof = { is: 'proved' };
 
 /**
- * Holds all that undos would overwrite, in the order in which they are applied, against what each says of its base:
- * the target's bytes for the first, for each other one what those before it would make of them. Reads all of each, those
- * places of the target, and of the archives before only the blocks that are seen there. Throws what reading either
- * throws, the signal's reason.
+ * Compares everything that undos would overwrite, in the order in which they are applied, with what each of them says
+ * about its base: the target's bytes for the first; for each later one, those bytes as the ones before it would leave
+ * them. Reads all of each undo, those places of the target, and of the earlier archives only the blocks that are
+ * visible there. Throws what reading either throws, the signal's reason.
  *
  * @param archives opened one after another, as all their indexes at once would take much memory
  */
@@ -76,7 +76,7 @@ function findUnproved(extents: ExtentTable, proofs: ArchiveProofs): number | nul
 /** What some extents of a target would hold once archives were applied to it. */
 class BytesAfter {
   private readonly blocks: AsyncGenerator<Block>;
-  /** The one that was read last, and that no extent has taken; undefined before the first. */
+  /** The piece that was read last and that no extent has taken yet; undefined before the first. */
   private next: Block | null | undefined;
 
   /** @param seen of the archives, within those extents */

@@ -13,8 +13,8 @@ const intentSchema = v.object({
 type Removing = v.InferOutput<typeof intentSchema>['removing'];
 
 /**
- * The existing undos that an interrupted prune of a folder had begun to remove: what is left of them no longer shows
- * by itself that it is useless. Throws DeviceError.
+ * The existing undos that an interrupted prune of a folder had begun to remove: the remaining ones do not show that
+ * they are no longer needed. Throws DeviceError.
  */
 export async function readPruneIntent(folder: string, undos: readonly Undo[]): Promise<Undo[]> {
   const intent = v.safeParse(intentSchema, parseJson((await readOwn(join(folder, NAME))) ?? ''));

@@ -26,8 +26,8 @@ export interface UnprunedUndos {
 }
 
 /**
- * Plans how to reduce a folder's undos to those that lead to the states that the rules keep, and to the latest state
- * of each volume. The left-overs of an interrupted prune, an undo next to those that it combines, do no harm.
+ * Plans how to reduce a folder's undos to those that lead to the states that the rules keep, and to the latest state of
+ * each volume. What an interrupted prune leaves, an undo next to the undos that it combines, does no harm.
  */
 export function planPruning(
   undos: readonly Undo[],
@@ -46,7 +46,7 @@ export function planPruning(
   return { plans, unpruned };
 }
 
-/** What a prune leaves alone because it lacks a name. */
+/** The undos that a prune leaves alone because they lack a name. */
 export function unprunedNameless(archives: readonly ListedArchive[]): UnprunedUndos[] {
   const nameless = namelessUndosOf(archives);
   const reason = 'the state that such an undo starts from or leads to has no name, so its place is not known';

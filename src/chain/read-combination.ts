@@ -26,7 +26,7 @@ export type StoredBlocksOf = Pick<Combination, 'archives' | 'extents'>;
 export interface ReadOptions {
   /** Lends memory for the data; the consumer of a block releases it. A pool must have 8 MiB or more. */
   readonly lend: LendBuffer;
-  /** Aborted to stop: its reason is then thrown. */
+  /** Aborted to stop the reading, which then throws its reason. */
   readonly signal?: AbortSignal;
 }
 

@@ -12,8 +12,8 @@ import { readCombinedItems, type ReadOptions } from './read-combination.js';
 const SAMPLE = 32;
 
 /**
- * Planned undos as a stream to apply. It begins with a sample of what is known about the bytes that it replaces; each
- * block comes right after its own proof.
+ * Planned undos, as a stream that can be applied. It begins with a sample of what is known about the bytes that it
+ * replaces; each block comes right after its own proof.
  */
 export function streamOf(
   undos: PlannedUndos,

@@ -57,7 +57,7 @@ export class Ways {
     return this.last.has(state);
   }
 
-  /** The undos to a state, in the order in which they are applied; none lead to a state that cannot be reached. */
+  /** The undos to a state, in the order in which they are applied; empty for a state that cannot be reached. */
   to(state: string): Undo[] {
     const way: Undo[] = [];
     let undo = this.last.get(state) ?? null;

@@ -9,8 +9,8 @@ import { runProgram } from './program.js';
 const FILES_PATIENCE_MS = 500;
 const PAUSE_MS = 20;
 
-// V8 prints unknown flags on standard error, and nothing tells beforehand which it knows. So each flag is set only for
-// the versions of Node with which it was tested; newer versions run without it.
+// V8 prints unknown flags on standard error, and there is no way to ask which flags it knows. So each flag is set only
+// for the versions of Node that it was tested with; newer versions run without it.
 const node = Number.parseInt(process.versions.node, 10);
 // Buffers in use count as heap: with its default limits V8 would collect the whole heap every few megabytes.
 if (node <= 26) setFlagsFromString('--heap-growing-percent=900');

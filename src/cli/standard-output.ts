@@ -8,7 +8,10 @@ const STDOUT = 1;
 /** The stream that a command writes its data to. */
 export type Output = Writable & { readonly isTTY?: boolean; readonly columns?: number };
 
-/** Standard output. For a file it is our own stream: Node's loses the rest of a short write on a nearly full disk. */
+/**
+ * Standard output. For a file we use our own stream, because Node's loses the rest of a short write on a nearly full
+ * disk.
+ */
 export function standardOutput(): Output {
   const stats = fstatSync(STDOUT);
   const isFile = stats.isFile() || (stats.isCharacterDevice() && !isatty(STDOUT));

@@ -23,7 +23,9 @@ export function suggestionFor(word: string, names: readonly string[]): string {
   return '';
 }
 
-/** The same for the first word of a transfer that failed. What exists, and a name with a slash, is no command. */
+/**
+ * The same for the first word of a transfer that failed. A file that exists and a name with a slash are not commands.
+ */
 export function commandMeant(word: string, commands: readonly string[]): string {
   if (word.startsWith('-') || word.includes('/') || existsSync(word)) return '';
   return suggestionFor(word, commands);

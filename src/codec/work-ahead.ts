@@ -45,7 +45,7 @@ async function feed<Thing, Result>(
 /** Work under way, oldest first, with one producer and one consumer. */
 class Queue<Result> {
   readonly waiting: Promise<Result>[] = [];
-  /** The result taken last counts until the next one is asked for: it may still be under way. */
+  /** The last taken result counts until the next one is asked for, because it may still be in use. */
   private taken = 0;
   private isEnded = false;
   private isClosed = false;
@@ -69,7 +69,7 @@ class Queue<Result> {
     return !this.isClosed;
   }
 
-  /** Waits for a result, or the end. The result taken before is done with. */
+  /** Waits for a result, or the end. The previous result is no longer in use. */
   async hasNext(): Promise<boolean> {
     this.taken = 0;
     this.wakeFeeder();

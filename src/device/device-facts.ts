@@ -24,10 +24,7 @@ export function deviceNumberOf({ rdev }: Pick<Stats, 'rdev'>): DeviceNumber {
   return `${major}:${minor}`;
 }
 
-/**
- * Reads a block device's facts by its number, because its name can be a link, can be odd or can be gone. Throws
- * DeviceError.
- */
+/** Reads a block device's facts by its number, because its name may be a link, unusual or gone. Throws DeviceError. */
 export async function readDeviceFacts(number: DeviceNumber): Promise<DeviceFacts> {
   const link = `/sys/dev/block/${number}`;
   try {
@@ -47,7 +44,7 @@ export async function readDeviceFacts(number: DeviceNumber): Promise<DeviceFacts
 
 /**
  * How many sectors were written or discarded since the device was activated: fields 7 and 14 of its `stat`. The number
- * of writes would not do: it counts an empty flush, and does not count a discard.
+ * of writes is not enough: it counts an empty flush, and does not count a discard.
  */
 export async function readWrittenSectors(number: DeviceNumber): Promise<number> {
   const fields = await readCounts(number);
@@ -79,7 +76,7 @@ export async function isReadOnly(number: DeviceNumber): Promise<boolean> {
   }
 }
 
-/** A partition has no queue of its own: the one of its disk, one folder up, applies. */
+/** A partition has no queue of its own: its disk's queue, one folder up, applies. */
 async function readQueue(folder: string, name: string): Promise<string> {
   try {
     return await readFile(`${folder}/queue/${name}`, 'latin1');

@@ -45,7 +45,10 @@ export interface DoctorReport {
   readonly problem: ErrorCode | null;
 }
 
-/** Examines this host, and another with the line to it. Changes nothing; a host out of reach is a finding. */
+/**
+ * Examines this host, and optionally another one and the line to it. Changes nothing; a host that cannot be reached is
+ * a finding.
+ */
 export async function examineBoth(
   destination: RemoteHost | null,
   reach: Reach,

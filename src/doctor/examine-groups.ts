@@ -31,7 +31,7 @@ const GROUP_COLUMNS = [
   'vg_systemid',
 ] as const;
 
-/** What LVM shows of a logical volume, as far as a doctor looks. */
+/** What LVM shows of a logical volume, as far as the doctor needs it. */
 export type VolumeRow = LvsRow<(typeof VOLUME_COLUMNS)[number]>;
 export type ExaminedGroup = LvsRow<(typeof GROUP_COLUMNS)[number]>;
 
@@ -238,7 +238,7 @@ async function isRunning(program: string): Promise<boolean> {
 /** What marks the volumes that runs make: for a copy, for a thin volume in use, for a view. */
 const OWN_TAGS = [PARTIAL_TAG, TEMPORARY_TAG, STORE_TAG];
 
-/** What makes LVM refuse volumes that are there, or that a run makes. Throws CommandError. */
+/** What makes LVM refuse volumes that exist, or that a run makes. Throws CommandError. */
 export async function examineVolumes(env: Surroundings): Promise<Finding[]> {
   const groups = await listGroups(env.spawner);
   return [judgeNames(groups), ...(await examineActivation(groups, env))];

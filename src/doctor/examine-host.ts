@@ -36,7 +36,9 @@ export interface HostSelf {
   readonly otherStateDirs: readonly string[];
 }
 
-/** Everything about a host; or nothing that names volumes and runs, for clients that may only write some volumes. */
+/**
+ * Everything about a host; or only what does not name volumes and runs, for clients that may only write some volumes.
+ */
 export type Scope = 'everything' | 'itself';
 
 /** The oldest Node that this program runs on. */

@@ -26,7 +26,7 @@ interface Place {
 
 /**
  * What interrupted runs left in a state directory, and in LVM: journals, half-copied targets, temporary snapshots,
- * volumes and views that were never finished. Leaves out what a run is still working on.
+ * volumes and views that were never finished. Does not list what a run is still working on.
  */
 export async function examineLeftOvers(
   volumes: readonly VolumeRow[],

@@ -38,7 +38,7 @@ export function listNames(names: readonly string[]): string {
 /** The limit for each program, and for each look at devices and folders. Milliseconds. */
 const PATIENCE_MS = 5000;
 
-/** A spawner that gives each program up after `PATIENCE_MS`. */
+/** A spawner that gives up on each program after `PATIENCE_MS`. */
 export function impatient(spawner: Spawner): Spawner {
   return {
     run: (argv, options) => spawner.run(argv, { watch: 'question', ...options, patienceMs: PATIENCE_MS }),
@@ -46,7 +46,10 @@ export function impatient(spawner: Spawner): Spawner {
   };
 }
 
-/** The result of a look. If it takes too long: what `instead` makes of a finding that a disk or a server hangs. */
+/**
+ * The result of a look. If the look takes too long, `instead` makes the result of a finding that a disk or a server
+ * hangs.
+ */
 export async function orSlow<T>(check: string, look: Promise<T>, instead: (slow: Finding) => T): Promise<T> {
   const found = await within(PATIENCE_MS, look);
   if (found !== null) return found;

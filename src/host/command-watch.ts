@@ -131,7 +131,7 @@ export class CommandWatch {
     if (isTooLate) {
       this.gaveUp = wait?.gaveUp ?? `no answer within ${this.command.patienceMs / 1000} s`;
       this.command.end();
-      // A command that the kernel blocks, as on a suspended device, does not even obey that.
+      // A command that the kernel blocks, for example on a suspended device, does not obey even that.
       this.abandon();
       return;
     }

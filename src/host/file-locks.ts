@@ -17,7 +17,7 @@ function shorten(words: string): string {
   return words.length > MOST_WORDS ? `${words.slice(0, MOST_WORDS)}…` : words;
 }
 
-/** Undefined for a process of another user, or one that ends while we look. */
+/** Undefined for a process of another user, and for a process that ends while we look. */
 export function attempt<T>(look: () => T): T | undefined {
   try {
     return look();

@@ -120,7 +120,7 @@ export async function lockFile(
 }
 
 /**
- * Shares a lock of `lockFile` with other readers: a run that wants it alone is refused meanwhile. Readers are not named
+ * Shares a lock of `lockFile` with other readers: meanwhile a run that wants it alone is refused. Readers are not named
  * in the file. Null: the file cannot be locked, as a reader may not be allowed to write to the folder.
  *
  * Throws LockedError if another run has the lock alone.

@@ -15,16 +15,19 @@ export interface CommandResult {
 export interface RunOptions {
   /** Added to our environment; an undefined variable is removed from it. */
   readonly environment?: NodeJS.ProcessEnv;
-  /** For a command of LVM or device-mapper: reports what it waits for, and limits how long it waits. */
+  /** Set for a command of LVM or device-mapper: then the user is told what it waits for, and the wait is limited. */
   readonly watch?: WatchedKind;
-  /** How long a watched question may take. After that it is given up without waiting for its end. Milliseconds. */
+  /**
+   * How long a watched question may take. After that lvmsync gives up on it, and does not wait for its end.
+   * Milliseconds.
+   */
   readonly patienceMs?: number;
 }
 
 /** A started program whose three streams are pipes. */
 export type RunningCommand = ChildProcessWithoutNullStreams;
 
-/** The only door to other programs: argv arrays, never a shell. */
+/** The only way to other programs: arrays of words, never a shell. */
 export interface Spawner {
   /**
    * Runs a program to its end; any exit status is a result. Throws CommandError if the program cannot be started, and

@@ -30,7 +30,9 @@ export interface Surroundings {
   readonly version: string;
 }
 
-/** The state directory that the user named, or the default: an absolute path, as it is noted for later runs. */
+/**
+ * The state directory that the user named, or the default. An absolute path, because it is written down for later runs.
+ */
 export function stateDirOf(named: string | null, { stateDir }: Pick<Surroundings, 'stateDir'>): string {
   return named === null ? stateDir : resolve(named);
 }

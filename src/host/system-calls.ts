@@ -113,7 +113,7 @@ export async function findData(
   return { from, to: to < 0 ? size : to };
 }
 
-/** Enlarges a pipe, as far as its user may have it. Throws if the system calls cannot be loaded. */
+/** Enlarges a pipe, as far as its user is allowed to. Throws if the system calls cannot be loaded. */
 export async function growPipe(fd: number, bytes: number): Promise<void> {
   const { fcntl } = await (calls ??= loadSystemCalls());
   fcntl(fd, F_SETPIPE_SZ, bytes);
@@ -137,7 +137,7 @@ function systemError(number: number, call: string): Error {
   return new Error(`${name}: ${meaning}, ${call}`);
 }
 
-/** Loads koffi only when a call is needed: it is native code, and most runs do without it. */
+/** Loads koffi only when a call is needed: it is native code, and most runs do not need it. */
 async function loadSystemCalls(): Promise<SystemCalls> {
   const koffi = await import('koffi');
   // The symbols of this process: Node has already loaded the C library, whichever it is.

@@ -32,7 +32,10 @@ export function findUdevCookies(): UdevCookie[] {
   return parseSemaphores(attempt(() => readFileSync('/proc/sysvipc/sem', 'latin1')) ?? '');
 }
 
-/** Finds the cookies in /proc/sysvipc/sem: the key in decimal first, then its number, the time of its last change last. */
+/**
+ * Finds the cookies in /proc/sysvipc/sem. A line begins with the key in decimal and the number, and ends with the time
+ * of the last change.
+ */
 export function parseSemaphores(text: string): UdevCookie[] {
   return text.split('\n').flatMap((line) => {
     const [key, semid, ...rest] = line.trim().split(/\s+/).map(Number);

@@ -24,7 +24,7 @@ export interface ApplyRequest {
   /** Null in PROTO[3]. */
   readonly header: StreamHeader | null;
   readonly policy: ApplyPolicy;
-  /** From which state it leads where: of an undo by its end too, which may take back what its header names. */
+  /** The states that it starts from and leads to. The end of an undo may withdraw what its header names. */
   readonly change: StateChange | null;
 }
 
@@ -71,8 +71,8 @@ export interface ApplyPlan {
 }
 
 /**
- * What becomes of a stream that meets a target: by what is known before the first write, and by nothing else. The same
- * facts give the same plan, on any machine.
+ * Decides what becomes of a stream that meets a target, from what is known before the first write and nothing else. The
+ * same facts give the same plan, on any machine.
  */
 export function planApply({ header, policy, change }: ApplyRequest, facts: ApplyFacts): ApplyPlan {
   const { path, known } = facts;

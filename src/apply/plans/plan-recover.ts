@@ -16,7 +16,7 @@ import { stateDuring } from '../apply-states.js';
 import { undoUnitOf } from '../make-applier.js';
 import { whyTooSmall } from './plan-apply.js';
 
-/** A stream that is applied after an unfinished apply was seen to. */
+/** A stream that is applied after an unfinished apply was dealt with. */
 export interface NextStream {
   /** Null in PROTO[3]. */
   readonly header: StreamHeader | null;
@@ -25,7 +25,7 @@ export interface NextStream {
   readonly canContinue: boolean;
 }
 
-/** Why an unfinished apply is seen to. */
+/** Why an unfinished apply is dealt with. */
 export interface RecoverRequest {
   /** Write the old bytes back even if someone else wrote since. */
   readonly evenIfChanged: boolean;
@@ -100,8 +100,8 @@ export type RecoverStep =
 /** What is done about an unfinished apply, and why it may not be. */
 export interface RecoverPlan {
   /**
-   * An apply that was cut short, as far as can be known; the end of one that had written everything; what a copy or an
-   * apply without a journal left; or nothing of these.
+   * An apply that was cut short, as far as can be known; an apply that had written everything; what a copy or an apply
+   * without a journal left; or nothing.
    */
   readonly found: 'incomplete' | 'complete' | 'half copied' | 'half written' | 'nothing';
   /** In this order. Nothing is done if there are refusals. */
@@ -116,7 +116,7 @@ export interface RecoverPlan {
 
 const FORCED = 'an apply was taken back although someone wrote to it since';
 
-/** What becomes of an unfinished apply, by what is known of it and by nothing else. */
+/** Decides what becomes of an unfinished apply, from what is known of it and nothing else. */
 export function planRecovery(request: RecoverRequest, facts: RecoverFacts): RecoverPlan {
   const { next } = request;
   const { holds, left, obstacle } = facts;
@@ -155,7 +155,7 @@ export function planRecovery(request: RecoverRequest, facts: RecoverFacts): Reco
   };
 }
 
-/** What a target holds that no apply with a journal has left unfinished. */
+/** What a target holds if no apply with a journal was left unfinished. */
 function heldBy(holds: TargetState | null): 'half copied' | 'half written' | 'nothing' {
   if (holds?.is === 'copying') return 'half copied';
   return holds?.is === 'applying from' ? 'half written' : 'nothing';

@@ -3,7 +3,8 @@ import type { RecoverPlan } from './plan-recover.js';
 
 /*
  * A run follows two plans, one after the other: what is done about an earlier apply, and then the apply itself, whose
- * facts are only known once the first plan is carried out. Who only asks gets both as one, by what is known now.
+ * facts are only known once the first plan is carried out. A user who only asks gets both as one plan, made from what
+ * is known now.
  */
 
 /** What a run would do. */
@@ -14,7 +15,7 @@ export interface RunPlan extends Pick<ApplyPlan, 'path' | 'from' | 'to' | 'refus
 /** `settle`: what an earlier apply left is taken back, put away, or continued. */
 export type RunStep = { readonly do: 'settle' | 'look closer' } | WriteBlocks;
 
-/** The plan of a run, of its two plans. */
+/** Joins the two plans of a run. */
 export function planRun(
   earlier: Pick<RecoverPlan, 'found' | 'refusals'>,
   { path, looksCloser, write, from, to, refusals }: ApplyPlan,

@@ -211,7 +211,7 @@ async function runScan(
   sayTransferred(summary, words[0] ?? '', { ...options, foundBy: 'scan' }, context);
 }
 
-/** The error for a file that is no stream: its user may have given the target first. */
+/** The error for a file that is not a stream: the user may have given the target first. */
 function notToApply(file: string): FormatError {
   return notAnArchive(
     file,
@@ -244,7 +244,7 @@ function refuseAudit({ audit }: TransferOptions, why: string): void {
   if (audit !== undefined) throw new UsageError(`--audit cannot be used here: ${why}`);
 }
 
-/* What can be used with one form of a transfer. Everything else is refused, so that a new option is, too. */
+/* What can be used with one form of a transfer. Everything else is refused, and so is an option that is new. */
 
 const EVERYWHERE = ['--stdout', '--protocol', ...flagsOf(withTalk(new Command()))];
 
@@ -256,7 +256,7 @@ const TAKEN_BY_SCAN = [
   ...flagsOf(withTraffic(withReach(withPolicy(new Command())).addOption(retryOption()))),
 ];
 
-/** It answers nothing, keeps no journal and no record, and reads no sections. */
+/** The Ruby tool does not answer, keeps no journal and no record, and cannot read sections. */
 const TAKEN_BY_RUBY_TOOL = [
   ...[...flagsOf(withStoreFiles(withSource(new Command()))), '--whole-chunks', '--bwlimit', '--snapback'],
   ...[...flagsOf(withReach(new Command())), ...EVERYWHERE],

@@ -67,7 +67,7 @@ export function required(value: string | undefined, option: string, command: Com
   throw new UsageError(`missing option: ${option} (see lvmsync ${command} --help)`);
 }
 
-/** The error for a word that is none of a command's actions. */
+/** The error for a word that is not an action of the command. */
 export function unknownAction(
   command: CommandName,
   word: string,

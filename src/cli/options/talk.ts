@@ -3,7 +3,7 @@ import type { Verbosity } from '../terminal.js';
 
 /* How much a run prints, and in which form. */
 
-/** The heading is also that of the options that every command has. */
+/** The options that every command has are under this heading, too. */
 export const OUTPUT_GROUP = 'Output and help:';
 
 /** The options as parsed. */
