@@ -106,7 +106,7 @@ describe('the man page', () => {
     expect(page.get('EXIT STATUS')).toEqual([...statuses, '128+n']);
   });
 
-  it('is that of this version', () => {
+  it('is the man page of this version', () => {
     expect(read('docs/lvmsync.8')).toContain(`"lvmsync ${manifest.version}"`);
   });
 });
@@ -137,7 +137,7 @@ describe('dependencies.md', () => {
 describe('architecture.md', () => {
   const page = read('docs/architecture.md');
 
-  it('has a row for each room of the sources, and for no other', () => {
+  it('has a row for each room of the sources, and no other rows', () => {
     const house = /^## The house$(.*?)^## /ms.exec(page)?.[1] ?? '';
     const rows = [...house.matchAll(/^\| ([^|]*`[^|]*)\|/gm)].flatMap(([, cell = '']) =>
       [...cell.matchAll(/`([^`]+)`/g)].map(([, name = '']) => name),
@@ -148,7 +148,7 @@ describe('architecture.md', () => {
     expect(rows.toSorted()).toEqual(rooms.toSorted());
   });
 
-  it('has each room on the floor that the linter holds it to', async () => {
+  it('has each room on the floor that the linter enforces', async () => {
     const { FLOORS } = (await import(path.join(CHECKOUT, 'oxlint.config.js'))) as {
       FLOORS: readonly (readonly string[])[];
     };
@@ -171,7 +171,7 @@ describe('architecture.md', () => {
 describe('cow-format.md', () => {
   const page = read('docs/cow-format.md');
 
-  it('shows a store that reads as it says', () => {
+  it('shows a store that reads as described', () => {
     const { header, table } = readHexdump(page);
     const { chunkSectors, ...rest } = parseCowHeader(header, 'hexdump');
     const batch = new ExceptionBatch(16);
@@ -233,7 +233,7 @@ test('CHANGELOG.md knows this version', () => {
   );
 });
 
-test('the documents that source comments name exist', () => {
+test('the documents that comments in the sources name exist', () => {
   const missing = sourceFiles().flatMap((file) =>
     [...read(file).matchAll(/\bdocs\/[a-z0-9-]+\.(?:md|8)/g)]
       .filter(([name]) => !existsSync(path.join(CHECKOUT, name)))
@@ -242,7 +242,7 @@ test('the documents that source comments name exist', () => {
   expect(missing).toEqual([]);
 });
 
-test('the tests that guarantees.md names exist, one at least for each promise', () => {
+test('the tests that guarantees.md names exist, at least one for each promise', () => {
   const text = read('docs/guarantees.md');
   const named = [...text.matchAll(/`(test\/[^`\s]+)`/g)].map(([, name = '']) => name);
   expect(named.filter((name) => !existsSync(path.join(CHECKOUT, name)))).toEqual([]);

@@ -15,7 +15,7 @@ const manifest = readJson('package.json') as { readonly allowScripts: Readonly<R
 const entries = Object.entries(lock.packages);
 
 describe('the lock file', () => {
-  it('has every package that one of its entries names, those for other platforms too', () => {
+  it('has every package that one of its entries names, also those for other platforms', () => {
     // `npm ci` refuses it otherwise.
     const missing = entries.flatMap(([folder, { dependencies, devDependencies, optionalDependencies }]) =>
       Object.keys({ ...dependencies, ...devDependencies, ...optionalDependencies })
@@ -32,7 +32,7 @@ describe('the lock file', () => {
   });
 });
 
-it('of each package with an install script it is said whether that may run, and of no other', () => {
+it('every package with an install script, and no other, is listed with whether the script may run', () => {
   // npm 12 runs none that is not allowed, and lists those of which nothing is said.
   const withScript = entries
     .filter(([, { hasInstallScript }]) => hasInstallScript === true)

@@ -22,7 +22,7 @@ function expectOld({ code, recovered }: Outcome, base: Buffer, at: string): void
 }
 
 describe('a damaged stream', () => {
-  it('is none when whole: the target is new, however the bytes arrive', async () => {
+  it('that is whole is not damaged: the target is new, however the bytes arrive', async () => {
     const small = await smallStream();
     for (const pieceLength of [1, 7, 65_536]) {
       const { code, recovered } = await applyAndRecover(small.stream, BASE, { pieceLength });
@@ -55,7 +55,7 @@ describe('a damaged stream', () => {
   );
 
   it(
-    'that is large, cut at 500 places, leaves it old after recover',
+    'that is large, cut at 500 places, leaves the target old after recover',
     async () => {
       const { stream, base } = await largeStream();
       let halfWritten = 0;
@@ -159,7 +159,7 @@ describe('a stream whose checksums are right', () => {
       end(right),
     ],
     ['an earlier extent without a new pass', [{ type: 'Z', payload: encodeRange(0, 512) }], end(right)],
-  ])('but that brings %s is refused', async (_name, extra, ending) => {
+  ])('but which brings %s is refused', async (_name, extra, ending) => {
     const damaged = restream((await smallStream()).stream, extra, ending);
     for (const pieceLength of [1, 65_536]) {
       const outcome = await applyAndRecover(damaged, BASE, { pieceLength });
@@ -169,14 +169,14 @@ describe('a stream whose checksums are right', () => {
     }
   });
 
-  it('is only refused for what was changed: made anew as it was, it passes', async () => {
+  it('is refused only for what was changed: unchanged, it passes', async () => {
     const { stream, result } = await smallStream();
     const { code, recovered } = await applyAndRecover(restream(stream, [], end(right)), BASE);
     expect(code).toBe('ok');
     expect(recovered).toBeBytes(result);
   });
 
-  it('but whose volume is larger than the target is refused before the first write', async () => {
+  it('but whose volume is larger than the target, is refused before the first write', async () => {
     const { stream } = await smallStream();
     const smaller = BASE.subarray(0, SIZE - 20);
     const { code, left, notices } = await applyAndRecover(stream, smaller);
@@ -184,13 +184,13 @@ describe('a stream whose checksums are right', () => {
     expect(left).toBeBytes(smaller);
   });
 
-  it.each(['\0', '\n', 'lvmsync PROTO[4]\n'])('but that %j follows is refused', async (trailing) => {
+  it.each(['\0', '\n', 'lvmsync PROTO[4]\n'])('is refused if %j follows', async (trailing) => {
     const { stream } = await smallStream();
     const outcome = await applyAndRecover(Buffer.concat([stream, Buffer.from(trailing)]), BASE);
     expectOld(outcome, BASE, trailing);
   });
 
-  it('but with a payload of 4 GiB is refused before any memory is taken for it', async () => {
+  it('is refused if it announces a payload of 4 GiB, before any memory is taken for it', async () => {
     const { stream } = await smallStream();
     const positions = framesOf(stream);
     expect(positions.length).toBeGreaterThan(5);

@@ -27,7 +27,7 @@ const options = { blockSize: UNIT };
 const ODDNESS: readonly Oddness[] = ['as it should be', 'target odd', 'snapshot written', 'both'];
 
 describe('what differs between two states', () => {
-  it('is found in whole units, neighbours as one', () => {
+  it('is found in whole units, and neighbours are joined', () => {
     const state = fc.uint8Array({ minLength: 0, maxLength: 40, max: 1 });
     fc.assert(
       fc.property(state, state, fc.constantFrom(1, 2, 4, 8), (one, other, unit) => {
@@ -49,7 +49,7 @@ describe('what differs between two states', () => {
 });
 
 describe('a session that sends the parts that differ', () => {
-  it.each(ODDNESS)('ends with the new state, and counts what was neither: %s', async (oddness) => {
+  it.each(ODDNESS)('ends with the new state, and counts foreign blocks: %s', async (oddness) => {
     await fc.assert(
       fc.asyncProperty(scenes(oddness), fc.boolean(), fc.boolean(), async (scene, journal, isPlaced) => {
         const target = new LastingTarget(bytesOf(scene.target));
@@ -82,7 +82,7 @@ describe('a session that sends the parts that differ', () => {
     );
   });
 
-  it.each(ODDNESS)('ends right however often it is cut, and goes on: %s', async (oddness) => {
+  it.each(ODDNESS)('ends right however often it is cut and continued: %s', async (oddness) => {
     await fc.assert(
       fc.asyncProperty(scenes(oddness), fc.array(fc.nat(60_000), { maxLength: 4 }), async (scene, cuts) => {
         const target = new LastingTarget(bytesOf(scene.target));
@@ -117,7 +117,7 @@ describe('a session that sends the parts that differ', () => {
     }
   });
 
-  it('sends less than whole chunks, and nothing of what was rewritten as it was', async () => {
+  it('sends less than whole chunks, and nothing that was rewritten as it was', async () => {
     const [scene] = fc.sample(scenes('as it should be'), { numRuns: 1, seed: 1 });
     if (scene === undefined) throw new Error('no scene');
     const target = new LastingTarget(bytesOf(scene.target));
@@ -131,7 +131,7 @@ describe('a session that sends the parts that differ', () => {
     expect(again.device.calls.filter((call) => call.startsWith('write'))).toEqual([]);
   });
 
-  it('proves every piece also where the record says that the target holds the base, as it may not', async () => {
+  it('proves every piece even if the record says that the target holds the base, because the record may be wrong', async () => {
     await fc.assert(
       fc.asyncProperty(scenes('as it should be'), fc.nat(), async (scene, place) => {
         const target = new LastingTarget(bytesOf(scene.target));
@@ -168,7 +168,7 @@ describe('a session that sends the parts that differ', () => {
 });
 
 describe('a live origin', () => {
-  it.each(ODDNESS)('gets what is wanted whole with what changed meanwhile: %s', async (oddness) => {
+  it.each(ODDNESS)('sends what is wanted whole together with what changed meanwhile: %s', async (oddness) => {
     await fc.assert(
       fc.asyncProperty(scenes(oddness), fc.nat(20), async (scene, early) => {
         const target = new LastingTarget(bytesOf(scene.target));
@@ -192,7 +192,7 @@ describe('a live origin', () => {
 });
 
 describe('a pipe', () => {
-  it.each(ODDNESS)('stops where parts are of no use, and names the way out: %s', async (oddness) => {
+  it.each(ODDNESS)('stops where parts are useless, and names the way out: %s', async (oddness) => {
     await fc.assert(
       fc.asyncProperty(scenes(oddness), async (scene) => {
         const target = new LastingTarget(bytesOf(scene.target));
@@ -210,7 +210,7 @@ describe('a pipe', () => {
     );
   });
 
-  it('brings it whole, proving nothing, with --whole-chunks', async () => {
+  it('carries whole chunks and proves nothing with --whole-chunks', async () => {
     await fc.assert(
       fc.asyncProperty(scenes('both'), async (scene) => {
         const target = new LastingTarget(bytesOf(scene.target));

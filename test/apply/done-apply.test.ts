@@ -88,7 +88,7 @@ describe('an apply that is done', () => {
     expect((await target.record.read()).holds).toMatchObject({ is: 'exactly', identity: 'B' });
   });
 
-  it('keeps its snapback under the other name where its own is taken by then', async () => {
+  it('keeps its snapback under its temporary name if the final name is taken by then', async () => {
     const undo = join(folder, 'undo');
     const target = await targetOfA(() => {
       writeFileSync(undo, 'precious');
@@ -119,7 +119,7 @@ describe('recover, after an apply that was done and whose name', () => {
     return target;
   }
 
-  it('is taken says where the snapback is, and is in nobody’s way', async () => {
+  it('is taken says where the snapback is, and does not block later runs', async () => {
     const undo = join(folder, 'undo');
     const target = await crashed(undo);
     linkSync(undo, `${undo}.partial`);
@@ -134,7 +134,7 @@ describe('recover, after an apply that was done and whose name', () => {
     expect(await recover(target)).toMatchObject({ kind: 'nothing to do' });
   });
 
-  it('had been given when the crash came takes the other one away', async () => {
+  it('had been given when the crash came removes the temporary one', async () => {
     const undo = join(folder, 'undo');
     const target = await crashed(undo);
     linkSync(undo, `${undo}.partial`);
@@ -144,7 +144,7 @@ describe('recover, after an apply that was done and whose name', () => {
 });
 
 describe('a copy to a target that was made for it', () => {
-  it('is a failure where that cannot have its name, says what to do, and goes on from there', async () => {
+  it('is a failure if the target cannot get its name, says what to do, and continues from there', async () => {
     const image = join(folder, 'image');
     const open = () => {
       const options = { stateDir: join(folder, 'state'), what: 'test', sources: [], allowed: null };

@@ -58,7 +58,7 @@ function recordOf(target: LastingTarget): object {
 const HALF = 12 * CHUNK;
 
 describe('a full copy', () => {
-  it('overwrites whatever is there, with nothing saved, and is known as what it holds', async () => {
+  it('overwrites whatever is there, saves nothing, and records what the target then holds', async () => {
     const target = new LastingTarget(oldState(SCENE).bytes);
     const { summary, frames } = await target.session(whole());
     expect(summary).toMatchObject({ changedBytes: CHUNKS * CHUNK, tableBytes: CHUNKS * CHUNK });
@@ -70,7 +70,7 @@ describe('a full copy', () => {
     expect(recordOf(target)).toMatchObject({ is: 'exactly', identity: 'RESULT', from: null });
   });
 
-  it('that was cut goes on behind its last checkpoint, wherever that was', async () => {
+  it('that was cut continues after its last checkpoint, wherever that was', async () => {
     const { sent } = await new LastingTarget(oldState(SCENE).bytes).session(whole());
     let resumed = 0;
     for (let cutAfter = 1000; cutAfter < sent; cutAfter += 9000) {
@@ -95,7 +95,7 @@ describe('a full copy', () => {
     ],
     ['nothing proves that the source is the same', () => undefined, whole('full', null)],
     ['the source is another one', () => undefined, whole('full', 'read-only OTHER')],
-  ])('that was cut begins anew where %s', async (_what, meanwhile, source) => {
+  ])('that was cut starts again if %s', async (_what, meanwhile, source) => {
     const target = await cutCopy(18 * CHUNK);
     meanwhile(target);
     const again = await target.session(source);
@@ -103,7 +103,7 @@ describe('a full copy', () => {
     expect(target.device.bytes).toBeBytes(volume().bytes);
   });
 
-  it('that was cut leaves a target that takes no changes, unless insisted upon', async () => {
+  it('that was cut leaves a target that refuses changes unless forced', async () => {
     const target = await cutCopy(HALF);
     const before = Buffer.from(target.device.bytes);
     const changes = altered(frozenSource({ ...SCENE, table: [3] }), { volumes: { base: null } });
@@ -120,7 +120,7 @@ describe('a full copy', () => {
     expect(forced.error).toBeNull();
   });
 
-  it('that was cut is made whole by what was compared, and is still half-copied where that is taken back', async () => {
+  it('that was cut is made whole by a comparison, and is half-copied again if that is taken back', async () => {
     const half = await cutCopy(HALF);
     const seen: { killed: LastingTarget | null } = { killed: null };
     let writes = 0;
@@ -151,7 +151,7 @@ describe('a full copy', () => {
 });
 
 describe('a stream of nothing', () => {
-  it('leaves what is known of its target', async () => {
+  it('leaves what is known about its target unchanged', async () => {
     const target = new LastingTarget(oldState(SCENE).bytes);
     await target.session(whole());
     const before = recordOf(target);

@@ -57,7 +57,7 @@ function stoppable() {
 }
 
 describe('a recover that a signal stops', () => {
-  it('ends between two writes, says what is left, and is done by the next one', async () => {
+  it('ends between two writes, says what is left, and the next one finishes the work', async () => {
     const faults: Faults = {};
     const { device, target } = await halfWritten(faults);
     const { env, notices, interrupt } = stoppable();
@@ -75,7 +75,7 @@ describe('a recover that a signal stops', () => {
     expect(device.bytes).toBeBytes(BASE);
   });
 
-  it('ends while it still looks at what is there, and has written nothing', async () => {
+  it('ends while it still checks what is there, and has written nothing', async () => {
     const { device, target } = await halfWritten({});
     const { env, notices, interrupt } = stoppable();
     device.calls.length = 0;
@@ -87,7 +87,7 @@ describe('a recover that a signal stops', () => {
     expect(notices).toEqual([STILL_HALF]);
   });
 
-  it('of a run that goes on with the apply does, too, and the one after it goes on from the same place', async () => {
+  it('within a run that continues the apply does so too, and the run after it continues from the same place', async () => {
     const faults: Faults = {};
     const { device, target } = await halfWritten(faults);
     const { env, notices, interrupt } = stoppable();

@@ -58,7 +58,7 @@ const BASE = patterned(SECTORS * SECTOR);
 const onward = (base: string, result: string) => streamOf({ kind: 'changes', base, result }, ALL.slice(0, 1));
 
 describe('an apply that was cut short is taken back', () => {
-  it('to what was recorded, where nobody wrote since', async () => {
+  it('to what was recorded, if no one wrote since', async () => {
     const { device, target } = await cutTarget();
     expect(await recoverTarget(target, quietSurroundings())).toMatchObject({ kind: 'taken back' });
     expect(device.bytes).toBeBytes(BASE);
@@ -68,7 +68,7 @@ describe('an apply that was cut short is taken back', () => {
     expect((await target.record.read()).holds).toEqual({ is: 'exactly', identity: 'S3', from: 'S1' });
   });
 
-  it('to what is believed, where nothing says how it was left', async () => {
+  it('to what is only believed, if nothing says how it was left', async () => {
     const { device, target } = await cutTarget();
     withoutStamp(target);
     expect(await recoverTarget(target, quietSurroundings())).toMatchObject({ kind: 'taken back' });
@@ -95,7 +95,7 @@ describe('an apply that was cut short is taken back', () => {
 });
 
 describe('an apply that was cut short is not taken back', () => {
-  it('onto what someone wrote since, and a full copy needs no way back', async () => {
+  it('over what someone wrote since, and a full copy needs no way back', async () => {
     const { device, target, left } = await cutTarget();
     // all new bytes are there, by someone else: and nothing of them is ours
     utimesSync(stampOf(target), 1, 1);
@@ -121,7 +121,7 @@ describe('an apply that was cut short is not taken back', () => {
     expect(holds?.believed).toBeUndefined();
   });
 
-  it('and is said to be half-copied by a copy that gives it up and ends before its first block', async () => {
+  it('and is reported as half-copied after a copy that gives the journal up and ends before its first block', async () => {
     const { target, left, device } = await cutTarget();
     utimesSync(stampOf(target), 1, 1);
     const header = { kind: 'full', base: null, result: 'S4' } as const;
@@ -149,7 +149,7 @@ describe('an apply that was cut short is not taken back', () => {
     expect((await target.record.read()).holds).toMatchObject({ is: 'copying', identity: 'S4' });
   });
 
-  it('onto another file that has its path now', async () => {
+  it('on another file that has its path now', async () => {
     const { device, target, left } = await cutTarget();
     withoutStamp(target);
     writeFileSync(`${stampOf(target)}.new`, '');
@@ -163,7 +163,7 @@ describe('an apply that was cut short is not taken back', () => {
     expect(device.bytes).toBeBytes(left);
   });
 
-  it('unless that is wanted all the same, and then it is only believed', async () => {
+  it('unless forced, and then the result is only believed', async () => {
     const { device, target } = await cutTarget();
     utimesSync(stampOf(target), 1, 1);
     await recoverTarget(target, quietSurroundings(), { evenIfChanged: true });
@@ -175,7 +175,7 @@ describe('an apply that was cut short is not taken back', () => {
   });
 });
 
-it('what is said of a refusal after a take-back is true', async () => {
+it('a refusal after a take-back says what is true', async () => {
   const { device, target } = await cutTarget();
   const undo = await streamOf({ kind: 'undo', base: 'S1', result: 'S0' }, ALL.slice(0, 1));
   withoutStamp(target);
@@ -199,14 +199,14 @@ async function doneTarget(snapback: string | null) {
   return { target, log: journal.log.path };
 }
 
-describe('an apply that was done, but not recorded,', () => {
-  it('leaves no record of an apply that is under way', async () => {
+describe('an apply that was done but not recorded', () => {
+  it('leaves no record of an apply in progress', async () => {
     const { target } = await doneTarget(null);
     expect(await recoverTarget(target, quietSurroundings())).toMatchObject({ kind: 'holds the result' });
     expect((await target.record.read()).holds).toBeNull();
   });
 
-  it('nor does one whose snapback has its name already', async () => {
+  it('leaves none either if its snapback has its name already', async () => {
     const snapback = join(folder, 'undo');
     const { target, log } = await doneTarget(snapback);
     renameSync(log, snapback);
@@ -215,14 +215,14 @@ describe('an apply that was done, but not recorded,', () => {
   });
 });
 
-it('a run without a journal that was killed leaves no more than a belief', async () => {
+it('a killed run without a journal leaves a state that is only believed', async () => {
   const target = openInMemory(new MemoryDevice(patterned(SECTORS * SECTOR), '/dev/t'), folder);
   await target.record.write({ is: 'applying from', identity: 'S1', from: 'S1', to: 'S2' });
   const believed = 'an apply to it was interrupted';
   expect((await target.record.read()).holds).toMatchObject({ identity: 'S1', believed });
 });
 
-it('a run that was cut short looks who came to use the target, as its journal then proves less', async () => {
+it('a run that was cut short checks who began to use the target, because its journal then proves less', async () => {
   const target = openInMemory(new MemoryDevice(patterned(SECTORS * SECTOR), '/dev/t'), folder);
   await target.record.write(EXACTLY_S1);
   const inUse = {

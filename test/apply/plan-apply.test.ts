@@ -72,7 +72,7 @@ describe('the plan of an apply', () => {
     ['is missing', known(null), {}, true],
     ['is no more than believed', known(believed('S1')), {}, true],
     ['is missing, but all is overwritten', known(null), { kind: 'full' }, false],
-  ] as const)('looks closer only where needed: the record %s', (_, state, header, looks) => {
+  ] as const)('looks closer only if needed: the record %s', (_, state, header, looks) => {
     expect(planOf(requestOf(header), { known: state }).looksCloser).toBe(looks);
   });
 
@@ -82,7 +82,7 @@ describe('the plan of an apply', () => {
     ['holds another state', exactly('S9'), ['BASE_MISMATCH']],
     ['holds a part of a copy', { ...exactly('S1'), is: 'copying' }, ['BASE_MISMATCH']],
     ['holds what other changes from the base brought', { ...exactly('S8'), from: 'S1' }, ['BASE_MISMATCH']],
-  ] as const)('of changes, where the target %s', (_, holds, codes) => {
+  ] as const)('of changes, if the target %s', (_, holds, codes) => {
     expect(codesOf(requestOf({}), { known: known(holds) })).toEqual(codes);
     expect(codesOf(requestOf({}, { forceBase: true }), { known: known(holds) })).toEqual([]);
   });
@@ -100,7 +100,7 @@ describe('the plan of an apply', () => {
     ['nobody knows what, and it is proved', null, { is: 'proved' }, []],
     ['nobody knows what, and not all is proved', null, { is: 'unproved', offset: 0 }, ['BASE_MISMATCH']],
     ['nobody knows what, and nothing was looked at', null, null, ['BASE_MISMATCH']],
-  ] as const)('of an undo from a file, where the target holds %s', (_, holds, found, codes) => {
+  ] as const)('of an undo from a file, if the target holds %s', (_, holds, found, codes) => {
     const undo = { isReadable: true, found };
     expect(codesOf(requestOf({ kind: 'undo' }), { known: known(holds), undo })).toEqual(codes);
   });
@@ -113,14 +113,14 @@ describe('the plan of an apply', () => {
     expect(codesOf(undo, { known: known(exactly('S1')) })).toEqual(['BASE_MISMATCH']);
   });
 
-  it('refuses a sample that is of another volume, unless forced to', () => {
+  it('refuses a sample of another volume, unless forced', () => {
     const sample = { changed: { looked: 4, failed: 4 }, unchanged: { looked: 8, failed: 8 } };
     const [refusal] = planOf(requestOf({}), { known: known(null), sample }).refusals;
     expect(refusal?.message).toMatch(/another volume: 8 of 8 blocks .*; nothing was written\./);
     expect(codesOf(requestOf({}, { forceBase: true }), { sample })).toEqual([]);
   });
 
-  it('says that nothing else was written, where an earlier apply was taken back', () => {
+  it('says that nothing else was written if an earlier apply was taken back', () => {
     const [refusal] = planOf(requestOf({}), { known: known(exactly('S9')), isTakenBack: true }).refusals;
     expect(refusal?.message).toMatch(/nothing else was written/);
   });
@@ -148,7 +148,7 @@ describe('the plan of an apply', () => {
     );
   });
 
-  it('names all that is in the way, what the receiver insists on first', () => {
+  it('names everything that is in the way, and first what the receiver requires', () => {
     const shortages = [
       new UnsafeTargetError(PATH, 'its thin pool is full'),
       new DeviceError('/var', 'stat', null, 'EIO'),
@@ -158,7 +158,7 @@ describe('the plan of an apply', () => {
     expect(codesOf(request, facts)).toEqual(['USAGE', 'BASE_MISMATCH', 'UNSAFE_TARGET', 'DEVICE']);
   });
 
-  it('of nothing keeps nothing, also where a snapback is required', () => {
+  it('of nothing keeps nothing, even if a snapback is required', () => {
     expect(codesOf(requestOf({ expectedBytes: 0 }, { requireSnapback: true }))).toEqual([]);
     expect(codesOf(requestOf({ expectedBytes: 0, kind: 'full' }, { requireSnapback: true }))).toEqual([
       'USAGE',
@@ -168,7 +168,7 @@ describe('the plan of an apply', () => {
   it.each([
     ['changes', 1],
     ['full', 0],
-  ] as const)('of %s warns of a gap in what is known %i times', (kind, count) => {
+  ] as const)('of %s warns %i times of a gap in what is known', (kind, count) => {
     const gap = known(believed('S1'), { gap: 'it was mapped anew' });
     expect(planOf(requestOf({ kind }), { known: gap }).warnings).toHaveLength(count);
   });
@@ -190,7 +190,7 @@ describe('the plan of a run', () => {
   const stepsOf = (earlier: Parameters<typeof planRun>[0], facts: Partial<ApplyFacts> = {}) =>
     planRun(earlier, planOf(requestOf({}), facts)).steps.map((step) => step.do);
 
-  it('is that of the apply where no apply was cut short', () => {
+  it('is the plan of the apply if no apply was cut short', () => {
     const { looksCloser, write, warnings, ...same } = planOf(requestOf({}));
     expect([looksCloser, warnings]).toEqual([false, []]);
     expect(planRun(nothing, planOf(requestOf({})))).toEqual({ ...same, steps: [write] });
@@ -207,7 +207,7 @@ describe('the plan of a run', () => {
     },
   );
 
-  it('is refused for what was left, or else for what the apply meets', () => {
+  it('is refused for what an earlier apply left, or else for what the apply meets', () => {
     const tooSmall = planOf(requestOf({}), { size: SIZE - 512 });
     expect(planRun({ found: 'incomplete', refusals: [lost] }, tooSmall).refusals).toEqual([lost]);
     expect(planRun(nothing, tooSmall).refusals).toEqual(tooSmall.refusals);

@@ -103,14 +103,14 @@ describe('the plan of a recover', () => {
     ['nothing', null, null, null],
     ['half copied', null, COPYING, COPYING],
     ['half written', null, APPLYING, APPLYING],
-  ] as const)('finds %s where no apply was interrupted', (found, left, holds, to) => {
+  ] as const)('finds %s if no apply was interrupted', (found, left, holds, to) => {
     expect(planOf({ left, holds })).toEqual({ found, steps: [], from: null, to, refusals: [] });
   });
 
   it.each([
     ['has its end', leftBy({}, { isFinished: true })],
     ['has the name of the snapback already', { ...leftBy({ snapback: '/undo/1' }), journal: 'named' }],
-  ] as const)('writes nothing to the target where the journal %s', (_, left) => {
+  ] as const)('writes nothing to the target if the journal %s', (_, left) => {
     expect(planOf({ left })).toMatchObject({ found: 'complete', to: null, refusals: [] });
     expect(stepsOf({ left })).toEqual(['forget the state', 'finish the journal']);
   });
@@ -146,7 +146,7 @@ describe('the plan of a recover', () => {
     expect(plan.steps.at(-1)).toEqual({ do: 'record', state: to });
   });
 
-  it('records nothing where nothing names what the target held', () => {
+  it('records nothing if nothing names what the target held', () => {
     const header = { ...undoFor(SIZE, UNIT), base: 'S2', result: null };
     const left = leftBy({ before: null }, { header });
     expect(stepsOf({ left })).toEqual(['forget the state', 'write back', 'drop the journal']);
@@ -155,7 +155,7 @@ describe('the plan of a recover', () => {
   it.each([
     ['the journal is lost', new LostJournalError('/state/journal', 0, 'it is gone'), 'FORMAT'],
     ['someone wrote since', new BaseMismatchError(PATH, 0, 'neither old nor new'), 'BASE_MISMATCH'],
-  ])('does nothing and says why where %s', (_, obstacle, code) => {
+  ])('does nothing and says why if %s', (_, obstacle, code) => {
     expect(planOf({ obstacle })).toEqual({
       ...{ found: 'incomplete', steps: [], from: null, to: null, refusals: [obstacle] },
     });
@@ -166,7 +166,7 @@ describe('the plan of a recover', () => {
 describe('the plan of a recover before a stream', () => {
   const obstacle = new LostJournalError('/state/journal', 0, 'it is gone');
 
-  it('gives a lost journal up for a full copy, whatever becomes of that', () => {
+  it('gives up a lost journal for a full copy, whatever happens to that copy', () => {
     const state = { is: 'copying', identity: 'S2', from: null };
     expect(planOf({ obstacle }, before({ kind: 'full', base: null }))).toEqual({
       ...{ found: 'incomplete', steps: [{ do: 'give up', state, why: obstacle }] },
@@ -180,18 +180,18 @@ describe('the plan of a recover before a stream', () => {
     ['is too small for it', {}, {}, SIZE - 512, 'UNSAFE_TARGET'],
     ['must have a snapback', {}, { requireSnapback: true }, SIZE, 'USAGE'],
     ['would be taken back to another base', { base: 'S7', result: 'S8' }, {}, SIZE, 'BASE_MISMATCH'],
-  ] as const)('leaves what was left as it is where the target %s', (_, header, policy, size, code) => {
+  ] as const)('leaves everything as it is if the target %s', (_, header, policy, size, code) => {
     expect(codesOf({ size }, before(header, { policy }))).toEqual([code]);
   });
 
-  it('goes by the recorded base no more where the user forces it', () => {
+  it('ignores the recorded base if the user forces it', () => {
     const other = { base: 'S7', result: 'S8' };
     expect(codesOf({}, before(other, { policy: { forceBase: true } }))).toEqual([]);
     expect(codesOf({}, before(null))).toEqual([]);
     expect(codesOf({ left: leftBy({ before: COPYING }) }, before(other))).toEqual([]);
   });
 
-  it('names what speaks against the stream before what speaks against the way back', () => {
+  it('gives the reasons against the stream before the reasons against the way back', () => {
     const small = { size: SIZE - 512, obstacle };
     expect(codesOf(small, before({}))).toEqual(['UNSAFE_TARGET', 'FORMAT']);
     const copy = before({ kind: 'full', base: null });
@@ -200,7 +200,7 @@ describe('the plan of a recover before a stream', () => {
 
   const left = leftBy({}, { resumePlace: PLACE });
 
-  it('takes back only what came after the last checkpoint where the same stream continues', () => {
+  it('takes back only what came after the last checkpoint if the same stream continues', () => {
     const { note, journal } = left;
     expect(planOf({ left, holdsAllBefore: true }, before({}))).toEqual({
       found: 'incomplete',
@@ -212,12 +212,12 @@ describe('the plan of a recover before a stream', () => {
     });
   });
 
-  it('believes no more than before what is continued after a gap', () => {
+  it('treats what is continued after a gap as believed only', () => {
     const plan = planOf({ left, holdsAllBefore: true, gap: 'unseen' }, before({}));
     expect(plan.steps.at(-1)).toMatchObject({ before: { ...exactly('S1'), believed: 'unseen' } });
   });
 
-  it('takes everything back where the target lacks what was written before the checkpoint', () => {
+  it('takes everything back if the target lacks what was written before the checkpoint', () => {
     expect(stepsOf({ left }, before({}))[1]).toBe('write back');
     expect(planOf({ left }, before({})).to).toEqual(exactly('S1'));
   });
@@ -239,12 +239,12 @@ describe('the plan of a recover before a stream', () => {
     ['no checkpoint was noted', { left: leftBy() }, before({})],
     ['something was written twice', { left: inDisorder }, before({})],
     ['what lies before the checkpoint was saved after it', { left: savedLate }, before({})],
-  ])('does not continue where %s', (_, facts, request) => {
+  ])('does not continue if %s', (_, facts, request) => {
     expect(placeToContinue(request, factsOf({ left, ...facts }))).toBeNull();
     expect(placeToContinue(before({}), factsOf({ left }))).toBe(PLACE);
   });
 
-  it('continues a snapback in its own name only', () => {
+  it('continues a snapback only under its own name', () => {
     const kept = leftBy({ snapback: '/undo/1' }, { resumePlace: PLACE });
     const placeFor = (snapback: string | null) =>
       placeToContinue(before({}, { policy: { snapback } }), factsOf({ left: kept }));
@@ -255,7 +255,7 @@ describe('the plan of a recover before a stream', () => {
     ['the same run', 'run', null, true],
     ['another run', 'other', null, false],
     ['the same run, and someone may have written', 'run', 'unseen', false],
-  ] as const)('looks again at what is there unless it is surely untouched: %s', (_, run, gap, is) => {
+  ] as const)('checks again what is there unless it is surely untouched: %s', (_, run, gap, is) => {
     const ofRun = leftBy({ left: { stamp: 's', run: 'run' } });
     expect(isUntouched(before({ run }), factsOf({ left: ofRun, gap }))).toBe(is);
     expect(isUntouched(before({}), factsOf({ gap }))).toBe(false);

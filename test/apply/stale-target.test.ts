@@ -67,7 +67,7 @@ async function transfer(target: OpenTarget, policy = DEFAULT_POLICY, options = {
 }
 
 describe('a target that someone wrote to since the record was made', () => {
-  it('in a single block that did not change is refused, and so is the next run', async () => {
+  it('to a single unchanged block is refused, and so is the next run', async () => {
     const { device, target } = await staleTarget([500]);
     const before = Buffer.from(device.bytes);
     for (let run = 0; run < 2; run++) {
@@ -81,7 +81,7 @@ describe('a target that someone wrote to since the record was made', () => {
     }
   });
 
-  it('in a changed block only: it is told how much was compared, and what else to do', async () => {
+  it('to a changed block only: the run says how much was compared, and what else to do', async () => {
     const { device, target } = await staleTarget([100]);
     const { summary, env } = await transfer(target);
     expect(summary).toMatchObject({ blocks: 3, mismatches: 1 });
@@ -92,14 +92,14 @@ describe('a target that someone wrote to since the record was made', () => {
     );
   });
 
-  it('is written with --force=base all the same, and the differences are counted', async () => {
+  it('is written anyway with --force=base, and the differences are counted', async () => {
     const { target } = await staleTarget([500]);
     const { summary, env } = await transfer(target, { ...DEFAULT_POLICY, forceBase: true });
     expect(summary).toMatchObject({ blocks: 3 });
     expect(env.notices.join()).toMatch(/outside the changes were compared, 1 differ;/);
   });
 
-  it('is told so by a pipe and without proofs, too, where less or nothing is compared', async () => {
+  it('is reported by a pipe and without proofs, too, although less or nothing is compared', async () => {
     for (const [proofs, compared] of [
       [true, /: 128 of 995 blocks outside/],
       [false, /: no block outside the changes was compared/],
@@ -116,7 +116,7 @@ describe('a target that someone wrote to since the record was made', () => {
   });
 });
 
-it('a target that nobody wrote to is not looked at more closely, and nothing is said', async () => {
+it('a target that no one wrote to is not looked at more closely, and nothing is said', async () => {
   const target = openInMemory(volumeOf(CHUNKS, 1), folder);
   for (let run = 0; run < 2; run++) {
     const { summary, env } = await transfer(target);
@@ -125,7 +125,7 @@ it('a target that nobody wrote to is not looked at more closely, and nothing is 
   }
 });
 
-it('a target whose changed block differs although its record stands says that it is no more than believed', async () => {
+it('a target whose changed block differs although its record is valid becomes only believed', async () => {
   const device = volumeOf(CHUNKS, 1);
   const target = openInMemory(device, folder);
   await target.record.write({ is: 'exactly', identity: 'BASE', from: null });
@@ -152,7 +152,7 @@ describe('what changes brought from their own base', () => {
   const table = { id: 'LVM-S', entries: 9 };
   const live = () => altered(source(), { facts: { result: null }, watch: { tableOf: () => table } });
 
-  it('is expected by a second pass that names all of it, and nothing is in doubt', async () => {
+  it('is expected by a second pass that lists all of it, and nothing is in doubt', async () => {
     const device = volumeOf(CHUNKS, 1);
     const target = openInMemory(device, folder);
     await target.record.write({ is: 'exactly', identity: 'BASE', from: null });
@@ -169,7 +169,7 @@ describe('what changes brought from their own base', () => {
     expect(await target.record.suspicion()).toBeNull();
   });
 
-  it('is all there after a run that ended: what then is neither old nor new is somebody else’s', async () => {
+  it('is all there after a run that ended: whatever is neither old nor new then was written by someone else', async () => {
     const device = volumeOf(CHUNKS, 1);
     const target = openInMemory(device, folder);
     const ended = altered(source(), { watch: { tableOf: () => table } });
@@ -190,7 +190,7 @@ describe('what changes brought from their own base', () => {
     expect((await openArchive(snapback)).header).toMatchObject({ base: 'RESULT', result: null });
   });
 
-  it('that is there already where the base is recorded was brought past the record', async () => {
+  it('that is already there although the base is recorded was written past the record', async () => {
     const target = openInMemory(origin(), folder);
     await target.record.write({ is: 'exactly', identity: 'BASE', from: null });
     const { summary } = await transfer(target);
@@ -227,7 +227,7 @@ describe('a target that was recorded in another boot, or by an earlier lvmsync,'
     return { device, target };
   }
 
-  it('is said to be in one line, and what it holds then is believed', async () => {
+  it('is reported in one line, and what it then holds is believed', async () => {
     const { device, target } = await unsureTarget([]);
     const { summary, env } = await transfer(target);
     expect(summary).toMatchObject({ blocks: 3, mismatches: 0 });
@@ -243,7 +243,7 @@ describe('a target that was recorded in another boot, or by an earlier lvmsync,'
     });
   });
 
-  it('is looked at as closely as one that someone wrote to', async () => {
+  it('is looked at as closely as a target that someone wrote to', async () => {
     // A sample of 128 blocks would miss some of these; the closer look misses nothing here.
     for (const chunk of [200, 350, 500, 650, 800]) {
       const { device, target } = await unsureTarget([chunk]);

@@ -49,11 +49,11 @@ describe.each([true, false])('an archive (with an index: %s)', (indexed) => {
   const right = Buffer.alloc(SIZE, 'before');
   applyWrites(right, PASSES);
 
-  it('returns the blocks that were written; where two passes wrote, those of the later one', async () => {
+  it('returns the blocks that were written, and of two passes those of the later one', async () => {
     expect(await outcomeOf(await archiveBytes(SIZE, { passes: PASSES, indexed }))).toEqual(right);
   });
 
-  it('that was cut anywhere is refused as cut short', async () => {
+  it('that was cut anywhere is refused as truncated', async () => {
     const whole = await archiveBytes(SIZE, { passes: PASSES, indexed });
     for (let length = 0; length < whole.length; length += 3) {
       expect(await outcomeOf(whole.subarray(0, length))).toBeInstanceOf(TruncatedStreamError);

@@ -15,7 +15,7 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-it('a pipe in the place of an archive is refused, and not waited for', async () => {
+it('a pipe instead of an archive is refused, and not waited for', async () => {
   const pipe = join(folder, 'pipe');
   execFileSync('mkfifo', [pipe]);
   const { status, said } = await runWords([
@@ -32,7 +32,7 @@ it('a pipe in the place of an archive is refused, and not waited for', async () 
   expect(readdirSync(folder)).not.toContain('all');
 });
 
-it('a new archive in a folder that is not there is refused with what to do', async () => {
+it('a new archive in a missing folder is refused, with what to do', async () => {
   const missing = join(folder, 'no');
   const archives = ['2.undo', '1.undo'].map((name) => join(folder, name));
   const combined = await runWords(['combine', '-o', join(missing, 'all'), ...archives]);
@@ -54,7 +54,7 @@ it('a new archive in a folder that is not there is refused with what to do', asy
   ]);
 });
 
-it('a check goes on behind a file that cannot be read, and its status is that of the worst', async () => {
+it('a check continues after a file that cannot be read, and its exit status is that of the worst problem', async () => {
   // the kernel gives EIO for it, as a failing disk does
   symlinkSync('/proc/self/mem', join(folder, '0.undo'));
   writeFileSync(join(folder, '3.undo'), readFileSync(join(folder, '1.undo')).subarray(0, -40));

@@ -46,7 +46,7 @@ const passes = fc.array(write, { maxLength: 6 }).map((writes) => writes.map((eac
 const AS_THEY_ARE = { codec: null, proto3: null };
 
 describe('combine', () => {
-  it('makes a whole stream, with an index, that has the effect of all of them', async () => {
+  it('makes a complete stream, with an index, that has the effect of all of them', async () => {
     const codecs = [null, { kind: 'none' }, { kind: 'codec', name: 'brotli', level: null }] as const;
     await fc.assert(
       fc.asyncProperty(
@@ -73,14 +73,14 @@ describe('combine', () => {
     );
   });
 
-  it('is for its owner only, and leaves nothing else behind', async () => {
+  it('makes a file for its owner only, and leaves nothing else behind', async () => {
     const a = await save('a', { passes: [[]], indexed: true });
     await combine(join(folder, 'out'), [a], AS_THEY_ARE, quietSurroundings());
     expect(statSync(join(folder, 'out')).mode & 0o777).toBe(0o600);
     expect(readdirSync(folder).sort()).toEqual(['a', 'out']);
   });
 
-  it('says where a volume grew from within a sector, which no stream can tell', async () => {
+  it('says that a volume grew from within a sector, which no stream can express', async () => {
     const small = join(folder, 'small');
     const odd = Buffer.alloc(5000, 'odd');
     const sink = collectingSink();
@@ -139,7 +139,7 @@ describe('combine of what cannot be', () => {
     expect(readdirSync(folder).sort()).toEqual(['a', 'b']);
   });
 
-  it('does not meet exits 7, and by --force=base says what it believed', async () => {
+  it('does not meet exits 7, and with --force=base says what it assumed', async () => {
     const a = await save('a', { passes: [[data]], indexed: true, header: { base: 'A', result: 'B' } });
     const b = await save('b', { passes: [[data]], indexed: true, header: { base: 'C', result: 'D' } });
     const words = ['combine', '-o', join(folder, 'out'), a, b];
@@ -152,7 +152,7 @@ describe('combine of what cannot be', () => {
     expect(JSON.parse(forced.stdout.toString())).toMatchObject({ base: 'A', result: null, files: 2 });
   });
 
-  it('says nothing of itself needs the user’s word, and says what it believed', async () => {
+  it('does not say what it is needs the user’s word, and says what it assumed', async () => {
     const a = join(folder, 'a');
     writeFileSync(a, await proto3Bytes([data]));
     const words = ['combine', '-o', join(folder, 'out'), a, a];

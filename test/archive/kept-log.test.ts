@@ -31,7 +31,7 @@ async function save(journal: Journal, target: MemoryDevice, from: number, to: nu
 const resumePoint = { token: Buffer.from('here'), changedBytes: 1, mismatches: 2, doubts: 3 };
 const BEFORE = { is: 'exactly', identity: 'A', from: null } as const;
 
-it('a snapback that an apply went on with has an index of all its blocks', async () => {
+it('a snapback that an apply continued has an index of all its blocks', async () => {
   const target = new MemoryDevice(patterned(SIZE));
   const snapback = join(folder, 'undo');
   const header = undoFor(SIZE, SECTOR);
@@ -60,7 +60,7 @@ it('a snapback that an apply went on with has an index of all its blocks', async
   expect(offsets[4200]).toBe(4096 + 154);
 });
 
-it('a journal that goes when the apply is done has none', async () => {
+it('a journal that is removed when the apply is done has no index', async () => {
   const target = new MemoryDevice(patterned(SIZE));
   const journal = await Journal.begin(folder, undoFor(SIZE, SECTOR), null);
   await save(journal, target, 0, 10);

@@ -46,7 +46,7 @@ function drawn(table: Iterable<{ offset: number; length: number; source: number;
 }
 
 describe('layers', () => {
-  it('touch nothing behind their last extent', () => {
+  it('touch nothing after their last extent', () => {
     const layers = layersOf([[4, 8]]);
     expect([extent(0, 5), extent(7, 9), extent(4, 8)].map((each) => layers.touch(each))).toEqual([
       true,
@@ -60,7 +60,7 @@ describe('layers', () => {
     ]);
   });
 
-  it('show within an extent only what lies in it, where a lower one begins before it and ends within', () => {
+  it('show within an extent only what lies in it, although a lower extent begins before it and ends within it', () => {
     const lower: [number, number][] = [
       [0, 10],
       [20, 21],
@@ -70,7 +70,7 @@ describe('layers', () => {
     expect([...seen]).toEqual([{ offset: 5, length: 6, position: 1000, blockOffset: 4, source: 1 }]);
   });
 
-  it('show within extents what they show of all, cut at those', () => {
+  it('show within extents what they show of the whole, cut at the extents', () => {
     fc.assert(
       fc.property(fc.array(extents, { minLength: 1, maxLength: 9 }), extents, (tables, asked) => {
         const layers = layersOf(...tables);

@@ -19,7 +19,7 @@ describe('the checksum library', () => {
 
   const bytes = Buffer.alloc(100_000, 'some bytes');
 
-  it('sums long pieces where it is there, and Node short ones', async () => {
+  it('sums long pieces if it is there, and Node sums short ones', async () => {
     const library = vi.fn<(bytes: Uint8Array, before: number) => number>(() => 42);
     const { crc32 } = await withLibrary(() => ({ crc32: library }));
     expect(crc32(bytes, 7)).toBe(42);
@@ -28,7 +28,7 @@ describe('the checksum library', () => {
     expect(library).toHaveBeenCalledTimes(1);
   });
 
-  it('is done without where there is no build of it for this system', async () => {
+  it('is not needed if there is no build of it for this system', async () => {
     const { crc32 } = await withLibrary(() => {
       throw new Error('Cannot find module');
     });

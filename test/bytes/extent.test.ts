@@ -22,7 +22,7 @@ function bytesOf(list: Iterable<Extent>): Set<number> {
 }
 
 describe('extents', () => {
-  it('coalesce to the same bytes, apart from each other', () => {
+  it('coalesce to the same bytes, and no two touch', () => {
     fc.assert(
       fc.property(extents, (list) => {
         const joined = [...coalesceExtents(list)];
@@ -35,7 +35,7 @@ describe('extents', () => {
     );
   });
 
-  it('subtract to the bytes of the first that the second has not, ascending', () => {
+  it('subtract to the bytes of the first that the second does not have, ascending', () => {
     fc.assert(
       fc.property(extents, extents, (left, right) => {
         const rest = [...subtractExtents(coalesceExtents(left), coalesceExtents(right))];

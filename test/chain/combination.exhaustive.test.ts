@@ -73,7 +73,7 @@ describe('a combination', () => {
     );
   });
 
-  it('touches nothing that none of them touches, and brings each byte once', async () => {
+  it('touches only what one of them touches, and brings each byte once', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(wanted, { minLength: 1, maxLength: 5 }), async (all) => {
         const plan = planCombination(await openAll(all));
@@ -141,7 +141,7 @@ describe('a chain', () => {
     expect(forced).toMatchObject({ base: 'A', result: null, believed: [expect.any(String)] });
   });
 
-  it('with a state that has no name is believed, and says so', async () => {
+  it('with a state that has no name is assumed to meet, and says so', async () => {
     const a = await make('a', { base: 'A', result: null });
     const b = await make('b', { base: 'B', result: 'C' });
     const { believed, result } = planCombination([a, b]);
@@ -156,7 +156,7 @@ describe('a chain', () => {
     expect(() => planCombination([a, b])).toThrow(UsageError);
   });
 
-  it('with one that holds parts of chunks is refused: it would lose what proves them', async () => {
+  it('with an archive that holds parts of chunks is refused: it would lose what proves them', async () => {
     const a = await make('a', { base: 'A', result: 'B' });
     const b = await make('b', { base: 'B', result: 'C', unit: 512 });
     for (const all of [[a, b], [b]]) {

@@ -93,11 +93,11 @@ describe('an archive whose blocks are read', () => {
     ['here and there', every(100_000)],
     ['backwards', every(50_000).reverse()],
     ['in a row at first, then here and there', [...every(PIECE).slice(0, 100), ...every(100_000).slice(5)]],
-  ])('%s is read without much around them', async (_how, positions) => {
+  ])('%s is read without much around it', async (_how, positions) => {
     expect(await readPieces(positions)).toBeLessThan(5 * PIECE * positions.length);
   });
 
-  it('in a row is read once, by long reads', async () => {
+  it('in a row is read once, in long reads', async () => {
     expect(await readPieces(every(PIECE))).toBeLessThan(1.1 * SIZE);
     expect(work.reads).toBeLessThan((2 * SIZE) / WINDOW);
   });
@@ -120,7 +120,7 @@ it.each([20, 40, 80])(
 );
 
 it.each([20, 40, 80])(
-  'a restore by %i archives that must be proved first does so too',
+  'so does a restore by %i archives that must be proved first',
   async (count) => {
     const bytes = await layOut(count, 'another boot');
     const { status, said } = await restore();
@@ -136,7 +136,7 @@ it.each([20, 40, 80])(
 );
 
 it.each([20, 80])(
-  'a target that only the oldest of %i archives knows to be in no state costs one look at each',
+  'a target that only the oldest of %i archives shows to be in no known state costs one look at each',
   async (count) => {
     const bytes = await layOut(count);
     const contents = readFileSync(target);

@@ -64,7 +64,7 @@ describe('the plan of a restore', () => {
     expect(plan).toThrow('"lvmsync archive list /undo" shows all states');
   });
 
-  it('is told with the state, since when it was, and the archives', () => {
+  it('is shown with the state, since when it was there, and the archives', () => {
     const lines = (goal: RestoreGoal) =>
       describeRestore('/dev/vg/vm', planRestore(STATES, 'monday-2', goal, '/undo'));
     expect(lines(named('monday-1'))).toEqual([

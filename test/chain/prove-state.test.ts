@@ -52,15 +52,15 @@ function overwrite(sector: number, contents: string): void {
 
 const restore = () => run(['restore', target, '--to', 'S1', '--from', join(folder, 'undos')]);
 
-describe('a target whose state nobody knows', () => {
-  it('is in none where it differs from an earlier state behind all that was written since', async () => {
+describe('a target whose state is not known', () => {
+  it('is in none if it differs from an earlier state where nothing was written since', async () => {
     overwrite(41, 'someone wrote ');
     const { status, said } = await restore();
     expect([status, said.at(-1)]).toEqual([7, expect.stringContaining('be in a state that an archive in')]);
     expect(readFileSync(target).includes('sector 4 of 2')).toBe(true);
   });
 
-  it('is in the latest that all of it proves', async () => {
+  it('is in the latest state that all of it proves', async () => {
     overwrite(60, 'of which no archive says anything ');
     const { status, said } = await restore();
     expect([status, said.at(-1)]).toEqual([0, expect.stringContaining('taken back to S1')]);

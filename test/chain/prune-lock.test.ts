@@ -43,14 +43,14 @@ function archives(): string[] {
   return readdirSync(folder).filter((name) => name.endsWith('.undo'));
 }
 
-it('of two prunes at once one is refused, and what is kept is there', async () => {
+it('of two prunes at once, one is refused, and everything that is kept is there', async () => {
   const outcomes = await Promise.allSettled([prune(), prune()]);
   const refusals = outcomes.flatMap((each) => (each.status === 'rejected' ? [each.reason as unknown] : []));
   expect(refusals).toEqual([expect.any(LockedError)]);
   expect(archives().sort()).toEqual([...LEFT].sort());
 });
 
-it('a prune that comes second names the first, touches nothing, and may still be planned', async () => {
+it('a second prune names the first, touches nothing, and may still be planned', async () => {
   const lock = await lockArchives(folder, 'archive prune it', quietSurroundings());
   const words = ['archive', 'prune', '--keep-last', '2', folder];
   const { status, said } = await runWords(words);
@@ -78,7 +78,7 @@ it.each(['.lvmsync-prune.json', '.lvmsync-prune.json.new'])(
 );
 
 it.runIf(process.getuid?.() === 0)(
-  'a prune does not go by what another user says that an earlier one began',
+  'a prune does not trust another user’s notes about an earlier prune',
   async () => {
     const note = join(folder, '.lvmsync-prune.json');
     const [undo] = undosOf(await listArchives(folder));
@@ -90,7 +90,7 @@ it.runIf(process.getuid?.() === 0)(
   },
 );
 
-it('a restore waits for no prune and meets none: neither begins beside the other', async () => {
+it('a restore and a prune never run at the same time, and neither waits for the other', async () => {
   const target = join(folder, 'target');
   writeFileSync(target, Buffer.alloc(16 * SECTOR));
   const lock = await lockArchives(folder, 'archive prune it', quietSurroundings());
@@ -111,7 +111,7 @@ it('a restore waits for no prune and meets none: neither begins beside the other
   expect(archives()).toHaveLength(LEFT.length);
 });
 
-it('a check reads no folder that is being pruned, in which files may go', async () => {
+it('a check does not read a folder that is being pruned, because files may disappear', async () => {
   const lock = await lockArchives(folder, 'archive prune it', quietSurroundings());
   const { status, said } = await runWords(['archive', 'check', folder]);
   expect([status, said.join()]).toEqual([13, expect.stringMatching(/archive prune it/)]);
@@ -119,7 +119,7 @@ it('a check reads no folder that is being pruned, in which files may go', async 
   expect((await runWords(['archive', 'check', folder])).status).toBe(0);
 });
 
-it('a prune that was killed blocks nobody, and the next one removes what it was writing', async () => {
+it('a killed prune blocks no other run, and the next prune removes what it was writing', async () => {
   const module = pathToFileURL(resolve(import.meta.dirname, '../../src/chain/archive-folder.ts')).href;
   const script = `
     const { lockArchives } = await import('${module}');
@@ -144,7 +144,7 @@ it('a prune that was killed blocks nobody, and the next one removes what it was 
   expect(readdirSync(folder)).not.toContain(unfinished);
 });
 
-it('where the lock is a link, a prune is refused, and a restore goes on without', async () => {
+it('if the lock is a link, a prune is refused, and a restore runs without a lock', async () => {
   const precious = join(folder, 'precious');
   writeFileSync(precious, 'precious');
   symlinkSync(precious, join(folder, '.lvmsync-prune.lock'));
@@ -153,7 +153,7 @@ it('where the lock is a link, a prune is refused, and a restore goes on without'
   expect(readFileSync(precious, 'utf8')).toBe('precious');
 });
 
-it('of a folder that is not there none is made', async () => {
+it('a lock is not made in a folder that does not exist', async () => {
   await expect(
     pruneArchives(join(folder, 'no'), { rules: RULES, dryRun: false }, quietSurroundings()),
   ).rejects.toThrow(/no\/\.lvmsync-prune\.lock: open failed: ENOENT/);

@@ -41,20 +41,20 @@ function names(): string[] {
     .sort();
 }
 
-it('a link to an archive goes, and never the archive for it', async () => {
+it('a link to an archive is removed, and never the archive instead of it', async () => {
   symlinkSync('4.undo', inFolder('0-latest.undo'));
   const { freedBytes } = await prune({ last: 5 });
   expect(names()).toEqual(['1.undo', '2.undo', '3.undo', '4.undo']);
   expect(freedBytes).toBe(0);
 });
 
-it('of two archives that lead the same way one stays', async () => {
+it('of two archives that lead the same way, one stays', async () => {
   copyFileSync(inFolder('2.undo'), inFolder('again.undo'));
   await prune({ last: 5 });
   expect(names()).toEqual(['1.undo', '2.undo', '3.undo', '4.undo']);
 });
 
-it('what stands for others that would go is read first: where it is damaged, nothing goes', async () => {
+it('an archive that replaces others is read first: if it is damaged, nothing is removed', async () => {
   const parts = ['3.undo', '2.undo', '1.undo'].map(inFolder);
   const whole = inFolder('3-1.undo');
   await combine(whole, parts, { codec: null, proto3: null }, quietSurroundings());
@@ -73,7 +73,7 @@ it('what stands for others that would go is read first: where it is damaged, not
   expect(names()).toEqual([expect.stringMatching(/-combined-/), '4.undo']);
 });
 
-it('frees what it can before it needs room for a new file', async () => {
+it('a prune frees what it can before it needs room for a new file', async () => {
   // S1 came to be in December: it stays, as S4 and S3 do, and what leads on from there goes
   const header = { kind: 'undo', base: 'S1', result: 'S0', time: '2025-12-01T12:00:00Z' } as const;
   const passes = [[{ at: 1, count: 1, kind: 'data', fill: 1 }]] as const;
@@ -87,7 +87,7 @@ it('frees what it can before it needs room for a new file', async () => {
   expect(names()).toEqual([expect.stringMatching(/-combined-/), '4.undo']);
 });
 
-it('takes no other file for the one that it planned with', async () => {
+it('a prune does not take another file for the one that it planned with', async () => {
   const [latest] = undosOf(await listArchives(folder));
   if (latest === undefined) throw new Error('there is no archive');
   expect((await openUndo(latest)).base).toBe('S4');
@@ -97,7 +97,7 @@ it('takes no other file for the one that it planned with', async () => {
   );
 });
 
-it('an archive whose time is none that there is takes the time of its file', async () => {
+it('an archive with an impossible time is given the time of its file', async () => {
   const header = { kind: 'undo', base: 'S5', result: 'S4', time: '2026-01-05T12:00:00+05' } as const;
   const passes = [[{ at: 5, count: 1, kind: 'data', fill: 5 }]] as const;
   writeFileSync(inFolder('5.undo'), await archiveBytes(16 * SECTOR, { passes, indexed: true, header }));

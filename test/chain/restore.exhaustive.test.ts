@@ -95,14 +95,14 @@ describe('restore', () => {
     expect(readFileSync(target)).toBeBytes(contents[GENERATIONS]);
   });
 
-  it('keeps the way forth again, where told to', async () => {
+  it('keeps the way forward again, if told to', async () => {
     await restoreTo('S2', '-b', join(folder, 'forth'));
     expect((await run(['--apply', join(folder, 'forth'), target])).status).toBe(0);
     expect(readFileSync(target)).toBeBytes(contents[GENERATIONS]);
     expect((await restoreTo('S8')).said.join('\n')).toMatch(/already in state S8/);
   });
 
-  it('refuses a target that was written to since, before it writes itself', async () => {
+  it('refuses a target that was written to since, before it writes anything', async () => {
     const undo = readFileSync(target);
     // a sector that the last transfer wrote
     const changed =
@@ -126,7 +126,7 @@ describe('restore', () => {
     expect(readFileSync(target)).toBeBytes(contents[GENERATIONS]);
   });
 
-  it('says what it lacks where no archives lead there', async () => {
+  it('says what it lacks if no archives lead there', async () => {
     rmSync(join(undos, '5.undo'));
     const { status, said } = await restoreTo('S3');
     expect(status).toBe(2);
@@ -157,8 +157,8 @@ describe('archive prune', () => {
   });
 });
 
-describe('a target whose state nobody knows', () => {
-  it('is taken back by archives that a prune made, by the user’s word where they do not prove all of it', async () => {
+describe('a target whose state is not known', () => {
+  it('is taken back by archives that a prune made, on the user’s word if they do not prove all of it', async () => {
     for (const files of [
       ['8', '7', '6'],
       ['5', '4', '3'],
@@ -189,7 +189,7 @@ describe('a target whose state nobody knows', () => {
     }
   });
 
-  it('is not guessed behind an archive that proves nothing, but taken to be in the latest state where forced', async () => {
+  it('is not guessed beyond an archive that proves nothing, but assumed to be in the latest state if forced', async () => {
     const files = ['8', '7'].map((name) => join(undos, `${name}.undo`));
     await runWords(['combine', '-o', join(undos, 'combined.undo'), ...files]);
     for (const file of files) rmSync(file);
@@ -229,7 +229,7 @@ describe('archive list and check', () => {
     expect((await runWords(['archive', 'check', undos])).status).toBe(6);
   });
 
-  it('miss no archive whose first bytes are damaged, and name what is none', async () => {
+  it('find an archive whose first bytes are damaged, and name files that are not archives', async () => {
     const path = join(undos, '5.undo');
     const damaged = readFileSync(path);
     damaged.fill(0, 0, 4096);

@@ -107,7 +107,7 @@ describe('pruning', () => {
   };
   const ONE = { unpruned: 0, plans: 1 };
 
-  it('combines the undos around a dropped state, and drops those that lead further back than any state that is kept', () => {
+  it('combines the undos around a dropped state, and drops those that lead further back than every kept state', () => {
     expect(plan(chain, { monthly: 2 })).toEqual({
       ...ONE,
       kept: ['D', 'B'],
@@ -148,7 +148,7 @@ describe('pruning', () => {
   });
 
   // A walk from each of its states to its end took minutes.
-  it('is planned at once for a long line', () => {
+  it('is planned at once for a long chain', () => {
     const count = 5000;
     const line = Array.from({ length: count }, (_, index) =>
       undo(`S${count - index}`, `S${count - index - 1}`, count - index),
@@ -159,7 +159,7 @@ describe('pruning', () => {
     expect(performance.now() - began).toBeLessThan(20_000);
   });
 
-  it('leaves undos alone that do not form one line', () => {
+  it('leaves undos alone that do not form a single chain', () => {
     expect(plan([...chain, undo('D', 'Q', april)], { last: 1 })).toMatchObject({ unpruned: 1, plans: 0 });
     expect(plan([undo('B', 'A', march), undo('A', 'B', april)], { last: 1 })).toMatchObject({
       unpruned: 1,

@@ -32,7 +32,7 @@ describe('the base of a volume, from its store', () => {
     );
   });
 
-  it('is read in one piece where chunks were overwritten in order, and where none were', async () => {
+  it('is read in one piece if chunks were overwritten in order, or not at all', async () => {
     const { view, store, volume } = viewOf([9, 3, 4, 5, 6]);
     await view.readAt(Buffer.alloc(CHUNK), 0);
     const tables = store.calls.length;

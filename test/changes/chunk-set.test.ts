@@ -35,7 +35,7 @@ describe('ChunkSet', () => {
     );
   });
 
-  it('takes ranges as it takes their chunks', () => {
+  it('adds ranges as it adds their chunks', () => {
     const range = fc.tuple(chunk, fc.integer({ min: -3, max: 300 }));
     fc.assert(
       fc.property(fc.array(chunk), fc.array(range, { maxLength: 5 }), (chunks, ranges) => {
@@ -50,7 +50,7 @@ describe('ChunkSet', () => {
     );
   });
 
-  it('tells what another set lacks', () => {
+  it('lists what another set lacks', () => {
     fc.assert(
       fc.property(fc.array(chunk), fc.array(chunk), (a, b) => {
         const rest = setOf(a).without(setOf(b));
@@ -63,7 +63,7 @@ describe('ChunkSet', () => {
 });
 
 describe('ChunkMap', () => {
-  it('keeps a number for each chunk of its set, and for no other', () => {
+  it('keeps a number for each chunk of its set, and for no other chunk', () => {
     fc.assert(
       fc.property(fc.array(chunk), fc.array(chunk), (chunks, others) => {
         const map = new ChunkMap(setOf(chunks));

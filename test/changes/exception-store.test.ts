@@ -38,19 +38,19 @@ describe('an exception store', () => {
     expect(store.exceptions).toBe(count);
   });
 
-  it('stops at the terminator, whatever lies behind it', async () => {
+  it('stops at the terminator, whatever follows it', async () => {
     // 0x41 everywhere that is not written: as entries, that is a wild mixture of chunks.
     const store = await read({ chunkSectors: ONE_KIB, exceptions: chunks(64), size: 4 * MIB, fill: 0x41 });
     expect(store.exceptions).toBe(64);
   });
 
-  it('takes an entry for the end by its new chunk alone', async () => {
+  it('recognizes the end by an entry’s new chunk alone', async () => {
     const exceptions = [{ oldChunk: 7 }, { oldChunk: 9, newChunk: 0 }, { oldChunk: 3, newChunk: 4 }];
     const store = await read({ chunkSectors: ONE_KIB, exceptions });
     expect([...store.changes.chunks.runs()]).toEqual([{ offset: 7, length: 1 }]);
   });
 
-  it('keeps count of the room in use as the kernel does', async () => {
+  it('counts the space in use as the kernel does', async () => {
     // Seen on a real kernel: "56/32768 16" with 5 exceptions of 8 sectors.
     const store = await read({ chunkSectors: 8, exceptions: chunks(5), size: 32_768 * 512 });
     expect([store.storeUsed, store.storeSize]).toEqual([56 * 512, 32_768 * 512]);

@@ -45,7 +45,7 @@ const mapping = fc.array(fc.option(fc.integer({ min: 1, max: 3 }), { nil: null }
 const size = fc.integer({ min: 1, max: 12 * CHUNK });
 
 describe('the changes between two thin devices', () => {
-  it('make a copy of the one, on a target that held anything past its end, the other', () => {
+  it('turn a copy of the one into the other, on a target that held anything past its end', () => {
     fc.assert(
       fc.property(mapping, mapping, size, size, fc.boolean(), (left, right, oldSize, newSize, isExternal) => {
         const changes = changesOf(left, right, oldSize, newSize, isExternal);
@@ -71,14 +71,14 @@ describe('the changes between two thin devices', () => {
     );
   });
 
-  it('leave alone what is the same in both, up to the end of the smaller one', () => {
+  it('leave out what is the same in both, up to the end of the smaller one', () => {
     const changes = changesOf([1, 2, null, 4], [1, 3, 5, null], 4 * CHUNK, 4 * CHUNK);
     expect([...changes.dataExtents()]).toEqual([{ offset: 4, length: 8 }]);
     expect([...changes.discardedExtents()]).toEqual([{ offset: 12, length: 4 }]);
     expect(changes.trackedBytes).toBe(12);
   });
 
-  it('take what grew for changed, mapped the same or not', () => {
+  it('count what grew as changed, whether mapped the same or not', () => {
     // A device that shrank, and was made longer again, still maps what it had there before.
     const changes = changesOf([1, 2, 3], [1, 2, 3], 6, 12);
     expect([...changes.dataExtents()]).toEqual([{ offset: 6, length: 6 }]);

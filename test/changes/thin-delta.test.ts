@@ -68,7 +68,7 @@ describe('what thin_delta prints', () => {
     for (const pieceLength of [1, 7, 64]) expect(await read(text, TWO_AND_ONE, pieceLength)).toEqual(RANGES);
   });
 
-  it('may name nothing', async () => {
+  it('may list nothing', async () => {
     expect(await read(EMPTY, { ...TWO_AND_ONE, left: 3, right: 3 })).toEqual([]);
   });
 
@@ -115,7 +115,7 @@ describe('what thin_delta prints', () => {
     await expect(reading).rejects.toThrow(message);
   });
 
-  it('is read or refused, whatever it is, and never half', async () => {
+  it('is read or refused as a whole, whatever it is', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.nat(PRINTED.length - 1),

@@ -46,7 +46,7 @@ describe('--audit', () => {
     });
   });
 
-  it.each(['0', '101', '5%', '-1'])('takes no %s', async (percent) => {
+  it.each(['0', '101', '5%', '-1'])('does not accept %s', async (percent) => {
     expect((await run(`--audit=${percent}`, 'SOURCE', 'TARGET')).status).toBe(2);
   });
 });
@@ -58,7 +58,7 @@ describe('the doctor, of a target,', () => {
     expect(stdout.toString()).toMatch(/warning {2}state: not known: \S+ has no record of what it holds/);
   });
 
-  it('tells what an audit of half and of all of it made of it', async () => {
+  it('shows what audits of half and of all of it proved', async () => {
     const half = await run('--json', '--audit', '50', ...sources(), at('target'));
     expect(half.status).toBe(0);
     expect(JSON.parse(half.stdout)).toMatchObject({ verified: { bytes: 16 * CHUNK, share: 0.5 } });
@@ -91,14 +91,14 @@ describe('the doctor, of a target,', () => {
     ['host:/dev/vg/vm', '/dev/vg/vm'],
     ['host:vm', 'vm'],
     ['ssh://host:22/dev/vg/vm', '/dev/vg/vm'],
-  ])('is that of its own host: %s', async (word, path) => {
+  ])('runs on the host of the target: %s', async (word, path) => {
     expect(await runWords(['doctor', word])).toMatchObject({
       status: 2,
       said: [expect.stringContaining(`run "lvmsync doctor ${path}" on host`) as string],
     });
   });
 
-  it('waits for no FIFO, and says what is no folder', async () => {
+  it('does not wait for a FIFO, and says what is not a directory', async () => {
     execFileSync('mkfifo', [at('fifo')]);
     const words = ['doctor', at('target'), '--state-dir', at('fifo')];
     const { status, stdout } = await runWords(words);
@@ -116,7 +116,7 @@ describe('the doctor, of a target,', () => {
     });
   });
 
-  it('takes a state directory for a TARGET alone', async () => {
+  it('accepts a state directory only with a TARGET', async () => {
     expect(await runWords(['doctor', '--state-dir', at('state')])).toMatchObject({ status: 2 });
   });
 });

@@ -54,7 +54,7 @@ function expectEqual(): void {
 const names = () => readdirSync(join(folder, 'there')).filter((name) => name !== 'state');
 
 describe('copy', () => {
-  it('overwrites all of a target, and keeps what it has behind that', async () => {
+  it('overwrites all of the volume’s part of a target, and keeps the bytes after it', async () => {
     writeFileSync(target, Buffer.alloc(SIZE + 5, 'before '));
     const { status, stdout, said } = await copy('--json');
     expect([status, JSON.parse(stdout.toString())]).toEqual([
@@ -69,7 +69,7 @@ describe('copy', () => {
     expect(readFileSync(target).subarray(SIZE)).toBeBytes(Buffer.alloc(SIZE + 5, 'before ').subarray(SIZE));
   });
 
-  it('with --create makes a private file with the same holes, and is known as what it holds', async () => {
+  it('with --create makes a private file with the same holes, and records what it holds', async () => {
     const { status, said } = await copy('--create');
     expect([status, said]).toEqual([
       0,
@@ -90,7 +90,7 @@ describe('copy', () => {
     expectEqual();
   });
 
-  it('goes on with a file that an earlier copy left, whatever it holds', async () => {
+  it('continues a file that an earlier copy left, whatever it holds', async () => {
     writeFileSync(`${target}.lvmsync-partial`, Buffer.alloc(SIZE, 'left '));
     expect((await copy('--create')).status).toBe(0);
     expectEqual();
@@ -112,7 +112,7 @@ describe('copy', () => {
       },
       /in the way, and not a regular file/,
     ],
-  ])('keeps off what is in the way, %s', async (_what, spoil, message) => {
+  ])('does not touch what is in the way, %s', async (_what, spoil, message) => {
     spoil();
     const { status, said } = await copy('--create');
     expect([status, said]).toEqual([3, [expect.stringMatching(message)]]);
@@ -146,14 +146,14 @@ describe('copy', () => {
     [['--create', '--dry-run'], 2, /--create cannot be used with --dry-run/],
     [['--create', '--seed'], 2, /--seed cannot be used with --create/],
     [['--create-thin', 'pool'], 2, /is not a volume name/],
-  ])('where there is no target, with %j, makes none', async (more, expected, message) => {
+  ])('does not make a missing target with %j', async (more, expected, message) => {
     const { status, said } = await copy(...more);
     expect([status, said]).toEqual([expected, [expect.stringMatching(message)]]);
     expect(names()).toEqual([]);
   });
 
   it.each([['/dev/lvmsync-new'], ['/dev/mapper/vg-new'], ['/dev/disk/by-id/x']])(
-    'makes nothing of the name %s',
+    'makes nothing with the name %s',
     async (name) => {
       const { status, said } = await runWords(['copy', source, name, '--create', '--state-dir', stateDir]);
       expect([status, said]).toEqual([
@@ -183,7 +183,7 @@ describe('a target that begins as an image of virtual machines', () => {
     expect(readFileSync(target)).toBeBytes(image(SIZE));
   });
 
-  it('takes one of its own kind, as where a volume holds an image', async () => {
+  it('takes an image of its own kind, for example if a volume holds one', async () => {
     const held = join(folder, 'held');
     writeFileSync(held, image(SIZE, 'new'));
     writeFileSync(target, image(SIZE, 'old'));

@@ -69,7 +69,7 @@ describe('a damaged stream on the command line', () => {
       6,
       true,
     ],
-  ])('%s is told in one line, with its exit status', async (name, stream, status, isHalfWritten) => {
+  ])('%s is reported in one line, with its exit status', async (name, stream, status, isHalfWritten) => {
     const target = at(`${name.replace(/\W/g, '-')}.img`);
     writeFileSync(target, BASE);
     const applied = await runWords(inState(['--apply', '-', target]), stream());
@@ -103,7 +103,7 @@ describe('a snapback of the Ruby tool that ends within the last chunk of its vol
     ...[header(CHUNK), Buffer.alloc(THERE, 2)],
   ]);
 
-  it('is applied to one of that very size, which is said', async () => {
+  it('is applied to a target of exactly that size, and a message says so', async () => {
     const target = at('odd');
     writeFileSync(target, Buffer.alloc(CHUNK + THERE));
     const { status, said } = await runWords(inState(['--apply', '-', target]), stream);
@@ -117,7 +117,7 @@ describe('a snapback of the Ruby tool that ends within the last chunk of its vol
     expect(readFileSync(target)).toBeBytes(written);
   });
 
-  it.each([CHUNK + THERE + 512, CHUNK * 2])('is cut short for one of %i bytes', async (size) => {
+  it.each([CHUNK + THERE + 512, CHUNK * 2])('is truncated for a target of %i bytes', async (size) => {
     const target = at(`odd-${size}`);
     writeFileSync(target, Buffer.alloc(size));
     const { status, said } = await runWords(inState(['--apply', '-', target]), stream);

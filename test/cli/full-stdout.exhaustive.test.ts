@@ -47,7 +47,7 @@ it.each<[string, () => string[]]>([
   ['combine --json', () => ['combine', '--json', '-o', at('one.undo'), ...both()]],
   ['--scan --json', () => ['--scan', at('source'), '--json', '--state-dir', at('state'), at('target')]],
 ])(
-  'what %s has to say is an error where stdout takes none of it',
+  'a report of %s that stdout does not take is an error',
   async (_what, words) => {
     const full = openSync('/dev/full', 'w');
     const { status, said } = await runInto(full, words());
@@ -76,7 +76,7 @@ it.each<[string, () => string[], number]>([
   ['verify', () => ['verify', at('source'), at('other')], 11],
   ['verify --json', () => ['verify', '--json', at('source'), at('other')], 11],
 ])(
-  'a reader that has gone away has had enough of %s, and changes nothing of how it ends',
+  'a reader that goes away does not change how %s ends',
   async (_what, words, status) => {
     const result = await runInto('pipe', words());
     expect([result.status, result.said]).toEqual([status, expect.not.stringContaining('standard output')]);

@@ -52,7 +52,7 @@ test('the forms of a command are kept whole where the terminal is wide enough', 
   expect(await helpAt(60)).toContain('--cow FILE --origin FILE\n           [HOST:]TARGET|--stdout\n');
 });
 
-test('--version is one line, and no error', async () => {
+test('--version prints one line, and is not an error', async () => {
   const { status, stdout } = await runWords(['-V']);
   expect([status, stdout.toString()]).toEqual([0, 'lvmsync 0.0.0-test\n']);
 });

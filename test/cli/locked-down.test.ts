@@ -56,7 +56,7 @@ async function serveStream(input: Uint8Array, command: string | null, ...more: r
 }
 
 describe('a locked-down receiver', () => {
-  it('tells a doctor of its state directory, and nothing that names targets or runs', async () => {
+  it('tells a doctor about its state directory, and nothing that names targets or runs', async () => {
     mkdirSync(at('state/targets/LVM-secret'), { recursive: true });
     writeFileSync(at('state/targets/LVM-secret/apply.json'), '{"log":"journal","snapback":null}');
     const doctor = await serveStream(Buffer.from('\n'), 'lvmsync doctor --answer');
@@ -96,7 +96,7 @@ describe('a locked-down receiver', () => {
     expect(asked.reply).toContain('not among the targets');
   });
 
-  it('takes a line break in a name for a part of it, and no line of it for a name or a command', async () => {
+  it('treats a line break in a name as part of it, and no line of it as a name or a command', async () => {
     const broken = 'in/vm\ntouch pwned';
     // One of its lines is what is allowed.
     const within = `out/x\n${at('in')}`;
@@ -112,14 +112,14 @@ describe('a locked-down receiver', () => {
     for (const name of ['in/vm', 'out/vm', `${within}/vm`]) expect(readFileSync(at(name))).toBeBytes(base);
   });
 
-  it('refuses in the session what is not the client’s to say', async () => {
+  it('refuses in the session what the client may not decide', async () => {
     const { status, reply } = await serve(`'lvmsync' receive --state-dir /tmp -- ${at('in/vm')}`);
     expect(status).toBe(2);
     expect(reply).toContain('its clients cannot use --state-dir');
     expect(readFileSync(at('in/vm'))).toBeBytes(base);
   });
 
-  it('keeps snapbacks in its own folder, where it has one', async () => {
+  it('keeps snapbacks in its own folder, if it has one', async () => {
     const command = `'lvmsync' receive --snapback vm.undo -- ${at('in/vm')}`;
     expect((await serve(command)).reply).toContain('no directory for --snapback');
     expect((await serve(command, '--snapback-dir', at('undo'))).status).toBe(0);
@@ -132,7 +132,7 @@ describe('a locked-down receiver', () => {
     expect(away.reply).toContain('plain file name');
   });
 
-  it('that requires a snapback takes no changes without one, and says what to add', async () => {
+  it('that requires a snapback refuses changes without one, and says what to add', async () => {
     const insisting = ['--snapback-dir', at('undo'), '--require-snapback'];
     const { status, reply } = await serve(`'lvmsync' receive -- ${at('in/vm')}`, ...insisting);
     expect(status).toBe(2);
@@ -148,7 +148,7 @@ describe('a locked-down receiver', () => {
     expect(verify.reply).not.toContain('requires');
   });
 
-  it('that is asked only takes no changes, whatever else it allows', async () => {
+  it('that may only be asked refuses changes, whatever else it allows', async () => {
     const command = `'lvmsync' receive --dry-run -- ${at('in/vm')}`;
     const { status, reply } = await serve(command);
     expect(status).toBe(2);
@@ -156,7 +156,7 @@ describe('a locked-down receiver', () => {
     expect(readFileSync(at('in/vm'))).toBeBytes(base);
   });
 
-  it('that requires a snapback is not told that nothing comes, and sent something then', async () => {
+  it('that requires a snapback is not tricked by a stream that announces nothing and then sends something', async () => {
     const insisting = ['--snapback-dir', at('undo'), '--require-snapback'];
     const [empty, lying] = await Promise.all([streamOf(compared, null), streamOf(compared, changed)]);
     const command = `'lvmsync' receive -- ${at('in/vm')}`;
@@ -167,7 +167,7 @@ describe('a locked-down receiver', () => {
     expect(readFileSync(at('in/vm'))).toBeBytes(base);
   });
 
-  it('that requires a journal takes no full copy, which has none', async () => {
+  it('that requires a journal refuses a full copy, which has none', async () => {
     const command = `'lvmsync' receive -- ${at('in/vm')}`;
     const { status, reply } = await serveStream(fullStream, command, '--require-journal');
     expect(status).toBe(2);
@@ -189,7 +189,7 @@ describe('a locked-down receiver', () => {
     expect((await serveStream(fullStream, kept, ...insisting)).status).toBe(0);
   });
 
-  it('that only reads writes nothing', async () => {
+  it('that is read-only writes nothing', async () => {
     const { reply } = await serve(`'lvmsync' receive -- ${at('in/vm')}`, '--read-only');
     expect(reply).toContain('it only answers a verify');
     expect(readFileSync(at('in/vm'))).toBeBytes(base);
@@ -226,7 +226,7 @@ it.each([
   [['/dev/x', '--require-journal'], /--require-journal needs --restrict/],
   [['/dev/x', '--snapback-dir', '/x'], /--snapback-dir needs --restrict/],
   [[], /missing argument: TARGET/],
-])('receive %j makes no sense', async (words, message) => {
+])('receive %j is refused', async (words, message) => {
   const { status, said } = await runWords(['receive', ...words], stream, 'lvmsync --version');
   expect(status).toBe(2);
   expect(said.join()).toMatch(message);

@@ -9,7 +9,7 @@ const CHUNK = 4096;
 const MAIN = path.join(import.meta.dirname, '../../src/cli/main.ts');
 const RSH = path.join(import.meta.dirname, '../support/fake-rsh.sh');
 
-it('a process of its own, on both sides, says nothing on stderr that is not ours, on whatever Node', () => {
+it('a real process on both sides prints nothing on stderr that is not ours, on any Node', () => {
   const place = mkdtempSync(path.join(tmpdir(), 'lvmsync-main-'));
   onTestFinished(() => {
     rmSync(place, { recursive: true });

@@ -38,7 +38,7 @@ describe('a mistyped option', () => {
     ['--nonsense', "unknown option '--nonsense' (see lvmsync --help) => 2"],
     ['verify --nonsense', "unknown option '--nonsense' (see lvmsync verify --help) => 2"],
     ['-Q', "unknown option '-Q' (see lvmsync --help) => 2"],
-  ])('that resembles none leads to the help: %s', async (line, said) => {
+  ])('that resembles no option leads to the help: %s', async (line, said) => {
     expect(await run(line)).toBe(said);
   });
 });
@@ -48,7 +48,7 @@ test.each([
   ['restore x --to y', 'missing option: --from DIR (see lvmsync restore --help) => 2'],
   ['combine x', 'missing option: --out FILE (see lvmsync combine --help) => 2'],
   ['snapback x', 'missing option: --out FILE (see lvmsync snapback --help) => 2'],
-])('an option that must be given is asked for: %s', async (line, said) => {
+])('a required option is asked for: %s', async (line, said) => {
   expect(await run(line)).toBe(said);
 });
 
@@ -58,7 +58,7 @@ test.each([
   ['x,y,-b,', '-b: its value is empty (is a variable not set?) => 2'],
   ['archive,prune,--keep-last,1,', 'an argument is empty (is a variable not set?) => 2'],
   [',y', 'an argument is empty (is a variable not set?) => 2'],
-])('an empty word is never a name: %s', async (line, message) => {
+])('an empty argument is never a name: %s', async (line, message) => {
   const { status, said } = await runWords(line.split(','));
   expect(`${said.join('\n')} => ${status}`).toBe(message);
 });
@@ -83,14 +83,14 @@ describe('a mistyped command', () => {
   });
 
   it.each(['snap x', 'vm x', 'base x', 'vg/restor x', '/dev/vg/restor x', './restor x', 'reciever-host x'])(
-    'is not seen in the name of a snapshot that does not exist: %s',
+    'is not suspected in the name of a missing snapshot: %s',
     async (line) => {
       const said = await run(line);
       expect(said).toMatch(/: no such device or logical volume => 4$/);
     },
   );
 
-  it('is not seen in the name of a file that exists', async () => {
+  it('is not suspected in the name of a file that exists', async () => {
     await besideFile('restor', async () => {
       const said = await run('restor x');
       expect(said).toMatch(/^restor: .* => 4$/);
@@ -149,6 +149,6 @@ test.each([
     'archive rewind a',
     'rewind: unknown action: expected list, check or prune (see lvmsync archive --help) => 2',
   ],
-])('a mistyped action is named with those that exist: %s', async (line, said) => {
+])('a mistyped action is reported with the actions that exist: %s', async (line, said) => {
   expect(await run(line)).toBe(said);
 });

@@ -30,14 +30,14 @@ describe('--block-size', () => {
     expect(() => oldBytesOfWords('--block-size', word)).toThrow(/power of two from 512 to 1M/);
   });
 
-  it('makes no sense where nothing is compared', () => {
+  it('is refused where nothing is compared', () => {
     expect(() => oldBytesOfWords('--block-size', '4K', '--whole-chunks')).toThrow(UsageError);
     expect(oldBytesOfWords('--whole-chunks')).toEqual({ proofs: false });
     expect(oldBytesOfWords()).toEqual({ proofs: true });
   });
 });
 
-describe('in the words of a transfer', () => {
+describe('a transfer', () => {
   const CHUNK = 65_536;
   const base = Buffer.alloc(4 * CHUNK, 'what was there before; ');
   const origin = Buffer.from(base).fill('new! ', 2 * CHUNK + 8192, 2 * CHUNK + 12_288);
@@ -62,7 +62,7 @@ describe('in the words of a transfer', () => {
     rmSync(folder, { recursive: true });
   });
 
-  it('only what differs goes out, and what a block size makes of it', async () => {
+  it('sends only what differs, in blocks of the chosen size', async () => {
     const { status, stdout } = await run('--json', ...sources(), at('target'));
     expect(status).toBe(0);
     const counts = { tableBytes: 2 * CHUNK, changedBytes: 4096, blocks: 1, mismatches: 0 };
@@ -74,7 +74,7 @@ describe('in the words of a transfer', () => {
     expect(target()).toBeBytes(origin);
   });
 
-  it('all that is named goes out with --whole-chunks, and to a Ruby lvmsync', async () => {
+  it('sends everything that is listed with --whole-chunks, and to a Ruby lvmsync', async () => {
     const { stdout } = await run('--json', '--whole-chunks', ...sources(), at('target'));
     expect(JSON.parse(stdout.toString())).toMatchObject({ changedBytes: 2 * CHUNK });
     expect(target()).toBeBytes(origin);
@@ -83,7 +83,7 @@ describe('in the words of a transfer', () => {
     expect(ruby.stdout.includes(origin.subarray(CHUNK, 3 * CHUNK))).toBe(true);
   });
 
-  it('a target that holds something else gets all of the piece, if someone can ask for it', async () => {
+  it('sends the whole piece to a target that holds something else and can ask for it', async () => {
     const other = Buffer.from(base).fill('someone', 2 * CHUNK, 2 * CHUNK + 512);
     const stream = (await runWords([...sources(), '--stdout'])).stdout;
     const apply = ['--apply', '-', at('target'), '--state-dir', at('state')];
@@ -117,7 +117,7 @@ describe('in the words of a transfer', () => {
     expect(await runWords(apply, stream)).toMatchObject({ status: 0 });
   });
 
-  it('a target that holds something else is the user’s to know with --force=base', async () => {
+  it('writes a target that holds something else with --force=base', async () => {
     writeFileSync(at('target'), Buffer.from(base).fill('someone', 2 * CHUNK, 2 * CHUNK + 512));
     const forced = await run('--force=base', ...sources(), at('target'));
     expect(forced.status).toBe(0);

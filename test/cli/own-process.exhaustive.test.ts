@@ -42,7 +42,7 @@ describe('a process that applies a stream cut by its last byte', () => {
     expect(readFileSync(target)).toBeBytes(BASE);
   });
 
-  it('leaves a journal that a recover in another folder finds', async () => {
+  it('leaves a journal that a recover from another folder finds', async () => {
     const stream = await someStream();
     const words = ['--apply', '-', target, '--state-dir', 'state', '--snapback', 'undo'];
     const applied = run(folder, words, stream.subarray(0, -1));

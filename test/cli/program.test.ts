@@ -53,7 +53,7 @@ function expectEqual(target: string, name: 'origin' | 'base'): void {
 }
 
 describe('a transfer between files', () => {
-  it('makes the target equal the origin, and says what it took', async () => {
+  it('makes the target equal to the origin, and says what it took', async () => {
     const target = freshTarget('t1');
     const { status, stdout } = await run([...sources(), target, '--json']);
     expect(status).toBe(0);
@@ -71,7 +71,7 @@ describe('a transfer between files', () => {
     expectEqual(target, 'origin');
   });
 
-  it('keeps a snapback that takes the target back, and forth again', async () => {
+  it('keeps a snapback that takes the target back, and forward again', async () => {
     const target = freshTarget('t2');
     const first = await run([...sources(), target, '--snapback', at('undo')]);
     expect([first.status, first.said]).toEqual([
@@ -98,7 +98,7 @@ describe('a transfer between files', () => {
     expectEqual(at('server'), 'origin');
   });
 
-  it('never truncates nor extends a larger target', async () => {
+  it('never truncates or extends a larger target', async () => {
     const target = at('larger');
     writeFileSync(target, Buffer.concat([readFileSync(at('base')), Buffer.alloc(10_000, 'rest')]));
     expect((await run([...sources(), target])).status).toBe(0);
@@ -156,7 +156,7 @@ describe('what goes wrong', () => {
     expect(existsSync(at('nowhere'))).toBe(false);
   });
 
-  it('a snapback that exists already is refused', async () => {
+  it('an existing snapback is refused', async () => {
     writeFileSync(at('keep'), 'keep');
     const { status } = await run([...sources(), freshTarget('t4'), '-b', at('keep')]);
     expect([status, readFileSync(at('keep'), 'utf8')]).toEqual([2, 'keep']);
@@ -191,7 +191,7 @@ describe('what goes wrong', () => {
     [['inspect'], /missing argument: SNAPSHOT, FILE/],
     [['inspect', 'x', '--extents'], /--extents needs --json/],
     [['inspect', '--origin', 'x'], /--origin needs --cow/],
-  ])('words that make no sense: %j', async (words, message) => {
+  ])('nonsense on the command line: %j', async (words, message) => {
     const { status, said, stdout } = await run(words);
     expect([status, stdout.length]).toEqual([2, 0]);
     expect(said).toMatch(message);
@@ -205,7 +205,7 @@ describe('inspect', () => {
     return { status, json: JSON.parse(stdout.toString()) as Record<string, unknown> };
   };
 
-  it('tells what changed', async () => {
+  it('shows what changed', async () => {
     const { status, json } = await inspect('--cow', at('cow'), '--origin', at('origin'), '--extents');
     expect(status).toBe(0);
     expect(json).toMatchObject({
@@ -223,7 +223,7 @@ describe('inspect', () => {
     });
   });
 
-  it('knows a store by its first bytes, and no volume size then', async () => {
+  it('recognizes a store by its first bytes, and then knows no volume size', async () => {
     const { json } = await inspect(at('cow'));
     expect(json).toMatchObject({
       type: 'dm-snapshot',
@@ -234,7 +234,7 @@ describe('inspect', () => {
     expect(json).not.toHaveProperty('extents');
   });
 
-  it('gives the reason for an invalid store and nothing that could be taken for changes', async () => {
+  it('gives the reason for an invalid store, and nothing that could be mistaken for changes', async () => {
     const { status, json } = await inspect('--cow', at('invalid'));
     expect(status).toBe(4);
     expect(json).toEqual({
@@ -263,7 +263,7 @@ describe('inspect', () => {
     expect((await inspect(at('stream'))).json).toMatchObject({ protocol: 3, whole: null, blocks: 3 });
   });
 
-  it('names what it looked at once, valid or not', async () => {
+  it('names what it looked at only once, valid or not', async () => {
     const invalid = await run(['inspect', '--cow', at('invalid')]);
     const [title, reason] = invalid.stdout.toString().split('\n');
     expect([invalid.status, title]).toEqual([4, `${at('invalid')}: NOT VALID`]);
@@ -276,7 +276,7 @@ describe('inspect', () => {
     ]);
   });
 
-  it('tells a file that is neither store nor stream', async () => {
+  it('reports a file that is neither a store nor a stream', async () => {
     writeFileSync(at('text'), 'hello world');
     const { status, said } = await run(['inspect', at('text')]);
     expect([status, said]).toEqual([
@@ -285,7 +285,7 @@ describe('inspect', () => {
     ]);
   });
 
-  it('says in words too what changed', async () => {
+  it('says what changed in words, too', async () => {
     const { stdout } = await run(['inspect', ...sources()]);
     expect(stdout.toString()).toMatch(/exceptions {2}4\n {2}changed {5}16 KiB, 10.0 % of 160 KiB\n/);
   });

@@ -101,7 +101,7 @@ describe('a dry run of recover', () => {
   it.each([
     ['its journal would be removed', null],
     ['its snapback would be called ', 'undo'],
-  ])('of an apply that was complete says that %s', async (rest, name) => {
+  ])('of a complete apply says that %s', async (rest, name) => {
     const place = join(await journal(), '..');
     await makePrivateFolder(place);
     const snapback = name === null ? null : join(folder, name);
@@ -132,7 +132,7 @@ describe('after an apply that was cut short', () => {
       },
     ],
     ['gone', rmSync],
-  ])('a journal that is %s ends a recover, and all but a full copy', async (what, damage) => {
+  ])('a journal that is %s stops a recover, and everything except for a full copy', async (what, damage) => {
     await cutShort();
     const path = await journal();
     damage(path);
@@ -161,7 +161,7 @@ describe('after an apply that was cut short', () => {
     expect((await recover()).said).toEqual([expect.stringContaining('nothing to recover')]);
   });
 
-  it('a full copy that gives its journal up leaves it known as half-copied, whatever becomes of that', async () => {
+  it('a full copy that gives up the journal leaves the target recorded as half-copied, whatever happens next', async () => {
     await cutShort();
     rmSync(await journal());
     // its header promises a proof, and none comes
@@ -181,7 +181,7 @@ describe('after an apply that was cut short', () => {
     expect(status).toBe(7);
   });
 
-  it('without a journal it cannot be taken back, and takes no changes but those', async () => {
+  it('without a journal it cannot be taken back, and accepts only the same changes', async () => {
     await cutShort('--no-journal');
     const half = readFileSync(target);
     const { status, said } = await recover();
@@ -205,7 +205,7 @@ describe('after an apply that was cut short', () => {
     ]);
   });
 
-  it('without a journal, and of changes without a name, it takes these once more, and nothing else', async () => {
+  it('without a journal, and with changes without a name, it accepts these again, and nothing else', async () => {
     const nameless = { kind: 'changes', base: null, result: null } as const;
     const apply = async (stream: Buffer) =>
       await runWords(['--apply', '-', target, '--state-dir', state, '--no-journal'], stream);
@@ -245,7 +245,7 @@ describe('after an apply that was cut short', () => {
     expect(stdout.toString()).toContain('a recover cannot bring back a record that was not there');
   });
 
-  it('a snapback on a file system that is not mounted is said to be', async () => {
+  it('a snapback on a file system that is not mounted is reported as such', async () => {
     mkdirSync(join(folder, 'disk'));
     await cutShort('--snapback', join(folder, 'disk/undo'));
     renameSync(join(folder, 'disk'), join(folder, 'unmounted'));
@@ -273,7 +273,7 @@ describe('after an apply that was cut short', () => {
     await expectTakenBack();
   });
 
-  it('a state directory that was moved takes it back all the same', async () => {
+  it('a state directory that was moved still takes it back', async () => {
     await cutShort();
     renameSync(state, join(folder, 'moved'));
     state = join(folder, 'moved');

@@ -55,7 +55,7 @@ describe('--scan', () => {
     expect(readFileSync(target)).toBeBytes(readFileSync(source));
   });
 
-  it('sends nothing where nothing differs, and records what the target holds', async () => {
+  it('sends nothing if nothing differs, and records what the target holds', async () => {
     const before = statSync(target).mtimeMs;
     const { status, said } = await scan();
     expect([status, said]).toEqual([0, [expect.stringMatching(/^0 B differed \(0\.0 % of 3 MiB\), /)]]);
@@ -65,7 +65,7 @@ describe('--scan', () => {
     expect(record).toMatchObject({ is: 'exactly', identity: expect.stringMatching(/^stopped-/) as string });
   });
 
-  it('tells that all of it was compared or written since it began', async () => {
+  it('reports that all of it was compared or written since it began', async () => {
     flip(5000);
     const verified = async (...words: readonly string[]) =>
       (JSON.parse((await runWords(words)).stdout.toString()) as { verified: object }).verified;
@@ -85,7 +85,7 @@ describe('--scan', () => {
     expect(readFileSync(target)).toBeBytes(Buffer.concat([readFileSync(source), tail]));
   });
 
-  it('keeps the old bytes as a snapback, which takes it back', async () => {
+  it('keeps the old bytes in a snapback, which takes the target back', async () => {
     flip(5000);
     const before = readFileSync(target);
     const snapback = join(folder, 'undo');
@@ -96,7 +96,7 @@ describe('--scan', () => {
     expect(readFileSync(target)).toBeBytes(before);
   });
 
-  it('writes nothing in a dry run, but tells what it would', async () => {
+  it('writes nothing in a dry run, but says what it would write', async () => {
     flip(5000);
     const before = readFileSync(target);
     const { status, said } = await scan('--dry-run');
@@ -117,7 +117,7 @@ describe('--scan', () => {
     });
   });
 
-  it('first takes back what an apply that was cut short wrote: it must not pass for compared', async () => {
+  it('first takes back what an interrupted apply wrote, which must not count as compared', async () => {
     // The old state differs at 5000 and 9000; the apply had written the first of them.
     flip(5000, 9000);
     const old = readFileSync(target).subarray(4096, 8192);
@@ -154,7 +154,7 @@ describe('--scan', () => {
     expect(readFileSync(target)).toBeBytes(readFileSync(source));
   });
 
-  it('says where the source was in use, and calls it no moment’s state', async () => {
+  it('says that the source was in use, and that the target is not a point-in-time copy', async () => {
     flip(5000);
     const opened = openSync(source, 'r+');
     const writer = spawn('sleep', ['600'], { stdio: [opened, 'ignore', 'ignore'] });

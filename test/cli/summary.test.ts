@@ -41,7 +41,7 @@ function told(sentBytes: number, seconds: number): string {
 }
 
 describe('the summary of a transfer', () => {
-  it('compares times with a full copy only where the run was long enough to tell the rate', () => {
+  it('compares its time with a full copy only if the run was long enough to measure the rate', () => {
     expect(told(GIB, 90)).toBe(
       '1 GiB changed (1.0 % of 100 GiB), 1 GiB sent in 1 min 30 s: ' +
         '100.0 times faster than a full copy, which would take 2 h 30 min at this rate',
@@ -50,7 +50,7 @@ describe('the summary of a transfer', () => {
     expect(told(GIB / 1024, 90)).toMatch(/; a full copy would send 102400\.0 times as much$/);
   });
 
-  it('compares nothing where nothing was saved', () => {
+  it('compares nothing if nothing was saved', () => {
     expect(told(101 * GIB, 90)).toMatch(/sent in 1 min 30 s$/);
     expect(told(0, 90)).toMatch(/0 B sent in 1 min 30 s$/);
   });

@@ -25,7 +25,7 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-it('says once that a target is larger, whatever writes it', async () => {
+it('says only once that a target is larger, whatever writes it', async () => {
   writeFileSync(at('target'), Buffer.concat([base, Buffer.alloc(1000, 'rest')]));
   const { stdout } = await run([...sources(), '--stdout']);
   const sizes = `it has ${VOLUME + 1000} bytes, the volume has ${VOLUME}`;

@@ -43,7 +43,7 @@ describe('--bwlimit', () => {
     '0.5K',
     '9999999T',
     '',
-  ])('%s is refused: it says too little, or what nobody means', (word) => {
+  ])('%s is refused: it is ambiguous, or no one means it', (word) => {
     expect(() => trafficOfWords(['--bwlimit', word])).toThrow(/--bwlimit/);
   });
 });
@@ -72,8 +72,8 @@ describe('--codec', () => {
   });
 });
 
-describe('in the words of a transfer', () => {
-  it('a pipe is compressed as told, and not faster than it may be', async () => {
+describe('a transfer', () => {
+  it('compresses a pipe as told, and no faster than allowed', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'lvmsync-traffic-'));
     const at = (name: string) => join(folder, name);
     try {

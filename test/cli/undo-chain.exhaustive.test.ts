@@ -32,7 +32,7 @@ describe('an undo', () => {
     expect((await recorded()).holds).toMatchObject({ is: 'exactly', identity: 'S3' });
   });
 
-  it('takes its own base back, after which no other undo of that base, and no stream onward from it, fits', async () => {
+  it('takes its own base back; after that, no other undo of that base and no stream that starts from it fits', async () => {
     expect(await undo('S3')).toMatchObject({ status: 0 });
     expect(held()).toBeBytes(states.get('S2'));
     expect(await recorded()).toMatchObject({ holds: { is: 'exactly', identity: 'S2', from: null } });
@@ -44,7 +44,7 @@ describe('an undo', () => {
     expect(held()).toBeBytes(states.get('S2'));
   });
 
-  it('is refused after one that was combined of it and another was applied', async () => {
+  it('is refused after a combination of it and another was applied', async () => {
     expect((await runWords(['combine', '-o', at('both'), at('undo/S3'), at('undo/S2')])).status).toBe(0);
     expect(await run(['--apply', at('both'), at('target')])).toMatchObject({ status: 0 });
     expect(held()).toBeBytes(states.get('S1'));
@@ -56,7 +56,7 @@ describe('an undo', () => {
     expect(held()).toBeBytes(states.get('S1'));
   });
 
-  it('that took back the name in its header is not taken for what is there already', async () => {
+  it('that withdrew the name in its header is not taken for what is there already', async () => {
     const header = { kind: 'undo', base: 'S4', result: 'S3' } as const;
     const passes = [[{ at: 8, count: 8, kind: 'data', fill: 9 }]] as const;
     writeFileSync(
@@ -104,7 +104,7 @@ describe('an undo that leads back from a state without a name', () => {
     ) as string,
   };
 
-  it('is of that one alone: another transfer came between, with an undo or without', async () => {
+  it('belongs to that state alone: it is refused after another transfer, with an undo or without', async () => {
     expect(await bringLive('first', FIRST, 8)).toMatchObject({ status: 0 });
     expect((await recorded()).holds).toMatchObject({
       is: 'since',
@@ -131,14 +131,14 @@ describe('an undo that leads back from a state without a name', () => {
     expect((await recorded()).holds).toEqual({ is: 'exactly', identity: 'S3', from: null });
   });
 
-  it('is kept together with those behind it', async () => {
+  it('can be combined with those after it', async () => {
     await bringLive('first', FIRST, 8);
     expect((await runWords(['combine', '-o', at('both'), at('undo/first'), at('undo/S3')])).status).toBe(0);
     expect(await run(['--apply', at('both'), at('target')])).toMatchObject({ status: 0 });
     expect((await recorded()).holds).toEqual({ is: 'exactly', identity: 'S2', from: null });
   });
 
-  it('is not let in by its mark where one behind it is missing', async () => {
+  it('is not accepted by its mark if the one after it is missing', async () => {
     await bringLive('first', FIRST, 8);
     await bringLive('second', SECOND, 16);
     await bringLive('third', FIRST, 24);
@@ -148,7 +148,7 @@ describe('an undo that leads back from a state without a name', () => {
     expect(held()).toBeBytes(now);
   });
 
-  it('that has no mark, as one that was made at the source, is not', async () => {
+  it('is not accepted without a mark, for example if the source made it', async () => {
     await bringLive('first', FIRST, 8);
     const header = { kind: 'undo', base: null, result: 'S3' } as const;
     writeFileSync(
@@ -158,7 +158,7 @@ describe('an undo that leads back from a state without a name', () => {
     expect(await undo('first')).toEqual(refused);
   });
 
-  it('is proved where the record is gone', async () => {
+  it('is proved if the record is gone', async () => {
     await bringLive('first', FIRST, 8);
     forget();
     expect(await undo('first')).toMatchObject({ status: 0 });
@@ -170,7 +170,7 @@ describe('an undo that leads back from a state without a name', () => {
   });
 });
 
-describe('where nothing is recorded, an undo', () => {
+describe('if nothing is recorded, an undo', () => {
   it('is proved, and what it leads to is believed', async () => {
     forget();
     expect(await undo('S3')).toMatchObject({ status: 0 });
@@ -205,7 +205,7 @@ describe('where nothing is recorded, an undo', () => {
     },
   );
 
-  it('of several that wrote in different places is proved as each of them is', async () => {
+  it('combined from several that wrote in different places is proved as each of them is', async () => {
     expect(await bring('S3', 'S4', [{ at: 200, count: 8, kind: 'data', fill: 4 }])).toMatchObject({
       status: 0,
     });
@@ -226,7 +226,7 @@ describe('where nothing is recorded, an undo', () => {
     expect(held()).toBeBytes(states.get('S2'));
   });
 
-  it('is proved also on a state that is believed to be its base', async () => {
+  it('is proved even on a state that is believed to be its base', async () => {
     const bytes = held();
     bytes[11 * SECTOR] = 0x77;
     writeFileSync(at('target'), bytes);
@@ -241,7 +241,7 @@ describe('where nothing is recorded, an undo', () => {
     expect(held()).toBeBytes(bytes);
   });
 
-  it('is refused from a pipe, which can be read once only', async () => {
+  it('is refused from a pipe, which can be read only once', async () => {
     forget();
     const refused = await run(['--apply', '-', at('target')], readFileSync(at('undo/S3')));
     expect(refused).toEqual({

@@ -19,7 +19,7 @@ describe('a view', () => {
   const store = (name: string) =>
     run(['view', 'store', at('store'), at(`undo/${name}`), '--target', at('target')]);
 
-  it('is not made of an undo that starts from another state', async () => {
+  it('is not made from an undo that starts from another state', async () => {
     expect(await store('S2')).toEqual({
       status: 7,
       said: expect.stringMatching(/holds exactly S3, but the undo starts from S2/) as string,
@@ -27,7 +27,7 @@ describe('a view', () => {
     expect(await store('S3')).toMatchObject({ status: 0 });
   });
 
-  it('of a target of which nothing is recorded is made where all is proved, and only there', async () => {
+  it('of a target without a record is made only if everything is proved', async () => {
     forget();
     const bytes = held();
     bytes[195 * SECTOR] = 0x77;
@@ -45,7 +45,7 @@ describe('a view', () => {
 describe('a restore', () => {
   const restore = () => run(['restore', at('target'), '--to', 'S1', '--from', at('undo')]);
 
-  it('through several undos is proved as a whole where nothing is recorded', async () => {
+  it('through several undos is proved as a whole if nothing is recorded', async () => {
     forget();
     expect(await restore()).toMatchObject({ status: 0 });
     expect(held()).toBeBytes(states.get('S1'));
@@ -65,7 +65,7 @@ describe('a restore', () => {
     expect(held()).toBeBytes(bytes);
   });
 
-  it('that is refused once it took a killed apply back does not say that nothing was written', async () => {
+  it('that is refused after it took a killed apply back does not say that nothing was written', async () => {
     const held3 = held();
     // the later passes go back, so that the first is written by then
     const back = [{ at: 0, count: 8, kind: 'data', fill: 4 }] as const;
@@ -92,7 +92,7 @@ describe('a restore', () => {
     expect(held()).toBeBytes(held3);
   });
 
-  it('without a journal that was killed is done again, and no other', async () => {
+  it('that was killed without a journal can be done again, and no other restore can', async () => {
     const [folder = ''] = readdirSync(at('state/targets'));
     const path = at(`state/targets/${folder}/state.json`);
     const noted = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
@@ -113,7 +113,7 @@ describe('a restore', () => {
     expect((await recorded()).holds).toMatchObject({ is: 'exactly', identity: 'S1', believed: /./ });
   });
 
-  it('of what is recorded needs no proof', async () => {
+  it('from a recorded state needs no proof', async () => {
     expect(await restore()).toMatchObject({ status: 0 });
     expect((await recorded()).holds).toEqual({ is: 'exactly', identity: 'S1', from: null });
   });

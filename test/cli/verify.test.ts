@@ -28,7 +28,7 @@ function flip(...offsets: readonly number[]): void {
 }
 
 describe('verify', () => {
-  it('says nothing on stdout where nothing differs', async () => {
+  it('prints nothing on stdout if nothing differs', async () => {
     const { status, stdout, said } = await runWords(['verify', a, b]);
     expect([status, stdout.length, said]).toEqual([
       0,
@@ -67,7 +67,7 @@ describe('verify', () => {
     expect(statSync(b).mtimeMs).toBe(before);
   });
 
-  it('repairs, and looks again', async () => {
+  it('repairs, and compares again', async () => {
     flip(0, 1_000_000, SIZE - 1);
     const { status, stdout, said } = await runWords(['verify', '--repair', a, b]);
     expect([status, stdout.toString()]).toEqual([0, '0 4096\n999424 4096\n3145728 700\n']);
@@ -77,7 +77,7 @@ describe('verify', () => {
     expect(JSON.parse(json.toString())).toMatchObject({ equal: true, differingBytes: 0, remainingBytes: 0 });
   });
 
-  it('compares what a larger file begins with, and repairs no more than that', async () => {
+  it('compares only the beginning of a larger file, and repairs no more than that', async () => {
     writeFileSync(b, Buffer.concat([readFileSync(a), Buffer.alloc(5000, 'rest')]));
     flip(0);
     const { status, said } = await runWords(['verify', a, b, '--repair']);
@@ -85,7 +85,7 @@ describe('verify', () => {
     expect(readFileSync(b)).toBeBytes(Buffer.concat([readFileSync(a), Buffer.alloc(5000, 'rest')]));
   });
 
-  it('compares only a share where told to', async () => {
+  it('compares only a share if told to', async () => {
     // whichever of the four units is drawn, the last short one too, holds a difference
     flip(0, 1 << 20, 2 << 20, 3 << 20);
     const { status, stdout } = await runWords(['verify', a, b, '--audit', '25', '--json']);

@@ -83,7 +83,7 @@ describe('view store', () => {
     expect([status, said]).toEqual([0, expect.not.stringMatching(/believed/)]);
   });
 
-  it('writes what the archives lead to, the rest of chunks from the target, and room for the rest of the volume', async () => {
+  it('writes what the archives lead to, the rest of their chunks from the target, and room for the rest of the volume', async () => {
     const archives = [await writeArchive('a', 3, 10, 2), await writeArchive('b', 8, 2, 1)];
     const unknown = await storeOver('volume', ...archives);
     expect([unknown.status, unknown.said]).toEqual([
@@ -107,7 +107,7 @@ describe('view store', () => {
     expect(readFileSync(at('volume'))).toBeBytes(Buffer.alloc(SECTORS * SECTOR, 'now '));
   });
 
-  it('needs no target where the archives have whole chunks, and says so where not', async () => {
+  it('needs no target if the archives have whole chunks, and says so if they do not', async () => {
     expect((await view('store', at('out'), await writeArchive('a', 16, 8, 2), '--spare', '4K')).status).toBe(
       0,
     );
@@ -124,7 +124,7 @@ describe('view store', () => {
     expect((await shownBy(at('out'))).toString('latin1', 4096, 4112)).toBe('sector 8 of 4 se');
   });
 
-  it('never overwrites a file, and leaves none where it fails', async () => {
+  it('never overwrites a file, and leaves none if it fails', async () => {
     const archive = await writeArchive('a', 16, 8, 2);
     writeFileSync(at('out'), 'precious');
     const refused = await view('store', at('out'), archive);
@@ -176,7 +176,7 @@ describe('view open', () => {
     return await view('open', 'tuesday', at('volume'), archive, '--state-dir', at('state'), ...more);
   };
 
-  it('that fails takes back its own store, and nobody else’s file', async () => {
+  it('that fails removes its own store, and no other file', async () => {
     mkdirSync(at('stores'));
     writeFileSync(at('stores/tuesday.cow'), 'precious');
     const failed = await open('--dir', at('stores'));
@@ -186,7 +186,7 @@ describe('view open', () => {
     expect((await view('list', '--state-dir', at('state'), '--json')).stdout).toBe('{"views":[]}\n');
   });
 
-  it('with a folder that is not there is refused, and nothing is noted', async () => {
+  it('with a missing folder is refused, and nothing is recorded', async () => {
     const refused = await open('--dir', at('nowhere'));
     expect([refused.status, refused.said]).toEqual([8, expect.stringMatching(/nowhere: .*create it first/)]);
     expect((await view('list', '--state-dir', at('state'), '--json')).stdout).toBe('{"views":[]}\n');
@@ -218,7 +218,7 @@ describe('words', () => {
     expect([status, said]).toEqual([2, expect.stringMatching(/a view's name is/)]);
   });
 
-  it('close nothing, and list nothing', async () => {
+  it('can close and list nothing', async () => {
     const none = await view('close', 'past', '--state-dir', folder);
     expect([none.status, none.said]).toEqual([2, expect.stringMatching(/there is no view past/)]);
     expect((await view('list', '--state-dir', folder, '--json')).stdout).toBe('{"views":[]}\n');

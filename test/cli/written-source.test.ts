@@ -24,7 +24,7 @@ it.each([
   ['the volume', 'origin'],
   ['the data source', 'later'],
 ])(
-  'files of which someone writes %s while they are read hold no single moment’s state',
+  'files are never called a point-in-time copy if someone writes %s while they are read',
   async (_what, name) => {
     const spec = { kind: 'files', cow: at('cow'), origin: at('origin'), dataSource: at('later') } as const;
     const { watch } = await openSource(quietSurroundings(), spec);

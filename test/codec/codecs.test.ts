@@ -53,7 +53,7 @@ async function unpack(codec: Codec, packed: Uint8Array, length: number): Promise
 }
 
 describe.each(implementations)('$what', ({ codec }) => {
-  it('brings back any bytes', async () => {
+  it('restores any bytes', async () => {
     await fc.assert(
       fc.asyncProperty(blocks, async (raw) => {
         expect(await unpack(codec, await pack(codec, raw), raw.length)).toBeBytes(raw);
@@ -62,7 +62,7 @@ describe.each(implementations)('$what', ({ codec }) => {
     );
   });
 
-  it('brings back the largest block, from and to the memory of blocks, at every kind of level', async () => {
+  it('restores the largest block, from and to the memory of blocks, at every kind of level', async () => {
     const { least, most, usual } = CODEC_LEVELS[codec.name];
     const [raw, room, back] = [0, 0, 0].map(() => allocateAligned(LARGEST)) as [Buffer, Buffer, Buffer];
     for (let at = 0; at < LARGEST; at += 64)
@@ -76,12 +76,12 @@ describe.each(implementations)('$what', ({ codec }) => {
     for (const memory of [raw, room, back]) freeAligned(memory);
   });
 
-  it('gives nothing where the bytes do not become fewer', async () => {
+  it('gives nothing if the bytes do not become fewer', async () => {
     const raw = randomBytes(100_000);
     expect(await codec.compress(raw, Buffer.alloc(93_750), CODEC_LEVELS[codec.name].usual)).toBeNull();
   });
 
-  it('writes no byte beyond what was promised, however much the packed bytes stand for', async () => {
+  it('writes no byte beyond what was promised, whatever the packed bytes decompress to', async () => {
     const bomb = await pack(codec, Buffer.alloc(64 * LARGEST));
     expect(bomb.length).toBeLessThan(LARGEST / 2);
     for (const length of [1, 512, LARGEST]) {
@@ -89,7 +89,7 @@ describe.each(implementations)('$what', ({ codec }) => {
     }
   });
 
-  it('is not taken in by any other length', async () => {
+  it('is not deceived by any other length', async () => {
     const raw = Buffer.alloc(5000, 'some text, again and again; ');
     const packed = await pack(codec, raw);
     for (const length of [1, 4999, 5001, 10_000]) {
@@ -102,7 +102,7 @@ describe.each(implementations)('$what', ({ codec }) => {
     }
   });
 
-  it('of damaged bytes makes an error or as many bytes, and goes on working', async () => {
+  it('turns damaged bytes into an error or the same number of bytes, and keeps working', async () => {
     const raw = Buffer.concat([Buffer.alloc(3000, 'a pattern of some length '), randomBytes(300)]);
     const packed = await pack(codec, raw);
     let refused = 0;
@@ -179,7 +179,7 @@ test('zstd is Node’s own from 22.15 on, without a library', async () => {
   expect((await loadCodec('zstd'))?.constructor === zlibCodec.constructor).toBe(isThere);
 });
 
-test('zlib and brotli are always there, and whatever is there is named', async () => {
+test('zlib and brotli are always there, and everything that is there is named', async () => {
   const names = await listCodecs();
   expect(names).toEqual(expect.arrayContaining(['brotli', 'zlib']));
   expect(new Set(names)).toEqual(new Set(implementations.map(({ codec }) => codec.name)));

@@ -49,7 +49,7 @@ describe('work ahead', () => {
     expect(bench.dropped).toEqual([]);
   });
 
-  it('does no more at once than it may, the one that is looked at included', async () => {
+  it('does no more at once than allowed, including the result in use', async () => {
     const bench = new Bench();
     const results = workAhead(count(10), 3, bench.work, bench.drop);
     const first = results.next();
@@ -64,7 +64,7 @@ describe('work ahead', () => {
     expect(bench.started).toEqual([1, 2, 3, 4]);
   });
 
-  it('gives what is done while the source is silent', async () => {
+  it('yields what is done while the source is silent', async () => {
     const silent = (async function* () {
       yield* count(2);
       await new Promise(() => undefined);
@@ -79,7 +79,7 @@ describe('work ahead', () => {
     expect((await results.next()).value).toBe(2);
   });
 
-  it('meets the failure of work in its turn, and drops what was done behind it', async () => {
+  it('reports the failure of work in its turn, and drops the results after it', async () => {
     const bench = new Bench();
     const results = workAhead(count(9), 4, bench.work, bench.drop);
     const first = results.next();
@@ -98,7 +98,7 @@ describe('work ahead', () => {
     expect(bench.dropped).toEqual([3, 4, 5]);
   });
 
-  it('meets the failure of the source behind what it gave before', async () => {
+  it('reports the failure of the source after what came before', async () => {
     const results = workAhead(
       count(3, new Error('torn')),
       2,
@@ -114,7 +114,7 @@ describe('work ahead', () => {
     expect(seen).toEqual([1, 2, 3]);
   });
 
-  it('drops what nobody takes any more, and closes the source', async () => {
+  it('drops what no one takes any more, and closes the source', async () => {
     let isClosed = false;
     const source = (async function* () {
       try {

@@ -86,7 +86,7 @@ afterAll(() => {
   rmSync(folder, { recursive: true });
 });
 
-it('an instant rollback goes on after a crash of the machine in the middle, and shows the old state all the while', async () => {
+it('an instant rollback continues after a crash of the machine in the middle, and shows the old state all the time', async () => {
   const guest = startGuest({
     command: ['bash', '-c', PREPARE],
     disks,

@@ -17,7 +17,7 @@ afterAll(() => {
 });
 
 describe('the kernel of this system, on a processor with registers as large as with AMX', () => {
-  it('boots with the shim, and computes', async () => {
+  it('boots with the shim, and computes correctly', async () => {
     const preload = [await prepareShim(), largeRegisters].join(':');
     const { ended, stdout } = await bootGuest({
       kernel: { ...(await prepareKernel('own')), preload },

@@ -5,7 +5,7 @@ import { MemoryDevice } from '../support/memory-device.js';
 const MIB = 1024 * 1024;
 
 describe('a discarded range', () => {
-  it('is read afterwards, and bytes that the device kept are overwritten, but nothing around the range', async () => {
+  it('is read afterwards: bytes that the device kept are overwritten, and nothing around the range', async () => {
     const device = new MemoryDevice(Buffer.alloc(4 * MIB, 'x'));
     device.bytes.fill(0, 512, 2 * MIB);
     device.bytes.write('kept', MIB + 4096);

@@ -54,7 +54,7 @@ describe.each(['buffered', 'direct'] as const)('an image file, %s', (io) => {
 });
 
 describe('discarding', () => {
-  it('makes zeroes of any range of an image file, and nothing else, and gives its room back', async () => {
+  it('turns any range of an image file into zeroes, and nothing else, and frees its space', async () => {
     const { path, contents } = makeImage('discard');
     const device = await openLocalDevice(path, { writable: true, spawner });
     const range = fc.tuple(fc.nat(SIZE - 1), fc.integer({ min: 1, max: 9000 }));
@@ -79,7 +79,7 @@ describe('discarding', () => {
 });
 
 describe('writing an image file', () => {
-  it('lands in place, at any offset, and changes nothing else', async () => {
+  it('writes at any offset, and changes nothing else', async () => {
     const { path, contents } = makeImage('write');
     const device = await openLocalDevice(path, { writable: true, spawner });
     const range = fc.tuple(fc.nat(SIZE - 1), fc.integer({ min: 1, max: 9000 }), fc.nat(255));
@@ -98,7 +98,7 @@ describe('writing an image file', () => {
     expect(readFileSync(path)).toBeBytes(contents);
   });
 
-  it.each(['buffered', 'direct'] as const)('takes any pieces one behind the other, %s', async (io) => {
+  it.each(['buffered', 'direct'] as const)('takes any pieces, one after the other, %s', async (io) => {
     const { path, contents } = makeImage(`pieces-${io}`);
     const device = await openLocalDevice(path, { writable: true, io, spawner });
     const piece = fc.tuple(fc.constantFrom(4096, 8192, 512, 77), fc.nat(255), fc.boolean());
@@ -120,7 +120,7 @@ describe('writing an image file', () => {
     await device.close();
   });
 
-  it('keeps the rest of a sector that is written in part, also directly and side by side', async () => {
+  it('keeps the rest of a sector that is written in part, also with direct I/O and side by side', async () => {
     const { path, contents } = makeImage('edges');
     const device = await openLocalDevice(path, { writable: true, io: 'direct', spawner });
     const writes = Array.from({ length: 40 }, (_, i) => ({ offset: 512 * i, byte: i }));
@@ -145,7 +145,7 @@ describe('writing an image file', () => {
   });
 });
 
-describe('what is no device', () => {
+describe('what is not a device', () => {
   it('is refused', async () => {
     await expect(openLocalDevice(folder, { writable: true, spawner })).rejects.toThrow(UnsafeTargetError);
     await expect(openLocalDevice(folder, { spawner })).rejects.toThrow(DeviceError);
@@ -166,7 +166,7 @@ describe('what is no device', () => {
 });
 
 describe('aligned memory', () => {
-  it('is at page boundaries, and is used again', () => {
+  it('is at page boundaries, and is reused', () => {
     const first = allocateAligned(10_000);
     expect([
       first.length,
@@ -178,7 +178,7 @@ describe('aligned memory', () => {
     expect(allocateAligned(10_000).byteOffset).toBe(first.byteOffset);
   });
 
-  it('is lent up to a bound, in the order of asking', async () => {
+  it('is lent up to a limit, in the order of the requests', async () => {
     const pool = new BufferPool(72 * 1024);
     const [a, b] = [await pool.lend(65_536), await pool.lend(5000)];
     const order: string[] = [];

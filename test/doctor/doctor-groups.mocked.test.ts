@@ -49,11 +49,11 @@ describe.each(['2.03.16', '2.03.31'])('a doctor of a host with LVM %s', (version
     expect(recording.version).toBe(version);
   });
 
-  it('finds nothing where nothing is wrong', async () => {
+  it('finds nothing if nothing is wrong', async () => {
     expect(await examine('nothing wrong')).toEqual([]);
   });
 
-  it('tells of a snapshot and a thin pool that are nearly full, and that nobody watches them', async () => {
+  it('reports a snapshot and a thin pool that are nearly full, and that nothing watches them', async () => {
     expect(await examine('nearly full')).toEqual([
       {
         check: 'thin pools',
@@ -77,7 +77,7 @@ describe.each(['2.03.16', '2.03.31'])('a doctor of a host with LVM %s', (version
     ]);
   });
 
-  it('tells of a snapshot that overflowed', async () => {
+  it('reports a snapshot that overflowed', async () => {
     expect(await examine('overflowed')).toContainEqual({
       check: 'snapshots',
       verdict: 'problem',
@@ -86,7 +86,7 @@ describe.each(['2.03.16', '2.03.31'])('a doctor of a host with LVM %s', (version
     });
   });
 
-  it('tells of merges that wait, into a thin volume too', async () => {
+  it('reports merges that wait, also into a thin volume', async () => {
     expect(await examine('merges wait')).toContainEqual({
       check: 'merges',
       verdict: 'warning',
@@ -97,7 +97,7 @@ describe.each(['2.03.16', '2.03.31'])('a doctor of a host with LVM %s', (version
     });
   });
 
-  it('tells what lvm.conf limits, and what it changes', async () => {
+  it('reports what lvm.conf limits, and what it changes', async () => {
     const found = await examine('settings');
     expect(found).toContainEqual({
       check: 'filters',
@@ -119,7 +119,7 @@ describe.each(['2.03.16', '2.03.31'])('a doctor of a host with LVM %s', (version
     });
   });
 
-  it('tells of volumes that a filter hides', async () => {
+  it('reports volumes that a filter hides', async () => {
     const shown = recording.recorded['hidden']?.find(({ words }) => words[0] === 'vgs')?.stdout ?? '';
     const [, uuid = ''] = /"vg_uuid":"([^"]+)"/.exec(shown) ?? [];
     mapped.devices = [
@@ -137,7 +137,7 @@ describe.each(['2.03.16', '2.03.31'])('a doctor of a host with LVM %s', (version
     });
   });
 
-  it('tells of a group that other hosts share, and of one that is exported', async () => {
+  it('reports a group that other hosts share, and one that is exported', async () => {
     expect(await examine('shared')).toContainEqual({
       check: 'shared groups',
       verdict: 'warning',
@@ -155,7 +155,7 @@ describe.each(['2.03.16', '2.03.31'])('a doctor of a host with LVM %s', (version
   });
 });
 
-it('an LVM that does not tell its groups is a problem, not nothing', async () => {
+it('an LVM that does not list its groups is a problem', async () => {
   const silent: Spawner = {
     run: () =>
       Promise.resolve({ status: 5, stdout: '', stderr: 'no', gaveUp: 'timed out waiting for the lock x' }),

@@ -45,7 +45,7 @@ function examine(isUsual = true) {
   return examineLeftOvers([VM], { stateDir, isUsual }, env());
 }
 
-describe('a doctor tells what is left over:', () => {
+describe('a doctor reports what is left over:', () => {
   it('nothing if nothing is left over', async () => {
     expect(await examine()).toEqual([]);
     mkdirSync(path.join(stateDir, 'targets', KEY), { recursive: true });
@@ -78,7 +78,7 @@ describe('a doctor tells what is left over:', () => {
     ]);
   });
 
-  it('a journal of a killed run, which the lock names, even if another process has that number by now', async () => {
+  it('a journal of a killed run, which the lock names, even if another process has its number by now', async () => {
     const folder = leaveJournal(KEY, 0);
     const words = `process ${process.pid} (receive /dev/vg/vm), since 2026-01-01T00:00:00.000Z`;
     writeFileSync(path.join(folder, 'lock'), `${words}\n`);

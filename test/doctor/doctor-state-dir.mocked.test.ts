@@ -41,7 +41,7 @@ function makeDir(name: string): string {
 }
 
 describe('the state directory', () => {
-  it('is fine where it is private, or can be made; nothing is made', async () => {
+  it('is fine if it is private, or can be made; nothing is made', async () => {
     told.room = GOOD;
     const there = makeDir('there');
     expect(await examineStateDir(there)).toEqual([
@@ -61,14 +61,14 @@ describe('the state directory', () => {
     );
   });
 
-  it('is a problem where there can be none', async () => {
+  it('is a problem if it cannot be made', async () => {
     writeFileSync(path.join(folder, 'file'), '');
     expect(await examineStateDir(path.join(folder, 'file/x'))).toMatchObject([
       { verdict: 'problem', text: `${path.join(folder, 'file')} is not a directory` },
     ]);
   });
 
-  it('is worth a word where others can look into it', async () => {
+  it('is a warning if others can look into it', async () => {
     told.room = GOOD;
     const open = makeDir('open');
     chmodSync(open, 0o755);
@@ -87,7 +87,7 @@ describe('the state directory', () => {
       /lies in memory: a reboot or a crash takes journals with it/,
     ],
     ['on NFS', { type: 0x6969 }, 'warning', /lies on NFS: locks and flushes are only as good as the server/],
-  ])('is told where its file system is %s', async (name, room, verdict, text) => {
+  ])('is reported if its file system is %s', async (name, room, verdict, text) => {
     told.room = { ...GOOD, ...room };
     const found = await examineStateDir(makeDir(name));
     expect(found).toMatchObject([
@@ -99,7 +99,7 @@ describe('the state directory', () => {
     ]);
   });
 
-  it('has all its faults told, not only the first', async () => {
+  it('is reported with all its faults, not only the first', async () => {
     told.room = { ...GOOD, type: 0x01021994, bavail: 3 };
     expect((await examineStateDir(makeDir('both'))).map((each) => each.verdict)).toEqual([
       'problem',
@@ -107,7 +107,7 @@ describe('the state directory', () => {
     ]);
   });
 
-  it('is a problem where no file can be locked', async () => {
+  it('is a problem if no file can be locked', async () => {
     told.room = GOOD;
     const place = makeDir('unlocked');
     writeFileSync(path.join(makeDir('unlocked/targets/LVM-x'), 'lock'), '');

@@ -64,7 +64,7 @@ describe('a look at a host', () => {
     else expect(found?.advice).toMatch(advice);
   });
 
-  it('finds nothing wrong where all is there', async () => {
+  it('finds nothing wrong if everything is there', async () => {
     const found = await verdicts('source', GOOD);
     for (const check of ['versions', 'rights', 'lvm', 'device-mapper', 'thin tools']) {
       expect(found.get(check)).toMatchObject({ verdict: 'ok', advice: null });
@@ -75,7 +75,7 @@ describe('a look at a host', () => {
     );
   });
 
-  it('says who makes device nodes, and where nobody does', async () => {
+  it('says who makes device nodes, and if no one does', async () => {
     const nodes = async (answers: Parameters<typeof programs>[0], udev: HostSelf['udev']) =>
       (await verdicts('target', answers, { ...ROOT, udev }, 'everything')).get('device nodes');
     const alone = { ...GOOD, lvmconfig: { stdout: 'udev_sync=0\nudev_rules=0\n' } };
@@ -97,7 +97,7 @@ describe('a look at a host', () => {
   it.each([
     ['source', 'problem'],
     ['target', 'warning'],
-  ] as const)('takes LVM that this user may not ask, on a %s, for a %s', async (role, verdict) => {
+  ] as const)('reports LVM that this user may not ask, on a %s, as a %s', async (role, verdict) => {
     const refused = '  WARNING: Running as a non-root user. Functionality may be unavailable.\n';
     const answers = { ...GOOD, lvs: { status: 5, stderr: refused } };
     expect((await verdicts(role, answers, NOBODY, 'itself')).get('lvm')).toMatchObject({
@@ -109,7 +109,7 @@ describe('a look at a host', () => {
     });
   });
 
-  it('takes LVM that gives no answer for a problem on a target, too, which would be refused', async () => {
+  it('reports LVM that gives no answer as a problem on a target, too, because the target would be refused', async () => {
     const answers = { ...GOOD, lvs: { status: 5, stderr: '  no idea\n' } };
     expect((await verdicts('target', answers, ROOT, 'everything')).get('lvm')).toMatchObject({
       verdict: 'problem',
@@ -119,7 +119,7 @@ describe('a look at a host', () => {
     });
   });
 
-  it('names no volume, and says nothing of runs, to who is only let in to write some', async () => {
+  it('names no volume and no run to a client that may only write some volumes', async () => {
     const lost = { ...GOOD, lvs: { stdout: volumes('/dev/no-vg/lost', '/dev/null') }, vgs: {} };
     const own = await verdicts('target', lost, ROOT, 'itself');
     const base = [
@@ -143,13 +143,13 @@ describe('a look at a host', () => {
     ['source', 'problem'],
     ['any', 'warning'],
     ['target', 'ok'],
-  ] as const)('takes a %s without LVM for a %s', async (role, verdict) => {
+  ] as const)('reports a %s without LVM as a %s', async (role, verdict) => {
     const found = await verdicts(role, {});
     expect(found.get('lvm')?.verdict).toBe(verdict);
     expect(found.get('device-mapper')?.verdict).toBe(verdict);
   });
 
-  it('tells of a device-mapper that does not answer, or lacks what a source needs', async () => {
+  it('reports a device-mapper that does not answer, or lacks what a source needs', async () => {
     const silent = {
       ...GOOD,
       'dmsetup version': { status: 1, stdout: 'Library version: 1\n', stderr: 'no\n' },
@@ -163,7 +163,7 @@ describe('a look at a host', () => {
     ['source', 'problem'],
     ['any', 'problem'],
     ['target', 'warning'],
-  ] as const)('takes a thin_delta that gives wrong answers, on a %s, for a %s', async (role, verdict) => {
+  ] as const)('reports a thin_delta that gives wrong answers, on a %s, as a %s', async (role, verdict) => {
     const found = await verdicts(role, { ...GOOD, 'thin_delta -V': { stdout: 'thin_delta 1.0.5\n' } });
     expect(found.get('thin tools')).toMatchObject({
       verdict,
@@ -174,7 +174,7 @@ describe('a look at a host', () => {
     });
   });
 
-  it('tells which thin_delta there is, or that it does not say', async () => {
+  it('reports the version of thin_delta, or that it does not say its version', async () => {
     expect((await verdicts('source', GOOD)).get('thin tools')?.text).toBe('thin_delta 0.9.0');
     expect((await verdicts('source', {})).get('thin tools')).toMatchObject({
       verdict: 'ok',
@@ -187,7 +187,7 @@ describe('a look at a host', () => {
     });
   });
 
-  it('says how a user comes by the right, by the way that there is', async () => {
+  it('says how a user gets the permission that is missing', async () => {
     const none = (await verdicts('source', GOOD, NOBODY)).get('rights');
     expect(none?.advice).toContain('bob ALL=(root) NOPASSWD: /usr/bin/lvmsync');
     const some = await verdicts('source', { ...GOOD, 'sudo -n -l -- /usr/bin/lvmsync receive': {} }, NOBODY);
@@ -196,7 +196,7 @@ describe('a look at a host', () => {
     );
   });
 
-  it('asks for a newer node where it is too old', async () => {
+  it('asks for a newer Node if it is too old', async () => {
     const old = await verdicts('target', GOOD, { ...ROOT, node: '20.9.0' });
     expect(old.get('versions')).toMatchObject({ verdict: 'problem', advice: 'install Node 20.19 or newer' });
   });
@@ -227,7 +227,7 @@ describe('between two hosts', () => {
     ['agree', now, 'ok', /agree/],
     ['differ', now + 90_000, 'warning', /clock is (90\.0|8\d\.\d) s ahead/],
     ['differ the other way', now - 5000, 'warning', /clock is [5-9]\.\d s behind/],
-  ])('clocks that %s are told', async (_name, time, verdict, text) => {
+  ])('clocks that %s are reported', async (_name, time, verdict, text) => {
     const reach = playedBy('clock', `NOW=${time}; echo "$REPORT"; ${TIMES}`);
     const { between, there, problem } = await examineBoth(FAR, reach, ROOT, quietSurroundings());
     expect(between.at(-1)).toMatchObject({

@@ -82,7 +82,7 @@ describe('a command that waits for a lock', () => {
     });
   });
 
-  it('is given up by a caller without patience, and the error names the holder', async () => {
+  it('is given up by an impatient caller, and the error names the holder', async () => {
     const place = new Place();
     const lock = path.join(folder, 'impatient');
     await whileLocked(lock, async () => {
@@ -109,7 +109,7 @@ describe('a command that waits for a lock', () => {
     expect(result).toMatchObject({ status: null, gaveUp: 'no answer within 0.5 s' });
   });
 
-  it('that several processes hold is reported once, even if one of them lets go', async () => {
+  it('that several processes hold is reported once, even if one of them releases it', async () => {
     const place = new Place();
     const lock = path.join(folder, 'shared');
     const under: { running?: Promise<CommandResult> } = {};

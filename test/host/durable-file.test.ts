@@ -55,7 +55,7 @@ afterEach(() => {
 });
 
 describe('a folder that is made', () => {
-  it('is on stable storage with all that were made above it, each its owner’s own', async () => {
+  it('is on stable storage with all folders that were made above it, each for its owner only', async () => {
     await makePrivateFolder(at('state/targets/LVM-x'));
     expect(synced).toEqual([place, at('state'), at('state/targets')]);
     const modes = ['state', 'state/targets', 'state/targets/LVM-x'].map((each) => statSync(at(each)).mode);
@@ -72,13 +72,13 @@ describe('a folder that is made', () => {
     expect(synced).toEqual([place, at('targets')]);
   });
 
-  it('by a relative name is found by it', async () => {
+  it('with a relative name is found by that name', async () => {
     const relative = path.relative(process.cwd(), at('targets/../state/x/'));
     await makePrivateFolder(relative);
     expect(synced.map((each) => path.resolve(each))).toEqual([place, at('state')]);
   });
 
-  it('where it cannot be is an error that names it', async () => {
+  it('in an impossible place is an error that names it', async () => {
     const making = makePrivateFolder('/dev/null/state');
     await expect(making).rejects.toThrow(DeviceError);
     await expect(making).rejects.toThrow(/^\/dev\/null\/state: write failed: ENOTDIR/);
@@ -86,7 +86,7 @@ describe('a folder that is made', () => {
 });
 
 describe('a file in a folder that others can write to', () => {
-  it('is written in the place of a link, never through it, whatever lies beside it', async () => {
+  it('replaces a link and is never written through it, whatever lies beside it', async () => {
     writeFileSync(at('precious'), 'precious');
     for (const name of ['note.json', 'note.json.new']) symlinkSync(at('precious'), at(name));
     await writeDurably(at('note.json'), 'ours');
@@ -98,7 +98,7 @@ describe('a file in a folder that others can write to', () => {
     expect(readdirSync(place).sort()).toEqual(['note.json', 'note.json.new', 'precious']);
   });
 
-  it('that is new is not made through a link, nor where one leads nowhere', async () => {
+  it('that is new is not made through a link, even if the link leads nowhere', async () => {
     symlinkSync(at('nowhere'), at('new'));
     await expect(openNew(at('new'))).rejects.toThrow(/EEXIST/);
     await markDurably(at('new'));
@@ -107,19 +107,19 @@ describe('a file in a folder that others can write to', () => {
 });
 
 describe('a file that is believed in a folder that others can write to', () => {
-  it('is our own', async () => {
+  it('is one of our own', async () => {
     expect(await readOwn(at('note'))).toBeNull();
     writeFileSync(at('note'), 'ours');
     expect(await readOwn(at('note'))).toBe('ours');
   });
 
-  it('is no link', async () => {
+  it('is not a link', async () => {
     writeFileSync(at('elsewhere'), 'ours');
     symlinkSync(at('elsewhere'), at('note'));
     expect(await readOwn(at('note'))).toBeNull();
   });
 
-  it.runIf(process.getuid?.() === 0)('is not another user’s', async () => {
+  it.runIf(process.getuid?.() === 0)('is not a file of another user', async () => {
     writeFileSync(at('note'), 'theirs');
     chownSync(at('note'), 65_534, 65_534);
     const reading = readOwn(at('note'));
@@ -129,7 +129,7 @@ describe('a file that is believed in a folder that others can write to', () => {
 });
 
 describe('a small file that is read', () => {
-  it('is nothing where there is none', async () => {
+  it('is nothing if it does not exist', async () => {
     expect(await readIfThere(at('note'))).toBeNull();
     writeFileSync(at('note'), 'ours');
     expect(await readIfThere(at('note'))).toBe('ours');
@@ -138,7 +138,7 @@ describe('a small file that is read', () => {
   it.each([
     ['a folder', 'mkdir'],
     ['a FIFO that nobody writes to', 'mkfifo'],
-  ])('is refused where it is %s, at once', async (_what, command) => {
+  ])('is refused at once if it is %s', async (_what, command) => {
     execFileSync(command, [at('note')]);
     for (const reading of [readIfThere(at('note')), readOwn(at('note'))]) {
       await expect(reading).rejects.toThrow(DeviceError);

@@ -18,7 +18,7 @@ describe('/proc/locks', () => {
     '',
   ].join('\n');
 
-  it('tells holders from those who wait, however deep', () => {
+  it('distinguishes holders from waiting processes, at any depth', () => {
     expect(parseLocks(LOCKS).map(({ pid, isWaiting }) => [pid, isWaiting])).toEqual([
       [849, false],
       [851, true],
@@ -30,12 +30,12 @@ describe('/proc/locks', () => {
     expect(parseLocks(LOCKS)[0]?.file).toBe('00:14:71');
   });
 
-  it('has nothing to say of what it does not know', () => {
+  it('says nothing about locks that it does not know', () => {
     expect(parseLocks('1: something else\n\n')).toEqual([]);
   });
 });
 
-it('of those who wait for each other the one whom all wait for is named', async () => {
+it('of processes that wait for each other, the one that all wait for is named', async () => {
   const folder = realpathSync(mkdtempSync(path.join(tmpdir(), 'lvmsync-locks-')));
   const [first, second] = [path.join(folder, 'first'), path.join(folder, 'second')];
   const started: ChildProcess[] = [];
@@ -60,7 +60,7 @@ it('of those who wait for each other the one whom all wait for is named', async 
   }
 });
 
-it('udev’s semaphores are told from others', () => {
+it('udev’s semaphores are distinguished from others', () => {
   // Of LVM 2.03.16 that waits for a udev that died (Linux 6.1); the second one is a stranger's.
   const text = [
     '       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime',

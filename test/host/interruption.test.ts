@@ -26,7 +26,7 @@ describe('an interruptible source', () => {
     await expect(collecting).rejects.toThrow('SIGTERM');
   });
 
-  it('gives no more pieces once it was interrupted between two', async () => {
+  it('gives no more pieces after an interruption between two', async () => {
     const { signal, abort } = interruption();
     const pieces = interruptible(sourceOf(Buffer.alloc(8), 4), signal)[Symbol.asyncIterator]();
     expect(await pieces.next()).toMatchObject({ done: false });

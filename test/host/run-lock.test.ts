@@ -21,7 +21,7 @@ beforeEach(async () => {
 afterEach(() => rm(place, { recursive: true }));
 
 describe('the lock of a run', () => {
-  it('is held by one at a time, who is named to the other', async () => {
+  it('is held by one run at a time, which is named to the other', async () => {
     const lock = await lockFolder(folder, 'the target', holder);
     const second = lockFolder(folder, 'the target', other);
     await expect(second).rejects.toThrow(LockedError);
@@ -36,7 +36,7 @@ describe('the lock of a run', () => {
     expect(await readFile(path.join(folder, 'lock'), 'utf8')).toBe('');
   });
 
-  it('tells nobody which run holds it, as who knows that can end it; a receiver of that run takes it over', async () => {
+  it('does not tell which run holds it, because that knowledge could end the run; a receiver of that run takes it over', async () => {
     const first = await lockFolder(folder, 'the target', { ...holder, run: 'the-secret-run' });
     const second = await lockFolder(folder, 'the target', { ...other, run: 'another-run' }).catch(
       (error: unknown) => error,
@@ -53,13 +53,13 @@ describe('the lock of a run', () => {
     stopWatching();
   });
 
-  it.each([null, ''])('of no run is not taken over by one that calls itself %j', async (run) => {
+  it.each([null, ''])('without a run is not taken over by a run that calls itself %j', async (run) => {
     const lock = await lockFolder(folder, 'the target', holder);
     await expect(lockFolder(folder, 'the target', { ...other, run })).rejects.toThrow(LockedError);
     await lock.release();
   });
 
-  it('is its user’s own, and so are the folders that it makes', async () => {
+  it('is for its user only, and so are the folders that it makes', async () => {
     const lock = await lockFolder(folder, 'the target', holder);
     const modes = await Promise.all(
       ['targets', 'targets/LVM-x', 'targets/LVM-x/lock'].map((each) => stat(path.join(place, each))),
@@ -68,7 +68,7 @@ describe('the lock of a run', () => {
     await lock.release();
   });
 
-  it('ends with its process, even with one that is killed, and what that wrote deceives nobody', async () => {
+  it('ends with its process, even a killed one, and what that process wrote misleads no other run', async () => {
     const child = startHolder();
     await once(child.stdout, 'data');
     await expect(lockFolder(folder, 'the target', other)).rejects.toThrow(
@@ -82,7 +82,7 @@ describe('the lock of a run', () => {
     await lock.release();
   });
 
-  it('is waited for where a killed process left it for a moment to a command that it was starting', async () => {
+  it('is waited for if a killed process left it for a moment to a command that it was starting', async () => {
     const ended = path.join(place, 'ended');
     const child = startHolder(`
       const { readdirSync, readlinkSync } = await import('node:fs');

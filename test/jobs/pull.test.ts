@@ -64,7 +64,7 @@ async function expectFree(): Promise<void> {
 }
 
 describe('a pull whose line breaks', () => {
-  it('again before its stream has begun is pulled over a third one', async () => {
+  it('again before its stream has begun is pulled over a third line', async () => {
     const { outcome, notices } = await pullBy(linesThat(['part', 255], ['/dev/null', 255], ['whole', 0]));
     expect(notices.filter((line) => line.includes('trying again'))).toEqual([
       expect.stringMatching(/far: .*; trying again in 1 s \(1 of 5\)$/),
@@ -75,14 +75,14 @@ describe('a pull whose line breaks', () => {
     await expectFree();
   }, 30_000);
 
-  it('before anything came leaves the target as it was, and to others', async () => {
+  it('before anything came leaves the target as it was, and free for others', async () => {
     const { outcome } = await pullBy(linesThat(['/dev/null', 255]));
     expect(outcome).toBeInstanceOf(TransportError);
     expect(readFileSync(target)).toBeBytes(BASE);
     await expectFree();
   });
 
-  it('before it could be started, too', async () => {
+  it('before it could be started does so, too', async () => {
     const { outcome } = await pullBy({ ...linesThat(), rsh: ['/nonexistent/rsh'] });
     expect(outcome).toMatchObject({ code: 'COMMAND' });
     await expectFree();

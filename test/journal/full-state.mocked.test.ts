@@ -61,7 +61,7 @@ describe.each([
   ['its journal', () => null],
   ['a snapback', () => join(parent, 'undo')],
 ])('a target whose apply filled the file system of %s', (_what, nameOf) => {
-  it('is taken back, although there is no room for one more byte', async () => {
+  it('is taken back, although there is no space for one more byte', async () => {
     const { device, target, folder } = await stopped(nameOf());
     expect(readdirSync(folder).filter((name) => name.endsWith('.new'))).toEqual([]);
     expect(await recoverTarget(target, quietSurroundings())).toMatchObject({ kind: 'taken back' });
@@ -85,7 +85,7 @@ describe.each([
   });
 });
 
-it('a lock is held even if nothing can be written into it; its holder then has no name', async () => {
+it('a lock is held even if nothing can be written into it; then its holder has no name', async () => {
   const folder = join(parent, 'locked');
   mkdirSync(folder);
   const holder = { what: 'recover /dev/t', pid: process.pid, startedAt: new Date(0) };

@@ -83,7 +83,7 @@ describe('a journal cut by a crash', () => {
   );
 
   it(
-    'takes it back from every moment of batches that overlap, or is done, whatever was not flushed',
+    'takes it back from every moment of overlapping batches, or is complete, whatever was not flushed',
     async () => {
       const blocks = Array.from({ length: 21 }, (_, index) => ({
         sector: index * 3,
@@ -111,7 +111,7 @@ describe('a journal cut by a crash', () => {
   );
 
   it(
-    'takes it back from any moment of any apply, or is done, whatever was not flushed',
+    'takes it back from any moment of any apply, or is complete, whatever was not flushed',
     async () => {
       await fc.assert(
         fc.asyncProperty(
@@ -132,7 +132,7 @@ describe('a journal cut by a crash', () => {
   );
 
   it(
-    'takes it back although a crash came while another recover did that, at any moment of both',
+    'takes it back even if a crash came during an earlier recover, at any moment of both',
     async () => {
       await fc.assert(
         fc.asyncProperty(anyBlocks, anyManner, anyCrash, async (blocks, manner, crash) => {

@@ -106,7 +106,7 @@ describe('a journal', () => {
     expect(device.bytes).toBeBytes(patterned(SIZE));
   });
 
-  it('tells that the apply was done, whatever the crash left undone after it', async () => {
+  it('shows that the apply was complete, whatever the crash left undone after it', async () => {
     const { applier, journal, device, target } = await begin();
     await applyBlock(applier, dataBlock(0, 4096, 1));
     await applier.finish();
@@ -126,13 +126,13 @@ describe('a journal', () => {
     expect(await recover(target)).toEqual({ kind: 'nothing to do', stateDir: parent });
   });
 
-  it('of an apply that overwrote nothing is gone at once', async () => {
+  it('of an apply that overwrote nothing is removed at once', async () => {
     const { journal, target } = await begin();
     expect(await journal.abandon(false, null, null)).toBe(false);
     expect(readdirSync(target.folder)).toEqual(['stamp']);
   });
 
-  it('stops where someone else wrote since, and writes the old bytes only when told to', async () => {
+  it('stops if someone else wrote since, and writes the old bytes only if told to', async () => {
     const { applier, journal, device, target } = await begin();
     await applyBlock(applier, dataBlock(0, 4096, 1));
     await applyBlock(applier, dataBlock(8192, 4096, 2));
@@ -158,7 +158,7 @@ describe('a journal', () => {
     await expect(recover(target)).rejects.toThrow(BaseMismatchError);
   });
 
-  it('that is gone is said to be gone', async () => {
+  it('that is gone is reported as gone', async () => {
     const { applier, journal, target } = await begin();
     await applyBlock(applier, dataBlock(0, 4096, 1));
     await applier.finish();
@@ -169,7 +169,7 @@ describe('a journal', () => {
     );
   });
 
-  it('with garbage after a crash, as file systems leave it, is cut there', async () => {
+  it('with garbage after a crash, as file systems leave it, is read up to the garbage', async () => {
     const { applier, journal, device, target } = await begin();
     await applyBlock(applier, dataBlock(0, 4096, 1));
     await applier.finish();
@@ -179,7 +179,7 @@ describe('a journal', () => {
     expect(device.bytes).toBeBytes(patterned(SIZE));
   });
 
-  it('is not begun where there is no room for it', async () => {
+  it('is not begun if there is no space for it', async () => {
     const target = openInMemory(new MemoryDevice(SIZE), parent);
     const beginning = Journal.begin(target.folder, { ...HEADER, expectedBytes: 2 ** 52 }, null);
     await expect(beginning).rejects.toThrow(UnsafeTargetError);
@@ -214,7 +214,7 @@ describe('a snapback', () => {
     SLOW,
   );
 
-  it('has its name, for its owner only, when the apply is done, and another until then', async () => {
+  it('gets its name, for its owner only, when the apply is done, and has another until then', async () => {
     const path = join(parent, 'named');
     const { applier, journal } = await begin(undefined, path);
     await applyBlock(applier, dataBlock(0, 4096, 1));
@@ -225,7 +225,7 @@ describe('a snapback', () => {
     expect(statSync(path).mode & 0o777).toBe(0o600);
   });
 
-  it('serves as the journal: recover finds it wherever it lies', async () => {
+  it('serves as the journal: recover finds it wherever it is', async () => {
     const path = join(parent, 'serves');
     const { applier, journal, device, target } = await begin(undefined, path);
     await applyBlock(applier, dataBlock(0, 4096, 1));
@@ -236,7 +236,7 @@ describe('a snapback', () => {
     expect(existsSync(`${path}.partial`)).toBe(false);
   });
 
-  it('gets its name from recover where the apply was done before the crash', async () => {
+  it('gets its name from recover if the apply was complete before the crash', async () => {
     const path = join(parent, 'done');
     const { applier, journal, target } = await begin(undefined, path);
     await applyBlock(applier, dataBlock(0, 4096, 1));
@@ -270,7 +270,7 @@ describe('a snapback', () => {
     [{ is: 'since', identity: 'A', from: 'A' }, 'A'],
     [null, 'A'],
     [{ is: 'copying', identity: 'A', from: null }, null],
-  ] as const)('leads from what is applied to what was there: of %o to %s', (before, result) => {
+  ] as const)('leads from what is applied to what was there: %o, to %s', (before, result) => {
     const header = undoHeader(applied, before, new MemoryDevice(SIZE), maker);
     expect([header.kind, header.base, header.result]).toEqual(['undo', 'C', result]);
   });

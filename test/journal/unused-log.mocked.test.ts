@@ -55,21 +55,21 @@ const openFiles = () =>
     }
   });
 
-it('a snapback whose note cannot be made is not left behind', async () => {
+it('a snapback whose note cannot be written is not left behind', async () => {
   refusedName.path = join(folder, 'apply.json');
   await expect(Journal.begin(folder, HEADER, snapback)).rejects.toThrow(DeviceError);
   expect(existsSync(partial)).toBe(false);
   expect(openFiles()).toEqual([]);
 });
 
-it('a snapback whose length cannot be noted is not left behind', async () => {
+it('a snapback whose length cannot be recorded is not left behind', async () => {
   refusedName.path = join(folder, 'apply.length');
   await expect(Journal.begin(folder, HEADER, snapback)).rejects.toThrow(DeviceError);
   expect(existsSync(partial)).toBe(false);
   expect(openFiles()).toEqual([]);
 });
 
-it('a journal that a crash left before there was a note of it is replaced', async () => {
+it('a journal that a crash left before its note was written is replaced', async () => {
   await leave();
   const journal = await Journal.begin(folder, { ...HEADER, time: '2026-02-02T00:00:00.000Z' }, snapback);
   await journal.commit();

@@ -120,7 +120,7 @@ describe('a folder of snapbacks', () => {
     await runLvmsync('archive', 'check', SENT);
   });
 
-  it('takes the target back to the first state by one pass, and forth again by its own snapback', async () => {
+  it('takes the target back to the first state in one pass, and forward again by its own snapback', async () => {
     const redo = '/run/archive-redo';
     const report = await restore(states[0], RECEIVED, '-b', redo);
     expect(report['archives']).toHaveLength(LAST);
@@ -146,7 +146,7 @@ describe('a folder of snapbacks', () => {
 });
 
 describe('snapbacks that the sender made', () => {
-  it('bear the time at which the state came to be that they lead back from', async () => {
+  it('have the time at which the state that they lead back from began', async () => {
     const { archives } = (await reportOf('archive', 'list', SENT)) as {
       archives: readonly { base: string; time: string }[];
     };
@@ -155,7 +155,7 @@ describe('snapbacks that the sender made', () => {
     );
   });
 
-  it('take a target back, whose state is found by what it holds, to each earlier one', async () => {
+  it('take a target back to each earlier state, after its own state is found by its contents', async () => {
     for (const generation of [3, 0]) {
       await copyDevice(`/dev/${snapshotOf(LAST)}`, target);
       expect(await restore(states[generation], SENT)).toMatchObject({ from: states[LAST] });
@@ -163,7 +163,7 @@ describe('snapbacks that the sender made', () => {
     }
   });
 
-  it('are refused where they would be of a snapshot that can be written', async () => {
+  it('are refused for a writable snapshot', async () => {
     await createSnapshot(GROUP, 'origin', 'writable', { size: '8M' });
     const words = ['snapback', `${GROUP}/writable`, '-o', join(SENT, 'no')];
     await expectFailure(words, 4, /writable: it is writable, so its old bytes may differ from those/);
@@ -173,7 +173,7 @@ describe('snapbacks that the sender made', () => {
     await run(['lvremove', '-qq', '-y', `${GROUP}/writable`]);
   });
 
-  it('are refused by a target that is in none of their states, before anything is written', async () => {
+  it('are refused by a target that is not in one of their states, before anything is written', async () => {
     await copyDevice(`/dev/${snapshotOf(LAST)}`, target);
     await writeRandom(target, 4096 * 37, 4096, 'behind its back');
     const before = await digestOf(target);
@@ -252,7 +252,7 @@ describe('a folder that is pruned', () => {
       .filter((name) => name.endsWith('.undo'))
       .sort();
 
-  it('still leads to every state that was kept, and names no other', async () => {
+  it('still leads to every kept state, and names no other', async () => {
     const dry = await reportOf('archive', 'prune', '--keep-monthly', '2', '--dry-run', RECEIVED);
     expect(undoFiles()).toHaveLength(LAST);
     const report = await reportOf('archive', 'prune', '--keep-monthly', '2', RECEIVED);

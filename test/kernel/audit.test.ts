@@ -59,7 +59,7 @@ describe('audits of a third', () => {
     await copyDevice(`/dev/${GROUP}/snap`, target);
   });
 
-  it('over ssh make sure in three runs of what nothing was known of, and the doctor tells how far they are', async () => {
+  it('over ssh prove in three runs a target that nothing was known about, and the doctor shows how far they are', async () => {
     const words = [`${GROUP}/snap`, `root@127.0.0.1:${target}`, '--audit', '34'];
     for (const [round, bytes] of [3 * MIB, 6 * MIB].entries()) {
       await writeRandom(origin, round * 20_480, 8192, `round ${round}`);
@@ -82,7 +82,7 @@ describe('audits of a third', () => {
     expect(told).toMatch(/ok {7}evidence: sure[^]*ok {7}proved: all of it has been proved since/);
   });
 
-  it('find what was written by the disk below, mend it, and say that the rest is in doubt', async () => {
+  it('find what was written to the disk below, repair it, and say that the rest is in doubt', async () => {
     const { status, stdout, stderr } = await strayFoundByAudit(target, 3 * MIB, [`${GROUP}/snap`, target]);
     expect({ status, stderr }).toEqual({
       status: 11,
@@ -98,7 +98,7 @@ describe('audits of a third', () => {
     expect(await examine(target)).toMatch(/evidence: sure/);
   });
 
-  it('begin anew after a write that the kernel counted', async () => {
+  it('start again after a write that the kernel counted', async () => {
     await runLvmsync(`${GROUP}/snap`, target, '--audit', '34');
     // in a block that changed, which is sent anyway
     await writeRandom(target, 5 * MIB, 512, 'someone else');
@@ -106,7 +106,7 @@ describe('audits of a third', () => {
   });
 });
 
-it('go through a chain of thin snapshots, each the base of the next', async () => {
+it('continue through a chain of thin snapshots, each the base of the next', async () => {
   const lab = await ThinLab.make(GROUP, '64k');
   const copy = await createVolume(GROUP, 'copy', '32M');
   await writeRandom(lab.volume, 0, 20 * MIB, 'base');

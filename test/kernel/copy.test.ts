@@ -85,7 +85,7 @@ async function mappedBytes(name: string): Promise<number> {
 }
 
 describe('a copy of a snapshot', () => {
-  it('makes the volume on another host, which then takes what changed since', async () => {
+  it('makes the volume on another host, which then accepts what changed since', async () => {
     const made = `/dev/${GROUP}/made`;
     const there = `root@127.0.0.1:${made}`;
     const report = await reportOf('copy', BASE, there, '--create');
@@ -105,7 +105,7 @@ describe('a copy of a snapshot', () => {
   });
 });
 
-describe('what has no bytes of its own', () => {
+describe('a chunk without bytes of its own', () => {
   it('stays unmapped from thin to thin, and in a file; a thick volume gets zeroes', async () => {
     await lv('lvcreate', '-s', '-ky', '-K', '-ay', '-pr', '-n', 'frozen', `${GROUP}/vol`);
     const frozen = `/dev/${GROUP}/frozen`;
@@ -132,7 +132,7 @@ describe('what has no bytes of its own', () => {
     expect(await lab.leftOvers()).toEqual(NOTHING_LEFT);
   });
 
-  it('of a thin volume that is being written: one moment’s state, by a snapshot for the run', async () => {
+  it('of a thin volume that is being written is a point-in-time copy, by a snapshot for the run', async () => {
     const writer = await startWriter(lab.volume, 2 * MIB);
     try {
       expect(await reportOf('copy', lab.volume, '/run/live.img', '--create')).toMatchObject({
@@ -150,7 +150,7 @@ describe('what has no bytes of its own', () => {
 describe('a copy that is cut short', () => {
   const slowly = ['--bwlimit', '800K', '--codec', 'none', '--state-dir', STATE];
 
-  it('leaves a volume that cannot pass for whole, and goes on when it is run again', async () => {
+  it('leaves a volume that cannot be mistaken for a whole one, and continues when it is run again', async () => {
     const words = ['copy', BASE, `root@127.0.0.1:/dev/${GROUP}/cut`, '--create', '--state-dir', STATE];
     // Over ssh: the far side outlives its sender, and leaves things in order.
     const copying = start(lvmsyncCommand(...words, ...slowly));
@@ -171,7 +171,7 @@ describe('a copy that is cut short', () => {
     await remove('cut');
   });
 
-  it('makes its target known as half-copied, until a copy or a scan has ended', async () => {
+  it('records its target as half-copied until a copy or a scan has ended', async () => {
     const target = await createVolume(GROUP, 'half', '16M');
     await copyDevice(`/dev/${GROUP}/older`, target);
     const words = [target, '--state-dir', STATE];
@@ -188,7 +188,7 @@ describe('a copy that is cut short', () => {
   });
 });
 
-describe('what fails is one clear error, and leaves nothing', () => {
+describe('a failure is one clear error, and leaves nothing', () => {
   it.each([
     [
       'there is no such group',

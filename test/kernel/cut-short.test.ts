@@ -62,7 +62,7 @@ describe('a target that fails in the middle', () => {
   it.each([
     ['error', (half: number) => `${half} ${half} error`],
     ['flakey', (half: number) => `${half} ${half} flakey ${target} ${half} 0 1 1 error_writes`],
-  ])('of dm-%s: says which byte of which device, and recovers once it is good', async (_kind, bad) => {
+  ])('of dm-%s: says which byte of which device failed, and recovers later', async (_kind, bad) => {
     const half = sectors / 2;
     const good = `0 ${sectors} linear ${target} 0`;
     const failing = await mapDevice('failing', `0 ${half} linear ${target} 0\n${bad(half)}`);
@@ -84,7 +84,7 @@ describe('a target that fails in the middle', () => {
 describe('a file system of the journal', () => {
   afterEach(() => run(['umount', SMALL]));
 
-  it('without the room refuses the run before the first byte', async () => {
+  it('without enough space refuses the run before the first byte', async () => {
     await run(['mount', '-t', 'tmpfs', '-o', 'size=24m', 'small', SMALL]);
     await expectFailure(
       [SNAPSHOT, '--state-dir', SMALL, target],
@@ -96,7 +96,7 @@ describe('a file system of the journal', () => {
     expect(await digestOf(target)).toBe(changed);
   });
 
-  it('that fills up although it had the room stops the run before a block is overwritten unsaved, and needs no room to be recovered', async () => {
+  it('that fills up although it had enough space stops the run before a block is overwritten unsaved, and recover needs no space', async () => {
     await run(['mount', '-t', 'tmpfs', '-o', 'size=44m', 'small', SMALL]);
     const slow = await mapDevice('slow-full', `0 ${sectors} delay ${target} 0 0 ${target} 0 500`);
     try {
@@ -197,7 +197,7 @@ describe('a run that is cut short', () => {
     await recoverToBase(slow);
   });
 
-  it('by SIGKILL at the sender: the far side notices, says it, and can be taken back', async () => {
+  it('by SIGKILL at the sender is noticed and reported by the far side, which can be taken back', async () => {
     const running = await startMidway(`127.0.0.1:${slow}`);
     process.kill(running.pid, 'SIGKILL');
     await running.finished;
@@ -205,7 +205,7 @@ describe('a run that is cut short', () => {
     await recoverToBase(slow);
   });
 
-  it('by a cut connection: both sides notice', async () => {
+  it('by a cut connection is noticed by both sides', async () => {
     const running = await startMidway(`127.0.0.1:${slow}`);
     // the server's process of this connection, the far side's parent
     const far = readFileSync(FAR_PID, 'utf8').trim();
@@ -220,7 +220,7 @@ describe('a run that is cut short', () => {
     await recoverToBase(slow);
   });
 
-  it('is taken back by the next run itself, which ends equal to the origin', async () => {
+  it('is taken back by the next run, after which the target equals the origin', async () => {
     const running = await startMidway(slow);
     process.kill(running.pid, 'SIGTERM');
     await running.finished;

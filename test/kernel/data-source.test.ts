@@ -47,7 +47,7 @@ describe('a data source that is older than the snapshot', () => {
   it.each([
     ['4k', '4k'],
     ['4k', '64k'],
-  ])('is refused, as the words were swapped (chunks of %s, then %s)', async (...chunks) => {
+  ])('is refused, because the arguments were swapped (chunks of %s, then %s)', async (...chunks) => {
     await freeze(chunks);
     await copyDevice(`/dev/${NEW}`, target);
     const before = await digestOf(target);
@@ -61,8 +61,8 @@ describe('a data source that is older than the snapshot', () => {
   });
 });
 
-describe('a second snapshot that is not what it froze', () => {
-  it('as it was written to: all of that comes over', async () => {
+describe('a second snapshot that changed after it was made', () => {
+  it('because it was written to: everything that was written is sent', async () => {
     await freeze(['4k', '4k']);
     await writeRandom(`/dev/${NEW}`, 8 * MEBIBYTE, 100_000, 'X');
     await copyDevice(`/dev/${OLD}`, target);
@@ -70,7 +70,7 @@ describe('a second snapshot that is not what it froze', () => {
     await expectShown(NEW);
   });
 
-  it('as its ext4 was mounted read-only, which replayed the journal', async () => {
+  it('because its ext4 was mounted read-only, which replayed the journal', async () => {
     await run(['mkfs.ext4', '-q', '-F', '-b', '4096', '-E', 'lazy_itable_init=0', origin]);
     mkdirSync('/run/data-source', { recursive: true });
     await run(['mount', origin, '/run/data-source']);
@@ -88,7 +88,7 @@ describe('a second snapshot that is not what it froze', () => {
     await run(['fsck.ext4', '-n', '-f', target]);
   });
 
-  it('is no moment’s state while someone has it open to write, which the summary says', async () => {
+  it('is not a point-in-time copy while someone has it open for writing, and the summary says so', async () => {
     await freeze(['4k', '4k']);
     await copyDevice(`/dev/${OLD}`, target);
     const writer = await startWriter(`/dev/${NEW}`, SIZE);
@@ -113,7 +113,7 @@ describe('a read-only second snapshot of an origin that is written all the time'
   it.each([
     ['4k', '64k'],
     ['64k', '4k'],
-  ])('comes over as it is, without a word (chunks of %s and %s)', async (...chunks) => {
+  ])('is sent as it is, without a warning (chunks of %s and %s)', async (...chunks) => {
     await createSnapshot(GROUP, 'origin', 'old', { size: '20M', chunkSize: chunks[0] });
     await copyDevice(`/dev/${OLD}`, target);
     const writer = await startWriter(origin, SIZE);

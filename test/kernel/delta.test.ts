@@ -61,7 +61,7 @@ describe('a thousand random writes of 4 KiB', () => {
     forgetRecords();
   });
 
-  it.each(['coarse', 'fine'])('go out as such from %s chunks, and little more', async (snapshot) => {
+  it.each(['coarse', 'fine'])('are sent as they are from %s chunks', async (snapshot) => {
     const report = await reportOf(`${GROUP}/${snapshot}`, target);
     expect(report).toMatchObject({ changedBytes: WRITTEN, mismatches: 0 });
     expect(report['tableBytes']).toBeGreaterThan(WRITTEN * 7);
@@ -69,7 +69,7 @@ describe('a thousand random writes of 4 KiB', () => {
     await expectSameBytes(target, origin);
   });
 
-  it('go out as such into a pipe', async () => {
+  it('are sent as they are into a pipe', async () => {
     const script = '"${@:1:2}" "$3" --stdout | "${@:1:2}" --json --apply - "$4"';
     const words = [...lvmsyncCommand(), `${GROUP}/fine`, target];
     const applied = await run(['bash', '-o', 'pipefail', '-c', script, 'pipe', ...words]);
@@ -78,7 +78,7 @@ describe('a thousand random writes of 4 KiB', () => {
   });
 });
 
-describe('what a snapshot of 64 KiB chunks names', () => {
+describe('what a snapshot with 64 KiB chunks lists', () => {
   const SIZE = 8 * MEBIBYTE;
   let origin = '';
   let target = '';
@@ -112,7 +112,7 @@ describe('what a snapshot of 64 KiB chunks names', () => {
     return { status, stderr };
   }
 
-  it('and was written as it had been, does not go out at all; a block of zeroes is one', async () => {
+  it('is not sent at all if it was rewritten as it was; a block of zeroes counts too', async () => {
     const same = seededBytes('base', SIZE);
     for (const chunk of [3, 4, 40])
       await writeBytes(origin, chunk * 65_536, same.subarray(chunk * 65_536, (chunk + 1) * 65_536));
@@ -124,7 +124,7 @@ describe('what a snapshot of 64 KiB chunks names', () => {
     await expectEqual();
   });
 
-  it('is compared in blocks of the size that is wished', async () => {
+  it('is compared in blocks of the chosen size', async () => {
     await overwrite(origin, [7, 8, 999, 15_000], 512, 'sectors');
     expect(await reportOf('--block-size', '512', SNAPSHOT, target)).toMatchObject({
       changedBytes: 4 * 512,
@@ -143,8 +143,8 @@ describe('what a snapshot of 64 KiB chunks names', () => {
     expect(await digestOf(target)).toBe(before);
   });
 
-  describe('where the snapshot was written to, so that its old bytes are not the target’s', () => {
-    it('as X, as was the origin later: what looks equal is not', async () => {
+  describe('if the snapshot was written to, so that its old bytes are not those of the target', () => {
+    it('with X, and so was the origin later: what looks equal is not', async () => {
       for (const device of [`/dev/${SNAPSHOT}`, origin]) {
         await writeRandom(device, MEBIBYTE + 8192, 100_000 - (100_000 % 512), 'X');
       }
@@ -157,7 +157,7 @@ describe('what a snapshot of 64 KiB chunks names', () => {
       await expectEqual();
     });
 
-    it('as its ext4 was mounted read-only, which replayed the journal, and the origin did so later', async () => {
+    it('because its ext4 was mounted read-only, which replayed the journal, and later the origin’s too', async () => {
       const work = await createVolume(GROUP, 'work', '8M');
       mkdirSync('/run/delta', { recursive: true });
       await run(['mkfs.ext4', '-q', '-F', '-b', '4096', '-E', 'lazy_itable_init=0', work]);
@@ -182,7 +182,7 @@ describe('what a snapshot of 64 KiB chunks names', () => {
     });
   });
 
-  it('a second time, after the origin went back: what looks equal is not', async () => {
+  it('a second time, after the origin was taken back: what looks equal is not', async () => {
     const there = [5, 100, 101, 1000, 2000];
     await renewSnapshot('r');
     await overwrite(origin, there, BLOCK, 'there');
@@ -198,7 +198,7 @@ describe('what a snapshot of 64 KiB chunks names', () => {
     await expectEqual();
   });
 
-  it('goes into a target that someone wrote to: whole there, and counted', async () => {
+  it('is sent whole to a target that someone wrote to, and counted', async () => {
     await overwrite(origin, [16 * 20, 16 * 30], BLOCK, 'new');
     // in the chunk of the second one, not in the same block
     await writeRandom(target, 30 * 65_536 + 12_288, 512, 'someone');

@@ -56,7 +56,7 @@ const HEALTHY = [
   'state directory',
 ];
 
-it('the doctor of a machine without a fault says nothing of faults', async () => {
+it('the doctor of a machine without faults reports none', async () => {
   const checks = (await examine({ target })).map((each) => each.check);
   // The guest's disks are nobody else's, and its places small and in memory.
   expect(checks.filter((check) => !HEALTHY.includes(check))).toEqual([]);
@@ -138,7 +138,7 @@ describe('the doctor names', () => {
     expectFinding(await examine({ target }), 'merges', 'warning', text, /lvchange --refresh --poll y/);
   });
 
-  it('a kernel that does not count', async () => {
+  it('a kernel that does not count writes', async () => {
     const kernelName = path.basename(realNodeOf(target));
     const iostats = `/sys/class/block/${kernelName}/queue/iostats`;
     const before = readFileSync(iostats, 'utf8').trim();

@@ -64,7 +64,7 @@ describe('the doctor names a state directory', () => {
   });
 });
 
-it('the doctor names a journal that is left over, in another state directory too', async () => {
+it('the doctor names a journal that is left over, also in another state directory', async () => {
   const stateHome = path.dirname(STATE);
   const apply = lvmsyncCommand('--apply', '-', target);
   const cut = await tryToRun(apply, { input: CUT_STREAM, environment: { XDG_STATE_HOME: stateHome } });
@@ -94,7 +94,7 @@ it('the doctor names a journal that is left over, in another state directory too
   await run(lvmsyncCommand('recover', '--state-dir', STATE, target));
 });
 
-it('the doctor of a target gives up a state directory on a disk that hangs, and ends', async () => {
+it('the doctor of a target gives up on a state directory on a disk that hangs, and ends', async () => {
   const home = `${PLACE}/hanging`;
   mkdirSync(home, { recursive: true });
   const disk = await createVolume(GROUP, 'hanging', '32M');

@@ -66,8 +66,8 @@ function installAside(script: string): void {
   chmodSync(ODD_PLACE, 0o755);
 }
 
-describe('the doctor, of two good hosts,', () => {
-  it('finds no problem, and makes nothing on them', async () => {
+describe('the doctor of two good hosts', () => {
+  it('finds no problem, and creates nothing on them', async () => {
     // what other tests left half-written there is a problem
     for (const place of ['/run/state/lvmsync', '/var/lib/lvmsync'])
       rmSync(`${place}/targets`, { recursive: true, force: true });
@@ -109,8 +109,8 @@ describe('the doctor, of two good hosts,', () => {
   });
 });
 
-describe('a user who is not root over there', () => {
-  it('needs a line in sudoers, which the message has, and which is enough', async () => {
+describe('a user who is not root on the other host', () => {
+  it('needs a line in sudoers, which the message shows, and which is enough', async () => {
     const words = [...STATE, '--sudo', SNAPSHOT, `bob@far:${target}`];
     const stderr = await expectFailure(
       words,
@@ -137,7 +137,7 @@ describe('a user who is not root over there', () => {
 });
 
 describe('--remote-path and --remote-prefix', () => {
-  it('start what lies elsewhere, behind other words, also through sudo and for a Ruby lvmsync', async () => {
+  it('start lvmsync from elsewhere and after other words, also through sudo and for a Ruby lvmsync', async () => {
     installAside('nice >/run/far-nice; echo "$0" >>/run/far-nice; exec "$LVMSYNC" "$@"');
     removeLvmsync();
     const how = ['--remote-path', ODD_PLACE, '--remote-prefix', 'nice -n 7'];
@@ -156,7 +156,7 @@ describe('--remote-path and --remote-prefix', () => {
     sudoers.write();
   });
 
-  it('name what is not there, or cannot run', async () => {
+  it('name what is missing or cannot run', async () => {
     const words = ['--remote-path', ODD_PLACE, SNAPSHOT, `far:${target}`];
     await expectFailure(words, 10, /odd place\/lvmsync was not found; install it there: version 4\.\d+\.\d+/);
     installAside('');
@@ -166,7 +166,7 @@ describe('--remote-path and --remote-prefix', () => {
 });
 
 describe('an lvmsync that is too old', () => {
-  it('is told with both versions', async () => {
+  it('is reported with both versions', async () => {
     installScript('[ "$1" = --version ] && echo 3.3.2 && exit; echo "what?" >&2; exit 1');
     const message =
       /far: lvmsync 3\.3\.2 is installed there, which is too old; install it there: version 4\./;
@@ -174,7 +174,7 @@ describe('an lvmsync that is too old', () => {
     await expectFailure(['-e', 'ssh', SNAPSHOT, `far:${target}`], 10, message);
   });
 
-  it('that greets in another protocol is too', async () => {
+  it('that greets in another protocol is reported, too', async () => {
     installScript(`printf 'lvmsync PROTO[3]\\n'; cat >/dev/null`);
     await expectFailure(
       [SNAPSHOT, `far:${target}`],
@@ -184,8 +184,8 @@ describe('an lvmsync that is too old', () => {
   });
 });
 
-describe('the doctor, of another,', () => {
-  it('says of a host out of reach what a transfer would say', async () => {
+describe('the doctor of another host', () => {
+  it('says about an unreachable host what a transfer would say', async () => {
     removeLvmsync();
     const missing = await lvmsync(['doctor', 'far']);
     expect(missing.status).toBe(10);

@@ -13,7 +13,7 @@ const RATE_MS = 6_000;
 
 useVolumeGroup(GROUP);
 
-it('a classic snapshot’s store that is nearly full is warned of, by inspect and by a transfer', async () => {
+it('inspect and a transfer warn of a classic snapshot’s store that is nearly full', async () => {
   const origin = await createVolume(GROUP, 'origin', '16M');
   const target = await createVolume(GROUP, 'target', '16M');
   await copyDevice(origin, target);
@@ -31,7 +31,7 @@ it('a classic snapshot’s store that is nearly full is warned of, by inspect an
   await run(['lvremove', '-qq', '-f', `${GROUP}/origin`, `${GROUP}/target`]);
 });
 
-it('a thin pool that is nearly full is warned of, by inspect and by a transfer', async () => {
+it('inspect and a transfer warn of a thin pool that is nearly full', async () => {
   await lv('lvcreate', '--type', 'thin-pool', '-L', '16M', '-c', '64k', '-n', 'pool', GROUP);
   await lv('lvcreate', '--type', 'thin', '-V', '32M', '--thinpool', 'pool', '-n', 'vol', GROUP);
   await writeRandom(`/dev/${GROUP}/vol`, 0, 14 * MIB, 'thin');

@@ -117,7 +117,7 @@ describe('a target in use is refused', () => {
     await expectRefused(target, /target: it is mounted on \/run\/guard\/pool: unmount it first/);
   });
 
-  it('mounted out of everybody’s sight', async () => {
+  it('mounted out of sight', async () => {
     await run(['mkfs.ext4', '-q', '-F', target]);
     await mkdir('/run/guard/lazy', { recursive: true });
     await run(['mount', target, '/run/guard/lazy']);
@@ -180,14 +180,14 @@ describe('a target in use is refused', () => {
     await expectRefused(target, new RegExp(`open in processes ${writer} \\(sleep\\), ${reader} \\(sleep\\)`));
   });
 
-  it('but not by whoever only holds its name', async () => {
+  it('but not by a process that only holds its name', async () => {
     const holdName =
       'require("fs").openSync(process.argv[1], 0o10000000); console.log("held"); setTimeout(() => 0, 60000)';
     await startSleeper('exec "$1" -e "$2" "$3"', process.execPath, holdName, target);
     await expectAllowed(target);
   });
 
-  it('but not for want of a program, or of the right to ask', async () => {
+  it('but not because a program or a permission is missing', async () => {
     const refusing: Spawner = {
       run: (argv) => Promise.reject(new CommandError(argv, 'is not installed')),
       start: (argv) => spawner.start(argv),
@@ -250,7 +250,7 @@ describe('a target of the source’s own stack is refused', () => {
     paths = [origin, `/dev/mapper/${mapperName(GROUP, 'snap')}-cow`];
   });
 
-  it('the origin, the snapshot, its store, and what lies below', async () => {
+  it('the origin, the snapshot, its store, and what is below them', async () => {
     await expectRefused(
       origin,
       /origin: it is a device or file that the source vg\/snap is read from/,

@@ -50,7 +50,7 @@ describe('a snapshot', () => {
     });
   });
 
-  it('names exactly the chunks that were written, in their order, as the kernel counts them', async () => {
+  it('lists exactly the chunks that were written, in their order, as the kernel counts them', async () => {
     // out of order, within chunks, across them, twice, side by side, the first and the last
     const writes = [
       [900, 100],
@@ -77,7 +77,7 @@ describe('a snapshot', () => {
     expect(await statusOf(name, CHUNK)).toMatchObject({ exceptions: 10 });
   });
 
-  it('agrees with the kernel where its tables fill more than one area', async () => {
+  it('agrees with the kernel if its tables fill more than one area', async () => {
     // 512 entries to an area of 8 KiB
     await scatterWrites(origin, { unit: CHUNK, stride: 3, count: 600, seed: 'many' });
     const { exceptions, words } = await statusOf(name, CHUNK);
@@ -95,7 +95,7 @@ describe('a snapshot', () => {
     expect([await digestOf(store), await digestOf(origin)]).toEqual(before);
   });
 
-  describe('of which there are files only', () => {
+  describe('a snapshot in files', () => {
     beforeEach(async () => {
       writeFileSync(file, await readDirectly(store, 0, 8 << 20));
     });
@@ -111,7 +111,7 @@ describe('a snapshot', () => {
       expect(await reportOf('inspect', file, '--extents')).toEqual(alone);
     });
 
-    it('is invalid where the file is cut short', async () => {
+    it('is invalid if the file is truncated', async () => {
       await run(['truncate', '-s', String(CHUNK * 514), file]);
       const { status, stdout } = await lvmsync(['inspect', file, '--json']);
       expect(status).toBe(4);
@@ -123,7 +123,7 @@ describe('a snapshot', () => {
     });
   });
 
-  it('is told to people in a few lines, with a map on a terminal', async () => {
+  it('is described in a few lines, with a map on a terminal', async () => {
     const told = await runLvmsync('inspect', SNAPSHOT);
     expect(told).toMatch(/vg-inspect\/snap: valid exception store\n/);
     expect(told).toMatch(/chunk size {2}8 KiB\n/);
@@ -135,7 +135,7 @@ describe('a snapshot', () => {
 });
 
 describe('a snapshot whose store filled up', () => {
-  it('is invalid, says why, and gives no short list for a whole one', async () => {
+  it('is invalid, says why, and never shows an incomplete list', async () => {
     const origin = await createVolume(GROUP, 'full', '8M');
     await createSnapshot(GROUP, 'full', 'overfull', { size: '1M', chunkSize: '64k' });
     await scatterWrites(origin, { unit: 65_536, stride: 2, count: 20, seed: 'fill' });
@@ -160,7 +160,7 @@ describe('a snapshot whose store filled up', () => {
 });
 
 describe('a stream in a file', () => {
-  it('is told with its header and counts, and whether it is whole', async () => {
+  it('is shown with its header and counts, and whether it is whole', async () => {
     const { stdoutBytes } = await lvmsync([SNAPSHOT, '--stdout', '--whole-chunks']);
     writeFileSync('/run/stream', stdoutBytes);
     const { changedBytes } = await reportOf('inspect', SNAPSHOT);

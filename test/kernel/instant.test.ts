@@ -141,7 +141,7 @@ it('a dry run of an instant rollback reads all the archives, and does nothing', 
   expect(await volumes()).toEqual(['target']);
 });
 
-it('an instant rollback waits for a program that looks into the volume for a moment', async () => {
+it('an instant rollback waits for a program that opens the volume for a moment', async () => {
   atMerge(
     `( exec 7<${target}; sleep 1 ) >/dev/null 2>&1 &\nuntil dmsetup info -c --noheadings -o open vg--instant-target | grep -q 1; do :; done`,
   );
@@ -151,13 +151,13 @@ it('an instant rollback waits for a program that looks into the volume for a mom
   expect(await digestOf(target)).toBe(oldDigest);
 });
 
-it('an instant rollback that LVM refuses takes its snapshot back, and the record is what it was', async () => {
+it('an instant rollback that LVM refuses removes its snapshot, and the record is what it was', async () => {
   atMerge('echo "no such luck" >&2; exit 5');
   expect(await rollBack()).toEqual({ status: 12, said: expect.stringMatching(/no such luck/) as string });
   await expectNothingDone();
 });
 
-it('an instant rollback that a signal stops before the merge begins takes its snapshot back', async () => {
+it('an instant rollback that a signal stops before the merge begins removes its snapshot', async () => {
   atConvert('*--type*', 'kill -TERM $PPID');
   const stopped = await lvmsync(['restore', target, ...WORDS]);
   expect(stopped).toMatchObject({
@@ -178,7 +178,7 @@ async function expectNothingDone(): Promise<void> {
   expect(await digestOf(target)).toBe(oldDigest);
 }
 
-it('an instant rollback that LVM puts off for too long is noted as under way, not as a view', async () => {
+it('an instant rollback that LVM delays for too long is recorded as in progress, not as a view', async () => {
   // someone who opens it for good
   atMerge(`( exec 7<${target}; sleep 30 ) >/dev/null 2>&1 &\necho $! > ${FOLDER}/holder\nsleep 1`);
   const { status, said } = await rollBack();
@@ -213,7 +213,7 @@ it('an instant rollback that is killed before the merge begins has changed nothi
   expect(await digestOf(target)).not.toBe(oldDigest);
 });
 
-it('an instant rollback is refused where no merge can do it, with the reason', async () => {
+it('an instant rollback that a merge cannot do is refused, with the reason', async () => {
   await createSnapshot(GROUP, 'target', 'snap', { size: '4M' });
   const withSnapshot = await rollBack();
   await run(['lvremove', '-qq', '-f', `${GROUP}/snap`]);

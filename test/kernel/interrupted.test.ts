@@ -112,7 +112,7 @@ describe('SIGKILL at a random moment, then recover, leaves the base or the repor
     afterEach(installLvmsync);
 
     it(
-      'of the far receiver',
+      'at the far receiver',
       async () => {
         const random = randomFrom(SEED + 2);
         const words = [SNAPSHOT, '--state-dir', STATE, `127.0.0.1:${target}`];
@@ -126,7 +126,7 @@ describe('SIGKILL at a random moment, then recover, leaves the base or the repor
   });
 });
 
-it('a recover that is killed in the middle, or stopped by a signal, is done by another', async () => {
+it('a recover that is killed in the middle, or stopped by a signal, is completed by another', async () => {
   const random = randomFrom(SEED + 3);
   let inTheMiddle = 0;
   let stopped = 0;

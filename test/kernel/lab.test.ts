@@ -56,7 +56,7 @@ describe('the lab', () => {
     );
   });
 
-  it('has an ssh server where lvmsync and LVM are found', async () => {
+  it('has an ssh server on which lvmsync and LVM are found', async () => {
     const sshd = await startSshd();
     try {
       const answer = await run([
@@ -72,7 +72,7 @@ describe('the lab', () => {
   });
 });
 
-it('a volume group that is in use is removed with what uses it, and it alone is not', async () => {
+it('a volume group that is in use is removed with what uses it, and cannot be removed alone', async () => {
   await createVolumeGroup(IN_USE);
   const mounted = await createVolume(IN_USE, 'mounted', '4M');
   const below = await createVolume(IN_USE, 'below', '4M');

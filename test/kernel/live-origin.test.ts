@@ -50,7 +50,7 @@ describe('an origin that is written all the time', () => {
     await copyDevice(`/dev/${first}`, target);
   });
 
-  it('comes over as it was at the moment of a second snapshot', async () => {
+  it('is sent as it was at the moment of a second snapshot', async () => {
     const writer = await startWriter(origin, SIZE);
     try {
       await sleep(300);
@@ -69,7 +69,7 @@ describe('an origin that is written all the time', () => {
     await run(['lvremove', '-qq', '-f', `${GROUP}/second`]);
   });
 
-  it('is no moment’s state by itself, which the summary says; once it stands still it is', async () => {
+  it('is not a point-in-time copy by itself, and the summary says so; once it is at rest it is', async () => {
     const writer = await startWriter(origin, SIZE);
     try {
       const { status, stderr } = await lvmsync([first, target]);
@@ -86,7 +86,7 @@ describe('an origin that is written all the time', () => {
     await expectSameBytes(target, origin);
   });
 
-  it('takes no data source but a snapshot of the same volume', async () => {
+  it('accepts only a snapshot of the same volume as data source', async () => {
     await expectFailure([first, target, '-r', `/dev/${first}`], 2, /this is the snapshot itself/);
     await createVolume(GROUP, 'other', '16M');
     await createSnapshot(GROUP, 'other', 'of-other', { size: '4M' });
@@ -95,7 +95,7 @@ describe('an origin that is written all the time', () => {
 });
 
 describe('an origin that is mounted', () => {
-  it('is not called consistent, though nobody writes', async () => {
+  it('is not called consistent, although no one writes', async () => {
     const origin = await createVolume(GROUP, 'mounted', '16M');
     await run(['mkfs.ext4', '-q', '-F', '-E', 'lazy_itable_init=0,lazy_journal_init=0', origin]);
     await createSnapshot(GROUP, 'mounted', 'of-mounted', { size: '20M' });
@@ -154,7 +154,7 @@ describe('a store that overflows while its changes are sent', () => {
     }
   });
 
-  it('leaves a stream without its end, which no receiver takes for whole', async () => {
+  it('leaves a stream without its end, which no receiver accepts as whole', async () => {
     await changeNearlyAll();
     const [command, ...words] = lvmsyncCommand(snapshot, '--stdout');
     const child = spawn(command, words, { stdio: ['ignore', 'pipe', 'pipe'] });

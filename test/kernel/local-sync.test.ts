@@ -49,7 +49,7 @@ describe('a snapshot of an LVM volume with an odd name', () => {
   });
   beforeEach(() => resetTarget(snapshot));
 
-  it('has nothing to send while nothing changed', async () => {
+  it('has nothing to send if nothing changed', async () => {
     const before = await digestOf(target);
     const report = await reportOf(`${GROUP}/snap--x.+`, target);
     expect(report).toMatchObject({ tableBytes: 0, changedBytes: 0, blocks: 0, consistent: true });
@@ -61,7 +61,7 @@ describe('a snapshot of an LVM volume with an odd name', () => {
     ['vg/lv', () => `${GROUP}/snap--x.+`],
     ['/dev/mapper/…', () => `/dev/mapper/${mapperName(GROUP, 'snap--x.+')}`],
     ['the kernel’s own node', () => realNodeOf(snapshot)],
-  ])('is found as %s, and the target becomes the origin', async (form, nameOf) => {
+  ])('is found as %s, and the target becomes equal to the origin', async (form, nameOf) => {
     await writeRandom(origin, 40 * KIBIBYTE, 100 * KIBIBYTE, form);
     await writeRandom(origin, SIZE - 4096, 4096, form);
     expect(await digestOf(target)).not.toBe(await digestOf(origin));
@@ -69,7 +69,7 @@ describe('a snapshot of an LVM volume with an odd name', () => {
     await expectSameBytes(target, origin);
   });
 
-  it('is reported with what its table names, what went out, and what that took', async () => {
+  it('is reported with what its table lists, what was sent, and how long it took', async () => {
     // a record that went stale, as the target was reset, would call for more proofs
     rmSync('/run/state/lvmsync', { recursive: true, force: true });
     // some zeroes, which are sent without their bytes
@@ -111,7 +111,7 @@ describe('a snapshot of an LVM volume with an odd name', () => {
     expect(start).toBeBytes(await readDirectly(origin, 0, 12 << 20));
   });
 
-  it('lands in an image file, of which a longer rest stays as it is', async () => {
+  it('is written to an image file, and the rest of a longer file stays as it is', async () => {
     const file = '/run/target image.img';
     const rest = seededBytes('rest', 5000);
     await run(['dd', `if=${snapshot}`, `of=${file}`, 'bs=1M', 'status=none']);
@@ -128,15 +128,15 @@ describe('a snapshot of an LVM volume with an odd name', () => {
     expect(statSync(file).size).toBe(SIZE - 512);
   });
 
-  it('never makes a target that is not there', async () => {
+  it('never creates a missing target', async () => {
     await expectFailure([snapshot, `/dev/${GROUP}/nowhere`], 8, /nowhere.*ENOENT/);
     await expectFailure([snapshot, '/run/nowhere.img'], 8, /nowhere\.img.*ENOENT/);
     expect([`/dev/${GROUP}/nowhere`, '/run/nowhere.img'].filter((path) => existsSync(path))).toEqual([]);
   });
 });
 
-describe('a snapshot of which there are files only', () => {
-  it('brings an image of the base to the state of its origin', async () => {
+describe('a snapshot in files', () => {
+  it('takes an image of the base to the state of the origin', async () => {
     const origin = await createVolume(GROUP, 'dumped', '16M');
     await writeRandom(origin, 0, SIZE, 'base');
     const snapshot = await createSnapshot(GROUP, 'dumped', 'of-dumped', { size: '4M', chunkSize: '32k' });
@@ -160,7 +160,7 @@ describe('a snapshot of which there are files only', () => {
 });
 
 describe('chunks of 512 KiB', () => {
-  it('come over as what changed in each', async () => {
+  it('are sent as what changed in each', async () => {
     const origin = await createVolume(GROUP, 'coarse', '16M');
     await writeRandom(origin, 0, SIZE, 'base');
     const snapshot = await createSnapshot(GROUP, 'coarse', 'of-coarse', { size: '20M', chunkSize: '512k' });
@@ -192,7 +192,7 @@ describe('origins that are more than one piece of disk', () => {
   });
 });
 
-describe('a snapshot that LVM did not make, of a volume that is no multiple of its chunks', () => {
+describe('a snapshot that LVM did not make, of a volume that is not a multiple of its chunks', () => {
   const SECTORS = 32768 + 7;
 
   it('is read to the end of its last, short chunk', async () => {

@@ -72,8 +72,8 @@ function set(...settings: readonly string[]): void {
   writeFileSync(CONF, [usual, ...settings, ''].join('\n'));
 }
 
-describe.each(HOSTILE_SETTINGS)('where lvm.conf asks for $name', ({ settings }) => {
-  it('a snapshot is inspected, and a name that means nothing is one', async () => {
+describe.each(HOSTILE_SETTINGS)('if lvm.conf asks for $name', ({ settings }) => {
+  it('a snapshot is inspected, and an unknown name is reported as such', async () => {
     set(settings);
     expect((await succeed('inspect', `${GROUP}/snap`, '--json')).stdout.toString()).toBe(inspected);
     for (const nothing of [`${GROUP}/nix`, 'no-group/nix']) {
@@ -87,7 +87,7 @@ describe.each(HOSTILE_SETTINGS)('where lvm.conf asks for $name', ({ settings }) 
 });
 
 describe.each(['reports', 'JSON', 'logs'] as const)(
-  'where lvm.conf asks for all that changes %s',
+  'if lvm.conf asks for everything that changes %s',
   (group) => {
     const stateDir = `${FOLDER}/${group}`;
     const state = ['--state-dir', stateDir] as const;
@@ -109,7 +109,7 @@ describe.each(['reports', 'JSON', 'logs'] as const)(
       expect(await volumes()).toBe('origin snap target');
     });
 
-    it('a view is opened and closed, and the volume taken back at once', async () => {
+    it('a view is opened and closed, and the volume is taken back at once', async () => {
       await writeBytes(target, 0, present);
       await recordNew(stateDir);
       set(...settings);

@@ -74,11 +74,11 @@ const SHARED = `exec flock -s ${LOCK} sh -c "echo; sleep 600"`;
 /** By a shell that has it from a program that ended. */
 const INHERITED = `exec 9>${LOCK}; flock 9; echo; sleep 600`;
 
-describe('another’s lock', () => {
+describe('a lock of another process', () => {
   it.each([
     ['a program', HELD, /flock \/run\/lock\/lvm\/V_vg-waits/],
     ['what is left of one', INHERITED, /bash|sleep 600/],
-  ])('is said after a moment, with %s that holds it', async (_name, script, holder) => {
+  ])('is reported after a moment, with %s that holds it', async (_name, script, holder) => {
     let inspecting: Run | null = null;
     await whileLocked(script, async () => {
       const running = new Run('inspect', `${GROUP}/nix`);
@@ -97,7 +97,7 @@ describe('another’s lock', () => {
     ['question', HELD, 'lvs', ['inspect', `${GROUP}/nix`]],
     ['change', SHARED, 'lvcreate', COPY],
   ] as const)(
-    'does not keep a %s waiting that the user interrupts',
+    'does not keep a %s waiting once the user interrupts it',
     async (_kind, script, program, words) => {
       await whileLocked(script, async () => {
         const running = new Run(...words);
@@ -114,7 +114,7 @@ describe('another’s lock', () => {
   );
 });
 
-it('a user who insists leaves nothing behind that would change something later', async () => {
+it('a second interrupt leaves nothing behind that would change something later', async () => {
   await whileLocked(SHARED, async () => {
     const running = new Run(...COPY);
     await running.waitToSay(/lvcreate is waiting for the lock/);
@@ -146,7 +146,7 @@ describe('a udev that LVM leaves nodes to', () => {
       /lvcreate .*has no node \/dev\/vg-waits\/made\.partial|no node for its new volume/,
     ],
   ] as const)(
-    'and that does not run: no %s volume is made, and it is said why',
+    'that does not run: no %s volume is made, and the error says why',
     async (_kind, words, problem) => {
       const { status, stderr } = await runThere(...words);
       expect([status, stderr]).toEqual([12, expect.stringMatching(problem)]);
@@ -154,12 +154,12 @@ describe('a udev that LVM leaves nodes to', () => {
     },
   );
 
-  it('and that does not run is what doctor warns of', async () => {
+  it('that does not run: doctor warns of it', async () => {
     const { stdout } = await runThere('doctor', '--json');
     expect(stdout).toMatch(/LVM leaves them to udev, which does not run here/);
   });
 
-  it('and that died is not waited for without end', async () => {
+  it('that died: it is not waited for without end', async () => {
     await leaveDeadSocket();
     const { status, stderr } = await runThere(...COPY);
     expect([status, stderr]).toEqual([12, expect.stringMatching(/LVM timed out waiting for udev/)]);

@@ -21,7 +21,7 @@ beforeAll(async () => {
 });
 afterAll(() => lab.remove());
 
-it(`${PROGRAMS} programs on logical volumes leave nothing but what was named, or what was there`, async () => {
+it(`${PROGRAMS} programs on logical volumes leave only what was named, or what was there`, async () => {
   const tally: Record<string, number> = {};
   const program = async (commands: Iterable<fc.AsyncCommand<Model, ModelLab>>) => {
     const model = new Model(lab.source, tally);

@@ -43,8 +43,8 @@ async function volumes(): Promise<string> {
   return names.trim().split(/\s+/).sort().join(' ');
 }
 
-describe('where volume_list leaves out what a run makes', () => {
-  it('a thin volume in use is the one that is spoken of, and what helps is said', async () => {
+describe('if volume_list leaves out what a run makes', () => {
+  it('the error names the thin volume in use, and says what helps', async () => {
     const user = openSync(lab.volume, 'r');
     try {
       list(...USERS_OWN);
@@ -87,7 +87,7 @@ describe('where volume_list leaves out what a run makes', () => {
     await run(['lvremove', '-qq', '-f', '-y', `${GROUP}/made`]);
   });
 
-  it('a view’s store is of the volume that is looked at', async () => {
+  it('the error about a view’s store names the volume of the view', async () => {
     const now = seededBytes('now', 32 << 20);
     const then = Buffer.from(now).fill(7, 4096, 8192);
     await writeBytes(target, 0, now);
@@ -106,7 +106,7 @@ describe('where volume_list leaves out what a run makes', () => {
     await runLvmsync('view', 'close', 'past', ...STATE);
   });
 
-  it('the doctor warns of it, and is content where the tags, or the group, are in the list', async () => {
+  it('the doctor warns of it, and is satisfied if the tags, or the group, are in the list', async () => {
     list(...USERS_OWN);
     expect((await lvmsync(['doctor'])).stdout).toMatch(
       /warning +activation: .*volume_list names: .*\n +→ what lvmsync makes in vg-listed stays inactive.*"@lvmsync.partial", "@lvmsync.temporary", "@lvmsync.view"/,

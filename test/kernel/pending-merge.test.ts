@@ -85,7 +85,7 @@ async function expectRefused(status: number, message: RegExp, ...sending: Parame
 }
 
 describe('a target that a merge waits for is not written', () => {
-  it('where LVM hides the volume', async () => {
+  it('if LVM hides the volume', async () => {
     const target = await createWaiting();
     writeFileSync(CONF, `${usual}\ndevices { filter=[ "r|.*|" ] }\n`);
     await expectRefused(12, /LVM made this device, but does not list it now: check LVM's filters/, target);
@@ -104,7 +104,7 @@ describe('a target that a merge waits for is not written', () => {
       `echo '{"report":[{"lv":[{"lv_full_name":"x"}]}]}'`,
       /not in the format that LVM documents: no/,
     ],
-  ])('where lvs %s', async (_name, script, message) => {
+  ])('if lvs %s', async (_name, script, message) => {
     const target = await createWaiting();
     writeFileSync(`${FAKES}/lvs`, `#!/bin/sh\n${script}\n`);
     chmodSync(`${FAKES}/lvs`, 0o755);
@@ -112,7 +112,7 @@ describe('a target that a merge waits for is not written', () => {
     await expectRefused(12, message, target, [], environment);
   });
 
-  it('where it is thin', async () => {
+  it('if it is thin', async () => {
     const target = await createThin();
     await run(['lvcreate', '-qq', '-y', '-s', '-n', 'told', `${GROUP}/thin`]);
     await putOffMerge(target, 'told');
@@ -123,7 +123,7 @@ describe('a target that a merge waits for is not written', () => {
     expect((await apply(target))[0]).toBe(0);
   });
 
-  it('where a loop device stands on it', async () => {
+  it('if a loop device uses it', async () => {
     const target = await createWaiting();
     const loop = (await run(['losetup', '--find', '--show', target])).trim();
     undo.push(['losetup', '-d', loop]);
@@ -137,7 +137,7 @@ describe('a user in the group disk, who may not ask LVM,', () => {
     await run(['chmod', '660', target]);
   };
 
-  it('writes a plain volume, and is told what was not looked for', async () => {
+  it('writes a plain volume, and is told what was not checked', async () => {
     const target = await createPlain();
     await give(target);
     const [status, stderr] = await apply(target, AS_KEEPER);

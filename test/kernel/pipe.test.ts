@@ -59,8 +59,8 @@ async function startWaiting(path: string, stateDir: string) {
   return { stdin: child.stdin, ended };
 }
 
-describe('two that write one target, with state directories of their own', () => {
-  it('are never both let, though one does not see the other’s processes', async () => {
+describe('two runs that write one target, with state directories of their own', () => {
+  it('are never both admitted, although one does not see the other’s processes', async () => {
     const [image, others] = ['/run/pipe-image', '/run/pipe-others'];
     await copyDevice(`/dev/${SNAPSHOT}`, image);
     chmodSync(image, 0o666);
@@ -84,7 +84,7 @@ describe('two that write one target, with state directories of their own', () =>
     expect(await tryToRun([...asNobody, ...second])).toMatchObject({ status: 0 });
   });
 
-  it('nor are they of a volume', async () => {
+  it('are never both admitted to a volume either', async () => {
     writeFileSync(STREAM, await streamOf());
     const first = await startWaiting(target, '/run/pipe-state');
     await expectFailure(['--apply', STREAM, '--state-dir', '/run/pipe-more', target], 3, /open in process/);
@@ -101,13 +101,13 @@ describe('a stream', () => {
     writeFileSync(STREAM, whole);
   });
 
-  it('goes through a pipe, its target named on the sending side too', async () => {
+  it('goes through a pipe, even if the target is named on the sending side too', async () => {
     const script = '"${@:1:2}" --stdout "$3" "$4" | "${@:1:2}" --apply - "$4"';
     await run(['bash', '-o', 'pipefail', '-c', script, 'pipe', ...lvmsyncCommand(), SNAPSHOT, target]);
     expect(await digestOf(target)).toBe(changed);
   });
 
-  it('is applied from a file, of which the summary tells', async () => {
+  it('is applied from a file, which the summary names', async () => {
     const { status, stdout } = await lvmsync(['--apply', STREAM, target, '--json']);
     expect(status).toBe(0);
     const bytes = 8192 + 65_536 + 37 * 8192;
@@ -155,7 +155,7 @@ describe('a stream', () => {
     expect(await digestOf(small)).toBe(before);
   });
 
-  it('that is nothing at all is never a success', async () => {
+  it('that is empty is never a success', async () => {
     await expectFailure(['--apply', '-', target], 5, /standard input: cut short at byte 0/, { input: '' });
     await expectFailure(['--apply', '/run/none', target], 8, /\/run\/none: open failed: ENOENT/);
     expect(await digestOf(target)).toBe(base);
@@ -163,7 +163,7 @@ describe('a stream', () => {
 });
 
 describe('the Ruby tool’s format', () => {
-  it('is written so that a reader of its description makes the target right', async () => {
+  it('is written so that a reader that follows its description makes the target right', async () => {
     const input = await streamOf('--protocol', '3');
     expect(input.subarray(0, 17).toString()).toBe('lvmsync PROTO[3]\n');
     await run([process.execPath, STAND_IN, '--apply', '-', target], { input });
@@ -195,7 +195,7 @@ describe('the Ruby tool’s format', () => {
     await expectFailure(['--apply', '-', target], 5, /cut short/, { input: stream.subarray(0, 17 + 5) });
   });
 
-  it('is refused where a record lies past the target’s end', async () => {
+  it('is refused if a record is past the target’s end', async () => {
     const stream = Buffer.concat([
       Buffer.from('lvmsync PROTO[3]\n'),
       record((8 << 20) - 512, seededBytes('past', 1024)),

@@ -45,7 +45,7 @@ afterEach(installLvmsync);
 const pulled = ['pull', '--data-source', `${GROUP}/later`, SNAPSHOT] as const;
 
 describe('a pull', () => {
-  it('brings the changes here over the built-in ssh, and keeps the old bytes', async () => {
+  it('fetches the changes over the built-in ssh, and keeps the old bytes', async () => {
     const undo = '/run/pull.undo';
     const report = await reportOf(...pulled, target, '--snapback', undo);
     expect(await digestOf(target)).toBe(later);
@@ -56,7 +56,7 @@ describe('a pull', () => {
     expect(statSync(undo).size).toBeGreaterThan(CHANGED_BYTES);
   });
 
-  it('only looks in a dry run, here through a remote shell', async () => {
+  it('writes nothing in a dry run, here through a remote shell', async () => {
     const { status, stderr } = await lvmsync([...pulled, target, '--dry-run', '--rsh', 'ssh -l root']);
     expect({ status, stderr }).toEqual({
       status: 0,
@@ -68,15 +68,15 @@ describe('a pull', () => {
   });
 });
 
-describe('a pull that fails is one clear error, of the right side', () => {
-  it('where there is no such snapshot over there', async () => {
+describe('a pull that fails gives one clear error, of the right side', () => {
+  it('if there is no such snapshot on the other host', async () => {
     const words = ['pull', `127.0.0.1:${GROUP}/none`, target];
     const stderr = await expectFailure(words, 4, /127\.0\.0\.1: vg-pull\/none: /);
     expect(stderr.trim().split('\n')).toHaveLength(1);
     expect(await digestOf(target)).toBe(base);
   });
 
-  it('where the target is in use, before anything is asked of the other host', async () => {
+  it('if the target is in use, before the other host is asked anything', async () => {
     installScript('touch /run/was-asked; exec "$LVMSYNC" "$@"');
     await mapDevice('holder', `0 ${await sectorsOf(target)} linear ${target} 0`);
     try {
@@ -87,12 +87,12 @@ describe('a pull that fails is one clear error, of the right side', () => {
     expect(existsSync('/run/was-asked')).toBe(false);
   });
 
-  it('where the other host has no lvmsync', async () => {
+  it('if the other host has no lvmsync', async () => {
     removeLvmsync();
     await expectFailure([...pulled, target], 10, /127\.0\.0\.1: lvmsync was not found; install it/);
   });
 
-  it('where the sender is cut in the middle', async () => {
+  it('if the sender is cut in the middle', async () => {
     installScript('"$LVMSYNC" "$@" | stdbuf -o0 head -c 500000');
     await expectFailure([...pulled, target], 9, /127\.0\.0\.1: the far side ended/);
   });

@@ -47,7 +47,7 @@ describe('a mounted file system that is frozen', () => {
     ['a pull', ['pull', `root@127.0.0.1:${SNAPSHOT}`]],
     ['a scan', ['--scan', ORIGIN]],
     ['a copy', ['copy', ORIGIN]],
-  ])('is in use to %s; with --quiesced it is not warned of, and told in --json', async (_, words) => {
+  ])('is in use for %s; with --quiesced there is no warning, and --json shows it', async (_, words) => {
     const plain = await lvmsync([...words, target, ...state]);
     expect({ status: plain.status, stderr: plain.stderr }).toEqual({
       status: 0,
@@ -68,10 +68,10 @@ describe('a mounted file system that is frozen', () => {
   });
 });
 
-describe('a word that is not true', () => {
+describe('a --quiesced that is not true', () => {
   afterEach(() => unmapDevices('slow-rest'));
 
-  it('is held against what the kernel counts: a write during the run is warned of', async () => {
+  it('is compared with what the kernel counts: there is a warning about a write during the run', async () => {
     await copyDevice(`/dev/${SNAPSHOT}`, target);
     const sectors = await sectorsOf(target);
     const slow = await mapDevice('slow-rest', `0 ${sectors} delay ${target} 0 0 ${target} 0 200`);
@@ -90,7 +90,7 @@ describe('a word that is not true', () => {
 });
 
 describe('an image file that a paused machine has open', () => {
-  it('is copied in silence with --quiesced, and is in no state that has a name', async () => {
+  it('is copied without a warning with --quiesced, and its state has no name', async () => {
     const [image, copy] = ['/run/rest-image', '/run/rest-copy'];
     writeFileSync(image, Buffer.alloc(1 << 20, 'image'));
     writeFileSync(copy, Buffer.alloc(1 << 20));
@@ -104,7 +104,7 @@ describe('an image file that a paused machine has open', () => {
     }
   });
 
-  it('is not said to be quiesced and live at once', async () => {
+  it('cannot be declared quiesced and live at once', async () => {
     await expectFailure(
       [SNAPSHOT, target, '--quiesced', '--live'],
       2,

@@ -46,8 +46,8 @@ async function expectRefused(name: string, message: RegExp): Promise<void> {
   await expectFailure([name, target], 4, message);
 }
 
-describe('what is no classic snapshot, each in its own words', () => {
-  it('a volume of another kind, or none at all', async () => {
+describe('what is not a classic snapshot is refused with a message of its own', () => {
+  it('a volume of another kind, or no volume at all', async () => {
     await expectRefused(`${GROUP}/target`, /target: not a snapshot: its device-mapper target is "linear"/);
     await expectRefused(`${GROUP}/nobody`, /nobody: no such device or logical volume/);
     await expectRefused('/dev/nowhere', /\/dev\/nowhere: no such device or logical volume/);
@@ -66,7 +66,7 @@ describe('what is no classic snapshot, each in its own words', () => {
 });
 
 describe('a classic snapshot that does not know every change', () => {
-  it('since its store filled up', async () => {
+  it('because its store filled up', async () => {
     const origin = await createVolume(GROUP, 'full', '8M');
     await createSnapshot(GROUP, 'full', 'overfull', { size: '1M', chunkSize: '64k' });
     await scatterWrites(origin, { unit: 65_536, stride: 1, count: 20, seed: 'fill' });
@@ -74,7 +74,7 @@ describe('a classic snapshot that does not know every change', () => {
     await run(['lvremove', '-qq', '-f', `${GROUP}/full`]);
   });
 
-  it('as its table is kept in memory only, or hides discards, or overflowed without notice', async () => {
+  it('because its table is kept in memory only, or hides discards, or overflowed unnoticed', async () => {
     const raw = await createVolume(GROUP, 'raw', '16M');
     const real = await mapDevice('by-hand-real', `0 16384 linear ${raw} 0`);
     const cow = await mapDevice('by-hand-cow', `0 256 linear ${raw} 16384`);
@@ -155,7 +155,7 @@ describe('a host that cannot be asked', () => {
     await createSnapshot(GROUP, 'volume', 'good', { size: '1M' });
   });
 
-  it('as it has no device-mapper tools', async () => {
+  it('because it has no device-mapper tools', async () => {
     // in a mount name space of its own
     const script = 'mount -t tmpfs none /usr/sbin && exec "$@"';
     const words = [process.execPath, ...lvmsyncCommand(snapshot, target).slice(1)];
@@ -167,7 +167,7 @@ describe('a host that cannot be asked', () => {
     expectPlainLines(stderr);
   });
 
-  it('as its user is nobody', async () => {
+  it('because its user has no permission', async () => {
     // the checkout and Node may lie where nobody cannot go
     const script = `
       mkdir -p /run/nobody/checkout && touch /run/nobody/node &&

@@ -93,7 +93,7 @@ async function judge(target: string, ...globs: readonly string[]): Promise<strin
 const statesKept = () => (existsSync(`${STATE}/targets`) ? readdirSync(`${STATE}/targets`) : []);
 
 describe('a volume that a locked-down receiver allows', () => {
-  it('is copied in full, but never made', async () => {
+  it('is copied in full, but never created', async () => {
     await writeRandom(target, 0, 4 << 20, 'before');
     await runLvmsync('copy', SNAPSHOT, `far:${target}`);
     expect(await digestOf(target)).toBe(base);
@@ -120,7 +120,7 @@ describe('a volume that a locked-down receiver allows', () => {
     expect(await digestOf(target)).toBe(changed);
   });
 
-  it('is no way around what the administrator says', async () => {
+  it('does not let a client get around what the administrator says', async () => {
     await expectFailure(
       ['--no-journal', SNAPSHOT, `far:${target}`],
       2,
@@ -134,14 +134,14 @@ describe('a volume that a locked-down receiver allows', () => {
 });
 
 describe('an image file that it allows', () => {
-  it('is written under the oddest name', async () => {
+  it('is written even under the oddest name', async () => {
     const file = `${IMAGES}/it's a "vm" $(touch pwned) \`id\`;.img`;
     await copyDevice(`/dev/${SNAPSHOT}`, file);
     await runLvmsync(SNAPSHOT, `far:${file}`);
     expect(await digestOf(file)).toBe(changed);
   });
 
-  it('may have a line break in its name, of which no line is a name or a command', async () => {
+  it('may have a line break in its name, and no line of that counts as a name or a command', async () => {
     const { stdoutBytes: input } = await lvmsync([SNAPSHOT, '--stdout']);
     const receive = (name: string) => {
       const command = quoteWords(['lvmsync', 'receive', '--', name]);
@@ -161,7 +161,7 @@ describe('an image file that it allows', () => {
 });
 
 describe('what it does not allow', () => {
-  it('is refused in one sentence, with nothing made for it', async () => {
+  it('is refused in one sentence, and nothing is made for it', async () => {
     await run(['cp', '--sparse=never', other, '/run/outside/file']);
     symlinkSync('/run/outside/file', `${IMAGES}/to-file`);
     symlinkSync(other, `${IMAGES}/to-device`);
@@ -184,7 +184,7 @@ describe('what it does not allow', () => {
     expect(statesKept()).toEqual(before);
   });
 
-  it('is not allowed by a link that anyone can have put below /dev', async () => {
+  it('is not allowed through a link that anyone may have put below /dev', async () => {
     await run(['chmod', '1777', '/dev/shm']);
     symlinkSync(other, '/dev/shm/link');
     expect(await judge(other, '/dev/shm/*')).toMatch(/not among/);
@@ -214,7 +214,7 @@ describe('any other command', () => {
     expect(existsSync(aim)).toBe(false);
   });
 
-  it('but the doctor gets its answer', async () => {
+  it('except for the doctor’s, which is answered', async () => {
     const { status, stdout } = await lvmsync(['doctor', 'far']);
     expect({ status, stdout }).toMatchObject({
       status: 0,
@@ -229,7 +229,7 @@ describe('behind sudo, as the document has it', () => {
     hosts.far.authorize(key, `restrict,command="sudo -n -- ${command}"`, 'keeper');
   });
 
-  it('a user with no right of its own writes what is allowed', async () => {
+  it('a user without permissions writes what is allowed', async () => {
     const right = `${LINE} --allow /dev/${GROUP}/backup-\\*`;
     sudoers.write(`keeper ALL=(root) NOPASSWD: ${right}`);
     const words = [SNAPSHOT, `keeper@far:${target}`];

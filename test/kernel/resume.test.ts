@@ -116,7 +116,7 @@ async function killBoth(running: Running): Promise<void> {
 
 describe('what a session brought is not sent again', () => {
   it(
-    'when the line is cut without a word and comes back; the origin is written all the while',
+    'when the line is cut silently and comes back, while the origin is written all the time',
     async () => {
       const running = startCollecting(lvmsyncCommand(...words('--data-source', `${GROUP}/later`, ...SLOWLY)));
       const place = await secondCheckpointOf(running);

@@ -39,7 +39,7 @@ async function createTarget(): Promise<string> {
   return await createVolume(GROUP, 'kept', '16M');
 }
 
-describe('a target without room below it is refused', () => {
+describe('a target without enough space below it is refused', () => {
   const volumeSize = 16 * MEBIBYTE;
   const check = async (path: string, chunks: number, blockSize = 4096) => {
     const { number } = await targetKeyOf(path);
@@ -82,13 +82,13 @@ describe('a target without room below it is refused', () => {
     await expect(check(volume, 4096)).resolves.toBeUndefined();
   });
 
-  it('but not where its own snapshot is as large as it can ever need', async () => {
+  it('but not if its own snapshot is as large as it can ever need', async () => {
     const volume = await createTarget();
     await createSnapshot(GROUP, 'kept', 'keeps', { size: '20M' });
     await expect(check(volume, 1_000_000)).resolves.toBeUndefined();
   });
 
-  it('where it is a snapshot itself, with a small store', async () => {
+  it('the target is a snapshot itself, with a small store', async () => {
     await createTarget();
     const path = await createSnapshot(GROUP, 'kept', 'branch', { size: '4M' });
     await expect(check(path, 100)).resolves.toBeUndefined();
@@ -109,7 +109,7 @@ describe('a target without room below it is refused', () => {
     await unmapDevices('merging', 'store');
   });
 
-  it('LVM has put off merging a snapshot into it', async () => {
+  it('LVM has postponed merging a snapshot into it', async () => {
     const target = await createTarget();
     await createSnapshot(GROUP, 'kept', 'goes', { size: '20M' });
     const held = await open(target, 'r');

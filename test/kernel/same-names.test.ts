@@ -36,7 +36,7 @@ describe('two volume groups of one name', () => {
   const message =
     /2 volume groups are called vg-twice, so LVM cannot find a volume by that name: rename one of them by its UUID \(vgrename UUID NEWNAME; the UUIDs are \S{38} and \S{38}\)/;
 
-  it('are what is said where a volume of theirs is not found', async () => {
+  it('are reported if a volume of theirs is not found', async () => {
     const origin = `/dev/${GROUP}/origin`;
     for (const words of [
       [`${GROUP}/nix`, origin],
@@ -58,7 +58,7 @@ describe('two volume groups of one name', () => {
     await runLvmsync('verify', `${GROUP}/snap`, `${GROUP}/origin`);
   });
 
-  it('are a problem to the doctor, who says which they are', async () => {
+  it('are a problem for the doctor, which says which groups they are', async () => {
     const { status, stdout, stderr } = await lvmsync(['doctor']);
     expect({ status, stdout }).toEqual({
       status: 12,
@@ -69,7 +69,7 @@ describe('two volume groups of one name', () => {
     if (stderr !== '') expectPlainLines(stderr);
   });
 
-  it('are none once one of them is renamed by its UUID', async () => {
+  it('are no problem once one of them is renamed by its UUID', async () => {
     const uuid = await run(['vgs', '--noheadings', '-o', 'vg_uuid', '--select', 'lv_count=0']);
     await run(['vgrename', '-qq', uuid.trim(), 'vg-once']);
     await expectFailure([`${GROUP}/snap`, `${GROUP}/off`], 3, /inactive: activate it first/);

@@ -68,7 +68,7 @@ describe.each([
     await writeRandom(target, 5 * MIB, 300_000 - (300_000 % 512), 'lost');
   });
 
-  it('makes a target equal a snapshot, whose changes it then takes', async () => {
+  it('makes a target equal to a snapshot, whose changes it then accepts', async () => {
     expect(await reportOf('--scan', `${GROUP}/frozen`, word())).toMatchObject({
       ...{ tableBytes: (2 + 74) * 4096, changedBytes: (2 + 74) * 4096, consistent: true, mismatches: 0 },
     });
@@ -80,8 +80,8 @@ describe.each([
   });
 });
 
-describe('what --scan makes of its source', () => {
-  it('of a mounted volume: the blocks that it reads, and no moment’s state', async () => {
+describe('what --scan reads', () => {
+  it('of a mounted volume: the blocks that it reads, and not a point-in-time copy', async () => {
     const mounted = await createVolume(GROUP, 'mounted', '16M');
     await run(['mkfs.ext4', '-q', '-F', mounted]);
     mkdirSync('/run/scanned', { recursive: true });
@@ -104,7 +104,7 @@ describe('what --scan makes of its source', () => {
     }
   });
 
-  it('of a thin volume that is being written: one moment’s state, by a snapshot for the run', async () => {
+  it('of a thin volume that is being written: a point-in-time copy, by a snapshot for the run', async () => {
     const lab = await ThinLab.make(GROUP, '64k');
     await writeRandom(lab.volume, 0, 4 * MIB, 'thin');
     const big = await createVolume(GROUP, 'big', '32M');
@@ -130,7 +130,7 @@ describe('what --scan makes of its source', () => {
     await run(['lvremove', '-qq', '-f', `${GROUP}/tiny`]);
   });
 
-  it('of a partition: another one of the same disk takes it, and nothing beside it', async () => {
+  it('of a partition: another partition of the same disk gets it, and nothing beside that changes', async () => {
     const image = '/run/partitioned.img';
     writePartitionTable(
       image,

@@ -36,7 +36,7 @@ afterAll(() => hosts.stop());
 beforeEach(() => copyDevice(`/dev/${SNAPSHOT}`, target));
 
 describe('over a line between two hosts', () => {
-  it('--bwlimit holds within a tenth, as the network card counts it, over any two seconds', async () => {
+  it('--bwlimit is kept within a tenth, as the network card counts it, over any two seconds', async () => {
     const samples: { ms: number; bytes: number }[] = [];
     const sampling = setInterval(() => {
       const [ms, bytes] = [performance.now(), sentOverTheLine()];
@@ -58,7 +58,7 @@ describe('over a line between two hosts', () => {
     expect(Math.max(...rates) / LIMIT).toBeGreaterThan(0.9);
   });
 
-  it('a transfer compresses by itself where the line is slow, and leaves the same target', async () => {
+  it('a transfer compresses by itself if the line is slow, and leaves the same target', async () => {
     const report = await reportOf('--bwlimit', '600KB', SNAPSHOT, `far:${target}`);
     expect(await digestOf(target)).toBe(changed);
     expect(report).toMatchObject({ changedBytes: CHANGED_BYTES, codec: 'zstd' });

@@ -37,7 +37,7 @@ beforeEach(async () => {
 });
 
 describe('a snapback', () => {
-  it('takes the target back, and its own snapback forth again', async () => {
+  it('takes the target back, and its own snapback takes it forward again', async () => {
     await runLvmsync(SNAPSHOT, target, '--snapback', UNDO);
     expect(await digestOf(target)).toBe(changed);
     expect(existsSync(`${UNDO}.partial`)).toBe(false);
@@ -83,7 +83,7 @@ describe('a snapback', () => {
     expect(await digestOf(target)).toBe(base);
   });
 
-  it('of the Ruby tool’s format takes the target back, though its records overlap', async () => {
+  it('of a stream in the Ruby tool’s format takes the target back, although its records overlap', async () => {
     const before = await digestOf(target);
     const stream = Buffer.concat([
       Buffer.from('lvmsync PROTO[3]\n'),
@@ -104,7 +104,7 @@ describe('a snapback', () => {
   });
 });
 
-describe('a snapback that cannot be', () => {
+describe('a snapback that cannot be made', () => {
   it('never overwrites a file, and then nothing is written at all', async () => {
     writeFileSync(UNDO, 'precious');
     await expectFailure(
@@ -129,7 +129,7 @@ describe('a snapback that cannot be', () => {
 });
 
 describe('a target that fails in the middle', () => {
-  it('leaves FILE.partial, which is never taken for a whole one', async () => {
+  it('leaves FILE.partial, which is never mistaken for a whole one', async () => {
     // writes fail from 4 MiB on, reads do not
     const table = `0 8192 linear ${target} 0\n8192 8192 flakey ${target} 8192 0 1 1 error_writes`;
     const failing = await mapDevice('failing', table);

@@ -34,14 +34,14 @@ describe('a server that offers only post-quantum key exchanges', () => {
   });
   afterAll(() => modern.stop());
 
-  it('is told, with what reaches it', async () => {
+  it('is reported, with what reaches it', async () => {
     const message =
       /^lvmsync: 127\.0\.0\.1: it offers only key exchanges that the built-in ssh does not support, such as post-quantum ones; "--rsh ssh" uses the OpenSSH/;
     await expectFailure(['verify', FILE, target, '--batch'], 9, message);
     await runLvmsync('verify', FILE, target, '--batch', '--rsh', 'ssh');
   });
 
-  it('is what the doctor finds of the connection', async () => {
+  it('is what the doctor finds about the connection', async () => {
     const { status, stdout } = await lvmsync(['doctor', `ssh://root@127.0.0.1:${PORT}/`, '--batch']);
     expect({ status, stdout }).toEqual({
       status: 9,
@@ -50,7 +50,7 @@ describe('a server that offers only post-quantum key exchanges', () => {
   });
 });
 
-describe('a shell over there whose start-up file prints', () => {
+describe('a shell on the other host whose start-up file prints', () => {
   const bashrc = inHome('.bashrc');
   const before = readFileSync(bashrc, { flag: 'a+' });
   const target = `root@127.0.0.1:${FILE}`;
@@ -61,7 +61,7 @@ describe('a shell over there whose start-up file prints', () => {
     writeFileSync(bashrc, before);
   });
 
-  it.each([[[]], [['--rsh', 'ssh']]])('is told, and not taken for lvmsync: %j', async (how) => {
+  it.each([[[]], [['--rsh', 'ssh']]])('is reported, and not mistaken for lvmsync: %j', async (how) => {
     writeFileSync(bashrc, `${GREETING}\n`);
     const words = ['--batch', ...how];
     await expectFailure(['verify', FILE, target, ...words], 10, message);
@@ -73,7 +73,7 @@ describe('a shell over there whose start-up file prints', () => {
     expect(readFileSync(FILE)).toBeBytes(Buffer.alloc(65_536, 'image'));
   });
 
-  it('is in no way where it does as the message says', async () => {
+  it('is no obstacle if it is changed as the message says', async () => {
     writeFileSync(bashrc, `[[ $- == *i* ]] || return\n${GREETING}\n`);
     expect(await run(['ssh', '-o', 'BatchMode=yes', 'root@127.0.0.1', 'true'])).toBe('');
     await runLvmsync('verify', FILE, target, '--batch');

@@ -48,7 +48,7 @@ const reach = (host: string): string[] => [
 const batch = (host: string): string[] => [...reach(host), '--batch'];
 
 describe('the configuration', () => {
-  it('names host, port, user and key, as ssh has it', async () => {
+  it('gives host, port, user and key, as in ssh', async () => {
     await makeKey(inSsh('key_of_10.7.0.2'), 'ecdsa');
     hosts.far.authorize(publicKeyOf(inSsh('key_of_10.7.0.2')), '', 'pia');
     const words = ['HostName 10.7.0.2', 'User pia', 'IdentityFile ~/.ssh/key_of_%h', 'IdentitiesOnly yes'];
@@ -63,7 +63,7 @@ describe('the configuration', () => {
     await runLvmsync(...batch('beyond'));
   });
 
-  it('has a proxy that fails: its own words say why', async () => {
+  it('may have a proxy that fails, whose own words say why', async () => {
     configure('Host beyond\n  ProxyCommand sh -c "echo the gate is closed >&2; exit 3"\n');
     await expectFailure(
       batch('beyond'),
@@ -83,7 +83,7 @@ describe('IPv6', () => {
 });
 
 describe('a key', () => {
-  it('comes from an agent, and no other one is offered where the configuration forbids it', async () => {
+  it('comes from an agent, and no other key is offered if the configuration forbids it', async () => {
     const agentSocket = '/run/hosts/agent';
     const agent = /SSH_AGENT_PID=(\d+)/.exec(await run(['ssh-agent', '-a', agentSocket]))?.[1] ?? '';
     const key = '/run/hosts/agent_key';
@@ -105,7 +105,7 @@ describe('a key', () => {
     }
   });
 
-  it('with a passphrase asks for it on the terminal, and never in a batch', async () => {
+  it('has its passphrase asked for on the terminal, and never with --batch', async () => {
     const key = inSsh('locked');
     await makeKey(key, 'ed25519', 'open sesame');
     hosts.far.authorize(publicKeyOf(key), '', 'pia');
@@ -129,7 +129,7 @@ describe('a password', () => {
   it.each([
     ['pia', 'sesame', /pia@far's password: $/],
     ['kim', 'opendoor', /\(kim@far\) Password: $/],
-  ])('of %s is asked for on the terminal, unseen, and never in a batch', async (user, password, question) => {
+  ])('of %s is asked for on the terminal, hidden, not with --batch', async (user, password, question) => {
     configure('Host *\n  PubkeyAuthentication no\n');
     await expectFailure(batch(`${user}@far`), 9, /wants a password, but there is no one to ask/);
     const { status, shown } = await converse(reach(`${user}@far`), [
@@ -142,7 +142,7 @@ describe('a password', () => {
 });
 
 describe('a password after a key', () => {
-  it('is asked for once the key was taken', async () => {
+  it('is asked for once the key was accepted', async () => {
     hosts.far.authorize(publicKeyOf(inSsh('id_ed25519')), '', 'lea');
     await expectFailure(batch('lea@far'), 9, /tried \S+id_ed25519; it wants a password/);
     const { status, shown } = await converse(reach('lea@far'), [[/lea@far's password: $/, 'knockknock']]);
@@ -151,7 +151,7 @@ describe('a password after a key', () => {
 });
 
 describe('a host key', () => {
-  it('that is unknown is refused where nobody can be asked, else shown and added: hashed where that is wished', async () => {
+  it('that is unknown is refused if no one can be asked, else shown and added: hashed if that is configured', async () => {
     writeFileSync(inSsh('known_hosts'), '');
     configure('Host *\n  HashKnownHosts yes\n');
     // without a terminal it is a batch by itself
@@ -171,7 +171,7 @@ describe('a host key', () => {
     await run(['ssh', '-o', 'BatchMode=yes', '-o', 'StrictHostKeyChecking=yes', 'far', 'true']);
   });
 
-  it('that has changed, or is revoked, is refused by file and line, whatever is configured', async () => {
+  it('that has changed, or is revoked, is refused with file and line, whatever is configured', async () => {
     configure('Host *\n  StrictHostKeyChecking no\n');
     const [ofBeyond = ''] = hosts.beyond.hostKeys;
     const [ofFar = ''] = hosts.far.hostKeys;
@@ -187,7 +187,7 @@ describe('a host key', () => {
 });
 
 describe('a line', () => {
-  it('that goes silent is given up after the signs of life that the configuration asks for', async () => {
+  it('that goes silent is given up after the keepalives that the configuration asks for', async () => {
     configure('Host far\n  ServerAliveInterval 1\n  ServerAliveCountMax 2\n');
     installScript('touch /run/far.begun; sleep 60');
     try {

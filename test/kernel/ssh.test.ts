@@ -50,7 +50,7 @@ beforeEach(() => copyDevice(`/dev/${SNAPSHOT}`, target));
 afterEach(installLvmsync);
 
 describe('over the built-in ssh', () => {
-  it('brings the changes to the other host, and says what crossed the wire', async () => {
+  it('sends the changes to the other host, and says how much was sent', async () => {
     const report = await reportOf(SNAPSHOT, `root@127.0.0.1:${target}`);
     expect(await digestOf(target)).toBe(changed);
     const bytes = (49 + 171 + 1) * 4096;
@@ -61,7 +61,7 @@ describe('over the built-in ssh', () => {
     expect(report['sentBytes']).toBeLessThan(bytes * 1.02 + 32 * 1024);
   });
 
-  it('refuses a host whose key is not on file', async () => {
+  it('refuses a host whose key is not known', async () => {
     const onFile = readFileSync(KNOWN_HOSTS);
     writeFileSync(KNOWN_HOSTS, '');
     try {
@@ -78,13 +78,13 @@ describe('over the built-in ssh', () => {
 });
 
 describe('over --rsh', () => {
-  it('brings the changes through an ssh with options', async () => {
+  it('sends the changes through an ssh with options', async () => {
     const rsh = 'ssh -o BatchMode=yes -o User=root';
     await runLvmsync('-e', rsh, SNAPSHOT, `127.0.0.1:${target}`);
     expect(await digestOf(target)).toBe(changed);
   });
 
-  it('keeps the blanks within quotes', async () => {
+  it('keeps blanks within quotes', async () => {
     const configuration = '/run/home/my ssh config';
     writeFileSync(configuration, 'Host elsewhere\n  HostName 127.0.0.1\n  User root\n');
     await runLvmsync('--rsh', `ssh -F '${configuration}'`, SNAPSHOT, `elsewhere:${target}`);
@@ -103,8 +103,8 @@ describe('over --rsh', () => {
 describe.each([
   ['over the built-in ssh', []],
   ['over --rsh ssh', ['--rsh', 'ssh']],
-])('a target name made to run something, %s', (_how, words) => {
-  it('is a name only', async () => {
+])('a target name that is meant to run something, %s', (_how, words) => {
+  it('is only a name', async () => {
     const name = `-dash $(touch pwned1)\`touch pwned2\`; touch pwned3 & quo'te "and" \\ *?[a] ~ {x,y} !1 $HOME #`;
     const folder = '/run/odd names';
     mkdirSync(folder, { recursive: true });
@@ -118,8 +118,8 @@ describe.each([
   });
 });
 
-describe('a far side that fails is one clear error', () => {
-  it('where it has no lvmsync', async () => {
+describe('a far side that fails gives one clear error', () => {
+  it('if it has no lvmsync', async () => {
     removeLvmsync();
     await expectFailure(
       [SNAPSHOT, `127.0.0.1:${target}`],
@@ -133,7 +133,7 @@ describe('a far side that fails is one clear error', () => {
     );
   });
 
-  it('where the target is too small', async () => {
+  it('if the target is too small', async () => {
     const small = await createVolume(GROUP, 'small', '7M');
     const before = await digestOf(small);
     await expectFailure(
@@ -144,7 +144,7 @@ describe('a far side that fails is one clear error', () => {
     expect(await digestOf(small)).toBe(before);
   });
 
-  it('where the target is mounted', async () => {
+  it('if the target is mounted', async () => {
     await run(['mkfs.ext4', '-q', '-F', target]);
     const countFiles = async () => / \d+\/\d+ files/.exec(await run(['fsck.ext4', '-n', '-f', target]))?.[0];
     const files = await countFiles();
@@ -159,11 +159,11 @@ describe('a far side that fails is one clear error', () => {
     expect(await countFiles()).toBe(files);
   });
 
-  it('where the target does not exist', async () => {
+  it('if the target does not exist', async () => {
     await expectFailure([SNAPSHOT, `127.0.0.1:/dev/${GROUP}/none`], 8, /127\.0\.0\.1: .*none.*ENOENT/);
   });
 
-  it('where it reads nothing and ends with 0', async () => {
+  it('if it reads nothing and ends with 0', async () => {
     installScript('exit 0');
     await expectFailure(
       [SNAPSHOT, `127.0.0.1:${target}`],
@@ -172,19 +172,19 @@ describe('a far side that fails is one clear error', () => {
     );
   });
 
-  it('where it reads a little, reports nothing and ends with 0', async () => {
+  it('if it reads a little, reports nothing and ends with 0', async () => {
     installScript('head -c 17 >/dev/null; exit 0');
     await expectFailure(['-e', 'ssh', SNAPSHOT, `127.0.0.1:${target}`], 9, /127\.0\.0\.1: /);
     expect(await digestOf(target)).toBe(base);
   });
 
-  it('where it only says why it cannot run', async () => {
+  it('if it only says why it cannot run', async () => {
     installScript('echo "node: bad option" >&2; exit 9');
     const stderr = await expectFailure([SNAPSHOT, `127.0.0.1:${target}`], 9, /status 9/);
     expect(stderr).toContain('lvmsync: 127.0.0.1: node: bad option\n');
   });
 
-  it('where its receiver is killed in the middle', async () => {
+  it('if its receiver is killed in the middle', async () => {
     installScript('echo $$ >/run/far.pid; exec "$LVMSYNC" "$@"');
     const slow = await mapDevice(
       'slow-ssh',
@@ -211,7 +211,7 @@ describe('a far side that fails is one clear error', () => {
 });
 
 describe('--protocol 3 to a Ruby lvmsync', () => {
-  it('brings the changes in its format, and ends well with it', async () => {
+  it('sends the changes in its format, and succeeds with it', async () => {
     installRubyStandIn();
     const result = await lvmsync(['--protocol', '3', '--json', SNAPSHOT, `127.0.0.1:${target}`]);
     expect(result).toMatchObject({ status: 0 });
@@ -220,7 +220,7 @@ describe('--protocol 3 to a Ruby lvmsync', () => {
     expect(JSON.parse(result.stdout)).toMatchObject({ changedBytes: 57 * 16_384, consistent: true });
   });
 
-  it('fails as it fails', async () => {
+  it('fails when it fails', async () => {
     installScript('cat >/dev/null; echo "cannot open it" >&2; exit 1');
     const words = ['--protocol', '3', '-e', 'ssh', SNAPSHOT, `127.0.0.1:${target}`];
     await expectFailure(words, 9, /cannot open it[^]*ended with status 1/);

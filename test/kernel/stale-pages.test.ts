@@ -78,7 +78,7 @@ describe.each([512, 4096])('on a disk with sectors of %i bytes', (sectorSize) =>
       expect(await readThroughCache(store, 0, STORE)).toBeBytes(cached);
     });
 
-    it('is read afresh through the cache too, where there is no direct I/O, by emptying its own', async () => {
+    it('is also read afresh through the cache if there is no direct I/O, by dropping only its own pages', async () => {
       const bystander = seededBytes('cached', 4096);
       await writeRandom(target, 0, 4096, 'cached');
       const held = await openLocalDevice(target, { io: 'buffered', spawner });

@@ -51,7 +51,7 @@ it('a record is believed while nobody writes, and not after one write', async ()
   expect(await record.read()).toMatchObject({ holds: null, isStale: true });
 });
 
-it('a record counts writes where the kernel does, and says so where the kernel was told not to', async () => {
+it('a record counts writes if the kernel does, and says so if the kernel was told not to', async () => {
   const iostats = `/sys/dev/block/${(await targetKeyOf(target)).number ?? ''}/queue/iostats`;
   const before = readFileSync(iostats, 'utf8');
   expect(blindnessIn(await record.stamp())).toBeNull();
@@ -72,7 +72,7 @@ it('a record counts writes where the kernel does, and says so where the kernel w
   }
 });
 
-it('nothing says that nobody wrote to a source where the kernel does not count', async () => {
+it('a source is not known to be unwritten if the kernel does not count', async () => {
   const { number } = await targetKeyOf(target);
   if (number === null) throw new Error('no device');
   const spawner = new ProcessSpawner(process.env);
@@ -102,7 +102,7 @@ it('a record is not believed after an LVM merge, which writes past the volume it
   expect(await record.read()).toMatchObject(REMAPPED);
 });
 
-it('a record is no more than believed where a snapshot that was made later was merged: nothing counted that', async () => {
+it('a record is only believed if a snapshot that was made later was merged, which nothing counted', async () => {
   await record.write(STATE);
   const before = await digestOf(target);
   await createSnapshot(GROUP, 'target', 'later', { size: '16M' });
@@ -113,7 +113,7 @@ it('a record is no more than believed where a snapshot that was made later was m
   expect(await record.read()).toMatchObject(REMAPPED);
 });
 
-it('a record does not vouch for a target into which a snapshot was merged since: the next run says so, or refuses it', async () => {
+it('a record does not vouch for a target if a snapshot was merged into it since: the next run says so, or refuses it', async () => {
   const origin = await createVolume(GROUP, 'origin', '16M');
   await writeRandom(origin, 0, 1 << 20, 'some contents');
   await createSnapshot(GROUP, 'origin', 'first', { size: '16M' });
@@ -133,7 +133,7 @@ it('a record does not vouch for a target into which a snapshot was merged since:
     ]);
 });
 
-it('a record is as sure as before where the volume grew, and no more than believed where its mapping was loaded anew', async () => {
+it('a record is as sure as before if the volume grew, and only believed if its mapping was loaded anew', async () => {
   await record.write(STATE);
   await run(['lvextend', '-qq', '-L', '+8M', `${GROUP}/target`]);
   expect(await record.read()).toEqual({ holds: STATE, isStale: false, run: null });

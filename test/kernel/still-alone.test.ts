@@ -46,7 +46,7 @@ async function expectMet(meeting: Promise<void>, message: RegExp): Promise<void>
 const dd = (to: string, flags: string) =>
   run(['dd', 'if=/dev/urandom', `of=${to}`, 'bs=4k', 'count=1', 'seek=9', `oflag=${flags}`, 'status=none']);
 
-describe('what we write ourselves is nobody else’s', () => {
+describe('what we write ourselves does not count as foreign', () => {
   it.each([
     ['a volume', () => volume],
     ['a thin volume', () => lab.volume],
@@ -71,7 +71,7 @@ describe('what we write ourselves is nobody else’s', () => {
 });
 
 describe('what others do meanwhile', () => {
-  it('to a volume is met by what the kernel counted, though they are gone', async () => {
+  it('to a volume is found by what the kernel counted, although they are gone', async () => {
     for (const path of [volume, lab.volume]) {
       const writing = whileOpen(path, async (target) => {
         await writeEveryWay(target);
@@ -91,7 +91,7 @@ describe('what others do meanwhile', () => {
     await expectMet(discarding, /\(1048576 bytes, by the kernel's count\)/);
   });
 
-  it('is nothing where they only read', async () => {
+  it('is ignored if they only read', async () => {
     await expectAlone(volume, async (target) => {
       await writeEveryWay(target);
       await run(['dd', `if=${volume}`, 'of=/dev/null', 'bs=1M', 'status=none']);
@@ -121,7 +121,7 @@ describe('what others do meanwhile', () => {
     await run(['losetup', '-d', '/dev/loop0']);
   });
 
-  it('is met by the count of openers where they have it open, and do not show', async () => {
+  it('is found by the count of openers if they have it open and are not visible', async () => {
     const mapping = `
       const koffi = require('koffi');
       const mmap = koffi.load(null).func('void *mmap(void *at, size_t length, int protection, int flags, int fd, int64_t offset)');

@@ -47,7 +47,7 @@ function fakeThinDelta(script: string, version = '1.1.0'): Record<string, string
 }
 
 describe('a run that is cut short', () => {
-  it('by SIGKILL leaves nothing after the next one', async () => {
+  it('by SIGKILL leaves nothing after the next run', async () => {
     const holder = openSync(lab.volume, 'r');
     try {
       const [, ...words] = lvmsyncCommand(`${GROUP}/base`, target);
@@ -156,7 +156,7 @@ describe('a thin_delta that gives wrong answers', () => {
     expect(await digestOf(target)).toBe(before);
   });
 
-  it('is asked by nobody for a delta, and not needed where all is compared', async () => {
+  it('is not asked for a delta, and not needed if everything is compared', async () => {
     const environment = fakeThinDelta(wrong, 'thin_delta 1.0.0');
     const refused = /version 1\.0\.0 cannot be trusted/;
     await expectFailure(['inspect', `${GROUP}/base`], 12, refused, { environment });
@@ -192,7 +192,7 @@ describe('a metadata snapshot that another program holds', () => {
 });
 
 describe('a pool that runs full while its metadata snapshot is held', () => {
-  it('gets it back', async () => {
+  it('gets its space back', async () => {
     await lv('lvcreate', '--type', 'thin-pool', '-L', '4M', '-c', '64k', '-n', 'brim', GROUP);
     await lv('lvchange', '--errorwhenfull', 'y', `${GROUP}/brim`);
     await lv('lvcreate', '--type', 'thin', '-V', '8M', '--thinpool', 'brim', '-n', 'full', GROUP);

@@ -79,14 +79,14 @@ describe('this system’s thin_delta', () => {
     expect(await run(['thin_delta', '-V'])).toContain(version);
   });
 
-  it.each(SCATTERED)('tells what changed where the pool holds %s', async (_, old, now) => {
+  it.each(SCATTERED)('reports what changed if the pool holds %s', async (_, old, now) => {
     await makeMetadata([old, now]);
     const { status, stdoutBytes } = await runThinDelta();
     expect(status).toBe(0);
     expect(await parseDelta(stdoutBytes)).toEqual(compareMappings(old, now));
   });
 
-  it.each(['a', 'b', 'c', 'd'])('tells what changed where writes came in random order (%s)', async (seed) => {
+  it.each(['a', 'b', 'c', 'd'])('reports what changed if writes came in random order (%s)', async (seed) => {
     const [old, now] = randomPair(seed);
     const truth = compareMappings(old, now);
     expect(new Set(truth.values()).size).toBe(4);
@@ -94,7 +94,7 @@ describe('this system’s thin_delta', () => {
     expect(await parseDelta((await runThinDelta()).stdoutBytes)).toEqual(truth);
   });
 
-  it('fails where metadata are damaged, in words that are understood, or is right all the same', async () => {
+  it('fails if metadata is damaged, in words that are understood, or is right anyway', async () => {
     const [old, now] = randomPair('damaged');
     await makeMetadata([old, now]);
     const truth = compareMappings(old, now);
@@ -121,7 +121,7 @@ describe('this system’s thin_delta', () => {
     expect(failures).toBeGreaterThan(4);
   });
 
-  it('fails where a device is not there, in words that are understood', async () => {
+  it('fails if a device is missing, in words that are understood', async () => {
     await makeMetadata([mappingOf([0, 0, 1]), mappingOf([0, 1, 1])]);
     const { status, stderr } = await runThinDelta(9);
     expect(status).not.toBe(0);
@@ -133,7 +133,7 @@ describe('this system’s thin_delta', () => {
   });
 });
 
-describe('a pool whose metadata were restored', () => {
+describe('a pool whose metadata was restored', () => {
   /** In the volume: 16 chunks as they were, 16 that are elsewhere in the pool, 8 that are gone, 8 that are new. */
   const OLD = mappingOf([0, 0, 16], [16, 100, 16], [32, 40, 8]);
   const NOW = mappingOf([0, 0, 16], [16, 200, 16], [48, 60, 8]);
@@ -153,7 +153,7 @@ describe('a pool whose metadata were restored', () => {
   });
   afterAll(() => unmapDevices('tools-now', 'tools-old', 'tools-pool'));
 
-  it('brings a copy of the old volume to the new one, by all that changed and nothing else', async () => {
+  it('takes a copy of the old volume to the new one, by everything that changed and nothing else', async () => {
     const target = await createVolume(GROUP, 'target', '4M');
     await copyDevice('/dev/mapper/tools-old', target);
     expect(await digestOf(target)).not.toBe(await digestOf('/dev/mapper/tools-now'));
@@ -162,7 +162,7 @@ describe('a pool whose metadata were restored', () => {
     await expectSameBytes(target, '/dev/mapper/tools-now');
   });
 
-  it('tells what a device maps, and of one that is not there that it is gone', async () => {
+  it('reports what a device maps, and that a missing device is gone', async () => {
     const pool = await findThinPool(
       env.spawner,
       await findDeviceNumber(env.spawner, '/dev/mapper/tools-pool'),

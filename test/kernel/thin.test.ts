@@ -73,7 +73,7 @@ describe('a thin snapshot', () => {
     await change('stopped');
   });
 
-  it('is looked at, inactive: what changed is what differs, and nothing else', async () => {
+  it('is inspected while inactive: what changed is what differs, and nothing else', async () => {
     const report = JSON.parse(await runLvmsync('inspect', `${GROUP}/first`, '--json', '--extents')) as {
       extents: [number, number][];
     };
@@ -101,13 +101,13 @@ describe('a thin snapshot', () => {
     );
   });
 
-  it('brings its copy to its origin, which nobody has open', async () => {
+  it('takes a copy of it to the state of its origin, which no one has open', async () => {
     const report = await reportOf(`${GROUP}/first`, target);
     expect(report).toMatchObject({ consistent: true, mismatches: 0 });
     await expectSameBytes(target, volume);
   });
 
-  it('proves, while it is active, that the target held it', async () => {
+  it('proves, while it is active, that the target held its state', async () => {
     await lv('lvchange', '-ay', '-K', `${GROUP}/first`);
     await copyDevice(`/dev/${GROUP}/first`, target);
     await writeRandom(target, 0, 4096, 'foreign');
@@ -118,7 +118,7 @@ describe('a thin snapshot', () => {
     await runLvmsync('--scan', volume, target);
   });
 
-  it('brings a thin copy of it to its origin, and gives back there what was discarded', async () => {
+  it('takes a thin copy of it to the state of its origin, and frees there what was discarded', async () => {
     await lv('lvcreate', '--type', 'thin', '-V', '32M', '--thinpool', 'pool', '-n', 'copy', GROUP);
     const copy = `/dev/${GROUP}/copy`;
     await writeRandom(copy, 0, 22 * MIB, 'another volume');
@@ -144,7 +144,7 @@ describe('a thin snapshot', () => {
     });
   });
 
-  it('names no state where the target may keep what was new once and is discarded by now', async () => {
+  it('names no state if the target may keep what was new once and is discarded by now', async () => {
     await takeBase('again');
     const [first = 0] = NEW;
     const length = NEW.length * CHUNK;
@@ -171,7 +171,7 @@ describe('a thin snapshot', () => {
 });
 
 describe('a thin volume in use', () => {
-  it('comes over as a later snapshot froze it, while it is written', async () => {
+  it('is sent as a later snapshot froze it, while it is written', async () => {
     await takeBase('second');
     const writer = await startWriter(volume, SIZE);
     try {
@@ -193,7 +193,7 @@ describe('a thin volume in use', () => {
     expect(await digestOf(target)).not.toBe(await digestOf(volume));
   });
 
-  it('is read from a temporary snapshot, which goes', async () => {
+  it('is read from a temporary snapshot, which is removed', async () => {
     await takeBase('fourth');
     await change('open');
     const holder = openSync(volume, 'r');
@@ -215,7 +215,7 @@ describe('a thin volume in use', () => {
 describe('a snapback of a thin snapshot', () => {
   const file = '/run/thin.undo';
 
-  it('of a volume in use is refused: the snapshot that is made for the run is no state of a target', async () => {
+  it('of a volume in use is refused: the snapshot that is made for the run is not a state of a target', async () => {
     await lv('lvcreate', '-s', '-ky', '-K', '-ay', '-pr', '-n', 'frozen', `${GROUP}/vol`);
     await copyDevice(`/dev/${GROUP}/frozen`, target);
     const base = await digestOf(target);
@@ -248,7 +248,7 @@ describe('a snapback of a thin snapshot', () => {
 });
 
 describe('a thin volume that grew', () => {
-  it('needs a larger target, and comes over whole from its old end on', async () => {
+  it('needs a larger target, and is sent whole from its old end on', async () => {
     await takeBase('short');
     await lv('lvextend', '-L', '40M', `${GROUP}/vol`);
     await writeRandom(volume, 37 * MIB, 4096, 'grown');
@@ -268,7 +268,7 @@ describe('a thin volume that grew', () => {
 });
 
 describe('a volume with an external origin', () => {
-  it('shows its bytes again where a chunk was discarded', async () => {
+  it('shows the origin’s bytes again where a chunk was discarded', async () => {
     const template = await createVolume(GROUP, 'template', '8M');
     await writeRandom(template, 0, 8 * MIB, 'template');
     await lv('lvchange', '-an', `${GROUP}/template`);

@@ -50,8 +50,8 @@ async function expectEqual(): Promise<void> {
   await expectSameBytes(target, origin);
 }
 
-describe('a snapshot that is not what it froze', () => {
-  it('as X was written to it, and then to the origin', async () => {
+describe('a snapshot that changed after it was made', () => {
+  it('because X was written to it, and then to the origin', async () => {
     await writeRandom(`/dev/${SNAPSHOT}`, MEBIBYTE, 100_000, 'X');
     await writeRandom(origin, MEBIBYTE, 100_000, 'X');
     expect(await exceptions()).toBeGreaterThan(20);
@@ -61,7 +61,7 @@ describe('a snapshot that is not what it froze', () => {
     await expectEqual();
   });
 
-  it('as its ext4 was mounted read-only, which replayed the journal, and the origin did so later', async () => {
+  it('because its ext4 was mounted read-only, which replayed the journal, and later the origin’s too', async () => {
     const work = await createVolume(GROUP, 'work', '16M');
     mkdirSync('/run/traps', { recursive: true });
     await run(['mkfs.ext4', '-q', '-F', '-b', '4096', '-E', 'lazy_itable_init=0', work]);
@@ -88,7 +88,7 @@ describe('a snapshot that is not what it froze', () => {
 });
 
 describe('runs one after the other', () => {
-  it('from one snapshot, with the origin gone back in between', async () => {
+  it('from one snapshot, with the origin taken back in between', async () => {
     await scatterWrites(origin, { unit: 4096, stride: 4, count: 50, seed: 'there' });
     await runLvmsync(SNAPSHOT, target);
     await expectEqual();
@@ -119,7 +119,7 @@ describe('runs one after the other', () => {
     await run(['lvremove', '-qq', '-f', `${GROUP}/next`]);
   });
 
-  it('with changes at the target in between, all of which are sent again: it is told what was compared', async () => {
+  it('with changes at the target in between, all of them in what is sent again: the run says what was compared', async () => {
     await scatterWrites(origin, { unit: 4096, stride: 4, count: 50, seed: 'there' });
     await runLvmsync(SNAPSHOT, target);
     await writeRandom(target, 0, 4096, 'someone');
@@ -145,7 +145,7 @@ describe('a target that does not hold the base', () => {
     expect(await digestOf(target)).toBe(createHash('sha256').update(before).digest('hex'));
   });
 
-  it('in one changed block: it is sent whole all the same, and counted', async () => {
+  it('in one changed block: the block is sent whole anyway, and counted', async () => {
     await writeRandom(target, 40 * 5 * 4096, 512, 'someone else');
     const { status, stderr } = await lvmsync([SNAPSHOT, target]);
     expect({ status, stderr }).toMatchObject({ status: 11 });
@@ -153,7 +153,7 @@ describe('a target that does not hold the base', () => {
     await expectEqual();
   });
 
-  it('in one changed block: with --on-base-mismatch stop that is the end, and recovers', async () => {
+  it('in one changed block: with --on-base-mismatch stop the run ends, and recover takes it back', async () => {
     await writeRandom(target, 40 * 5 * 4096, 512, 'someone else');
     const before = await digestOf(target);
     const words = ['--on-base-mismatch', 'stop', SNAPSHOT, target];

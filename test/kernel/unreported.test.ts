@@ -80,7 +80,7 @@ async function until(holds: () => boolean, running: Running): Promise<void> {
   while (!running.isOver() && !holds()) await sleep(3);
 }
 
-it('a kill after the journal’s end frame: recover says that the target holds the result, and it does', async () => {
+it('after a kill behind the journal’s end frame, recover says that the target holds the result, and it does', async () => {
   await killWhen(() => hasEnd(join(dirname(note), 'journal')));
   const { status, stderr, stdout } = await lvmsync(['recover', '--state-dir', STATE, target]);
   expect({ status, said: stdout + stderr }).toEqual({
@@ -90,7 +90,7 @@ it('a kill after the journal’s end frame: recover says that the target holds t
   expect(existsSync(note)).toBe(false);
 });
 
-it('a kill after the snapback got its name: recover leaves it, and it leads back', async () => {
+it('after a kill behind the naming of the snapback, recover keeps the snapback, and it leads back', async () => {
   await killWhen(() => existsSync(SNAPBACK), '--snapback', SNAPBACK);
   const { status, stderr, stdout } = await lvmsync(['recover', '--state-dir', STATE, target]);
   expect({ status, said: stdout + stderr }).toEqual({

@@ -56,7 +56,7 @@ describe.each([
   ['over --rsh', () => [`127.0.0.1:${target}`, '--rsh', 'ssh -l root']],
   ['within one host', () => [target]],
 ])('two volumes, %s', (_how, wordsFor) => {
-  it('are equal, or differ in just the sector that was flipped, until it is repaired', async () => {
+  it('are equal, or differ only in the sector that was flipped, until it is repaired', async () => {
     const words = [origin, ...wordsFor()];
     expect(await runLvmsync('verify', ...words)).toBe('');
     await writeRandom(target, 9 * 4096 + 512, 512, 'flipped');
@@ -74,11 +74,11 @@ describe.each([
 });
 
 describe('A', () => {
-  it('may also be named as LVM names it', async () => {
+  it('may also be named as in LVM', async () => {
     expect(await runLvmsync('verify', `${GROUP}/origin`, target)).toBe('');
   });
 
-  it('that someone has mounted gives no moment’s state, which is said', async () => {
+  it('that is mounted is not a point-in-time copy, and a message says so', async () => {
     const mounted = await createVolume(GROUP, 'mounted', '16M');
     await run(['mkfs.ext4', '-q', '-F', mounted]);
     mkdirSync('/run/verified', { recursive: true });
@@ -107,7 +107,7 @@ describe('--changed', () => {
     ]);
   });
 
-  it('with --audit finds what was changed behind the snapshot’s back', async () => {
+  it('with --audit finds what was changed without the snapshot’s knowledge', async () => {
     // Written past dm-snapshot: its table knows nothing of it.
     await writeRandom(`/dev/mapper/${mapperName(GROUP, 'origin')}-real`, 13 << 20, 4096, 'behind');
     const words = [origin, far, '--changed', BASE];
@@ -133,18 +133,18 @@ describe('--changed', () => {
   });
 });
 
-describe('what fails is one clear error', () => {
-  it('where the far side has no lvmsync', async () => {
+describe('a failure is one clear error', () => {
+  it('if the far side has no lvmsync', async () => {
     removeLvmsync();
     await expectFailure(['verify', origin, far], 10, /127\.0\.0\.1: lvmsync was not found; install it/);
   });
 
-  it('where its lvmsync is too old for it', async () => {
+  it('if its lvmsync is too old for it', async () => {
     installScript('exec "$LVMSYNC" receive --no-such-option "$@"');
     await expectFailure(['verify', origin, far], 10, /its lvmsync is probably too old/);
   });
 
-  it('where B is smaller, which is not written either', async () => {
+  it('if B is smaller, and B is not written', async () => {
     const small = await createVolume(GROUP, 'small', '8M');
     await writeRandom(small, 0, 8 << 20, 'small');
     const before = await digestOf(small);
@@ -152,7 +152,7 @@ describe('what fails is one clear error', () => {
     expect(await digestOf(small)).toBe(before);
   });
 
-  it('where a sector of B cannot be read', async () => {
+  it('if a sector of B cannot be read', async () => {
     const sectors = await sectorsOf(target);
     const table = [
       `0 8000 linear ${target} 0`,
@@ -168,7 +168,7 @@ describe('what fails is one clear error', () => {
     }
   });
 
-  it('where the line is cut in the middle', async () => {
+  it('if the line is cut in the middle', async () => {
     installScript('echo $$ >/run/far.pid; exec "$LVMSYNC" "$@"');
     const slow = await mapDevice('slow-verify', `0 ${await sectorsOf(target)} delay ${target} 0 400`);
     try {

@@ -64,7 +64,7 @@ it('a view of an image file that was renamed, and whose store was removed, leave
   renameSync(`${IMAGE} elsewhere`, IMAGE);
 });
 
-it('a view of a volume whose group is out of sight stays noted, and closes when the group is back', async () => {
+it('a view of a volume whose group is out of sight stays recorded, and closes when the group is back', async () => {
   const table = `0 ${(await sectorsOf('/dev/ubda')) - 2048} linear /dev/ubda 2048`;
   await createVolumeGroup(GROUP, await mapDevice('disk', table));
   try {

@@ -167,7 +167,7 @@ it('a view of a plain device makes it read-only, and lets nothing be applied to 
   expect(await leftOvers()).toEqual([]);
 });
 
-it('a view of an image file shows what it was, refuses applies to it as long as it is open, and closes without a trace', async () => {
+it('a view of an image file shows its old contents, lets nothing be applied to the file while it is open, and closes without a trace', async () => {
   const before = await digestOf(IMAGE);
   await viewWell('open', 'past', IMAGE, ...chain(0));
   expect(await digestOf('/dev/mapper/past')).toBe(digests[0]);
@@ -214,7 +214,7 @@ function replace(tool: string, script: string): void {
   chmodSync(file, 0o755);
 }
 
-it('a view takes back what was made where a step fails, or someone wrote meanwhile', async () => {
+it('a view removes what was made if a step fails, or if someone wrote meanwhile', async () => {
   replace('lvconvert', 'echo "no such luck" >&2; exit 5');
   expect(await view('open', 'past', target, ...chain(8))).toMatchObject({
     status: 12,

@@ -80,13 +80,13 @@ describe('VG/LV', () => {
     expect(await digestOf(`/dev/${TARGET}`)).toBe(base);
   });
 
-  it('is the volume that is there, which a copy with --create writes', async () => {
+  it('is the existing volume, which a copy with --create writes', async () => {
     mkdirSync(path.join(folder, GROUP));
     await runIn(folder, ['copy', SNAPSHOT, TARGET, '--create', ...state]);
     expect(await digestOf(`/dev/${TARGET}`)).toBe(base);
   });
 
-  it('is a target of pull, --apply and recover, and what a store in files is of', async () => {
+  it('is a target of pull, --apply and recover, and the volume of a store in files', async () => {
     await runLvmsync('pull', `root@127.0.0.1:${SNAPSHOT}`, TARGET, ...state);
     expect(await digestOf(`/dev/${TARGET}`)).toBe(changed);
     await runLvmsync('recover', TARGET, ...state);
@@ -116,7 +116,7 @@ describe('VG/LV', () => {
     expect(await digestOf(`/dev/${TARGET}`)).toBe(base);
   });
 
-  it('is a file of that name where there is one', async () => {
+  it('is a file of that name if there is one', async () => {
     mkdirSync(path.join(folder, GROUP));
     writeFileSync(path.join(folder, TARGET), old);
     await runIn(folder, [SNAPSHOT, TARGET, ...state]);
@@ -131,7 +131,7 @@ describe('a volume that is inactive', () => {
   beforeAll(() => run(['lvchange', '-qq', '-an', TARGET]));
   afterAll(() => run(['lvchange', '-qq', '-ay', TARGET]));
 
-  it.each([TARGET, `/dev/${TARGET}`, '/dev/mapper/vg--names-target'])('%s is said to be', async (name) => {
+  it.each([TARGET, `/dev/${TARGET}`, '/dev/mapper/vg--names-target'])('%s is inactive', async (name) => {
     await expectFailure([SNAPSHOT, name], 3, advice);
     await expectFailure(['--scan', `${GROUP}/origin`, name], 3, advice);
     await expectFailure(['copy', SNAPSHOT, name], 3, advice);
@@ -142,12 +142,12 @@ describe('a volume that is inactive', () => {
     await expectFailure(['inspect', name], 4, advice);
   });
 
-  it('on another host is said to be there', async () => {
+  it('on another host is reported as inactive there', async () => {
     await expectFailure([SNAPSHOT, `root@127.0.0.1:${TARGET}`], 3, advice);
     await expectFailure(['verify', `${GROUP}/origin`, `root@127.0.0.1:${TARGET}`], 3, advice);
   });
 
-  it('is not what a name means that is no volume’s', async () => {
+  it('is not what other names mean', async () => {
     for (const name of [`${GROUP}/nix`, 'no-group/nix', '/run/nix']) {
       await expectFailure([SNAPSHOT, name], 8, /nix: .*ENOENT.*does not create targets/);
     }
@@ -169,13 +169,13 @@ describe('a locked-down receiver', () => {
 
   beforeEach(renewTarget);
 
-  it('takes VG/LV for what it leads to, which must be allowed', async () => {
+  it('takes VG/LV for the volume that it leads to, which must be allowed', async () => {
     await runLvmsync(SNAPSHOT, `127.0.0.1:${TARGET}`);
     expect(await digestOf(`/dev/${TARGET}`)).toBe(changed);
     await runLvmsync('verify', `${GROUP}/origin`, `127.0.0.1:${TARGET}`);
   });
 
-  it('says the same of one that is not, of one that is inactive, and of nothing', async () => {
+  it('says the same of a volume that is not allowed, of an inactive one, and of no volume', async () => {
     await createVolume(GROUP, 'off', '4M');
     await run(['lvchange', '-qq', '-an', `${GROUP}/off`]);
     for (const name of ['origin', 'off', 'nix']) {

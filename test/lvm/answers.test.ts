@@ -61,7 +61,7 @@ describe.each(['2.03.16', '2.03.31'])('LVM %s', (version) => {
     expect(recording.version).toBe(version);
   });
 
-  it.each(scenes)('with settings "%s" tells of a volume, of none, and of no group', async (scene) => {
+  it.each(scenes)('with settings "%s" reports a volume, no volume, and no group', async (scene) => {
     expect(await lookUpVolume(replay(recording, `${scene}a volume`), COLUMNS, 'vg/vm')).toEqual(VM);
     expect(await lookUpVolume(replay(recording, `${scene}no such volume`), COLUMNS, 'vg/nix')).toBeNull();
     const noGroup = replay(recording, `${scene}no such group`);
@@ -71,14 +71,14 @@ describe.each(['2.03.16', '2.03.31'])('LVM %s', (version) => {
     );
   });
 
-  it('hides its words among those of a talkative one, and they are found', async () => {
+  it('prints its answer among other output, and it is found', async () => {
     const talkative = recording.recorded['many words: no such group']?.[0];
     if (talkative === undefined) throw new Error('not recorded');
     const spawner = { ...replay(recording, ''), run: () => Promise.resolve({ ...talkative, stdout: '' }) };
     await expect(findVolume(spawner, COLUMNS, 'nix/vm')).rejects.toThrow(/Volume group "nix" not found/);
   });
 
-  it('that may not be asked is not one without volumes', async () => {
+  it('that may not be asked does not count as having no volumes', async () => {
     for (const [scene, name] of [
       ['no right', 'vg/vm'],
       ['no right, no such group', 'nix/vm'],
@@ -89,7 +89,7 @@ describe.each(['2.03.16', '2.03.31'])('LVM %s', (version) => {
     }
   });
 
-  it('with a disk away still tells which volumes there are', async () => {
+  it('with a missing disk still lists its volumes', async () => {
     const away = replay(recording, 'a disk is away: a volume');
     expect(await lookUpVolume(away, COLUMNS, 'two/away')).toMatchObject({ lv_full_name: 'two/away' });
     const none = replay(recording, 'a disk is away: no such volume');
@@ -104,13 +104,13 @@ describe.each(['2.03.16', '2.03.31'])('LVM %s', (version) => {
       /^lvs vg: 2 volume groups are called vg, so .*: rename one of them by its UUID \(vgrename UUID NEWNAME; the UUIDs are \S{38} and \S{38}\)/,
     ],
     ['another system’s group', 'vg/away', /system ID other/],
-  ])('does not look into %s: that is no answer', async (scene, name, message) => {
+  ])('does not look into %s, which is not an answer', async (scene, name, message) => {
     const asking = findVolume(replay(recording, scene), COLUMNS, name);
     await expect(asking).rejects.toThrow(CommandError);
     await expect(asking).rejects.toThrow(message);
   });
 
-  it('that hides a device of its own does not say what it is', async () => {
+  it('that hides one of its devices does not say what it is', async () => {
     const hidden = replay(recording, 'all is hidden');
     expect(await findVolume(hidden, COLUMNS, 'vg/vm')).toBeNull();
     await expect(findDevice(hidden, COLUMNS, 'vg-vm')).rejects.toThrow(
@@ -127,7 +127,7 @@ describe.each(['2.03.16', '2.03.31'])('LVM %s', (version) => {
     ['plain: no such volume', /Failed to find logical volume "vg\/nix"/],
     ['plain: no such group', /Volume group "nix" not found/],
     ['plain: no right', /run lvmsync as root/],
-  ])('that logs wherever it likes is understood: %s', async (scene, message) => {
+  ])('that logs anywhere is understood: %s', async (scene, message) => {
     await expect(findVolume(always(recording, scene), COLUMNS, 'vg/nix')).rejects.toThrow(message);
   });
 });
@@ -142,7 +142,7 @@ describe('asking LVM', () => {
     return { ...replay({ version: '', recorded: {} }, ''), run, asked };
   };
 
-  it('goes with our own settings, without the variables that would change its answer', async () => {
+  it('uses our own settings, without the variables that would change its answer', async () => {
     const spawner = answering({ stdout: '{"report": [{"lv": []}]}' });
     await findVolume(spawner, COLUMNS, 'vg/vm');
     const [{ argv, options } = { argv: [] }] = spawner.asked;
@@ -163,7 +163,7 @@ describe('asking LVM', () => {
     [{ stdout: '{"report": [{"lv": [{"lv_full_name": "vg/lv"}]}]}' }, /not in the format that LVM documents/],
     [{ status: 5, stderr: 'lock failed' }, /LVM did not answer: lock failed/],
     [{ status: 5, gaveUp: 'timed out waiting for a lock' }, /^lvs .*: timed out waiting for a lock$/],
-  ])('fails in words, without those settings: %o', async (result, message) => {
+  ])('fails with a reason, which does not show those settings: %o', async (result, message) => {
     const asking = findLogicalVolume(answering(result), 'vg/lv');
     await expect(asking).rejects.toThrow(message);
     await expect(asking).rejects.not.toThrow(/--config/);

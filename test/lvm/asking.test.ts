@@ -33,7 +33,7 @@ const snapshot: DmSnapshot = {
 };
 
 describe('asking device-mapper', () => {
-  it('takes tables apart', async () => {
+  it('parses tables', async () => {
     const spawner = answering({ stdout: '0 131072 snapshot 254:1 254:2 P 8\n131072 8 linear 98:0 2048\n' });
     expect(await new DeviceMapper(spawner).table('254:3')).toEqual([
       { startSector: 0, sectors: 131_072, type: 'snapshot', words: ['254:1', '254:2', 'P', '8'] },
@@ -42,7 +42,7 @@ describe('asking device-mapper', () => {
     expect(spawner.asked).toEqual([['dmsetup', 'table', '--manglename', 'none', '-j', '254', '-m', '3']]);
   });
 
-  it('takes names with blanks and empty UUIDs', async () => {
+  it('accepts names with blanks, and empty UUIDs', async () => {
     const spawner = answering({ stdout: '2  odd name\n' });
     expect(await new DeviceMapper(spawner).info('254:3')).toEqual({
       openCount: 2,
@@ -54,7 +54,7 @@ describe('asking device-mapper', () => {
   it.each([
     ['/dev/mapper/control: open failed: Permission denied', /run lvmsync as root/],
     ['Device does not exist.', /does not know this device.*Device does not exist/],
-  ])('fails in words: %s', async (stderr, message) => {
+  ])('fails with a reason: %s', async (stderr, message) => {
     const asking = new DeviceMapper(answering({ status: 1, stderr })).table('254:3');
     await expect(asking).rejects.toThrow(CommandError);
     await expect(asking).rejects.toThrow(message);
@@ -85,7 +85,7 @@ describe('a snapshot’s status', () => {
     await expect(checking).rejects.toThrow(message);
   });
 
-  it('of something else under its name is an error', async () => {
+  it('of something else with its name is an error', async () => {
     await expect(checkSnapshotStatus(answering({ stdout: '0 8 error \n' }), snapshot)).rejects.toThrow(
       SnapshotError,
     );
@@ -104,7 +104,7 @@ describe('a volume without a node', () => {
       }),
     });
 
-  it('that merges, and for that lost it, is told from one that merely lacks it', async () => {
+  it('that lost its node to a merge is distinguished from one that merely lacks it', async () => {
     const merging = withRow({ lv_merging: 'merging' });
     await expect(findDeviceNumber(merging, 'no-vg/lv')).rejects.toThrow(/being merged into its origin/);
     await expect(findDeviceNumber(withRow({}), 'no-vg/lv')).rejects.toThrow(
@@ -112,7 +112,7 @@ describe('a volume without a node', () => {
     );
   });
 
-  it('that is inactive is told from one that is not there', async () => {
+  it('that is inactive is distinguished from one that does not exist', async () => {
     await expect(findDeviceNumber(withRow({ lv_active: '' }), 'no-vg/lv')).rejects.toThrow(
       /inactive.*lvchange -ay -K no-vg\/lv/,
     );
@@ -129,7 +129,7 @@ describe('a name of a volume', () => {
     ['/dev/mapper/vg-lv', 'vg', 'lv'],
     ['/dev/mapper/my--vg-my--lv.1', 'my-vg', 'my-lv.1'],
     ['/dev/mapper/a----b-c', 'a--b', 'c'],
-  ])('%s is taken apart', (text, group, name) => {
+  ])('%s is parsed', (text, group, name) => {
     expect(parseVolumeName(text)).toEqual({ group, name });
   });
 
@@ -144,7 +144,7 @@ describe('a name of a volume', () => {
     '',
     'vg/',
     '/x/vg/lv',
-  ])('%j is none of LVM’s, and LVM is not asked for it', async (text) => {
+  ])('%j is not a name of LVM, and LVM is not asked about it', async (text) => {
     const spawner = answering({ status: 5 });
     expect(await findLogicalVolume(spawner, text)).toBeNull();
     expect(spawner.asked).toEqual([]);

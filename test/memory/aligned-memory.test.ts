@@ -4,11 +4,11 @@ import { BufferPool } from '../../src/memory/aligned-memory.js';
 const MIB = 1024 * 1024;
 
 describe('a pool of buffers', () => {
-  it.each([-512, -1, Number.NaN, MIB + 1])('lends no %i bytes', async (length) => {
+  it.each([-512, -1, Number.NaN, MIB + 1])('does not lend %i bytes', async (length) => {
     await expect(new BufferPool(8 * MIB).lend(length)).rejects.toThrow(RangeError);
   });
 
-  it('lends buffers that do not lie on each other, also after a length that it refused', async () => {
+  it('lends buffers that do not overlap, also after it refused a length', async () => {
     const pool = new BufferPool(8 * MIB);
     await pool.lend(-512).catch(() => undefined);
     const [first, second] = [await pool.lend(512), await pool.lend(512)];
@@ -19,7 +19,7 @@ describe('a pool of buffers', () => {
     second.release();
   });
 
-  it('makes whoever asks for more than it has wait for what comes back', async () => {
+  it('makes a request for more than it has wait for what comes back', async () => {
     const pool = new BufferPool(MIB);
     const first = await pool.lend(MIB);
     let isLent = false;

@@ -52,7 +52,7 @@ const MET = [
 const steps = KINDS.flatMap(([times, kind]) => Array.from({ length: times }, () => kind));
 
 it.each(SEEDS)(
-  `of seed %i ${PROGRAMS} programs leave nothing but what was named, or what was there`,
+  `of seed %i ${PROGRAMS} programs leave only what was named, or what was there`,
   async (seed) => {
     const tally: Record<string, number> = {};
     const program = async (first: readonly UnitWrite[], isSampled: boolean, commands: Iterable<Step>) => {

@@ -42,14 +42,14 @@ describe('what our own senders ask for', () => {
     ['force', { forceBase: true }],
     ['create', { create: { kind: 'plain' } }],
     ['create-thin', { create: { kind: 'thin', pool: 'pool' } }],
-  ])('but --%s is not theirs to say', (name, policy) => {
+  ])('but --%s is not allowed', (name, policy) => {
     const words = receiveWords(target, policyWords({ ...DEFAULT_POLICY, ...policy }));
     expect(() => sessionOf(words)).toThrow(UsageError);
     expect(() => sessionOf(words)).toThrow(`its clients cannot use --${name}`);
   });
 });
 
-describe('a command that is none of ours', () => {
+describe('a command that is not ours', () => {
   it.each([
     ...[
       null,
@@ -158,7 +158,7 @@ describe('the words of a session', () => {
     );
   });
 
-  it('give no snapback where there is no folder for it', () => {
+  it('give no snapback if there is no folder for it', () => {
     const session = readClientSession(['--snapback', 'x', '--', '/dev/x']);
     expect(() => combinePolicy(DEFAULT_POLICY, session, null)).toThrow(/no directory for --snapback/);
   });

@@ -47,7 +47,7 @@ describe('a line that breaks', () => {
     ]);
   });
 
-  it('so often is the end, with the last error', async () => {
+  it('so often ends the run, with the last error', async () => {
     const last = new LineError('the last');
     expect(await tryAll([broken(), broken(), last], { retries: 2 })).toMatchObject({
       outcome: last,
@@ -55,11 +55,11 @@ describe('a line that breaks', () => {
     });
   });
 
-  it('never, where nobody wants that', async () => {
+  it('is never replaced if that is not wanted', async () => {
     expect((await tryAll([broken()], { retries: 0 })).attempts).toBe(1);
   });
 
-  it('counts anew where something came across in between', async () => {
+  it('starts the count again if something came across in between', async () => {
     const failures = [broken(), broken(), { after: broken() }, broken()];
     const { outcome, notices } = await tryAll(failures, { retries: 2 });
     expect(outcome).toBe('done');
@@ -67,7 +67,7 @@ describe('a line that breaks', () => {
   });
 });
 
-describe('what is no line that breaks is not tried again', () => {
+describe('what is not a broken line is not tried again', () => {
   it.each([
     ['a refusal', new FarError('UNSAFE_TARGET', 'far', 'mounted')],
     ['a lock', new FarError('LOCKED', 'far', 'locked')],
@@ -81,7 +81,7 @@ describe('what is no line that breaks is not tried again', () => {
     expect(await tryAll([error])).toMatchObject({ outcome: error, attempts: 1, notices: [] });
   });
 
-  it('nor is one before anything began', async () => {
+  it('nor is a line that breaks before anything began', async () => {
     expect(await tryAll([broken()], { hasBegun: false })).toMatchObject({ attempts: 1 });
   });
 });

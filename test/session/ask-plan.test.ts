@@ -67,7 +67,7 @@ async function ask(target: OpenTarget, policy = DEFAULT_POLICY, from = source())
 }
 
 describe('a receiver that is asked what a transfer would do', () => {
-  it('tells the steps, the states and the size, and writes nothing', async () => {
+  it('reports the steps, the states and the size, and writes nothing', async () => {
     const target = targetOf(volumeOf(CHUNKS, 1));
     await target.record.write({ is: 'exactly', identity: 'BASE', from: null });
     const { summary } = await ask(target);
@@ -112,7 +112,7 @@ describe('a receiver that is asked what a transfer would do', () => {
     expect(summary?.plan.refusals).toMatchObject([{ code: 'USAGE' }]);
   });
 
-  it('leaves an earlier apply as it is, and tells that a run would see to it', async () => {
+  it('leaves an earlier apply as it is, and reports that a run would deal with it', async () => {
     const lasting = new LastingTarget(oldState(SCENE).bytes);
     await lasting.session(frozenSource(SCENE), { cutAfter: 14_000 });
     expect(await readNote(lasting.folder)).not.toBeNull();
@@ -152,7 +152,7 @@ describe('a receiver that is asked what a transfer would do', () => {
   });
 });
 
-describe('a receiver that its administrator allows to be asked only', () => {
+describe('a receiver that may only be asked', () => {
   it('answers a question, and refuses a transfer before the first write', async () => {
     const policy = { ...DEFAULT_POLICY, dryRun: true };
     const target = targetOf(volumeOf(CHUNKS, 1));
@@ -169,7 +169,7 @@ describe('a receiver that its administrator allows to be asked only', () => {
 });
 
 describe('a receiver of an earlier version', () => {
-  it('is named as too old to be asked', async () => {
+  it('is reported as too old to be asked', async () => {
     const { far } = startLocalFarSide(async (line) => {
       for await (const piece of line.input) if (piece.length > 100) break;
       return await refuseSession(line, new FormatError('stream', 17, 'first frame', 'it is no header'));

@@ -62,7 +62,7 @@ describe('what was new since the base and was discarded again', () => {
     });
   });
 
-  it('is counted with what a live origin’s table grew by meanwhile', async () => {
+  it('is counted together with what a live origin’s table gained meanwhile', async () => {
     const live = changesOf(volumeOf(CHUNKS, 2), [[3], [5, 6]], true);
     const { holds } = await send({ is: 'exactly', identity: 'BASE', from: null }, live);
     expect(holds).toEqual({ is: 'since', identity: 'BASE', from: 'BASE', table: { id: 'BASE', entries: 3 } });

@@ -65,7 +65,7 @@ describe('a target that was found to be written by someone', () => {
     for (let run = 0; run < 2; run++) expect(await transfer(target)).toMatchObject({ suspect: SOMEONE });
   });
 
-  it('stays in doubt when its record is gone, and when what it holds has no name', async () => {
+  it('stays in doubt when its record is gone, and when its state has no name', async () => {
     await target.record.remove();
     expect(await transfer(target)).toMatchObject({ suspect: SOMEONE });
     const nameless = source({ facts: { result: null } });
@@ -97,7 +97,7 @@ describe('a target that is recorded to hold the result, and holds old bytes', ()
     expect((await openArchive(snapback)).header).toMatchObject({ result: null });
   });
 
-  it('has no audit that came around', async () => {
+  it('has no complete round of audits', async () => {
     expect(await transfer(target, { audit: 100 })).toMatchObject({ suspect: SOMEONE });
   });
 });
@@ -129,7 +129,7 @@ it('a stopped volume that someone writes to while it is sent leads to no name', 
   expect((await target.record.read()).holds).toMatchObject({ is: 'since', identity: 'BASE' });
 });
 
-it('an audit that cannot be is refused before anything is written', async () => {
+it('an impossible audit is refused before anything is written', async () => {
   const before = Buffer.from(device.bytes);
   const from = source({ volumes: { base: null, unchanged: null } });
   await expect(transfer(target, { from, audit: 5 })).rejects.toMatchObject({

@@ -22,7 +22,7 @@ afterAll(() => {
   rmSync(folder, { recursive: true });
 });
 
-describe('a line that nothing comes over', () => {
+describe('a line on which nothing comes', () => {
   beforeEach(() => {
     vi.useFakeTimers();
   });
@@ -40,14 +40,14 @@ describe('a line that nothing comes over', () => {
     return { pipe, silence, heard, ending };
   }
 
-  it('is dead after a while', async () => {
+  it('counts as dead after a while', async () => {
     const { silence, ending } = listen();
     silence.allow(30_000, 'far: no sign of life for 30 s');
     await vi.advanceTimersByTimeAsync(32_000);
     expect(await ending).toEqual(new LineError('far: no sign of life for 30 s'));
   });
 
-  it('is alive as long as anything comes', async () => {
+  it('counts as alive as long as anything comes', async () => {
     const { pipe, silence, heard, ending } = listen();
     silence.allow(30_000, 'dead');
     for (let i = 0; i < 5; i++) {
@@ -60,7 +60,7 @@ describe('a line that nothing comes over', () => {
     expect(await ending).toBeInstanceOf(LineError);
   });
 
-  it('may be silent for ever where nothing was promised', async () => {
+  it('may be silent forever if nothing was promised', async () => {
     const { pipe, silence, ending } = listen();
     silence.allow(1000, 'dead');
     silence.allow(null, '');
@@ -69,7 +69,7 @@ describe('a line that nothing comes over', () => {
     expect(await ending).toBeUndefined();
   });
 
-  it('is not blamed while nobody listens', async () => {
+  it('is not blamed while no one listens', async () => {
     const { pipe, silence } = listen();
     silence.allow(1000, 'dead');
     const pieces = silence.listen(pipe.source)[Symbol.asyncIterator]();
@@ -82,7 +82,7 @@ describe('a line that nothing comes over', () => {
   });
 });
 
-it('signs of life go on until they are stopped, also where one fails', () => {
+it('keepalives continue until they are stopped, even if one fails', () => {
   vi.useFakeTimers();
   let beats = 0;
   const stop = keepBeating(5, () => {
@@ -140,7 +140,7 @@ describe('a receiver whose line is dead', () => {
     expect((await second.outcome).error).toBeNull();
   });
 
-  it('gives way to nobody else', async () => {
+  it('gives way to no other receiver', async () => {
     const first = receiverOf('run-1', 3600);
     await until(() => holderOf().includes('run-1'));
     writeFileSync(join(folder, 'successor'), 'run-2');
@@ -150,7 +150,7 @@ describe('a receiver whose line is dead', () => {
     expect((await first.outcome).error).toBeNull();
   });
 
-  it('ends by itself when no sign of life comes', async () => {
+  it('ends by itself when no keepalive comes', async () => {
     const silent = receiverOf('run-3', 1);
     const started = performance.now();
     const { error } = await silent.outcome;

@@ -35,7 +35,7 @@ describe('a receiver that lies about what it holds', () => {
     ['another stream', inToken((token) => ({ ...token, key: 'ab'.repeat(32) }))],
     ['no token at all', () => Buffer.from('{"key":').toString('base64')],
     ['that all is there', () => ''],
-  ])('is told nothing less than all: %s', async (_name, change) => {
+  ])('is sent everything: %s', async (_name, change) => {
     const target = new LastingTarget(oldState(SCENE).bytes);
     expect((await target.session(frozenSource(SCENE), { cutAfter: 20_000 })).summary).toBeNull();
     const again = await target.session(frozenSource(SCENE), { tamper: withToken(change) });
@@ -45,7 +45,7 @@ describe('a receiver that lies about what it holds', () => {
     expect(target.device.bytes).toBeBytes(newState(SCENE));
   });
 
-  it('with the token of another stream of its own is told all', async () => {
+  it('with the token of another stream of its own is sent everything', async () => {
     const other = { ...SCENE, table: [...SCENE.table, 2] };
     const elsewhere = new LastingTarget(oldState(other).bytes);
     await elsewhere.session(frozenSource(other), { cutAfter: 20_000 });

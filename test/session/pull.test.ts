@@ -100,7 +100,7 @@ describe('a pull', () => {
     expect(await outcome).toEqual({ error: null, told: true });
   });
 
-  it('brings nothing in a dry run, but says what it would', async () => {
+  it('fetches nothing in a dry run, but says what it would fetch', async () => {
     const target = volumeOf(CHUNKS, 1);
     const dry = { ...policy, dryRun: true };
     const sender = startSender(() => Promise.resolve(source()), ask);
@@ -147,7 +147,7 @@ describe('a pull', () => {
       () => new MemoryDevice(Buffer.from(volumeOf(CHUNKS, 1).bytes), '/dev/bad', { flushFails: true }),
       DeviceError,
     ],
-  ])('fails with its own words where this side does, and the sender ends: %s', async (_name, make, kind) => {
+  ])('fails with its own words if this side fails, and the sender ends: %s', async (_name, make, kind) => {
     const { far, outcome } = startSender(() => Promise.resolve(source()));
     const pulling = pull(far, make());
     await expect(pulling).rejects.toThrow(kind);
@@ -188,7 +188,7 @@ describe('a sender that is cut', () => {
     await pull(scriptedFarSide(bytes));
   });
 
-  it('behind its stream, says that all has landed, and fails', async () => {
+  it('after its stream, says that everything is written, and fails', async () => {
     const bytes = await goodBytes();
     const target = volumeOf(CHUNKS, 1);
     const word = bytes.lastIndexOf('{"ok":true') - 14;
@@ -234,14 +234,14 @@ describe('a last word', () => {
     await expect(pull(scriptedFarSide(bytes))).rejects.toThrow(FormatError);
   });
 
-  it('of success before the end frame is a cut stream', async () => {
+  it('of success before the end frame means a truncated stream', async () => {
     const word = encodeResult({ ok: true, blocks: 0, ...sent }, 0);
     const pulling = pull(scriptedFarSide(Buffer.concat([Buffer.from(PROTOCOL_LINE), word])));
     await expect(pulling).rejects.toMatchObject({ code: 'TRANSPORT' });
   });
 });
 
-describe('a far side that is no sender', () => {
+describe('a far side that is not a sender', () => {
   it.each([
     ['is missing', 127, FarSideError, /lvmsync was not found/],
     ['ends well without a word', 0, TransportError, /without reporting a result/],

@@ -47,7 +47,7 @@ it('our receiver writes the golden replies byte for byte', async () => {
   expect(sink.bytes).toBeBytes(golden);
 });
 
-it('a golden journal tells where it can be gone on with', async () => {
+it('a golden journal shows where it can be continued', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'lvmsync-golden-'));
   try {
     const file = join(folder, 'journal');

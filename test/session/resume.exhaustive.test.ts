@@ -32,7 +32,7 @@ const BLOCKS_LOST = 3;
 const OVERHEAD = 4000;
 
 describe('a session that breaks', () => {
-  it('again and again, at any byte, brings the new state, and less than all again', async () => {
+  it('again and again, at any byte, brings the new state, and does not send everything again', async () => {
     await fc.assert(
       fc.asyncProperty(scene, fc.array(fc.nat(20_000), { maxLength: 6 }), async (each, cuts) => {
         const target = new LastingTarget(oldState(each).bytes);
@@ -58,7 +58,7 @@ describe('a session that breaks', () => {
     );
   }, 60_000);
 
-  it('at each frame goes on behind the last checkpoint', async () => {
+  it('at each frame continues after the last checkpoint', async () => {
     const source = () => frozenSource(SCENE);
     const whole = await new LastingTarget(oldState(SCENE).bytes).session(source());
     let resumed = 0;
@@ -84,7 +84,7 @@ describe('a session that breaks', () => {
     expect(resumed).toBeGreaterThan(15);
   });
 
-  it('is not gone on with on another device that has its path now, whatever that holds', async () => {
+  it('is not continued on another device that has its path now, whatever that holds', async () => {
     const target = new LastingTarget(oldState(SCENE).bytes);
     expect((await target.session(frozenSource(SCENE), { cutAfter: 14_000 })).summary).toBeNull();
     const left = Buffer.from(target.device.bytes);
@@ -104,7 +104,7 @@ describe('a session that breaks', () => {
     expect(target.device.bytes).toBeBytes(left);
   });
 
-  it('where the receiver is killed amid a write goes on all the same', async () => {
+  it('continues even if the receiver is killed during a write', async () => {
     await fc.assert(
       fc.asyncProperty(scene, fc.nat(40), fc.boolean(), async (each, writes, isTorn) => {
         const target = new LastingTarget(oldState(each).bytes);
@@ -131,7 +131,7 @@ describe('a session that breaks', () => {
     );
   }, 60_000);
 
-  it('leaves one snapback, of the very first old bytes', async () => {
+  it('leaves one snapback, with the very first old bytes', async () => {
     const target = new LastingTarget(oldState(SCENE).bytes);
     const policy = { snapback: `${target.folder}/way-back` };
     for (const cutAfter of [14_000, 14_000, 14_000]) {
@@ -148,7 +148,7 @@ describe('a session that breaks', () => {
     expect(restored).toBeBytes(oldState(SCENE).bytes);
   });
 
-  it('after all was done sends nothing again, where it is known that only the report got lost', async () => {
+  it('after everything was done sends nothing again, if only the report got lost', async () => {
     const run = new SenderRun();
     const target = new LastingTarget(oldState(SCENE).bytes);
     await target.session(frozenSource(SCENE), { run });
@@ -162,7 +162,7 @@ describe('a session that breaks', () => {
     expect(written.summary?.resumedBytes).toBe(0);
   });
 
-  it('after all was done the report that got lost still says that the rest is in doubt', async () => {
+  it('after everything was done the lost report still says that the rest is in doubt', async () => {
     const run = new SenderRun();
     const target = new LastingTarget(oldState(SCENE).bytes);
     target.device.bytes.fill('someone else', 3 * CHUNK, 4 * CHUNK);
@@ -173,7 +173,7 @@ describe('a session that breaks', () => {
     expect(again.summary).toMatchObject({ blocks: 0, suspect });
   });
 
-  it('is looked through in another run; in the same one it counts that nobody is seen to have written', async () => {
+  it('is compared in another run; in the same run it is enough that no one is seen to have written', async () => {
     const run = new SenderRun();
     const target = new LastingTarget(oldState(SCENE).bytes);
     await target.session(frozenSource(SCENE), { run, cutAfter: 20_000 });
@@ -185,7 +185,7 @@ describe('a session that breaks', () => {
     expect(same.summary?.resumedBytes).toBeGreaterThan(0);
   });
 
-  it('goes on with the first table where that has grown since', async () => {
+  it('continues with the first table if that has grown since', async () => {
     const target = new LastingTarget(oldState(SCENE).bytes);
     expect((await target.session(frozenSource(SCENE), { cutAfter: 20_000 })).summary).toBeNull();
     // What was written to the origin after the second snapshot is the same in both.
@@ -197,7 +197,7 @@ describe('a session that breaks', () => {
   });
 });
 
-describe('what an earlier session brought is not gone on with', () => {
+describe('what an earlier session brought is not continued', () => {
   async function halfWritten() {
     const target = new LastingTarget(oldState(SCENE).bytes);
     expect((await target.session(frozenSource(SCENE), { cutAfter: 20_000 })).summary).toBeNull();
@@ -231,7 +231,7 @@ describe('what an earlier session brought is not gone on with', () => {
     expect(target.device.bytes).toBeBytes(newState(SCENE));
   });
 
-  it('where a recover had begun', async () => {
+  it('if a recover had begun', async () => {
     const target = await halfWritten();
     const { record } = openInMemory(target.device, target.folder, target.folder);
     await record.write(null);
@@ -241,7 +241,7 @@ describe('what an earlier session brought is not gone on with', () => {
     expect(target.device.bytes).toBeBytes(newState(SCENE));
   });
 
-  it('where someone wrote to the target since: nothing is written then', async () => {
+  it('if someone wrote to the target since: nothing is written then', async () => {
     const target = await halfWritten();
     target.overwrite(CHUNK, CHUNK);
     const before = Buffer.from(target.device.bytes);
@@ -262,7 +262,7 @@ function runsOf({ table }: Scene): number[] {
   return runs;
 }
 
-it('tells in its run how far a session came', async () => {
+it('says within its run how far a session came', async () => {
   const run = new SenderRun();
   const target = new LastingTarget(oldState(SCENE).bytes);
   await target.session(frozenSource(SCENE), { run, cutAfter: 20_000 });

@@ -53,7 +53,7 @@ async function pass(
 }
 
 describe('a second pass from the same snapshot', () => {
-  it('counts nothing against the target of what the first one brought and changed again since', async () => {
+  it('does not count against the target what the first one brought and what changed again since', async () => {
     const device = volumeOf(CHUNKS, 1);
     const target = openInMemory(device, folder);
     await target.record.write({ is: 'exactly', identity: 'BASE', from: null });
@@ -78,7 +78,7 @@ describe('a second pass from the same snapshot', () => {
     expect(await pass(target, changedIn([2, 3, 7], []), [2, 3, 7], null)).toMatchObject({ mismatches: 1 });
   });
 
-  it('counts it, too, where the target holds the result already, and so nothing of it should differ', async () => {
+  it('counts it, too, if the target holds the result already, so that nothing of it should differ', async () => {
     const device = volumeOf(CHUNKS, 1);
     const target = openInMemory(device, folder);
     const stopped = changedIn([2, 3, 7], []);

@@ -59,7 +59,7 @@ const hello = Buffer.concat([
 ]);
 
 describe('a session', () => {
-  it('ends when the receiver has it all on stable storage', async () => {
+  it('ends when the receiver has everything on stable storage', async () => {
     const target = volumeOf(CHUNKS, 1);
     const summary = await run(startReceiver(target).far);
     const expected = Buffer.concat([
@@ -138,13 +138,13 @@ describe('compression', () => {
     expect(summary.sentBytes).toBeLessThan(500 * CHUNK * 0.3);
   });
 
-  it('is left out where it makes nothing faster', async () => {
+  it('is left out if it makes nothing faster', async () => {
     const auto = { ...packed, compression: { kind: 'auto' } } as const;
     const summary = await send(startReceiver(volumeOf(CHUNKS, 1)).far, auto);
     expect(summary).toMatchObject({ codec: null });
   });
 
-  it('is asked for from a receiver that cannot decompress: the user hears it before anything is written', async () => {
+  it('cannot be done for a receiver that cannot decompress, and the user is told before anything is written', async () => {
     const far = scriptedFarSide(Buffer.alloc(0), 0);
     const input = (async function* () {
       yield hello;
@@ -156,7 +156,7 @@ describe('compression', () => {
   });
 });
 
-describe('a far side that is no receiver', () => {
+describe('a far side that is not a receiver', () => {
   it.each([
     ['is missing', Buffer.alloc(0), 127, FarSideError, /lvmsync was not found.*command not found/],
     ['is too old', Buffer.alloc(0), 2, FarSideError, /too old/],
@@ -175,7 +175,7 @@ describe('a far side that is no receiver', () => {
     await expect(running).rejects.toThrow(message);
   });
 
-  it('whose login script prints something is told from a receiver', async () => {
+  it('whose login script prints something is distinguished from a receiver', async () => {
     const chatter = Buffer.concat([Buffer.from('Welcome to far!\n'), hello]);
     const running = run(scriptedFarSide(chatter, 0));
     await expect(running).rejects.toThrow(FarSideError);
@@ -194,7 +194,7 @@ describe('a far side that is no receiver', () => {
     ],
     ['a line that does not end', 'x'.repeat(500), /"x{64}" before lvmsync's/],
     ['a line of the protocol, once more', 'lvmsync PROTO[4]\n', /frame number at byte/],
-  ])('which prints %s is never taken for one', async (_, printed, message) => {
+  ])('which prints %s is never mistaken for a receiver', async (_, printed, message) => {
     const far = scriptedFarSide(Buffer.concat([Buffer.from(printed), hello]), 0);
     await expect(run(far)).rejects.toThrow(message);
   });
@@ -231,7 +231,7 @@ describe('a far side that is no receiver', () => {
     await expect(run({ ...far, transport: { ...far.transport, input } })).rejects.toThrow(message);
   });
 
-  it.each(['h', 'r'])('sets flags on its %s that are not known', async (type) => {
+  it.each(['h', 'r'])('sets unknown flags on its %s', async (type) => {
     const flagged = encodeFrame(type, 2, type === 'h' ? 0 : 1, Buffer.from('{"ok":true,"blocks":2}'));
     const says = Buffer.concat(type === 'h' ? [line, flagged] : [hello, flagged]);
     await expect(run(scriptedFarSide(says, 0))).rejects.toThrow(`${type} frame at byte`);
@@ -245,7 +245,7 @@ describe('a far side that is no receiver', () => {
     await expect(run(hanging, source(), 50)).rejects.toThrow(/no answer from the far side's lvmsync/);
   });
 
-  it('refuses in the middle, and is believed', async () => {
+  it('refuses in the middle, which is reported', async () => {
     const refusal = encodeResult(
       { ok: false, code: 'DEVICE', message: '/dev/t: write at byte 4096 failed: EIO' },
       1,

@@ -54,7 +54,7 @@ describe('a target that someone else came to use', () => {
     expect((await again()).status).toBe('fulfilled');
   });
 
-  it('keeps the way back where that meets someone, too', async () => {
+  it('keeps the way back if someone uses it during the recover, too', async () => {
     const device = volumeOf(CHUNKS, 1);
     const { target, env } = await send(device, changes());
     const inUse = {
@@ -65,13 +65,13 @@ describe('a target that someone else came to use', () => {
     expect(await recoverTarget(target, env)).toMatchObject({ kind: 'taken back' });
   });
 
-  it('is not gone on with by its next run, but taken back to the start', async () => {
+  it('is not continued by its next run, but taken back to the start', async () => {
     const { env, again } = await send(volumeOf(CHUNKS, 1), changes());
     expect(await again()).toMatchObject({ status: 'fulfilled', value: { resumedBytes: 0 } });
     expect(env.notices.join('\n')).toContain('taken back to what it held before');
   });
 
-  it('is half-copied after a full copy, which begins anew', async () => {
+  it('is half-copied after a full copy, which starts again', async () => {
     const { env, sent, record, again } = await send(volumeOf(CHUNKS, 1), copy());
     expect(sent).toMatchObject({ status: 'rejected', reason: { code: 'UNSAFE_TARGET' } });
     expect(record).toMatchObject({ is: 'copying', identity: 'RESULT' });
@@ -80,7 +80,7 @@ describe('a target that someone else came to use', () => {
     expect(await again()).toMatchObject({ status: 'fulfilled', value: { resumedBytes: 0 } });
   });
 
-  it('keeps no place to go on from: what others wrote before it would stay there', async () => {
+  it('keeps no place to continue from: what others wrote before it would stay there', async () => {
     const device = volumeOf(CHUNKS, 1);
     const checkpoints = { clock: hastyClock() };
     const foreign = () => device.writeAt(Buffer.alloc(CHUNK, 7), 0);

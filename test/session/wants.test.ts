@@ -66,7 +66,7 @@ describe('what a receiver can want', () => {
     expect(() => settle(...extents)).toThrow(FormatError);
   });
 
-  it('nor anything after it said that this was all', () => {
+  it('nothing after it said that this was all', () => {
     const wanted = offered();
     wanted.settle(pieces, 'far');
     expect(() => {
@@ -132,7 +132,7 @@ describe('a receiver that is not to be trusted', () => {
     await expect(send(farSide(says))).rejects.toThrow(FormatError);
   });
 
-  it('is not believed to want nothing before it said so', async () => {
+  it('does not count as wanting nothing before it said so', async () => {
     await expect(send(farSide(() => []))).rejects.toThrow(TransportError);
   });
 });
@@ -167,13 +167,13 @@ describe('a sender that leaves out what was wanted whole', () => {
         await writer.data(PIECE.offset, Buffer.alloc(512, 1));
       },
     ],
-  ])('hears that it failed: %s', async (_name, after) => {
+  ])('is told that it failed: %s', async (_name, after) => {
     const { outcome } = await send(after);
     expect(outcome.error).toBeInstanceOf(FormatError);
     expect(outcome.error?.message).toMatch(/asked for in full, but never sent/);
   });
 
-  it('and succeeds where it all came, in parts or not', async () => {
+  it('succeeds if everything came, in parts or not', async () => {
     const { outcome, target } = await send(async (writer) => {
       await writer.zero(PIECE.offset, 1024);
       await writer.data(PIECE.offset + 1024, Buffer.alloc(CHUNK - 1024, 2));

@@ -72,12 +72,12 @@ async function leaveOne(): Promise<string> {
 }
 
 describe('a temporary snapshot', () => {
-  it('that fails goes, with its claim, and what went wrong is said', async () => {
+  it('that fails is removed with its claim, and the error says what went wrong', async () => {
     await expect(makeTemporarySnapshot(VOLUME, env)).rejects.toThrow(/no node under \/dev/);
     expect([[...group.snapshots], await claims(), env.notices]).toEqual([[], [], []]);
   });
 
-  it('that LVM makes but does not activate is told in the name of the volume that its user knows', async () => {
+  it('that LVM makes but does not activate is reported with the name of the volume that the user knows', async () => {
     group.active = '';
     const making = makeTemporarySnapshot(VOLUME, env);
     await expect(making).rejects.toThrow(SnapshotError);
@@ -93,7 +93,7 @@ describe('a temporary snapshot', () => {
     expect([await claims(), env.notices]).toEqual([[], []]);
   });
 
-  it('that cannot be removed is said, stays claimed, and goes with the next run', async () => {
+  it('that cannot be removed is reported, stays claimed, and is removed by the next run', async () => {
     const left = await leaveOne();
     expect(await claims()).toEqual([left]);
     expect(env.notices).toEqual([
@@ -108,7 +108,7 @@ describe('a temporary snapshot', () => {
     expect(env.notices.at(-1)).toBe(`no-vg/${left}: removed; a killed run had left it behind`);
   });
 
-  it('of nobody that is known here is named, and stays', async () => {
+  it('of an unknown run is named, and stays', async () => {
     group.snapshots.add('lvmsync-tmp-another');
     await removeLeftOvers('no-vg', env);
     expect(env.notices).toEqual([expect.stringMatching(/another: .*is not recorded.*lvremove/)]);
@@ -118,7 +118,7 @@ describe('a temporary snapshot', () => {
   it.each([
     ['together with its claim', true],
     ['before its claim', false],
-  ])('that goes %s while others look for left ones is nothing to speak of', async (_, isClaimGone) => {
+  ])('that disappears %s while others look for left-overs is not reported', async (_, isClaimGone) => {
     const left = await leaveOne();
     env.notices.length = 0;
     if (isClaimGone) await rm(path.join(stateDir, 'temporary', 'no-vg', left), { recursive: true });

@@ -53,7 +53,7 @@ describe('thin_delta', () => {
     ['1.0\n', '1.0', /reports changed blocks as unchanged/],
     ['0.8.5\n', '0.8.5', /was not tested with any version before 0\.9\.0/],
     ['0.10.0\n', '0.10.0', null],
-  ])('that says %j is judged by its number', (said, version, problem) => {
+  ])('that says %j is judged by its version number', (said, version, problem) => {
     const judged = judgeThinDelta(said);
     expect(judged.version).toBe(version);
     if (problem === null) expect(judged.problem).toBeNull();
@@ -76,7 +76,7 @@ describe('thin_delta', () => {
     ['fails', 'echo 1.1.0; echo "no such option" >&2; exit 2', /it failed \(status 2\): no such option/],
     ['never ends what it says', 'while :; do echo 1.1.0; done', /it prints more than its version: install/],
     ['is not there', null, /not installed: it comes with thin-provisioning-tools/],
-  ])('that %s is refused: what cannot be asked is not trusted', async (_, script, message) => {
+  ])('that %s is refused: a version that cannot be asked is not trusted', async (_, script, message) => {
     const finding = find(script);
     await expect(finding).rejects.toThrow(CommandError);
     await expect(finding).rejects.toThrow(message);

@@ -108,7 +108,7 @@ describe('an inactive thin snapshot', () => {
   });
 });
 
-describe('what is no thin volume', () => {
+describe('what is not a thin volume', () => {
   it.each([
     ['a classic snapshot', row({ ...INACTIVE, thin_id: '', pool_lv: '' })],
     ['nothing at all', { stdout: JSON.stringify({ report: [{ lv: [] }] }) }],

@@ -137,7 +137,7 @@ it.each<[string, () => Promise<ChangeSource>, Partial<SourceFacts>]>([
   }
 });
 
-it('what differs in a volume is in no table, whatever the snapshot has that showed where to look', async () => {
+it('what differs in a volume is in no table, even if a snapshot’s table showed where to look', async () => {
   const { volumes, watch } = await snapshot('vg/first');
   try {
     expect(watch.tableOf?.(NOTHING)).toEqual({ id: 'LVM-first', entries: 0 });

@@ -32,14 +32,14 @@ async function open() {
 }
 
 describe('a target that is larger than the volume that was copied to it', () => {
-  it('is read as that volume, which is said', async () => {
+  it('is read as that volume, and a message says so', async () => {
     expect((await open()).size).toBe(LARGER);
     expect((await copy()).status).toBe(0);
     const said = `target: ${SIZE} of ${LARGER} bytes are the volume that was copied to it; the zeroes after it`;
     expect(await open()).toEqual({ size: SIZE, said: [expect.stringContaining(said)] });
   });
 
-  it('is read as a whole where anything lies behind the volume, or it was made larger', async () => {
+  it('is read as a whole if anything lies after the volume, or if the target was made larger', async () => {
     await copy();
     const bytes = readFileSync(at('target'));
     bytes[LARGER - 1] = 1;

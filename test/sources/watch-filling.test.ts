@@ -34,12 +34,12 @@ function watch(emptySince: number | null = null) {
 }
 
 describe('a store', () => {
-  it('that has room is not spoken of', async () => {
+  it('that has space is not mentioned', async () => {
     const { look } = watch();
     expect([await look(10, 0), await look(79, 10), await look(79.9, 20)]).toEqual([[], [], []]);
   });
 
-  it('that is nearly full from the start is warned of at once, with its average where that is known', async () => {
+  it('that is nearly full from the start gives a warning at once, with its average rate if that is known', async () => {
     expect(await watch().look(80, 0)).toEqual([
       'warning: vg/snap: its store is 80.0 % full (80.0 of 100.0 MiB); extend it',
     ]);
@@ -48,7 +48,7 @@ describe('a store', () => {
     ]);
   });
 
-  it('that fills up is warned of at each step, with the rate of this run and the time left', async () => {
+  it('that fills up gives a warning at each step, with the rate of this run and the time left', async () => {
     const { look } = watch(0);
     expect(await look(70, 100_000)).toEqual([]);
     expect(await look(85, 100_030)).toEqual([
@@ -62,7 +62,7 @@ describe('a store', () => {
     expect(await look(99.5, 100_061)).toEqual([expect.stringMatching(/99\.5 % full/)]);
   });
 
-  it('whose first seconds tell no rate has none', async () => {
+  it('whose first seconds show no rate has none', async () => {
     const { look } = watch();
     await look(70, 0);
     expect(await look(85, 4)).toEqual([
@@ -70,7 +70,7 @@ describe('a store', () => {
     ]);
   });
 
-  it('that cannot be looked at is the run’s to find', async () => {
+  it('that cannot be examined is left to the run', async () => {
     const { look, state } = watch();
     state.fails = true;
     expect(await look(99, 0)).toEqual([]);

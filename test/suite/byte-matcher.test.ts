@@ -39,7 +39,7 @@ describe('toBeBytes', () => {
     ['received a promise', Promise.resolve(a), a, 'received [object Promise] for bytes'],
     ['received text', 'a', a, 'received a for bytes'],
     ['expects nothing', a, undefined, 'expected undefined for bytes'],
-  ])('fails, with .not too, where it %s', (_what, received, expected, failure) => {
+  ])('fails, with .not too, if it %s', (_what, received, expected, failure) => {
     expect([failureOf(received, expected), failureOfNot(received, expected)]).toEqual([failure, failure]);
   });
 });

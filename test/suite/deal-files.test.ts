@@ -3,7 +3,7 @@ import { dealItems, readFileTimes, secondsOf } from '../support/suite/deal-files
 import { kernelTestFiles } from '../support/suite/kernel-suite.js';
 
 describe('the kernel tests', () => {
-  it('are dealt to the guests without a loss, and neither gets much more to do than the other', () => {
+  it('are dealt to the guests without a loss, and no guest gets much more to do than the other', () => {
     const files = kernelTestFiles();
     const times = readFileTimes();
     const length = (file: string): number => secondsOf(times, file);
@@ -13,7 +13,7 @@ describe('the kernel tests', () => {
     expect(Math.abs(one - other)).toBeLessThanOrEqual(Math.max(...files.map(length)));
   });
 
-  it('that nobody has measured begin early', () => {
+  it('that were never measured begin early', () => {
     const hands = dealItems(['short', 'new', 'middle'], 1, (file) =>
       secondsOf({ short: 1, middle: 20 }, file),
     );

@@ -76,7 +76,7 @@ describe('a guest that dies', () => {
     expect(tally?.failed).toBe(0);
   });
 
-  it('after its last file is a failure: nobody knows what vitest said', async () => {
+  it('after its last file is a failure: what vitest said is not known', async () => {
     const { boot } = guestsThatDieOf({});
     const lateDeath: RunGuest = async (...words) => ({ ...(await boot(...words)), died: [] });
     const [tally] = await run(lateDeath);

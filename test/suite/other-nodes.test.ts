@@ -43,7 +43,7 @@ function script(file: string, lines: readonly string[]): void {
 const asked = () => readFileSync(path.join(place, 'asked'), 'utf8').trim().split('\n');
 
 describe('another Node', () => {
-  it('is installed once, in just that version, in a folder that only its owner can use', async () => {
+  it('is installed once, in exactly that version, in a folder that only its owner can use', async () => {
     writeNpm(`v${VERSION}`);
     const folder = await fetchNode(VERSION, cache, npm);
     expect(await fetchNode(VERSION, cache, npm)).toBe(folder);
@@ -60,7 +60,7 @@ describe('another Node', () => {
     expect(readdirSync(cache)).toEqual([path.basename(folders[0] ?? '')]);
   });
 
-  it('that does not run, as its installation was cut short, is installed again', async () => {
+  it('that does not run because its installation was cut short is installed again', async () => {
     writeNpm(`v${VERSION}`);
     const folder = path.join(cache, `node-v${VERSION}-linux-${process.arch}`);
     mkdirSync(folder, { recursive: true });
@@ -69,7 +69,7 @@ describe('another Node', () => {
     expect(asked()).toHaveLength(1);
   });
 
-  it('that cannot be had is told with npm’s last words, and leaves nothing that would be taken for it', async () => {
+  it('that cannot be installed is reported with npm’s last words, and leaves nothing that would be mistaken for it', async () => {
     script(npm, [
       'echo "npm error network: no such host"',
       'echo "npm error A complete log of this run: x"',

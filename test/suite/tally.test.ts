@@ -26,7 +26,7 @@ function tally(statuses: readonly Status[], exitStatus: number | null, failed = 
 }
 
 describe('the count of a vitest run', () => {
-  it('tells what passed, failed and was skipped, and names the failures', () => {
+  it('counts what passed, failed and was skipped, and names the failures', () => {
     expect(tally(['passed', 'failed', 'passed', 'skipped', 'skipped'], 1, true)).toEqual({
       passed: 2,
       failed: 1,
@@ -35,20 +35,20 @@ describe('the count of a vitest run', () => {
     });
   });
 
-  it('is a failure where a file could not be loaded', () => {
+  it('is a failure if a file could not be loaded', () => {
     expect(tally([], 1, true).failures).toEqual(['unit: test/some.test.ts: failed as a whole']);
   });
 
-  it('is a failure where vitest left no report', () => {
+  it('is a failure if vitest left no report', () => {
     expect(tallyVitest('unit', path.join(folder, 'none'), 0)).toMatchObject({ passed: 0, failed: 1 });
   });
 
-  it('is a failure where vitest says so and no test tells why, and where it was killed', () => {
+  it('is a failure if vitest says so and no test says why, and if it was killed', () => {
     expect(tally(['passed'], 1)).toMatchObject({ passed: 1, failed: 1 });
     expect(tally(['passed'], null)).toMatchObject({ passed: 1, failed: 1 });
   });
 
-  it('is a failure where a file did not come to its end, as far as the report came', () => {
+  it('is a failure if a file did not come to its end, as far as the report shows', () => {
     const report = path.join(folder, 'cut');
     appendReportLine(report, { begun: 'test/one.test.ts' });
     const tests = [{ name: 'a test', status: 'passed' as const }];
@@ -63,7 +63,7 @@ describe('the count of a vitest run', () => {
     });
   });
 
-  it('is a failure where no test ran', () => {
+  it('is a failure if no test ran', () => {
     expect(tally([], 0).failures).toEqual(['unit: no test ran']);
   });
 

@@ -19,11 +19,11 @@ const KINDS: Readonly<Record<string, string>> = {
 describe('what an image begins with', () => {
   const names = readdirSync(HEADERS).filter((name) => name !== 'README.md');
 
-  it.each(names)('of %s is known', (name) => {
+  it.each(names)('of %s is recognized', (name) => {
     expect(containerKindOf(headerOf(name))).toBe(KINDS[name]);
   });
 
-  it('is not found at the beginning of a disk, or of an empty file', () => {
+  it('is not seen at the beginning of a disk, or of an empty file', () => {
     const disk = Buffer.alloc(512);
     disk.write('GRUB', 0x180);
     disk.set([0x55, 0xaa], 510);
@@ -64,7 +64,7 @@ describe('over an image', () => {
     await expect(write(headerOf('vdi'), raw, 0, headers.nameless)).rejects.toThrow(UnsafeTargetError);
   });
 
-  it('the same kind of image may be written, and anything behind the header', async () => {
+  it('the same kind of image may be written, and anything after the header', async () => {
     await expect(write(headerOf('qcow2'), headerOf('qcow2-old'))).resolves.toBeUndefined();
     await expect(write(headerOf('qcow2'), raw, 4096)).resolves.toBeUndefined();
     await expect(write(Buffer.alloc(512), headerOf('qcow2'))).resolves.toBeUndefined();

@@ -28,8 +28,8 @@ const open = () => {
 };
 const names = () => readdirSync(folder).filter((name) => name !== 'state');
 
-describe('a file that is made', () => {
-  it('is gone again where nothing was written to it', async () => {
+describe('a file that is created', () => {
+  it('is removed if nothing was written to it', async () => {
     const target = await open();
     expect([names(), target.device.size]).toEqual([['image.lvmsync-partial'], SIZE]);
     await target.device.zero(0, SIZE);
@@ -37,7 +37,7 @@ describe('a file that is made', () => {
     expect(names()).toEqual([]);
   });
 
-  it('keeps its other name where it was written, and has what was written when it is opened again', async () => {
+  it('keeps its temporary name if it was written, and has what was written when it is opened again', async () => {
     const target = await open();
     await target.device.writeAt(Buffer.from('written'), 512);
     await target.close();
@@ -52,7 +52,7 @@ describe('a file that is made', () => {
     expect(readFileSync(`${path}.lvmsync-partial`).subarray(512, 519).toString()).toBe('\0\0\0tten');
   });
 
-  it('gets its name once it is finished, its record with it', async () => {
+  it('gets its name once it is finished, and so does its record', async () => {
     const target = await open();
     await target.device.writeAt(Buffer.from('written'), 0);
     await target.record.write({ is: 'copying', identity: 'S', from: null });
@@ -68,7 +68,7 @@ describe('a file that is made', () => {
     expect(existsSync(path)).toBe(true);
   });
 
-  it('never takes the place of one that came meanwhile', async () => {
+  it('never replaces a file that came meanwhile', async () => {
     const target = await open();
     await target.device.writeAt(Buffer.from('written'), 0);
     writeFileSync(path, 'another');
@@ -77,7 +77,7 @@ describe('a file that is made', () => {
     expect([readFileSync(path, 'utf8'), names()]).toEqual(['another', ['image', 'image.lvmsync-partial']]);
   });
 
-  it('is not another run’s meanwhile, which leaves it alone', async () => {
+  it('does not belong to another run meanwhile, which leaves it alone', async () => {
     const target = await open();
     await expect(open()).rejects.toThrow(LockedError);
     expect(names()).toEqual(['image.lvmsync-partial']);

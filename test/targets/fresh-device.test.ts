@@ -14,7 +14,7 @@ function fresh(readsAsZeroes: boolean, contents: number | Uint8Array = SIZE) {
   return { memory, device: new FreshDevice(Object.assign(memory, { number: null }), readsAsZeroes) };
 }
 
-it('a fresh device holds what a device holds to which everything is written, in whatever order', async () => {
+it('a fresh device holds the same as a device to which everything is written, in whatever order', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 12 }), async (steps) => {
       const { memory, device } = fresh(true);
@@ -33,7 +33,7 @@ it('a fresh device holds what a device holds to which everything is written, in 
   );
 });
 
-it('a fresh device gets no zeroes behind all that was written, where it surely reads as zeroes', async () => {
+it('a fresh device gets no zeroes after everything that was written if it surely reads as zeroes', async () => {
   const { memory, device } = fresh(true);
   await device.zero(0, 8);
   await device.discard(8, 8);

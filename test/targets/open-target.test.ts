@@ -210,7 +210,7 @@ describe('QEMU’s locks', () => {
     return answer;
   };
 
-  it('are held while a target is open: that it is written, and that no one else may write', async () => {
+  it('are held while a target is open: they say that it is written, and that no one else may write', async () => {
     expect([await locked(101), await locked(201)]).toEqual([false, false]);
     const target = await openTarget(at('in/vm'), options(null), quietSurroundings());
     const answers = await Promise.all([100, 101, 200, 201].map(locked));

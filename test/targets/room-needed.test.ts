@@ -14,7 +14,7 @@ function line(text: string): DmTarget {
 describe('chunks that a stream touches', () => {
   const size = fc.integer({ min: 9, max: 20 }).map((power) => 2 ** power);
 
-  it('are never more than what is counted on', () => {
+  it('are never more than what is expected', () => {
     const places = fc.uniqueArray(fc.integer({ min: 0, max: 200 }), { minLength: 1, maxLength: 30 });
     const anyChunk = fc.oneof(
       size,
@@ -34,7 +34,7 @@ describe('chunks that a stream touches', () => {
     );
   });
 
-  it('are one a block where chunks are larger, several where they are smaller, and at most the volume’s', () => {
+  it('are one for each block if chunks are larger, several if they are smaller, and at most those of the volume', () => {
     const expected = { bytes: 10 * 65_536, blockSize: 65_536, volumeSize: 2 ** 30 };
     expect(countChunks(expected, 4096)).toBe(160);
     expect(countChunks(expected, 524_288)).toBe(10);
@@ -48,7 +48,7 @@ describe('a store', () => {
   const judge = (status: string, chunks: number) =>
     judgeStore('vg-snap', table, line(`0 131072 snapshot ${status}`), writes(chunks));
 
-  it('takes in what fits beside its tables', () => {
+  it('accepts what fits beside its tables', () => {
     // 1,024 chunks: the header, tables at 1, 258, 515 and 772, and 1,019 chunks of data
     expect(judge('16/8192 16', 1019)).toBeNull();
     expect(judge('16/8192 16', 1020)).toBe(
@@ -56,7 +56,7 @@ describe('a store', () => {
     );
   });
 
-  it('needs no more than what it does not hold yet', () => {
+  it('needs space only for what it does not hold yet', () => {
     // 16,383 of the volume's 16,384 chunks are known, in 64 tables
     expect(judge(`${(16_383 + 65) * 8}/131600 520`, 5000)).toBeNull();
     expect(judge(`${(16_383 + 65) * 8}/131584 520`, 5000)).toMatch(/has 0 bytes free and may need 8192/);
@@ -80,7 +80,7 @@ describe('a thin pool', () => {
     });
   const rest = '- rw no_discard_passdown queue_if_no_space - 1024';
 
-  it('takes in what it has blocks for, of data and of metadata', () => {
+  it('accepts what it has blocks for, of data and of metadata', () => {
     expect(judge(`1 14/512 192/256 ${rest}`, 64)).toBeNull();
     expect(judge(`1 14/512 192/256 ${rest}`, 65)).toMatch(
       /^vg-a\/pool has 4194304 bytes free and may need 4259840: .*\(lvextend -L \+1m vg-a\/pool\), even if/,
@@ -100,7 +100,7 @@ describe('a thin pool', () => {
   });
 });
 
-it('a name of LVM’s is told from its device-mapper name', () => {
+it('an LVM name is found from its device-mapper name', () => {
   expect(lvmNameOf('vg-snap')).toBe('vg/snap');
   expect(lvmNameOf('my--vg-a--b-tpool')).toBe('my-vg/a-b');
   expect(lvmNameOf('plain')).toBeNull();

@@ -22,7 +22,7 @@ describe('the key of a target', () => {
     expect(await targetKeyOf(path.join(place, 'link'))).toEqual({ key, realPath: image, number: null });
   });
 
-  it('is none for what is no target', async () => {
+  it('does not exist for what is not a target', async () => {
     await expect(targetKeyOf(place)).rejects.toThrow(UnsafeTargetError);
     await expect(targetKeyOf('/dev/null')).rejects.toThrow(/neither a block device nor a regular file/);
     await expect(targetKeyOf(path.join(place, 'nothing'))).rejects.toThrow(DeviceError);

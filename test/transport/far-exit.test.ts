@@ -31,7 +31,7 @@ describe('a far side that ended without its report', () => {
     expect(error.message).toMatch(/^far: .*it said: oh no; bye$/);
   });
 
-  it('by a signal is a broken line', () => {
+  it('that was ended by a signal is a broken line', () => {
     expect(explain(null, 'SIGKILL')).toBeInstanceOf(TransportError);
     expect(explain(null, 'SIGKILL').message).toContain('SIGKILL');
   });
@@ -56,12 +56,12 @@ describe('a far side that ended without its report', () => {
     expect(error.message).toMatch(message);
   });
 
-  it('with status 1 and this generation there is no matter of versions', () => {
+  it('with status 1 and an lvmsync of this generation is not a matter of versions', () => {
     const facts = { ...UNKNOWN_FACTS, version: '4.0.0' };
     expect(explainFarExit(silentEnd({ status: 1, signal: null }), facts)).toBeInstanceOf(TransportError);
   });
 
-  it('with 127 for want of node, not of lvmsync, says so', () => {
+  it('with 127 because node is missing, not lvmsync, says so', () => {
     const heard = ["/usr/bin/env: 'node': No such file or directory"];
     expect(explainFarExit(silentEnd({ status: 127, signal: null }, { heard })).message).toMatch(
       /lvmsync is installed there, but node was not found/,
@@ -94,7 +94,7 @@ describe('what sudo says', () => {
     expect(error.message).toContain(String.raw`NOPASSWD: /opt/my\ lvmsync/lvmsync`);
   });
 
-  it('of a terminal, or of no sudo at all, is told too', () => {
+  it('about a terminal, or a missing sudo, is reported too', () => {
     expect(explainSudo(1, 'sudo: sorry, you must have a tty to run sudo').message).toContain(
       'Defaults:bob !requiretty',
     );
@@ -103,18 +103,18 @@ describe('what sudo says', () => {
     );
   });
 
-  it('of a missing lvmsync is a missing lvmsync', () => {
+  it('about a missing lvmsync is reported as a missing lvmsync', () => {
     const error = explainSudo(1, 'sudo: lvmsync: command not found');
     expect(error).toBeInstanceOf(FarSideError);
     expect(error.message).toMatch(/secure_path.*--remote-path/);
   });
 
-  it('takes nothing of lvmsync’s own status 1 for its own', () => {
+  it('is not confused with lvmsync’s own status 1', () => {
     expect(explainSudo(1, 'lvmsync: internal fault').message).toMatch(/ended with status 1/);
   });
 });
 
-it('a line of sudoers has what is special in it escaped', () => {
+it('special characters in a line of sudoers are escaped', () => {
   expect(sudoersLine('DOM\\a b', '/x,y/*')).toBe(String.raw`DOM\\a\ b ALL=(root) NOPASSWD: /x\,y/\*`);
 });
 
@@ -147,7 +147,7 @@ describe("the far side's words", () => {
   });
 });
 
-describe('a far command, taken apart', () => {
+describe('a far command that is parsed', () => {
   it.each([
     [PLAIN_FAR_COMMAND],
     [{ ...PLAIN_FAR_COMMAND, sudo: true }],
@@ -167,7 +167,7 @@ describe('a far command, taken apart', () => {
     ['a prefix with words of its own', ['nice', 'sh', 'lvmsync', 'receive']],
     ['sudo for another user', ['sudo', '-n', '-u', 'x', '--', 'lvmsync', 'receive']],
     ['sudo behind sudo', ['sudo', '-n', '--', 'sudo', '-n', '--', 'lvmsync']],
-  ])('is none with %s', (_name, words) => {
+  ])('is not accepted with %s', (_name, words) => {
     expect(takeFarCommand(words)).toBeNull();
   });
 });

@@ -73,7 +73,7 @@ describe('a gathering sink', () => {
     expect(lengths).toEqual([...Array<number>(25).fill(256 * KIB), rest]);
   });
 
-  it('passes a few bytes on though nothing follows', async () => {
+  it('passes a few bytes on although nothing follows', async () => {
     const inner = slowSink();
     await new GatheringSink(inner).write(Buffer.from('hello'));
     await expect.poll(() => Buffer.concat(inner.pieces).toString(), { timeout: 20_000 }).toBe('hello');

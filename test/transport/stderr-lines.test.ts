@@ -13,11 +13,11 @@ async function linesOf(...pieces: (string | Buffer)[]): Promise<string[]> {
 }
 
 describe("a far side's stderr", () => {
-  it('comes in lines, wherever it was cut', async () => {
+  it('is split into lines, wherever it was cut', async () => {
     expect(await linesOf('on', 'e\ntwo\r\nthr', 'ee')).toEqual(['one', 'two', 'three']);
   });
 
-  it('keeps characters whole that two pieces share', async () => {
+  it('keeps characters whole that are split between two pieces', async () => {
     const bytes = Buffer.from('größe\n');
     expect(await linesOf(bytes.subarray(0, 3), bytes.subarray(3))).toEqual(['größe']);
   });
@@ -38,7 +38,7 @@ describe("a far side's stderr", () => {
     expect(rest).toEqual(['end']);
   });
 
-  it('that breaks off ends what was said so far', async () => {
+  it('is shown up to where it breaks off', async () => {
     const stream = new PassThrough();
     const lines: string[] = [];
     const done = passOnLines(stream, (line) => lines.push(line));
@@ -48,7 +48,7 @@ describe("a far side's stderr", () => {
     expect(lines).toEqual(['half a li']);
   });
 
-  it('has no control character left but the tab', () => {
+  it('has no control character left except for the tab', () => {
     fc.assert(
       fc.property(fc.string({ unit: ANY_CHARACTER }), (text) => {
         expect(makeHarmless(text).replaceAll('\t', '')).not.toMatch(/\p{Cc}/u);

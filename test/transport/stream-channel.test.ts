@@ -45,7 +45,7 @@ describe('a stream as a sink', () => {
     await expect(sink.end()).rejects.toBeInstanceOf(TransportError);
   });
 
-  it('rejects what waits when it is told that nobody reads', async () => {
+  it('rejects what waits when it is told that no one reads', async () => {
     const sink = sinkFrom(silentWritable(), 'it');
     const written = sink.write(Buffer.from('a'));
     const reason = new TransportError('gone');
@@ -102,7 +102,7 @@ describe('a stream as a source', () => {
     }
   });
 
-  it('holds its writer back while nobody reads', async () => {
+  it('holds its writer back while no one reads', async () => {
     const stream = new PassThrough({ highWaterMark: 1024 });
     const reader = sourceFrom(stream, 'it')[Symbol.asyncIterator]();
     while (stream.write(Buffer.alloc(512)));
@@ -123,7 +123,7 @@ describe('a stream as a source', () => {
     await once(stream, 'end');
   });
 
-  it('asks at the end whether it was one', async () => {
+  it('checks at the end whether it was complete', async () => {
     const reader = sourceFrom(Readable.from([]), 'it', () => {
       throw new TransportError('the line broke');
     })[Symbol.asyncIterator]();

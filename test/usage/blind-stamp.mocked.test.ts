@@ -61,7 +61,7 @@ describe('a stamp of a disk', () => {
     ['an empty flush', WRITTEN, FLUSHED, 'same'],
     ['a discard', FLUSHED, DISCARDED, 'moved'],
     ['a read', DISCARDED, READ, 'same'],
-  ])('is, after %s, as it should be', async (_name, before, after, verdict) => {
+  ])('is as it should be after %s', async (_name, before, after, verdict) => {
     expect(compareStamps(await stampAt(before), await stampAt(after))).toBe(verdict);
   });
 

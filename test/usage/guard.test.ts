@@ -39,7 +39,7 @@ async function startOpener(redirection: string): Promise<ChildProcess> {
 }
 
 describe('an image file as a target', () => {
-  it('may be one that nobody else writes to', async () => {
+  it('may be one that no one else writes to', async () => {
     await startOpener('<');
     const ours = await open(image, 'r+');
     await expect(guard(image)).resolves.toBeUndefined();
@@ -76,7 +76,7 @@ describe('an image file as a target', () => {
   });
 });
 
-it('a folder, a terminal and nothing at all are no targets', async () => {
+it('a folder, a terminal and a missing path are not targets', async () => {
   await expect(guard(place)).rejects.toThrow(UnsafeTargetError);
   await expect(guard('/dev/null')).rejects.toThrow(/neither a block device nor a regular file/);
   await expect(guard(path.join(place, 'nothing'))).rejects.toThrow(DeviceError);

@@ -54,7 +54,7 @@ function look(file: string): string | null {
   return findOpener({ dev, ino }, 'writers', file);
 }
 
-it('a server that may be away is asked for no file, but for those beside the target itself', async () => {
+it('a file server that may be away is not asked about files, except for those beside the target itself', async () => {
   const [own, far] = [join(place, 'own/image'), join(place, 'far/image')];
   told.mounts = farMount('own') + farMount('far');
   await open(own, '<>');

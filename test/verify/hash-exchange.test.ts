@@ -65,7 +65,7 @@ describe('two sides', () => {
     );
   });
 
-  it('of which one has a bit flipped in its last byte, which no multiple of a sector ends', async () => {
+  it('that differ in a bit of the last byte, and do not end on a sector', async () => {
     const near = new MemoryDevice(volumeOf(CHUNKS, 1).bytes.subarray(0, SIZE - 1000));
     const target = new MemoryDevice(near.bytes);
     target.bytes[target.size - 1] = (target.bytes[target.size - 1] ?? 0) ^ 0x80;
@@ -73,7 +73,7 @@ describe('two sides', () => {
     expect([...differing.extents()]).toEqual([{ offset: SIZE - CHUNK, length: CHUNK - 1000 }]);
   });
 
-  it('differ in just the units that differ, within just the extents that are compared', async () => {
+  it('differ in exactly the units that differ, within exactly the extents that are compared', async () => {
     const spots = fc.array(fc.nat(SIZE - 1), { maxLength: 20 });
     const compared = fc
       .array(fc.tuple(fc.nat(SIZE / 512 - 1), fc.integer({ min: 1, max: 900 })), { maxLength: 10 })
@@ -118,7 +118,7 @@ describe('two sides', () => {
 });
 
 describe('what fails', () => {
-  it('is told of the far device', async () => {
+  it('is reported for the far device', async () => {
     const { far, outcome } = startAnswers(new MemoryDevice(SIZE, '/dev/bad', { badByte: SIZE - 1 }));
     const comparing = compare(far);
     await expect(comparing).rejects.toThrow(FarError);
@@ -126,14 +126,14 @@ describe('what fails', () => {
     expect((await outcome).error).toBeInstanceOf(DeviceError);
   });
 
-  it('is told of the near device', async () => {
+  it('is reported for the near device', async () => {
     const near = new MemoryDevice(SIZE, '/dev/near', { badByte: 5 * CHUNK });
     const { far, outcome } = startAnswers(volumeOf(CHUNKS, 1));
     await expect(compare(far, { near })).rejects.toThrow('/dev/near: read at byte');
     expect((await outcome).error).toBeNull();
   });
 
-  it('is a target that is too small, of which nothing is read', async () => {
+  it('is reported for a target that is too small, and nothing of it is read', async () => {
     const target = volumeOf(10, 1);
     await expect(compare(startAnswers(target).far)).rejects.toThrow(UnsafeTargetError);
     expect(target.calls).toEqual(['refresh', 'close']);
@@ -161,7 +161,7 @@ const byBlake3 = questionWith(2);
 describe('answers', () => {
   const near = volumeOf(2, 1);
 
-  it('that are cut anywhere, or have any bit flipped, are never taken for equality', async () => {
+  it('that are cut anywhere, or have any bit flipped, never count as equal', async () => {
     const { said } = await recordAnswers(volumeOf(2, 1), byBlake3);
     await expect(compare(scriptedFarSide(said, 0), { near })).resolves.toMatchObject({
       comparedBytes: 2 * CHUNK,
@@ -215,13 +215,13 @@ describe('digests', () => {
     );
   });
 
-  it('are SHA-256 for who asks without the flag', async () => {
+  it('are SHA-256 for a client that asks without the flag', async () => {
     const target = volumeOf(2, 1);
     const { said } = await recordAnswers(target, oneQuestion);
     expect(said.includes(createHash('sha256').update(target.bytes).digest())).toBe(true);
   });
 
-  it('are asked by SHA-256 of a far side that tells of nothing else', async () => {
+  it('are SHA-256 with a far side that reports nothing else', async () => {
     const near = volumeOf(2, 1);
     const hello = encodeHello({ version: '1', targetSize: SIZE, holds: null, stale: false }, 0);
     const digest = createHash('sha256').update(near.bytes).digest();
@@ -251,7 +251,7 @@ describe('a read-only far side', () => {
     expect(target.calls).toEqual(['refresh', 'close']);
   });
 
-  it('takes no stream of the Ruby tool', async () => {
+  it('does not accept a stream of the Ruby tool', async () => {
     const output = collectingSink();
     const target = volumeOf(1, 1);
     const lines = { input: sourceOf(Buffer.from('lvmsync PROTO[3]\n')), output };

@@ -28,7 +28,7 @@ describe('the plan of a repair', () => {
     });
   });
 
-  it('calls the rest compared only where it was', () => {
+  it('calls the rest compared only if it was', () => {
     const [send] = planRepair({ ...WHOLE, isWhole: false }, { differing: DIFFERING, changes: null }).steps;
     expect(send).toEqual({ do: 'send', what: DIFFERING });
   });
@@ -36,7 +36,7 @@ describe('the plan of a repair', () => {
   it.each([
     ['nothing differs', WHOLE, unitsOf()],
     ['a verify repairs nothing', { ...WHOLE, repair: false }, DIFFERING],
-  ])('writes nothing where %s', (_, request, differing) => {
+  ])('writes nothing if %s', (_, request, differing) => {
     expect(planRepair(request, { differing, changes: null }).steps).toEqual([]);
   });
 

@@ -141,7 +141,7 @@ describe('a store written from old bytes', () => {
 });
 
 describe('a store that is not written to its end', () => {
-  it('is none: nothing says valid before all else is flushed', async () => {
+  it('is not a store: nothing says that it is valid before everything else is flushed', async () => {
     const ranges = [{ offset: 0, length: 700 * 4096 }];
     const old = bytesOf(800 * 4096, 9);
     const target = new MemoryDevice(targetOf(old, ranges));
@@ -222,7 +222,7 @@ describe('the plan of a store', () => {
     });
   });
 
-  it('needs no filling where there is nothing to fill from', () => {
+  it('needs no filling if there is nothing to fill from', () => {
     const odd = [{ offset: 4096, length: 8192 }];
     expect(planStore(odd, MIB, false)).toMatchObject({ layout: { chunkSize: 4096 }, fillBytes: 0 });
     expect(() => planStore([{ offset: 512, length: 4096 }], MIB, false)).toThrow(UsageError);

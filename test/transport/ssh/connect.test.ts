@@ -70,7 +70,7 @@ describe('a command over ssh', () => {
     expect(await refusal).toBeInstanceOf(TransportError);
   });
 
-  it('is not flooded by us, however large a window the far side grants', async () => {
+  it('is not flooded, however large a window the far side grants', async () => {
     const generous = new ssh2.Server({ hostKeys: [hostKey.private] }, (connection) => {
       connection.on('authentication', (context) => {
         context.accept();
@@ -147,14 +147,14 @@ describe('a command over ssh', () => {
     expect(await transport.exit).toMatchObject({ status: null, problem: expect.any(String) as string });
   });
 
-  it('has ended when it has, though nobody has read its output yet', async () => {
+  it('has ended when it has, although no one has read its output yet', async () => {
     const transport = await connect(['sh', '-c', 'printf hello; exit 6']);
     expect(await transport.exit).toEqual({ status: 6, signal: null });
     await new Promise((resolve) => setTimeout(resolve, 50));
     expect(await digestOf(transport.input)).toBe(createHash('sha256').update('hello').digest('hex'));
   });
 
-  it('that we cut sees the end of its input, and nobody waits any more', async () => {
+  it('that we cut sees the end of its input, and no one waits any more', async () => {
     const transport = await connect(['cat']);
     const broken = digestOf(transport.input).catch(String);
     await transport.destroy();
@@ -164,7 +164,7 @@ describe('a command over ssh', () => {
   });
 });
 
-describe('a server that is none', () => {
+describe('a server that is not an ssh server', () => {
   let listening: ReturnType<typeof createServer> | undefined;
 
   afterEach(() => listening?.close());

@@ -50,7 +50,7 @@ describe('what ssh -G says', () => {
     expect(calls[0]).toEqual(['ssh', '-G', '-p', '2200', '-l', 'carol', '--', 'rich']);
   });
 
-  it('is taken as it stands', async () => {
+  it('is used as it is', async () => {
     const digest = createHash('sha1').update(`${hostname()}rich.example.com2200carol`).digest('hex');
     expect(await resolveFrom(dump('rich'))).toEqual({
       name: 'rich',
@@ -94,7 +94,7 @@ describe('what ssh -G says', () => {
     });
   });
 
-  it('is OpenSSH’s own defaults for a host that nobody configured, but for time-outs', async () => {
+  it('is OpenSSH’s own defaults for a host without configuration, except for time-outs', async () => {
     const config = await resolveFrom(dump('default'), 'plain', null, null);
     expect(config).toMatchObject({
       ...{ hostName: 'plain', port: 22, user: 'root', proxy: null, agentSocket: '/agent' },
@@ -107,7 +107,7 @@ describe('what ssh -G says', () => {
     expect(chooseCiphers(config)).toBeNull();
   });
 
-  it('names ciphers: those that are spoken are offered in that order, and none is an error', async () => {
+  it('names ciphers: the known ones are offered in that order, and it is an error if there are none', async () => {
     const config = await resolveFrom(dump('rich'));
     expect(
       chooseCiphers({ ...config, ciphers: ['rijndael-cbc@lysator.liu.se', 'aes256-ctr', 'aes128-ctr'] }),
@@ -202,7 +202,7 @@ describe('without OpenSSH’s client', () => {
     });
   });
 
-  it('a notice tells what is passed over, and no program is started', async () => {
+  it('a notice says what is ignored, and no program is started', async () => {
     const trace = join(home, 'trace');
     const lines = [`Match exec "touch ${trace}"`, '  Port 1', 'Host *', '  Port 23'];
     expect((await resolveWith(lines.join('\n'), 'h')).port).toBe(23);

@@ -38,7 +38,7 @@ describe.each(['known_hosts', 'known_hosts.hashed'])('%s', (file) => {
   const entries = parseKnownHosts(fixture(file), file);
   const answers = fixture(`${file}.found`).trimEnd().split('\n');
 
-  it.each(answers)('speaks of a host on the lines where ssh-keygen -F finds it: %s', (answer) => {
+  it.each(answers)('mentions a host on the lines where ssh-keygen -F finds it: %s', (answer) => {
     const [name = '', ...lines] = answer.split(' ');
     const found = entries.filter((entry) => speaksOf(entry, ...splitName(name)));
     expect(found.map(({ line }) => line)).toEqual(lines.map(Number));
@@ -64,12 +64,12 @@ describe('a host key', () => {
     expect(fingerprints).toEqual(fixture('fingerprints').trim().split('\n'));
   });
 
-  it.each(['ed25519', 'rsa'])('that is on file is known (%s of several)', (type) => {
+  it.each(['ed25519', 'rsa'])('that is on file is accepted (%s of several)', (type) => {
     expect(judgeHostKey(entriesFor('plain.example'), publicKey(type)).kind).toBe('known');
     expect(objectionTo(entriesFor('plain.example'), publicKey(type))).toBeUndefined();
   });
 
-  it('of a host that nobody vouched for is neither known nor refused', () => {
+  it('of a host that is not on file is neither known nor refused', () => {
     const shown = judgeShownKey(
       { entries: entriesFor('new.example', 2222), withoutPort: [] },
       publicKey('rsa'),
@@ -78,14 +78,14 @@ describe('a host key', () => {
     expect(objectToHostKey(shown, 'new.example')).toBeNull();
   });
 
-  it('of a host on a port of its own is known where the host without it is', () => {
+  it('of a host on another port is known if the host without the port is', () => {
     const onFile = { entries: [], withoutPort: entriesFor('plain.example') };
     expect(judgeShownKey(onFile, publicKey('rsa')).verdict.kind).toBe('known');
     // and is no changed one where it is another
     expect(judgeShownKey(onFile, publicKey('other-ed25519')).verdict.kind).toBe('unknown');
   });
 
-  it('that is another than the one on file is refused, with file, line and both fingerprints', () => {
+  it('that differs from the one on file is refused, with file, line and both fingerprints', () => {
     const shown = publicKey('other-ed25519');
     const entries = entriesFor('plain.example').filter(({ marker }) => marker === null);
     const message = objectionTo(entries, shown);
@@ -94,14 +94,14 @@ describe('a host key', () => {
     expect(message).toContain(fingerprintOf(publicKey('ed25519')));
   });
 
-  it('of another type than those on file is no better than a changed one', () => {
+  it('of another type than those on file is treated as a changed one', () => {
     expect(judgeHostKey(entriesFor('one.example'), publicKey('ed25519'))).toMatchObject({
       kind: 'changed',
       entry: { line: 3 },
     });
   });
 
-  it('that is revoked is refused, though it may be on file as well', () => {
+  it('that is revoked is refused, even if it is on file as well', () => {
     const key = publicKey('other-ed25519');
     const alsoKnown = parseKnownHosts(`twice.example ${fixture('other-ed25519.pub')}`, 'second');
     const entries = [...alsoKnown, ...entriesFor('twice.example')];
@@ -126,7 +126,7 @@ describe('a host key', () => {
   });
 });
 
-it('lines that are no entries are passed over', () => {
+it('lines that are not entries are ignored', () => {
   const text = [
     '# comment',
     '',

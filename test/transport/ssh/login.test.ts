@@ -81,7 +81,7 @@ describe('a login', () => {
     await agent.close();
   });
 
-  it('goes on to the key files where the agent is gone or holds other keys', async () => {
+  it('continues with the key files if the agent is gone or holds other keys', async () => {
     place.settings = { ...place.settings, agentSocket: join(place.home, 'nobody') };
     expect((await (await connect(['true'])).exit).status).toBe(0);
 

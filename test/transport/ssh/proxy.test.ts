@@ -55,7 +55,7 @@ it('a command that is cut off breaks the line', async () => {
   expect(await transport.exit).toMatchObject({ status: null, problem: expect.any(String) as string });
 });
 
-it('the host’s key is checked as ever', async () => {
+it('the host’s key is checked as always', async () => {
   proxyBy(await carry());
   await place.writeHome('known_hosts', '');
   await expect(place.connect(['true'])).rejects.toThrow(/its host key .* is not in any known_hosts file/);

@@ -49,7 +49,7 @@ describe('a passphrase', () => {
     await expect(getIn()).rejects.toThrow(/id_ed25519 stayed locked: the passphrase was wrong 3 times/);
   });
 
-  it('is not asked for where the server does not want that key', async () => {
+  it('is not asked for if the server does not want that key', async () => {
     place = await SshPlace.open();
     await place.writeHome('id_ecdsa', userKey.private);
     await place.writeHome('id_ed25519', locked.private);
@@ -58,7 +58,7 @@ describe('a passphrase', () => {
     expect(prompter.asked).toEqual([]);
   });
 
-  it('that nobody can be asked for is told with what to do', async () => {
+  it('that no one can be asked for is reported, with what to do', async () => {
     place = await SshPlace.open({ authorizedKeys: [locked.public] });
     await place.writeHome('id_ed25519', locked.private);
     await expect(getIn()).rejects.toThrow(
@@ -68,7 +68,7 @@ describe('a passphrase', () => {
 });
 
 describe('a password', () => {
-  it('is asked for as often as the configuration has it, and remembered once it was right', async () => {
+  it('is asked for as often as the configuration says, and remembered once it was right', async () => {
     place = await SshPlace.open({ authenticate: byPassword('sesame') });
     place.configLines.push('numberofpasswordprompts 2');
     const prompter = ask(new FakePrompter('a', 'sesame'));
@@ -82,7 +82,7 @@ describe('a password', () => {
     await expect(getIn()).rejects.toThrow(/only password; the answer was refused \(2 times\)/);
   });
 
-  it('that was remembered and is wrong by now is asked for anew', async () => {
+  it('that was remembered and is wrong by now is asked for again', async () => {
     let right = 'old';
     place = await SshPlace.open({
       authenticate: (context) => {
@@ -96,7 +96,7 @@ describe('a password', () => {
     expect(prompter.asked).toHaveLength(2);
   });
 
-  it('comes after a key where the server wants both', async () => {
+  it('comes after a key if the server wants both', async () => {
     const key = parsePublicKey(userKey.public);
     let seen = '';
     place = await SshPlace.open({
@@ -113,7 +113,7 @@ describe('a password', () => {
     expect(seen).toBe('key key ');
   });
 
-  it('is not asked for where the configuration forbids it, or nobody is there', async () => {
+  it('is not asked for if the configuration forbids it, or if no one is there', async () => {
     place = await SshPlace.open({ authenticate: byPassword('sesame') });
     await expect(getIn()).rejects.toThrow(/only password; it wants a password, but there is no one/);
     const prompter = ask(new FakePrompter('sesame'));
@@ -124,7 +124,7 @@ describe('a password', () => {
     expect(prompter.asked).toEqual([]);
   });
 
-  it('that nobody gives, or that is interrupted, ends the login', async () => {
+  it('that is not given, or that is interrupted, ends the login', async () => {
     place = await SshPlace.open({ authenticate: byPassword('sesame') });
     ask(new FakePrompter(null));
     await expect(getIn()).rejects.toThrow(/no answer was given/);
@@ -151,7 +151,7 @@ describe('a password', () => {
 });
 
 describe('keyboard-interactive', () => {
-  it('asks whatever the server asks, shown or not, and shows its words as mere text', async () => {
+  it('asks whatever the server asks, visibly or not, and shows its words as plain text', async () => {
     let answers: readonly string[] = [];
     place = await SshPlace.open({
       authenticate: (context) => {
@@ -185,7 +185,7 @@ describe('an unknown host key', () => {
   it.each([
     ['yes', 'yes'],
     ['its fingerprint', fingerprintOf(blob)],
-  ])('is taken by %s, and added where it is looked for', async (_what, answer) => {
+  ])('is accepted by %s, and added where it is looked up', async (_what, answer) => {
     place = await SshPlace.open();
     await writeFile(place.inSsh('known_hosts'), 'other ssh-rsa AAAA');
     const prompter = ask(new FakePrompter('what?', answer));
@@ -227,7 +227,7 @@ describe('an unknown host key', () => {
     expect(prompter.asked).toEqual([]);
   });
 
-  it('that is another than the one on file is never asked about', async () => {
+  it('that differs from the one on file is never asked about', async () => {
     place = await SshPlace.open();
     await place.knowHost(strangerKey);
     place.configLines.push('stricthostkeychecking no');

@@ -14,7 +14,7 @@ async function digestOf(source: AsyncIterable<Uint8Array>): Promise<string> {
 }
 
 describe('a command over ssh', () => {
-  it('whose line goes silent is given up after a few signs of life were asked for', async () => {
+  it('whose line goes silent is given up after a few unanswered keepalives', async () => {
     place = await SshPlace.open();
     const wires: Socket[] = [];
     const proxy = createServer((near) => {
@@ -42,7 +42,7 @@ describe('a command over ssh', () => {
     proxy.close();
   });
 
-  it('that is busy is alive, however long the answers to our probes take', async () => {
+  it('that is busy counts as alive, however long the answers to our keepalives take', async () => {
     place = await SshPlace.open();
     const wires: Socket[] = [];
     const proxy = createServer((near) => {
