@@ -88,5 +88,7 @@ export async function writeArchive<T>(
 }
 
 function alreadyThere(path: string): UsageError {
-  return new UsageError(`${path}: already exists; an archive never overwrites a file: give another name, or remove it first`);
+  return new UsageError(
+    `${path}: already exists; an archive never overwrites a file: give another name, or remove it first`,
+  );
 }
