@@ -71,11 +71,6 @@ export async function scanArchive(random: RandomFile, watcher: ScanWatcher = {})
   return blocks;
 }
 
-/** The error for a file that does not begin as a stream. */
-export function notAnArchive(path: string, advice = ''): FormatError {
-  return new FormatError(path, 0, 'first line', `this is not a stream or snapback of lvmsync${advice}`);
-}
-
 async function begin(random: RandomFile) {
   const reader = new ByteReader(piecesOf(random.file, random.path), random.path);
   const protocol = await readProtocolLine(reader, random.path).catch((error: unknown) => {
@@ -115,4 +110,9 @@ export function endOfAll(blocks: ExtentTable): number {
   let end = 0;
   for (let index = 0; index < blocks.count; index++) end = Math.max(end, blocks.endAt(index));
   return end;
+}
+
+/** The error for a file that does not begin as a stream. */
+export function notAnArchive(path: string, advice = ''): FormatError {
+  return new FormatError(path, 0, 'first line', `this is not a stream or snapback of lvmsync${advice}`);
 }

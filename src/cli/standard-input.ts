@@ -26,8 +26,6 @@ export interface OpenStream {
   readonly source: ByteSource;
   /** For messages. */
   readonly name: string;
-  /** Whether the name is that of a file or device, and not standard input. */
-  readonly isNamed: boolean;
   /** The path of a regular file, which can be read again; null for a pipe. */
   readonly file: string | null;
   /** Must be called after use: a stream that was refused is not read to its end. */
@@ -38,15 +36,14 @@ export interface OpenStream {
 export async function openStream(file: string, input: typeof standardInput): Promise<OpenStream> {
   if (file === '-') {
     const name = 'standard input';
-    return { source: input(name), name, isNamed: false, file: null, close: () => undefined };
+    return { source: input(name), name, file: null, close: () => undefined };
   }
   try {
     const opened = await open(file, 'r');
     const isRegular = (await opened.stat()).isFile();
     const stream = opened.createReadStream({ highWaterMark: READ_SIZE });
     const again = isRegular ? file : null;
-    const close = () => stream.destroy();
-    return { source: sourceFrom(stream, file), name: file, isNamed: true, file: again, close };
+    return { source: sourceFrom(stream, file), name: file, file: again, close: () => stream.destroy() };
   } catch (error) {
     throw new DeviceError(file, 'open', null, error);
   }

@@ -141,7 +141,8 @@ async function runApply(words: readonly string[], options: TransferOptions, cont
   try {
     const summary = await apply(stream, { path: target, policy: policyOf(options) }, surroundings).catch(
       (error: unknown) => {
-        throw error instanceof ForeignLineError && stream.isNamed ? notToApply(stream.name) : error;
+        const isFile = (options.apply ?? '-') !== '-';
+        throw isFile && error instanceof ForeignLineError ? notToApply(stream.name) : error;
       },
     );
     sayApplied(summary, { source: stream.name, target }, options, context);
