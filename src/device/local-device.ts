@@ -1,4 +1,3 @@
-import { read, write, writev } from 'node:fs';
 import { readlink, stat, type FileHandle } from 'node:fs/promises';
 import { endOf, type Extent } from '../bytes/extent.js';
 import { CommandError, DeviceError, UnsafeTargetError } from '../errors.js';
@@ -10,6 +9,7 @@ import { dataExtentsOf, deallocate, zeroLeftOvers, OwnWrites } from './allocatio
 import type { BlockDevice } from './block-device.js';
 import { deviceNumberOf, readDeviceFacts, type DeviceNumber } from './device-facts.js';
 import { refuseReadOnly, openHandle } from './open-handle.js';
+import { Transfers } from './transfers.js';
 
 /** The alignment of a file's direct I/O: no common disk has larger sectors. Bytes. */
 const FILE_ALIGNMENT = 4096;
@@ -108,6 +108,7 @@ export class LocalDevice implements BlockDevice {
   private readonly takesHoles: boolean;
   private readonly discardUnit: number | null;
   private readonly spawner: Spawner;
+  private readonly transfers = new Transfers();
   /** Unaligned direct writes read, change and write whole sectors, so only one runs at a time. */
   private edgeTurn: Promise<void> = Promise.resolve();
 
@@ -282,7 +283,8 @@ export class LocalDevice implements BlockDevice {
   private async readFully(bytes: Uint8Array, offset: number, needed = bytes.length): Promise<void> {
     let done = 0;
     while (done < needed) {
-      const count = await this.transfer('read', bytes, done, offset);
+      const left = bytes.subarray(done);
+      const count = await this.transfer('read', [left], left.length, offset + done);
       if (count === 0) {
         throw new DeviceError(this.path, 'read', offset + done, `it ends at byte ${this.size}`);
       }
@@ -293,12 +295,13 @@ export class LocalDevice implements BlockDevice {
   private async writeFully(bytes: Uint8Array, offset: number): Promise<void> {
     this.refusePastEnd(offset, bytes.length);
     for (let done = 0; done < bytes.length;) {
-      done += await this.transfer('write', bytes, done, offset);
+      const left = bytes.subarray(done);
+      done += await this.transfer('write', [left], left.length, offset + done);
     }
   }
 
   private async writeTogether(pieces: readonly Uint8Array[], offset: number, length: number): Promise<void> {
-    let done = await this.transferAll(pieces, offset, length);
+    let done = await this.transfer('write', pieces, length, offset);
     if (done === length) return;
     // A short write: write the rest piece by piece.
     let at = offset;
@@ -316,33 +319,21 @@ export class LocalDevice implements BlockDevice {
     throw new DeviceError(this.path, 'write', offset, `it ends at byte ${this.size}`);
   }
 
-  private transferAll(pieces: readonly Uint8Array[], offset: number, length: number): Promise<number> {
-    return new Promise((resolve, reject) => {
-      writev(this.file.fd, pieces, offset, (error, count) => {
-        this.ownWrites.written += error ? length : count;
-        if (error) reject(new DeviceError(this.path, 'write', offset, error));
-        else resolve(count);
-      });
-    });
-  }
-
-  /** One system call. Uses the callback form, because FileHandle's own read costs up to 15 % more. */
-  private transfer(
-    operation: 'read' | 'write',
-    bytes: Uint8Array,
-    done: number,
-    offset: number,
+  /** One system call. */
+  private async transfer(
+    kind: 'read' | 'write',
+    pieces: readonly Uint8Array[],
+    length: number,
+    position: number,
   ): Promise<number> {
-    const position = offset + done;
-    return new Promise((resolve, reject) => {
-      const settle = (error: Error | null, count: number) => {
-        if (operation === 'write') this.ownWrites.written += error ? bytes.length - done : count;
-        if (error) reject(new DeviceError(this.path, operation, position, error));
-        else resolve(count);
-      };
-      if (operation === 'read') read(this.file.fd, bytes, done, bytes.length - done, position, settle);
-      else write(this.file.fd, bytes, done, bytes.length - done, position, settle);
-    });
+    try {
+      const count = await this.transfers.run({ kind, fd: this.file.fd, pieces, length, position });
+      if (kind === 'write') this.ownWrites.written += count;
+      return count;
+    } catch (error) {
+      if (kind === 'write') this.ownWrites.written += length;
+      throw new DeviceError(this.path, kind, position, error);
+    }
   }
 }
 
