@@ -48,7 +48,7 @@ export const DOORS = {
     'allowed-targets apply-policy base-check container-image coverage create-target open-target record-format room room-budget room-needed state-record target-key',
   usage: 'device-identity device-tree foreign-writes guard holders openers write-stamp',
   engine:
-    'applier block-reader compare-blocks compression-judge durable-length gathered-file pack-blocks run-prover undo-log wants',
+    'applier block-reader compression-judge durable-length gathered-file outgoing-batches pack-blocks run-prover undo-log wants',
   snapshots:
     'fill-level live-watch mapped-snapshot metadata-snapshot snapshot store-volume temporary-snapshot thin-pool thin-tools thin-volume',
   changes: 'base-view change-set change-source cow-format exception-store thin-changes thin-delta two-stores',

@@ -53,12 +53,16 @@ export async function* readBlocks(
 }
 
 /** Blocks that are read together, with the gaps between them. */
-interface Span extends Extent {
-  readonly blocks: readonly Extent[];
+export interface Span<Block extends Extent = Extent> extends Extent {
+  readonly blocks: readonly Block[];
 }
 
-function* joinNeighbours(blocks: Iterable<Extent>, limit: number): Generator<Span, undefined> {
-  let joined: Extent[] = [];
+/** Ascending blocks in spans of at most `limit` bytes; one block may be longer. */
+export function* joinNeighbours<Block extends Extent>(
+  blocks: Iterable<Block>,
+  limit: number,
+): Generator<Span<Block>, undefined> {
+  let joined: Block[] = [];
   let offset = 0;
   let end = 0;
   for (const block of blocks) {
@@ -79,17 +83,8 @@ async function readSpan(
   { offset, length, blocks }: Span,
   lend: LendBuffer,
 ): Promise<ReadBlock[]> {
-  const loan = await lend(length);
+  const loan = await readTogether(device, { offset, length, blocks }, lend);
   const bytesOf = (block: Extent) => loan.bytes.subarray(block.offset - offset, endOf(block) - offset);
-  try {
-    await device.readAt(loan.bytes, offset).catch(async () => {
-      // The bad part may be in a gap, whose bytes are not needed; otherwise this names the right block in the error.
-      for (const block of blocks) await device.readAt(bytesOf(block), block.offset);
-    });
-  } catch (error) {
-    loan.release();
-    throw error;
-  }
   let held = blocks.length;
   return blocks.map((block) => {
     let isHeld = true;
@@ -101,4 +96,26 @@ async function readSpan(
     };
     return { offset: block.offset, data: { bytes: bytesOf(block), release } };
   });
+}
+
+/** Reads a span in one piece into lent memory. Throws DeviceError. */
+export async function readTogether(
+  device: ReadableVolume,
+  { offset, length, blocks }: Span,
+  lend: LendBuffer,
+): Promise<LentBuffer> {
+  const loan = await lend(length);
+  try {
+    await device.readAt(loan.bytes, offset).catch(async () => {
+      // The bad part may be in a gap, whose bytes are not needed; otherwise this names the right block in the error.
+      for (const block of blocks) {
+        const bytes = loan.bytes.subarray(block.offset - offset, endOf(block) - offset);
+        await device.readAt(bytes, block.offset);
+      }
+    });
+    return loan;
+  } catch (error) {
+    loan.release();
+    throw error;
+  }
 }

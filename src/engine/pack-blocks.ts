@@ -1,36 +1,39 @@
 import type { LentBuffer } from '../bytes/byte-channel.js';
-import { crc32, isZero } from '../bytes/contents.js';
 import { CODEC_IDS, type Codec } from '../codec/codec.js';
 import { workAhead } from '../codec/work-ahead.js';
 import { BufferPool } from '../memory/aligned-memory.js';
 import type { BlockWriter, KnownOfBytes } from '../stream/block-writer.js';
 import { MAX_BLOCK_LENGTH } from '../stream/block.js';
-import type { ReadBlock } from './block-reader.js';
+import { type BlockBatch, ENTRY } from '../stream/batches/batch.js';
 import type { CompressionJudge } from './compression-judge.js';
+import type { OutgoingBatch } from './outgoing-batches.js';
 
-/** How many blocks are compressed at once: as many as libuv has threads. */
-const BLOCKS_AHEAD = 4;
+/** How many batches are compressed at once: as many as libuv has threads. */
+const BATCHES_AHEAD = 4;
 /** A block is sent compressed if that saves at least this share of it. */
 const WORTHWHILE = 1 / 16;
 
-/** A block that is ready to be sent; `known` has its compressed bytes, if it is sent compressed. */
-export interface ReadyBlock extends ReadBlock {
-  readonly known: KnownOfBytes;
-  /** Whether compressing it was tried. */
+/** A batch that is ready to be sent, with its compressed blocks. */
+export interface ReadyBatch extends OutgoingBatch {
+  /** What is known of data blocks, by their entries: their compressed bytes, if they are sent compressed. */
+  readonly known: ReadonlyMap<number, KnownOfBytes>;
+  /** Whether compressing its blocks was tried. */
   readonly wasTried: boolean;
 }
 
-interface PreparedBlock extends ReadyBlock {
+interface PreparedBatch extends ReadyBatch {
   /** The memory of the compressed bytes. */
   readonly room: LentBuffer | null;
 }
+
+const NOTHING_KNOWN: ReadonlyMap<number, KnownOfBytes> = new Map();
 
 /** Compresses the blocks of a transfer on other threads, in order, if its judge wants that and it saves enough. */
 export class BlockPacker {
   /** How many blocks were sent compressed, and their bytes. */
   readonly totals = { blocks: 0, rawBytes: 0, packedBytes: 0 };
-  /** Compressed bytes have their own memory, which reading ahead cannot use up. */
-  private readonly rooms = new BufferPool(BLOCKS_AHEAD * MAX_BLOCK_LENGTH);
+  /** Compressed bytes have their own memory, which reading ahead cannot use up: one loan a batch. */
+  private readonly rooms = new BufferPool(BATCHES_AHEAD * MAX_BLOCK_LENGTH);
 
   /** @param clock milliseconds that only grow */
   constructor(
@@ -40,68 +43,76 @@ export class BlockPacker {
     private readonly clock: () => number,
   ) {}
 
-  /** The same blocks, ready to be sent. Prepares some of them ahead of the consumer. */
-  async *makeReady<Given extends ReadBlock>(
-    blocks: AsyncIterable<Given>,
-  ): AsyncGenerator<Given & ReadyBlock> {
+  /** The same batches, ready to be sent. Prepares some of them ahead of the consumer. */
+  async *makeReady(batches: AsyncIterable<OutgoingBatch>): AsyncGenerator<ReadyBatch> {
     const ready = workAhead(
-      blocks,
-      BLOCKS_AHEAD,
-      (block) => this.prepare(block),
-      ({ data, room }) => {
-        data.release();
+      batches,
+      BATCHES_AHEAD,
+      (batch) => this.prepare(batch),
+      ({ batch, room }) => {
+        batch.release();
         room?.release();
       },
     );
-    for await (const block of ready) {
+    for await (const batch of ready) {
       try {
-        yield block;
+        yield batch;
       } finally {
-        block.room?.release();
+        batch.room?.release();
       }
     }
   }
 
-  /** Writes a block that is ready. */
-  async send({ offset, data, known, wasTried }: ReadyBlock, writer: BlockWriter): Promise<void> {
-    const rawBytes = data.bytes.length;
+  /** Writes a batch that is ready. */
+  async send({ batch, known, wasTried }: ReadyBatch, writer: BlockWriter): Promise<void> {
     const started = this.clock();
-    await writer.data(offset, data.bytes, known);
-    const sentBytes = known.packed?.bytes.length ?? rawBytes;
-    this.judge.heard({ wasTried, rawBytes, sentBytes, waitedMs: this.clock() - started });
-    if (known.packed === undefined) return;
-    this.totals.blocks += 1;
-    this.totals.rawBytes += rawBytes;
-    this.totals.packedBytes += sentBytes;
+    await writer.batch(batch, known);
+    const waitedMs = this.clock() - started;
+    let [rawBytes, sentBytes] = [0, 0];
+    for (let entry = 0; entry < batch.count; entry++) {
+      if (batch.kindAt(entry) !== ENTRY.data) continue;
+      const length = batch.lengthAt(entry);
+      const packed = known.get(entry)?.packed?.bytes.length;
+      rawBytes += length;
+      sentBytes += packed ?? length;
+      if (packed === undefined) continue;
+      this.totals.blocks += 1;
+      this.totals.rawBytes += length;
+      this.totals.packedBytes += packed;
+    }
+    if (rawBytes > 0) this.judge.heard({ wasTried, rawBytes, sentBytes, waitedMs });
   }
 
-  private async prepare<Given extends ReadBlock>(block: Given): Promise<Given & PreparedBlock> {
-    const { bytes } = block.data;
+  private async prepare(outgoing: OutgoingBatch): Promise<PreparedBatch> {
+    const { batch } = outgoing;
     const wasTried = this.judge.wantsPacked;
-    if (!wasTried || isZero(bytes)) return { ...block, known: {}, wasTried, room: null };
+    const { bytes } = batch.sum();
+    if (!wasTried || bytes === 0) return { ...outgoing, known: NOTHING_KNOWN, wasTried, room: null };
+    let room: LentBuffer | null = null;
     try {
-      return { ...block, wasTried, ...(await this.pack(bytes)) };
+      room = await this.rooms.lend(MAX_BLOCK_LENGTH);
+      return { ...outgoing, known: await this.pack(batch, room.bytes), wasTried, room };
     } catch (error) {
-      block.data.release();
+      room?.release();
+      batch.release();
       throw error;
     }
   }
 
-  private async pack(bytes: Uint8Array): Promise<Pick<PreparedBlock, 'known' | 'room'>> {
-    // Before the codec sees the bytes, so that the reader detects an error of the codec.
-    const crc = crc32(bytes);
-    const room = await this.rooms.lend(Math.floor(bytes.length * (1 - WORTHWHILE)));
-    try {
-      const length = await this.codec.compress(bytes, room.bytes, this.level);
-      if (length !== null) {
-        const packed = { codec: CODEC_IDS[this.codec.name], bytes: room.bytes.subarray(0, length) };
-        return { known: { crc, packed }, room };
-      }
-    } catch (error) {
-      room.release();
-      throw error;
+  private async pack(batch: BlockBatch, room: Buffer): Promise<Map<number, KnownOfBytes>> {
+    const known = new Map<number, KnownOfBytes>();
+    let used = 0;
+    for (let entry = 0; entry < batch.count; entry++) {
+      if (batch.kindAt(entry) !== ENTRY.data) continue;
+      const bytes = batch.bytesAt(entry);
+      const most = Math.floor(bytes.length * (1 - WORTHWHILE));
+      const length = await this.codec.compress(bytes, room.subarray(used, used + most), this.level);
+      if (length === null) continue;
+      // The checksum was taken before the codec saw the bytes, so that the reader detects an error of the codec.
+      const packed = { codec: CODEC_IDS[this.codec.name], bytes: room.subarray(used, used + length) };
+      known.set(entry, { crc: batch.crcAt(entry), packed });
+      used += length;
     }
-    room.release();
-    return { known: { crc }, room: null };
+    return known;
   }
 }

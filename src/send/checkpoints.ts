@@ -146,10 +146,14 @@ export class Checkpoints {
     this.lastAt = clock();
   }
 
+  /** Whether the next call of `afterBlock` makes one. A receiver with a slow disk gets no second one before its answer. */
+  get isDue(): boolean {
+    return this.clock() - this.lastAt >= EVERY_MS && this.line.isAnswered;
+  }
+
   /** Notes that everything up to `offset` was sent: `sent` bytes in blocks. */
   async afterBlock(offset: number, sent: number): Promise<void> {
-    // A receiver with a slow disk gets no second checkpoint before it has answered the first.
-    if (this.clock() - this.lastAt < EVERY_MS || !this.line.isAnswered) return;
+    if (!this.isDue) return;
     await this.line.checkpoint(makeToken(this.key, this.changes, offset, sent));
     this.lastAt = this.clock();
   }

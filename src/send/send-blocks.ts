@@ -1,11 +1,10 @@
-import { isZero } from '../bytes/contents.js';
-import { endOf, splitExtents, sumLengths, uniteExtents, type Extent } from '../bytes/extent.js';
+import { splitExtents, sumLengths, uniteExtents, type Extent } from '../bytes/extent.js';
 import type { ReadableVolume } from '../changes/base-view.js';
 import type { ChangeSet } from '../changes/change-set.js';
 import type { ChangeSource } from '../changes/change-source.js';
-import { readBlocks, type ReadBlock } from '../engine/block-reader.js';
-import { compareBlocks, type Comparison, type OutgoingBlock } from '../engine/compare-blocks.js';
-import type { BlockPacker, ReadyBlock } from '../engine/pack-blocks.js';
+import { readOutgoing, type OutgoingBatch } from '../engine/outgoing-batches.js';
+import type { BlockPacker } from '../engine/pack-blocks.js';
+import { type BlockBatch, ENTRY } from '../stream/batches/batch.js';
 import type { BlockWriter } from '../stream/block-writer.js';
 import { MAX_BLOCK_LENGTH } from '../stream/block.js';
 import type { SendSurroundings } from './begin-stream.js';
@@ -14,11 +13,6 @@ import { WantedPieces } from './wanted-pieces.js';
 
 /** With a live origin the changes are read again after the data, but only this often: the origin may never be idle. */
 const MOST_PASSES = 3;
-
-/**
- * The most that is sent as one discard: more would keep a receiver that has to write zeroes busy for too long. Bytes.
- */
-const DISCARD_LIMIT = 64 * 1024 * 1024;
 
 /** A line to a receiver that can ask for pieces in full. */
 export interface WantLine {
@@ -30,8 +24,13 @@ export interface WantLine {
 }
 
 /** Where old bytes are read, and how they are used. */
-export interface OldBytesSource extends Comparison {
+export interface OldBytesSource {
   readonly volume: ReadableVolume;
+  /**
+   * The unit in which old and new bytes are compared: only units that differ are sent. Null: everything is sent. Bytes,
+   * a power of two.
+   */
+  readonly unit: number | null;
 }
 
 /** How blocks are sent. */
@@ -156,77 +155,51 @@ export class BlockSender {
 
   private async sendPass({ data, old, discards, unit, checkpoints }: Pass): Promise<void> {
     const { old: oldBytes, packer } = this.plan;
-    const olds = oldBytes === null ? null : this.read(oldBytes.volume, old);
-    const left = new ExtentQueue(splitExtents(discards, DISCARD_LIMIT));
-    let pieces = 0;
-    try {
-      const news = this.read(this.source.volumes.data, data);
-      const blocks = compareBlocks(news, olds, { unit });
-      for await (const block of packer?.makeReady(blocks) ?? blocks) {
-        try {
-          this.env.signal.throwIfAborted();
-          for (const extent of left.takeBelow(block.offset)) await this.sendDiscard(extent);
-          if (block.section !== null) this.wanted.offer(pieces);
-          await this.sendBlock(block);
-        } finally {
-          block.data.release();
-        }
-        if (block.piece === null) continue;
-        pieces += 1;
-        this.env.progress.advance(block.piece.length);
-        await checkpoints?.afterBlock(endOf(block.piece), this.resumedBytes + this.bytes);
-      }
-      for (const extent of left.takeBelow(Infinity)) await this.sendDiscard(extent);
-    } finally {
-      await olds?.return(undefined);
-    }
-  }
-
-  private read(volume: ReadableVolume, extents: Iterable<Extent>): AsyncGenerator<ReadBlock> {
-    return readBlocks(volume, extents, MAX_BLOCK_LENGTH, this.env.lend);
-  }
-
-  /** Sent without a proof: whatever the target held there, it reads as zeroes afterwards. */
-  private async sendDiscard({ offset, length }: Extent): Promise<void> {
-    this.env.signal.throwIfAborted();
-    await this.line.writer.discard(offset, length);
-    this.countBlock(length);
-    this.env.progress.advance(length);
-  }
-
-  private async sendBlock(block: OutgoingBlock | (OutgoingBlock & ReadyBlock)): Promise<void> {
-    const { offset, data, proof, section } = block;
-    const { bytes } = data;
+    const olds = oldBytes?.volume ?? null;
+    const news = this.source.volumes.data;
+    const extents = { data, old: olds === null ? [] : old, discards };
+    const batches = readOutgoing(extents, { news, olds, unit }, this.env.lend);
+    const pass = { checkpoints, pieces: 0 };
     const { writer } = this.line;
-    const { packer } = this.plan;
-    if (proof !== null) await writer.prove(proof);
-    if (section !== null) await writer.openSection(section);
-    if (bytes.length === 0) return;
-    if (isZero(bytes)) await writer.zero(offset, bytes.length);
-    else if (packer !== null && 'known' in block) await packer.send(block, writer);
-    else await writer.data(offset, bytes);
-    this.countBlock(bytes.length);
-  }
-
-  private countBlock(length: number): void {
-    this.blocks += 1;
-    this.bytes += length;
-  }
-}
-
-/** Ascending extents that are taken up to an offset at a time. */
-class ExtentQueue {
-  private readonly extents: Iterator<Extent>;
-  private next: IteratorResult<Extent, unknown>;
-
-  constructor(extents: Iterable<Extent>) {
-    this.extents = extents[Symbol.iterator]();
-    this.next = this.extents.next();
-  }
-
-  *takeBelow(offset: number): Generator<Extent> {
-    for (; this.next.done !== true && this.next.value.offset < offset; this.next = this.extents.next()) {
-      yield this.next.value;
+    if (packer === null) {
+      for await (const each of batches) await this.sendBatch(each, pass, (batch) => writer.batch(batch));
+    } else {
+      for await (const each of packer.makeReady(batches)) {
+        await this.sendBatch(each, pass, () => packer.send(each, writer));
+      }
     }
+  }
+
+  /** @param pass how many of its pieces were sent before */
+  private async sendBatch(
+    { batch, sections, pieces, coveredBytes, end }: OutgoingBatch,
+    pass: { readonly checkpoints: Checkpoints | null; pieces: number },
+    write: (batch: BlockBatch) => Promise<void>,
+  ): Promise<void> {
+    const { checkpoints } = pass;
+    for (const section of sections) this.wanted.offer(pass.pieces + section);
+    // A checkpoint that is due comes after the next block, not after the next MiB.
+    const isSplit = checkpoints?.isDue === true && this.plan.packer === null;
+    for (const part of isSplit ? batch.parts() : [batch]) {
+      try {
+        this.env.signal.throwIfAborted();
+        await write(part);
+        const { blocks, bytes } = part.sum();
+        this.blocks += blocks;
+        this.bytes += bytes;
+      } finally {
+        part.release();
+      }
+      if (isSplit) await this.checkpointAfter(part, checkpoints);
+    }
+    pass.pieces += pieces;
+    this.env.progress.advance(coveredBytes);
+    if (end !== null && !isSplit) await checkpoints?.afterBlock(end, this.resumedBytes + this.bytes);
+  }
+
+  /** @param part a block with its proof, a section with its parts, or a discard, which is no place to continue from */
+  private async checkpointAfter(part: BlockBatch, checkpoints: Checkpoints): Promise<void> {
+    if (part.kindAt(0) === ENTRY.discard) return;
+    await checkpoints.afterBlock(part.endAt(0), this.resumedBytes + this.bytes);
   }
 }

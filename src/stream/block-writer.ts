@@ -1,3 +1,4 @@
+import type { BlockBatch } from './batches/batch.js';
 import type { Proof, Section } from './block.js';
 import type { StreamTotals } from './frame-format.js';
 import type { StreamHeader } from './stream-header.js';
@@ -31,6 +32,12 @@ export interface BlockWriter {
   prove(proof: Proof): Promise<void>;
   /** Begins a section: only the parts of it that differ follow. */
   openSection(section: Section): Promise<void>;
+  /**
+   * Writes all entries of a batch.
+   *
+   * @param known what is known of data blocks, by their entries
+   */
+  batch(batch: BlockBatch, known?: ReadonlyMap<number, KnownOfBytes>): Promise<void>;
   /** From here on offsets may start again at 0. */
   nextPass(): Promise<void>;
   /**

@@ -1,6 +1,7 @@
 import { crc32, joinChecksums } from '../bytes/contents.js';
 import type { ByteSink } from '../bytes/byte-channel.js';
 import type { Extent } from '../bytes/extent.js';
+import { type BlockBatch, ENTRY } from './batches/batch.js';
 import type { BlockWriter, KnownOfBytes } from './block-writer.js';
 import { ExtentOrder } from './extent-order.js';
 import { MAX_BLOCK_LENGTH, type Announcement, type Proof, type Section } from './block.js';
@@ -55,6 +56,7 @@ interface Body {
 
 /** Smaller payloads are sent in one piece with their frame: a copy costs less than two more writes. */
 const JOIN_BELOW = 16 * 1024;
+const NONE_KNOWN: ReadonlyMap<number, KnownOfBytes> = new Map();
 const NOTHING: Body = { bytes: new Uint8Array(0), crc: 0 };
 
 /** What was written of a stream so far. */
@@ -191,6 +193,29 @@ export class FrameWriter implements BlockWriter {
     const problem = this.order.openSection(offset, length);
     if (problem !== null) throw new Error(problem);
     await this.frame(SECTION, encodeSection(section));
+  }
+
+  async batch(batch: BlockBatch, known: ReadonlyMap<number, KnownOfBytes> = NONE_KNOWN): Promise<void> {
+    for (let entry = batch.first; entry < batch.count; entry++) {
+      const { offset, length } = batch.extentAt(entry);
+      const crc = batch.crcAt(entry);
+      switch (batch.kindAt(entry)) {
+        case ENTRY.data:
+          await this.data(offset, batch.bytesAt(entry), known.get(entry) ?? { crc });
+          break;
+        case ENTRY.zero:
+          await this.zero(offset, length);
+          break;
+        case ENTRY.discard:
+          await this.discard(offset, length);
+          break;
+        case ENTRY.proof:
+          await this.prove({ offset, length, crc });
+          break;
+        default:
+          await this.openSection({ offset, length, oldCrc: crc, newCrc: batch.newCrcAt(entry) });
+      }
+    }
   }
 
   /** For a journal: announces writes that are about to be made. At least one. */

@@ -1,5 +1,6 @@
 import type { ByteSink, LendBuffer, LentBuffer } from '../bytes/byte-channel.js';
 import { FormatError } from '../errors.js';
+import { type BlockBatch, ENTRY } from './batches/batch.js';
 import type { BlockWriter } from './block-writer.js';
 import { type Block, MAX_BLOCK_LENGTH } from './block.js';
 import type { ByteReader } from './byte-reader.js';
@@ -56,6 +57,15 @@ export class Proto3Writer implements BlockWriter {
 
   openSection(): Promise<void> {
     return Promise.reject(new Error('PROTO[3] has no sections: its blocks are whole'));
+  }
+
+  async batch(batch: BlockBatch): Promise<void> {
+    for (let entry = batch.first; entry < batch.count; entry++) {
+      if (!batch.isBlockAt(entry)) continue;
+      const { offset, length } = batch.extentAt(entry);
+      if (batch.kindAt(entry) === ENTRY.data) await this.data(offset, batch.bytesAt(entry));
+      else await this.zero(offset, length);
+    }
   }
 
   nextPass(): Promise<void> {

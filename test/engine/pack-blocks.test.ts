@@ -2,20 +2,27 @@ import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { brotliCodec, zlibCodec } from '../../src/codec/built-in-codecs.js';
 import { CODEC_IDS, type Codec } from '../../src/codec/codec.js';
-import type { ReadBlock } from '../../src/engine/block-reader.js';
 import { ALWAYS, type CompressionJudge, type SentBlock } from '../../src/engine/compression-judge.js';
+import type { OutgoingBatch } from '../../src/engine/outgoing-batches.js';
 import { BlockPacker } from '../../src/engine/pack-blocks.js';
+import { crc32 } from '../../src/bytes/contents.js';
+import { BlockBatch } from '../../src/stream/batches/batch.js';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
 import { Collector, feed, Lender, readAll, someHeader } from '../support/scenes/feed.js';
 
 const BLOCK = 65_536;
 const text = (length: number) => Buffer.alloc(length, 'what is written on volumes, mostly; ');
 
-async function* blocksOf(contents: readonly Buffer[], lender: Lender): AsyncGenerator<ReadBlock> {
+/** Each of the contents in a batch of its own. */
+async function* batchesOf(contents: readonly Buffer[], lender: Lender): AsyncGenerator<OutgoingBatch> {
   for (const [index, bytes] of contents.entries()) {
-    const data = await lender.lend(bytes.length);
-    data.bytes.set(bytes);
-    yield { offset: index * BLOCK, data };
+    const memory = await lender.lend(bytes.length);
+    memory.bytes.set(bytes);
+    const batch = new BlockBatch(memory);
+    const extent = { offset: index * BLOCK, length: bytes.length };
+    batch.add({ kind: 'data', ...extent, start: 0, crc: crc32(bytes) });
+    const end = extent.offset + extent.length;
+    yield { batch, pieces: 1, sections: [], coveredBytes: bytes.length, end };
   }
 }
 
@@ -29,11 +36,11 @@ async function send(contents: readonly Buffer[], codec: Codec = zlibCodec, wants
   const writer = new FrameWriter(sink);
   try {
     await writer.start(someHeader(contents.length * BLOCK));
-    for await (const block of packer.makeReady(blocksOf(contents, lender))) {
+    for await (const ready of packer.makeReady(batchesOf(contents, lender))) {
       try {
-        await packer.send(block, writer);
+        await packer.send(ready, writer);
       } finally {
-        block.data.release();
+        ready.batch.release();
       }
     }
     await writer.finish();
@@ -101,10 +108,10 @@ describe('blocks on their way out', () => {
     let most = 0;
     const packer = new BlockPacker(zlibCodec, 1, ALWAYS, () => 0);
     const contents = Array.from({ length: 50 }, () => text(BLOCK));
-    for await (const block of packer.makeReady(blocksOf(contents, lender))) {
+    for await (const ready of packer.makeReady(batchesOf(contents, lender))) {
       await new Promise(setImmediate);
       most = Math.max(most, lender.outstanding);
-      block.data.release();
+      ready.batch.release();
     }
     expect(most).toBeGreaterThan(1);
     expect(most).toBeLessThanOrEqual(5);
