@@ -33,7 +33,8 @@ export const DOORS = {
   doctor: 'doctor examine-host examine-target finding',
   reach: 'client-wish far-side local-far-side retry',
   verify: 'answer-queries hash-exchange plan-repair',
-  session: 'ask-plan line-silence messages pulled-sender puller receiver replies reply-writer sender',
+  session:
+    'ask-plan direct-stream line-silence messages pulled-sender puller receiver replies reply-writer sender',
   view: 'close-view list-views open-view roll-back store-plan store-writer view-making view-of-device view-record',
   apply:
     'check-target plans/plan-apply plans/plan-run receive-stream receive-summary recover unfinished-apply',

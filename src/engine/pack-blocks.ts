@@ -2,7 +2,7 @@ import type { LentBuffer } from '../bytes/byte-channel.js';
 import { CODEC_IDS, type Codec } from '../codec/codec.js';
 import { workAhead } from '../codec/work-ahead.js';
 import { BufferPool } from '../memory/aligned-memory.js';
-import type { BlockWriter, KnownOfBytes } from '../stream/block-writer.js';
+import type { StreamWriter, KnownOfBytes } from '../stream/block-writer.js';
 import { MAX_BLOCK_LENGTH } from '../stream/block.js';
 import { type BlockBatch, ENTRY } from '../stream/batches/batch.js';
 import type { CompressionJudge } from './compression-judge.js';
@@ -64,7 +64,7 @@ export class BlockPacker {
   }
 
   /** Writes a batch that is ready. */
-  async send({ batch, known, wasTried }: ReadyBatch, writer: BlockWriter): Promise<void> {
+  async send({ batch, known, wasTried }: ReadyBatch, writer: StreamWriter): Promise<void> {
     const started = this.clock();
     await writer.batch(batch, known);
     const waitedMs = this.clock() - started;

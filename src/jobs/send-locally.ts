@@ -7,6 +7,7 @@ import type { SendOptions } from '../send/send-changes.js';
 import { askPlan, type PlannedSummary } from '../session/ask-plan.js';
 import type { OpenForRun, ReceiveOutcome } from '../session/receiver.js';
 import { runSender, type SessionSummary } from '../session/sender.js';
+import { DirectStream } from '../session/direct-stream.js';
 import { stackOf } from '../usage/guard.js';
 import { openTargetFor, type TargetHere } from './apply.js';
 
@@ -25,7 +26,10 @@ export async function sendToLocalTarget(
 ): Promise<SessionSummary> {
   // Between two ends of this process nothing is saved by fewer bytes.
   const asTheyAre = { ...how, compression: NO_COMPRESSION };
-  return await withReceiver(source, target, env, ({ far }) => runSender(far, source, asTheyAre, env));
+  // A limited rate is one of bytes on a line.
+  const direct = how.bytesPerSecond === undefined ? new DirectStream() : undefined;
+  const send = ({ far }: LocalFarSide<ReceiveOutcome>) => runSender(far, source, asTheyAre, env);
+  return await withReceiver(source, { ...target, direct }, env, send);
 }
 
 /** Asks what that would do, and writes nothing. Throws if the target cannot be asked. */
@@ -45,14 +49,14 @@ export async function planLocally(
 
 async function withReceiver<T>(
   source: ChangeSource,
-  { path, policy }: TargetHere,
+  { path, policy, direct }: TargetHere & { readonly direct?: DirectStream | undefined },
   env: Surroundings,
   talk: (receiver: LocalFarSide<ReceiveOutcome>) => Promise<T>,
 ): Promise<T> {
   const sources = [{ name: source.facts.name, ...(await stackOf(source.facts.paths)) }];
   const open: OpenForRun = (run, volumeSize) =>
     openTargetFor(path, policy, { sources, run, allowed: null, volumeSize }, env);
-  const receiver = startLocalReceiver(open, policy, env);
+  const receiver = startLocalReceiver(open, policy, env, direct);
   try {
     return await talk(receiver);
   } catch (error) {

@@ -1,26 +1,51 @@
 import { TransportError } from '../errors.js';
 import { silentProgress, type Surroundings } from '../host/surroundings.js';
 import { runReceiver, type OpenForRun, type ReceiveOutcome, type ReceiverLine } from '../session/receiver.js';
-import type { FarSide } from '../session/sender.js';
+import type { FarSideOf, SenderRun } from '../session/sender.js';
+import type { DirectStream } from '../session/direct-stream.js';
 import type { ApplyPolicy } from '../targets/apply-policy.js';
 import { createLocalPipe } from '../transport/local-pipe.js';
 import type { Transport } from '../transport/transport.js';
 
 /** A far side inside this process, and how it ended. */
 export interface LocalFarSide<Outcome> {
-  readonly far: FarSide;
+  readonly far: FarSideOf<SenderRun>;
   readonly outcome: Promise<Outcome>;
 }
 
-/** Starts a receiver for a target of this host: the same session, through two pipes. */
+/**
+ * Starts a receiver for a target of this host: the same session, through two pipes.
+ *
+ * @param direct if given, the stream goes through this, without frames
+ */
 export function startLocalReceiver(
   open: OpenForRun,
   policy: ApplyPolicy,
   env: Surroundings,
+  direct?: DirectStream,
 ): LocalFarSide<ReceiveOutcome> {
   // One progress line is enough, and the sender knows more.
   const quiet = { ...env, progress: silentProgress };
-  return startLocalFarSide((line) => runReceiver(line, open, policy, quiet));
+  if (direct === undefined) return startLocalFarSide((line) => runReceiver(line, open, policy, quiet));
+  const run = (line: ReceiverLine) => runReceiver({ ...line, direct }, open, policy, quiet);
+  const { far, outcome } = startLocalFarSide(run);
+  const { transport } = far;
+  const output = {
+    write: () => Promise.reject(new Error('bytes for a stream without frames')),
+    end: () => {
+      direct.cut();
+      return Promise.resolve();
+    },
+  };
+  const exit = transport.exit.then((ended) => {
+    direct.break(new TransportError('the receiver has ended'));
+    return ended;
+  });
+  const destroy = async () => {
+    direct.cut();
+    await transport.destroy();
+  };
+  return { far: { ...far, transport: { ...transport, output, exit, destroy }, direct }, outcome };
 }
 
 /** Starts a far side in this process: the same conversation, through two pipes. */

@@ -1,9 +1,11 @@
-import { crc32, isZero } from '../bytes/contents.js';
+import { crc32 } from '../bytes/contents.js';
 import { splitExtents, subtractExtents, sumLengths, type Extent } from '../bytes/extent.js';
 import type { ReadableVolume } from '../changes/base-view.js';
 import type { ChangeSet } from '../changes/change-set.js';
 import { readBlocks } from '../engine/block-reader.js';
-import type { BlockWriter } from '../stream/block-writer.js';
+import { readOutgoing } from '../engine/outgoing-batches.js';
+import { BlockBatch } from '../stream/batches/batch.js';
+import type { StreamWriter } from '../stream/block-writer.js';
 import { MAX_BLOCK_LENGTH } from '../stream/block.js';
 import type { SendSurroundings } from './begin-stream.js';
 import type { WantLine } from './send-blocks.js';
@@ -51,7 +53,7 @@ export function nextStretch(from: number, percent: number, volumeSize: number): 
  */
 export async function audit(
   { unchanged, changes, extent }: AuditPlan,
-  writer: BlockWriter,
+  writer: StreamWriter,
   line: AuditLine,
   env: SendSurroundings,
 ): Promise<Mended> {
@@ -63,16 +65,19 @@ export async function audit(
   env.progress.start(sumLengths(extents()));
   let pieces = 0;
   for await (const { offset, data } of readBlocks(unchanged, extents(), MAX_BLOCK_LENGTH, env.lend)) {
+    const section = new BlockBatch();
     try {
       env.signal.throwIfAborted();
       const { length } = data.bytes;
       const crc = crc32(data.bytes);
       wanted.offer(pieces);
       pieces += 1;
-      await writer.openSection({ offset, length, oldCrc: crc, newCrc: crc });
+      section.add({ kind: 'section', offset, length, crc, newCrc: crc });
+      await writer.batch(section);
       env.progress.advance(length);
     } finally {
       data.release();
+      section.release();
     }
   }
   if (pieces > 0) await line.hearAll();
@@ -84,23 +89,22 @@ export async function audit(
 async function mend(
   unchanged: ReadableVolume,
   wanted: WantedPieces,
-  writer: BlockWriter,
+  writer: StreamWriter,
   env: SendSurroundings,
 ): Promise<Mended> {
   let [blocks, sent] = [0, 0];
   await writer.nextPass();
-  for await (const { offset, data } of readBlocks(unchanged, wanted.extents(), MAX_BLOCK_LENGTH, env.lend)) {
+  const extents = { data: wanted.extents(), old: wanted.extents(), discards: [] };
+  const volumes = { news: unchanged, olds: unchanged, unit: null };
+  for await (const { batch } of readOutgoing(extents, volumes, env.lend)) {
     try {
       env.signal.throwIfAborted();
-      const { bytes } = data;
-      const crc = crc32(bytes);
-      await writer.prove({ offset, length: bytes.length, crc });
-      if (isZero(bytes)) await writer.zero(offset, bytes.length);
-      else await writer.data(offset, bytes, { crc });
-      blocks += 1;
-      sent += bytes.length;
+      const sum = batch.sum();
+      await writer.batch(batch);
+      blocks += sum.blocks;
+      sent += sum.bytes;
     } finally {
-      data.release();
+      batch.release();
     }
   }
   return { blocks, bytes: sent };

@@ -5,7 +5,7 @@ import type { ChangeSource } from '../changes/change-source.js';
 import { readOutgoing, type OutgoingBatch } from '../engine/outgoing-batches.js';
 import type { BlockPacker } from '../engine/pack-blocks.js';
 import { type BlockBatch, ENTRY } from '../stream/batches/batch.js';
-import type { BlockWriter } from '../stream/block-writer.js';
+import type { StreamWriter } from '../stream/block-writer.js';
 import { MAX_BLOCK_LENGTH } from '../stream/block.js';
 import type { SendSurroundings } from './begin-stream.js';
 import { type Checkpoints, behind, type StreamRest } from './checkpoints.js';
@@ -43,7 +43,7 @@ export interface BlockPlan {
 
 /** Where blocks go. */
 export interface BlockLine {
-  readonly writer: BlockWriter;
+  readonly writer: StreamWriter;
   /** Null for a pipe. */
   readonly session: WantLine | null;
 }
@@ -181,25 +181,29 @@ export class BlockSender {
     // A checkpoint that is due comes after the next block, not after the next MiB.
     const isSplit = checkpoints?.isDue === true && this.plan.packer === null;
     for (const part of isSplit ? batch.parts() : [batch]) {
+      const place = placeAfter(part);
       try {
         this.env.signal.throwIfAborted();
-        await write(part);
+        // Before it is written, because its reader may count it down.
         const { blocks, bytes } = part.sum();
+        await write(part);
         this.blocks += blocks;
         this.bytes += bytes;
       } finally {
         part.release();
       }
-      if (isSplit) await this.checkpointAfter(part, checkpoints);
+      if (isSplit && place !== null) await checkpoints.afterBlock(place, this.resumedBytes + this.bytes);
     }
     pass.pieces += pieces;
     this.env.progress.advance(coveredBytes);
     if (end !== null && !isSplit) await checkpoints?.afterBlock(end, this.resumedBytes + this.bytes);
   }
+}
 
-  /** @param part a block with its proof, a section with its parts, or a discard, which is no place to continue from */
-  private async checkpointAfter(part: BlockBatch, checkpoints: Checkpoints): Promise<void> {
-    if (part.kindAt(0) === ENTRY.discard) return;
-    await checkpoints.afterBlock(part.endAt(0), this.resumedBytes + this.bytes);
-  }
+/**
+ * Where another session can continue after a part of a batch, which is a block with its proof, a section with its parts,
+ * or a discard; null: not after this one. Bytes.
+ */
+function placeAfter(part: BlockBatch): number | null {
+  return part.kindAt(0) === ENTRY.discard ? null : part.endAt(0);
 }

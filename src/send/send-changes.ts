@@ -4,7 +4,7 @@ import type { ChangeSource, SourceFacts } from '../changes/change-source.js';
 import type { BlockPacker } from '../engine/pack-blocks.js';
 import { DeviceError, UsageError } from '../errors.js';
 import type { Surroundings } from '../host/surroundings.js';
-import type { BlockWriter } from '../stream/block-writer.js';
+import type { StreamWriter } from '../stream/block-writer.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { UNKNOWN, type KnownState, type TargetState } from '../targets/state-record.js';
 import { audit, nextStretch, type AuditLine, type Mended } from './audit.js';
@@ -83,7 +83,7 @@ const FORGOTTEN =
   '(in a file system, that is free space); "lvmsync verify" shows it, "lvmsync --scan" corrects it';
 
 /** The line to a pipe, which never answers. */
-export function pipeTo(writer: BlockWriter, packer: BlockPacker | null = null): StreamLine {
+export function pipeTo(writer: StreamWriter, packer: BlockPacker | null = null): StreamLine {
   return {
     writer,
     greet: () => Promise.resolve({ ...UNKNOWN, takesSections: true, packer, resume: null }),

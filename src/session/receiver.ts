@@ -11,6 +11,7 @@ import { watchForSuccessor } from '../host/run-lock.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { BufferPool } from '../memory/aligned-memory.js';
 import { RECEIVE_MEMORY } from '../memory/budgets.js';
+import type { DirectStream } from './direct-stream.js';
 import { openIncomingStream, type IncomingStream } from '../stream/incoming-stream.js';
 import type { ApplyPolicy } from '../targets/apply-policy.js';
 import type { OpenTarget } from '../targets/open-target.js';
@@ -21,6 +22,8 @@ import { failureOf, ReplyWriter } from './reply-writer.js';
 /** The line of a session, from the receiver's side. */
 export interface ReceiverLine {
   readonly input: ByteSource;
+  /** The stream of a sender in this process, which does not use `input`. */
+  readonly direct?: DirectStream;
   readonly output: ByteSink;
   /** What the stream is called in messages. */
   readonly what?: string;
@@ -70,9 +73,8 @@ export async function runReceiver(
     const succeeded = new AbortController();
     const signal = AbortSignal.any([env.signal, succeeded.signal]);
     const silence = new LineSilence();
-    const { lend } = new BufferPool(RECEIVE_MEMORY);
     // The target is not opened or locked before the sender has sent something.
-    const incoming = await openIncomingStream(interruptible(silence.listen(line.input), signal), lend, what);
+    const incoming = await openLine(line, what, silence, signal);
     const { heartbeat, run = null, base = null } = incoming.header ?? {};
     if (heartbeat !== undefined) {
       const allowed = silenceAllowed(heartbeat);
@@ -118,6 +120,24 @@ export async function runReceiver(
     for (const end of ends) end();
     await target?.close();
   }
+}
+
+async function openLine(
+  { input, direct }: ReceiverLine,
+  what: string,
+  silence: LineSilence,
+  signal: AbortSignal,
+): Promise<IncomingStream> {
+  if (direct === undefined) {
+    const { lend } = new BufferPool(RECEIVE_MEMORY);
+    return await openIncomingStream(interruptible(silence.listen(input), signal), lend, what);
+  }
+  const stop = () => {
+    direct.break(signal.reason as Error);
+  };
+  signal.addEventListener('abort', stop, { once: true });
+  if (signal.aborted) stop();
+  return await direct.open();
 }
 
 /** Tells what applying a stream would do. */

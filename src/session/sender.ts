@@ -8,7 +8,7 @@ import { FarError, FarSideError, FormatError, LineError, TransportError } from '
 import { orInterrupted } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { BufferPool } from '../memory/aligned-memory.js';
-import { SEND_MEMORY } from '../memory/budgets.js';
+import { RECEIVE_MEMORY, SEND_MEMORY } from '../memory/budgets.js';
 import { choosePacker, prepareCodec, NO_COMPRESSION, tellPacking } from '../send/choose-packer.js';
 import {
   sendChanges,
@@ -18,6 +18,8 @@ import {
   type SendSummary,
 } from '../send/send-changes.js';
 import { WantedPieces } from '../send/wanted-pieces.js';
+import type { SessionWriter } from '../stream/block-writer.js';
+import type { DirectStream } from './direct-stream.js';
 import type { SmallFrame } from '../stream/frame-reader.js';
 import { FrameWriter } from '../stream/frame-writer.js';
 import type { Verified } from '../targets/coverage.js';
@@ -50,6 +52,8 @@ export interface FarSide {
 export interface FarSideOf<Run extends LineProgress> extends FarSide {
   /** A new run by default. */
   readonly run?: Run;
+  /** The way to a receiver in this process, instead of frames on the line. */
+  readonly direct?: DirectStream;
 }
 
 /** One run of a sender, over all of its lines. */
@@ -91,7 +95,9 @@ export async function runSender(
   env: Surroundings,
 ): Promise<SessionSummary> {
   const { transport, run = new SenderRun(), limits = SESSION_LIMITS } = far;
-  const { lend } = new BufferPool(SEND_MEMORY);
+  // A receiver in this process keeps the memory of its blocks until they are written.
+  const memory = far.direct === undefined ? SEND_MEMORY : SEND_MEMORY + RECEIVE_MEMORY;
+  const { lend } = new BufferPool(memory);
   const wish = options.compression ?? NO_COMPRESSION;
   prepareCodec(wish);
   const acknowledged = new Acknowledgements();
@@ -102,7 +108,7 @@ export async function runSender(
     wanted.take(parseWant(payload, transport.host, position), transport.host, position);
     return true;
   });
-  const writer = new FrameWriter(pacedSink(transport.output, options, env));
+  const writer: SessionWriter = far.direct ?? new FrameWriter(pacedSink(transport.output, options, env));
   let packer: BlockPacker | null = null;
   let targetSize: number | null = null;
   const stopBeating = keepBeating(HEARTBEAT_SECONDS, () => writer.heartbeat());

@@ -1,4 +1,5 @@
 import type { BlockBatch } from './batches/batch.js';
+import type { Extent } from '../bytes/extent.js';
 import type { Proof, Section } from './block.js';
 import type { StreamTotals } from './frame-format.js';
 import type { StreamHeader } from './stream-header.js';
@@ -46,4 +47,26 @@ export interface BlockWriter {
    * @param isNameless whether the stream does not, after all, lead to the state that its header names
    */
   finish(isNameless?: boolean): Promise<StreamTotals>;
+}
+
+/** What a sender of changes needs of a writer. */
+export type StreamWriter = Pick<
+  BlockWriter,
+  'carriesProofs' | 'bytesWritten' | 'start' | 'prove' | 'batch' | 'nextPass' | 'finish'
+>;
+
+/** A writer to a receiver that answers. */
+export interface SessionWriter extends StreamWriter {
+  /** How many frames, or items in their place, were written; the number of the next one. */
+  readonly frameCount: number;
+  /** Whether the end is being written. */
+  readonly isEnding: boolean;
+  /** Asks for everything before it to be made durable; the token identifies this place. */
+  checkpoint(token: Buffer): Promise<void>;
+  /** Says that only what comes after the place that the receiver offered will follow. */
+  resume(token: Buffer): Promise<void>;
+  /** At the start of a pass: only sections follow, for everything in an extent that did not change. */
+  audit(extent: Extent): Promise<void>;
+  /** A sign of life. */
+  heartbeat(): Promise<void>;
 }

@@ -24,7 +24,7 @@ beforeEach(async () => {
   // A call that is not quick shows when the event loop last had its turn.
   callMs = 1;
   const transfers = new Transfers();
-  transfers.run(reading());
+  void transfers.run(reading());
   await transfers.run(reading());
   callMs = 0;
 });
@@ -67,7 +67,7 @@ describe('reads and writes of an open file', () => {
       callMs = 0;
       const outcomes = Array.from({ length: patience }, () => transfers.run(reading(4)));
       expect(outcomes.every(isPooled)).toBe(true);
-      expect(new Set(await Promise.all(outcomes))).toEqual(new Set([4]));
+      expect(new Set(await Promise.all(outcomes.map((each) => Promise.resolve(each))))).toEqual(new Set([4]));
     }
     expect(isPooled(transfers.run(reading()))).toBe(false);
     expect(isPooled(transfers.run(reading()))).toBe(false);
