@@ -108,7 +108,7 @@ export class LocalDevice implements BlockDevice {
   private readonly takesHoles: boolean;
   private readonly discardUnit: number | null;
   private readonly spawner: Spawner;
-  private readonly transfers = new Transfers();
+  private readonly transfers: Transfers;
   /** Unaligned direct writes read, change and write whole sectors, so only one runs at a time. */
   private edgeTurn: Promise<void> = Promise.resolve();
 
@@ -124,6 +124,7 @@ export class LocalDevice implements BlockDevice {
     this.takesHoles = facts.takesHoles;
     this.discardUnit = facts.discardUnit;
     this.spawner = facts.spawner;
+    this.transfers = new Transfers(facts.number !== null);
   }
 
   /** The current path of the open file or device, without links, whatever its name points to by now. */

@@ -29,11 +29,18 @@ let turnedAt = performance.now();
  * Reads and writes an open file, the quicker way. What is in the page cache takes a few microseconds, and handing the
  * call to a thread and back takes some fifty, so it is made here. A disk takes longer, and wants several calls at once:
  * those go to libuv's threads. Which it is shows the time that a call takes.
+ *
+ * Calls to a block device always go to threads: while it is suspended they do not return, and signals, signs of life
+ * and messages must not wait for them.
  */
 export class Transfers {
   private patience = FIRST_PATIENCE;
   /** How many calls go to the pool before the next is tried here. */
-  private left = 0;
+  private left: number;
+
+  constructor(isBlockDevice: boolean) {
+    this.left = isBlockDevice ? Infinity : 0;
+  }
 
   /**
    * Reads or writes. The result is how many bytes were moved: at least one, unless a file that is read ends. Throws or

@@ -23,7 +23,7 @@ beforeEach(async () => {
   vi.spyOn(performance, 'now').mockImplementation(() => (now += callMs));
   // A call that is not quick shows when the event loop last had its turn.
   callMs = 1;
-  const transfers = new Transfers();
+  const transfers = new Transfers(false);
   void transfers.run(reading());
   await transfers.run(reading());
   callMs = 0;
@@ -48,7 +48,7 @@ const isPooled = (outcome: number | Promise<number>) => typeof outcome !== 'numb
 
 describe('reads and writes of an open file', () => {
   it('are made at once while they are quick', () => {
-    const transfers = new Transfers();
+    const transfers = new Transfers(false);
     const read = reading(4);
     expect(transfers.run(read)).toBe(4);
     expect(read.bytes.toString()).toBe('efgh');
@@ -60,7 +60,7 @@ describe('reads and writes of an open file', () => {
   });
 
   it('go to threads after one that took long, and try again later, each time after twice as many', async () => {
-    const transfers = new Transfers();
+    const transfers = new Transfers(false);
     for (const patience of [32, 64, 128]) {
       callMs = 1;
       expect(isPooled(transfers.run(reading()))).toBe(false);
@@ -74,7 +74,7 @@ describe('reads and writes of an open file', () => {
   });
 
   it('may take longer for more bytes', () => {
-    const transfers = new Transfers();
+    const transfers = new Transfers(false);
     callMs = 0.5;
     expect(isPooled(transfers.run({ ...reading(), pieces: [Buffer.alloc(2 ** 20)], length: 2 ** 20 }))).toBe(
       false,
@@ -83,8 +83,15 @@ describe('reads and writes of an open file', () => {
     expect(isPooled(transfers.run(reading()))).toBe(false);
   });
 
+  it('always go to threads where they may hang: those of a block device', async () => {
+    const transfers = new Transfers(true);
+    const outcomes = Array.from({ length: 3000 }, () => transfers.run(reading(4)));
+    expect(outcomes.every(isPooled)).toBe(true);
+    expect(new Set(await Promise.all(outcomes.map((each) => Promise.resolve(each))))).toEqual(new Set([4]));
+  });
+
   it('let signals and timers have their turn now and then', async () => {
-    const transfers = new Transfers();
+    const transfers = new Transfers(false);
     expect(isPooled(transfers.run(reading()))).toBe(false);
     now += 21;
     const turn = transfers.run(reading(4));
@@ -94,7 +101,7 @@ describe('reads and writes of an open file', () => {
   });
 
   it('write in threads what they write here', async () => {
-    const transfers = new Transfers();
+    const transfers = new Transfers(false);
     now += 21;
     await expect(transfers.run(writing('XY'))).resolves.toBe(2);
     now += 21;
@@ -103,7 +110,7 @@ describe('reads and writes of an open file', () => {
   });
 
   it('fail with the same error both ways', async () => {
-    const transfers = new Transfers();
+    const transfers = new Transfers(false);
     const closed = { ...reading(), fd: 1_000_000 };
     const error = { code: 'EBADF', syscall: 'read' };
     expect(() => transfers.run(closed)).toThrow(expect.objectContaining(error) as Error);
