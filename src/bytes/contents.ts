@@ -94,12 +94,12 @@ function factorOf(length: number): number {
   return factor;
 }
 
-/** The product of two remainders, as a remainder. */
+/** The product of two remainders, as a remainder. Without branches: which bits are set cannot be predicted. */
 function multiply(left: number, right: number): number {
   let product = 0;
-  for (let rest = left, shifted = right; rest !== 0; rest <<= 1) {
-    if (rest < 0 || rest >= ONE) product ^= shifted;
-    shifted = (shifted & 1) === 0 ? shifted >>> 1 : (shifted >>> 1) ^ POLYNOMIAL;
+  for (let bit = 0, shifted = right; bit < 32; bit++) {
+    product ^= shifted & ((left << bit) >> 31);
+    shifted = (shifted >>> 1) ^ (POLYNOMIAL & -(shifted & 1));
   }
   return product >>> 0;
 }
