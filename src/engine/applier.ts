@@ -316,14 +316,7 @@ export class Applier {
     old: OldBytesOfRun | null,
     oldCrcs: readonly (number | undefined)[],
   ): Promise<void> {
-    if (old === null) {
-      for (let block = 0; block < run.count; block++) await log.save(this.target, run.extentOf(block), null);
-    } else {
-      for (const known of old.pieces(run, oldCrcs)) {
-        await log.save(this.target, { offset: known.offset, length: known.bytes.length }, known);
-      }
-    }
-    await log.announce(run.announcements());
+    await log.save(this.target, old === null ? run.extents() : old.pieces(run, oldCrcs), run);
   }
 
   private async write(group: RunGroup): Promise<void> {

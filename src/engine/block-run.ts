@@ -1,10 +1,10 @@
 import type { LendBuffer, LentBuffer } from '../bytes/byte-channel.js';
 import { isZero, joinChecksums } from '../bytes/contents.js';
-import { endOf, type Extent } from '../bytes/extent.js';
+import type { Extent } from '../bytes/extent.js';
 import type { BlockDevice } from '../device/block-device.js';
 import { type BlockBatch, ENTRY } from '../stream/batches/batch.js';
-import { type Announcement, MAX_BLOCK_LENGTH } from '../stream/block.js';
-import type { KnownBytes } from './undo-log.js';
+import { type AnnouncedWrites, MAX_BLOCK_LENGTH } from '../stream/block.js';
+import type { PieceToSave } from './undo-log.js';
 
 /**
  * A gap between two blocks is read along with them if it is smaller than this, or than the next block: that is cheaper
@@ -29,7 +29,7 @@ export interface RunWrite extends Extent {
  * Neighbouring blocks of a batch, ascending, at most 1 MiB from end to end unless it is one block. Blocks are named by
  * their place in the run, 0 first. Holds its batch until it is released.
  */
-export class BlockRun {
+export class BlockRun implements AnnouncedWrites {
   /** For each block its entry in the batch, its extent, and the entry of its proof or section, or NO_ENTRY. */
   private entries: number[] = [];
   private offsets: number[] = [];
@@ -87,7 +87,11 @@ export class BlockRun {
   }
 
   extentOf(block: number): Extent {
-    return { offset: this.offsets[block] ?? NaN, length: this.lengths[block] ?? NaN };
+    return { offset: this.offsetOf(block), length: this.lengthOf(block) };
+  }
+
+  *extents(): Generator<Extent> {
+    for (let block = 0; block < this.count; block++) yield this.extentOf(block);
   }
 
   /** The entry of its proof or section, or NO_ENTRY. */
@@ -100,12 +104,18 @@ export class BlockRun {
     return this.batch.bytesAt(this.entries[block] ?? NaN);
   }
 
-  /** What a journal says about the writes to come. */
-  announcements(): Announcement[] {
-    return this.entries.map((entry, block) => {
-      const isData = this.batch.kindAt(entry) === ENTRY.data;
-      return { ...this.extentOf(block), zeroes: !isData, crc: isData ? this.batch.crcAt(entry) : 0 };
-    });
+  offsetOf(block: number): number {
+    return this.offsets[block] ?? NaN;
+  }
+
+  lengthOf(block: number): number {
+    return this.lengths[block] ?? NaN;
+  }
+
+  /** The checksum of its data; null: it has none, and reads as zeroes. */
+  crcOf(block: number): number | null {
+    const entry = this.entries[block] ?? NaN;
+    return this.batch.kindAt(entry) === ENTRY.data ? this.batch.crcAt(entry) : null;
   }
 
   /** Starts to read what the target holds in the run's place, gaps included. */
@@ -201,26 +211,23 @@ export class OldBytesOfRun {
    *
    * @param crcs of the old bytes of each block, as far as they are known
    */
-  *pieces(run: BlockRun, crcs: readonly (number | undefined)[]): Generator<KnownBytes> {
-    let open: (Extent & { crc: number | undefined; isEmpty: boolean }) | null = null;
-    for (let block = 0; block < run.count; block++) {
-      const { offset, length } = run.extentOf(block);
-      const isEmpty = isZero(this.of({ offset, length }));
-      const crc = crcs[block];
-      if (open !== null && endOf(open) === offset && open.isEmpty === isEmpty) {
-        const joined: number | undefined =
-          open.crc === undefined || crc === undefined ? undefined : joinChecksums(open.crc, crc, length);
-        open = { offset: open.offset, length: open.length + length, crc: joined, isEmpty };
-        continue;
+  *pieces(run: BlockRun, crcs: readonly (number | undefined)[]): Generator<PieceToSave> {
+    const { bytes } = this.lent;
+    for (let block = 0; block < run.count;) {
+      const offset = run.offsetOf(block);
+      const start = offset - this.offset;
+      let end = start + run.lengthOf(block);
+      let crc = crcs[block];
+      const isEmpty = isZero(bytes.subarray(start, end));
+      for (block += 1; block < run.count && run.offsetOf(block) - this.offset === end; block++) {
+        const length = run.lengthOf(block);
+        if (isZero(bytes.subarray(end, end + length)) !== isEmpty) break;
+        const next = crcs[block];
+        crc = crc === undefined || next === undefined ? undefined : joinChecksums(crc, next, length);
+        end += length;
       }
-      if (open !== null) yield this.known(open, open.crc);
-      open = { offset, length, crc, isEmpty };
+      yield { offset, length: end - start, bytes: bytes.subarray(start, end), crc, isEmpty };
     }
-    if (open !== null) yield this.known(open, open.crc);
-  }
-
-  private known(extent: Extent, crc: number | undefined): KnownBytes {
-    return { offset: extent.offset, bytes: this.of(extent), crc };
   }
 }
 

@@ -7,19 +7,22 @@ import type { BlockDevice } from '../device/block-device.js';
 import { DeviceError, isErrno, UsageError } from '../errors.js';
 import { openNew, removeDurably, syncFolderOf } from '../host/durable-file.js';
 import { allocateAligned, freeAligned } from '../memory/aligned-memory.js';
-import { MAX_BLOCK_LENGTH, type Announcement } from '../stream/block.js';
-import { FrameWriter, type WrittenStream } from '../stream/frame-writer.js';
+import { type AnnouncedWrites, MAX_BLOCK_LENGTH } from '../stream/block.js';
+import type { WrittenStream } from '../stream/block-writer.js';
+import { FrameWriter } from '../stream/frame-writer.js';
 import type { ResumePoint } from '../stream/mark-format.js';
 import type { StreamHeader } from '../stream/stream-header.js';
 import { DurableLength } from './durable-length.js';
 import { GatheredFile } from './gathered-file.js';
 
-/** Bytes of a target that are already read. */
-export interface KnownBytes {
-  readonly offset: number;
-  readonly bytes: Uint8Array;
-  /** Their CRC-32, if known. */
+/** An extent of a target whose old bytes are to be saved, with what is known about them. */
+export interface PieceToSave extends Extent {
+  /** All of them; without them, they are read. */
+  readonly bytes?: Buffer;
+  /** Their CRC-32. */
   readonly crc?: number | undefined;
+  /** Whether all of them are zero. */
+  readonly isEmpty?: boolean;
 }
 
 /** A log that was read up to a place. */
@@ -133,21 +136,32 @@ export class UndoLog {
     return extent.offset % blockSize === 0 && (end % blockSize === 0 || end === volumeSize);
   }
 
-  /** Saves what `target` holds in an extent, except what was saved before; `known` avoids reading it again. */
-  async save(target: BlockDevice, extent: Extent, known: KnownBytes | null): Promise<void> {
-    for (const part of this.unsavedParts(extent)) {
-      if (part.offset < this.cursor) await this.writer.nextPass();
-      this.cursor = endOf(part);
-      const { bytes, crc } = takeKnown(known, part) ?? (await this.readOld(target, part));
-      if (isZero(bytes)) await this.writer.zero(part.offset, part.length);
-      else await this.writer.data(part.offset, bytes, { crc });
+  /**
+   * Saves what `target` holds in these pieces, except what was saved before, and then announces what is about to be
+   * written there.
+   */
+  async save(
+    target: BlockDevice,
+    pieces: Iterable<PieceToSave>,
+    writes: AnnouncedWrites | null = null,
+  ): Promise<void> {
+    const { frames } = this.writer;
+    const { blockSize } = this.header;
+    for (const piece of pieces) {
+      const last = Math.ceil(endOf(piece) / blockSize);
+      for (let unit = Math.floor(piece.offset / blockSize); unit < last;) {
+        const count = this.takeUnsaved(unit, last);
+        if (count > 0) {
+          const part = this.extentOf(unit, unit + count);
+          if (!this.saveKnown(piece, part)) await this.saveUnknown(target, part);
+          if (frames.gathered.isFull) await this.writer.flush();
+        }
+        unit += Math.max(1, count);
+      }
     }
-  }
-
-  /** Announces what is about to be written. */
-  async announce(writes: readonly Announcement[]): Promise<void> {
-    await this.writer.announce(writes);
-    this.announced += writes.length;
+    if (writes !== null) frames.announce(writes);
+    await this.writer.flush();
+    this.announced += writes?.count ?? 0;
   }
 
   /** Notes that this many of the announced writes, from the first on, are on the target's stable storage. */
@@ -164,6 +178,7 @@ export class UndoLog {
 
   /** Writes all of the log to the file, for `sync` to make it durable. */
   async handOver(): Promise<void> {
+    await this.writer.flush();
     const length = this.writer.bytesWritten;
     await this.gathered.handOver();
     this.handedOver = length;
@@ -204,30 +219,46 @@ export class UndoLog {
     for (let unit = Math.floor(extent.offset / blockSize); unit < last; unit++) this.saved.add(unit);
   }
 
-  private async readOld(target: BlockDevice, { offset, length }: Extent): Promise<KnownBytes> {
-    const bytes = this.buffer.subarray(0, length);
-    await target.readAt(bytes, offset);
-    return { offset, bytes };
+  /**
+   * Marks the blocks of the stream from `unit` on as saved, up to `last`, to one that was saved before, or to 1 MiB.
+   * Returns how many that are.
+   */
+  private takeUnsaved(unit: number, last: number): number {
+    const most = Math.min(last, unit + Math.max(1, Math.floor(MAX_BLOCK_LENGTH / this.header.blockSize)));
+    let end = unit;
+    while (end < most && this.saved.add(end)) end++;
+    return end - unit;
   }
 
-  /** The extent in whole blocks of the stream, without those that were saved before, in parts of at most 1 MiB. */
-  private *unsavedParts(extent: Extent): Generator<Extent> {
+  private extentOf(unit: number, end: number): Extent {
     const { blockSize, volumeSize } = this.header;
-    const last = Math.ceil(endOf(extent) / blockSize);
-    let start = Math.floor(extent.offset / blockSize);
-    for (let unit = start; unit < last; unit++) {
-      const isNew = this.saved.add(unit);
-      const isFull = (unit - start + 1) * blockSize > MAX_BLOCK_LENGTH;
-      if (unit > start && (!isNew || isFull)) yield clip(start, unit);
-      if (!isNew) start = unit + 1;
-      else if (isFull) start = unit;
-    }
-    if (start < last) yield clip(start, last);
+    const offset = unit * blockSize;
+    return { offset, length: Math.min(end * blockSize, volumeSize) - offset };
+  }
 
-    function clip(from: number, to: number): Extent {
-      const offset = from * blockSize;
-      return { offset, length: Math.min(to * blockSize, volumeSize) - offset };
-    }
+  /** False: the bytes of the piece are not known, or the part is not in it. */
+  private saveKnown({ offset, bytes, crc, isEmpty }: PieceToSave, part: Extent): boolean {
+    const start = part.offset - offset;
+    if (bytes === undefined || start < 0 || start + part.length > bytes.length) return false;
+    if (part.length === bytes.length) this.putOld(part.offset, bytes, crc, isEmpty);
+    else this.putOld(part.offset, bytes.subarray(start, start + part.length));
+    return true;
+  }
+
+  private async saveUnknown(target: BlockDevice, { offset, length }: Extent): Promise<void> {
+    const bytes = this.buffer.subarray(0, length);
+    await target.readAt(bytes, offset);
+    this.putOld(offset, bytes);
+    // The buffer is used again.
+    await this.writer.flush();
+  }
+
+  private putOld(offset: number, bytes: Buffer, crc?: number, isEmpty = isZero(bytes)): void {
+    const { frames } = this.writer;
+    if (offset < this.cursor) frames.nextPass();
+    this.cursor = offset + bytes.length;
+    if (isEmpty) frames.zero(offset, bytes.length);
+    else frames.data(offset, bytes, { crc });
   }
 }
 
@@ -251,11 +282,4 @@ async function openCut(path: string, length: number): Promise<FileHandle> {
     await file.close();
     throw new DeviceError(path, 'write', length, error);
   }
-}
-
-function takeKnown(known: KnownBytes | null, { offset, length }: Extent): KnownBytes | null {
-  if (known === null || offset < known.offset || offset + length > known.offset + known.bytes.length)
-    return null;
-  if (length === known.bytes.length) return known;
-  return { offset, bytes: known.bytes.subarray(offset - known.offset, offset - known.offset + length) };
 }

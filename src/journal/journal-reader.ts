@@ -17,7 +17,7 @@ import {
   ZERO,
 } from '../stream/frame-format.js';
 import { FrameReader, oneBuffer, type Frame } from '../stream/frame-reader.js';
-import type { WrittenStream } from '../stream/frame-writer.js';
+import type { WrittenStream } from '../stream/block-writer.js';
 import { readProtocolLine } from '../stream/incoming-stream.js';
 import { INDEX } from '../stream/stored/index-format.js';
 import { parseResumePoint, RESUME_POINT, type ResumePoint } from '../stream/mark-format.js';

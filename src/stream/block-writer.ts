@@ -2,6 +2,7 @@ import type { BlockBatch } from './batches/batch.js';
 import type { Extent } from '../bytes/extent.js';
 import type { Proof, Section } from './block.js';
 import type { StreamTotals } from './frame-format.js';
+import type { IndexEntry } from './stored/index-format.js';
 import type { StreamHeader } from './stream-header.js';
 
 /** What is already known about a block's bytes. */
@@ -16,6 +17,23 @@ export interface PackedBytes {
   /** The codec's number in the format. */
   readonly codec: number;
   readonly bytes: Uint8Array;
+}
+
+/** What was written of a stream so far. */
+export interface WrittenStream {
+  readonly totals: StreamTotals;
+  /** The current pass, from 1, and where its last extent ends. */
+  readonly pass: number;
+  readonly cursor: number;
+  /** Over all frames so far. */
+  readonly chain: Buffer;
+  /** The length so far. Bytes. */
+  readonly length: number;
+  /**
+   * For a stream with an index: where its last index frame starts, 0 if there is no index frame, and the blocks since
+   * then.
+   */
+  readonly index: { readonly last: number; readonly entries: readonly IndexEntry[] } | null;
 }
 
 /** Writes blocks as a stream of one of the two protocols. Offsets and lengths in bytes. */

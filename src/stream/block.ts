@@ -43,6 +43,15 @@ export interface Announcement {
   readonly crc: number;
 }
 
+/** Writes that a journal says are about to be made. They are named by their number, 0 first. */
+export interface AnnouncedWrites {
+  readonly count: number;
+  offsetOf(write: number): number;
+  lengthOf(write: number): number;
+  /** The CRC-32 of what is written; null for zeroes. */
+  crcOf(write: number): number | null;
+}
+
 /** Marks of a session: make everything before this durable; or, before the first block, continue an earlier session. */
 export type SessionMark =
   | { readonly kind: 'checkpoint'; readonly frame: number; readonly token: Buffer }

@@ -1,8 +1,15 @@
 import { hash } from 'node:crypto';
 import { crc32 } from '../bytes/contents.js';
+import type { Extent } from '../bytes/extent.js';
 import { codecNumbered, type CodecName } from '../codec/codec.js';
 import { FormatError } from '../errors.js';
-import { MAX_BLOCK_LENGTH, type Announcement, type Proof, type Section } from './block.js';
+import {
+  MAX_BLOCK_LENGTH,
+  type AnnouncedWrites,
+  type Announcement,
+  type Proof,
+  type Section,
+} from './block.js';
 
 /*
  * The byte layout of PROTO[4] (docs/stream-format.md):
@@ -24,6 +31,7 @@ export const DATA_PREFIX_LENGTH = 13;
 export const RAW_CRC_LENGTH = 4;
 export const RANGE_LENGTH = 16;
 export const END_LENGTH = 72;
+const CHAIN_LENGTH = 32;
 /** The longest payload of any frame, also of a skipped one. Bytes. */
 export const MAX_PAYLOAD_LENGTH = MAX_BLOCK_LENGTH + 65_536;
 
@@ -57,13 +65,24 @@ export interface FrameHeader {
   readonly number: number;
 }
 
-export function encodeFrameHeader({ payloadLength, type, flags, number }: FrameHeader): Buffer {
-  const bytes = Buffer.allocUnsafe(FRAME_HEADER_LENGTH);
-  bytes.writeUInt32BE(payloadLength, 0);
-  bytes.writeUInt8(type.charCodeAt(0), 4);
-  bytes.writeUInt8(flags, 5);
-  bytes.writeBigUInt64BE(BigInt(number), 6);
-  return bytes;
+const HIGH = 2 ** 32;
+
+/** Memory as a view to put numbers in: for many small fields it is several times faster than a Buffer's methods. */
+export function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+/** A u64, without a bigint: a stream has many. */
+export function putNumber(to: DataView, at: number, value: number): void {
+  to.setUint32(at, Math.floor(value / HIGH));
+  to.setUint32(at + 4, value % HIGH);
+}
+
+export function putFrameHeader(to: DataView, at: number, header: FrameHeader): void {
+  to.setUint32(at, header.payloadLength);
+  to.setUint8(at + 4, header.type.charCodeAt(0));
+  to.setUint8(at + 5, header.flags);
+  putNumber(to, at + 6, header.number);
 }
 
 /** `position` is where the frame starts in the stream. */
@@ -89,8 +108,12 @@ export function blockFrameLength(dataLength: number | null): number {
 
 /** A whole frame in one piece of memory; for small payloads. */
 export function encodeFrame(type: string, flags: number, number: number, payload: Uint8Array): Buffer {
-  const header = encodeFrameHeader({ payloadLength: payload.length, type, flags, number });
-  return Buffer.concat([header, payload, encodeChecksum(checksumOf(header, payload))]);
+  const frame = Buffer.allocUnsafe(FRAME_HEADER_LENGTH + payload.length + CHECKSUM_LENGTH);
+  const end = FRAME_HEADER_LENGTH + payload.length;
+  putFrameHeader(viewOf(frame), 0, { payloadLength: payload.length, type, flags, number });
+  frame.set(payload, FRAME_HEADER_LENGTH);
+  frame.writeUInt32BE(crc32(frame.subarray(0, end)), end);
+  return frame;
 }
 
 /** The checksum of a frame whose payload is in several pieces. */
@@ -99,30 +122,17 @@ export function checksumOf(...pieces: readonly Uint8Array[]): number {
   return pieces.reduce((crc, piece) => (piece.length === 0 ? crc : crc32(piece, crc)), 0);
 }
 
-export function encodeChecksum(crc: number): Buffer {
-  const bytes = Buffer.allocUnsafe(CHECKSUM_LENGTH);
-  bytes.writeUInt32BE(crc, 0);
-  return bytes;
-}
-
-export function encodeDataPrefix(offset: number, rawLength: number, codec = RAW): Buffer {
-  const bytes = Buffer.allocUnsafe(DATA_PREFIX_LENGTH);
-  bytes.writeBigUInt64BE(BigInt(offset), 0);
-  bytes.writeUInt32BE(rawLength, 8);
-  bytes.writeUInt8(codec, 12);
-  return bytes;
-}
-
-/** What precedes a codec's output. */
-export function encodePackedPrefix(offset: number, rawLength: number, codec: number, rawCrc: number): Buffer {
-  return Buffer.concat([encodeDataPrefix(offset, rawLength, codec), encodeChecksum(rawCrc)]);
-}
-
 /** What precedes a data frame's bytes: the offset and the length of the block, and the number of the codec. */
 export interface DataPrefix {
   readonly offset: number;
   readonly rawLength: number;
   readonly codec: number;
+}
+
+export function putDataPrefix(to: DataView, at: number, { offset, rawLength, codec }: DataPrefix): void {
+  putNumber(to, at, offset);
+  to.setUint32(at + 8, rawLength);
+  to.setUint8(at + 12, codec);
 }
 
 export function parseDataPrefix(bytes: Buffer, what: string, position: number): DataPrefix {
@@ -148,10 +158,14 @@ export function codecOf(
   return { codec, fault: isPossible ? null : 'impossible length' };
 }
 
+export function putRange(to: DataView, at: number, { offset, length }: Extent): void {
+  putNumber(to, at, offset);
+  putNumber(to, at + 8, length);
+}
+
 export function encodeRange(offset: number, length: number): Buffer {
   const bytes = Buffer.allocUnsafe(RANGE_LENGTH);
-  bytes.writeBigUInt64BE(BigInt(offset), 0);
-  bytes.writeBigUInt64BE(BigInt(length), 8);
+  putRange(viewOf(bytes), 0, { offset, length });
   return bytes;
 }
 
@@ -164,12 +178,10 @@ export function parseRange(bytes: Buffer, what: string, position: number) {
 
 export const PROOF_LENGTH = 16;
 
-export function encodeProof({ offset, length, crc }: Proof): Buffer {
-  const bytes = Buffer.allocUnsafe(PROOF_LENGTH);
-  bytes.writeBigUInt64BE(BigInt(offset), 0);
-  bytes.writeUInt32BE(length, 8);
-  bytes.writeUInt32BE(crc, 12);
-  return bytes;
+export function putProof(to: DataView, at: number, { offset, length, crc }: Proof): void {
+  putNumber(to, at, offset);
+  to.setUint32(at + 8, length);
+  to.setUint32(at + 12, crc);
 }
 
 export function parseProof(bytes: Buffer, what: string, position: number): Proof {
@@ -182,13 +194,11 @@ export function parseProof(bytes: Buffer, what: string, position: number): Proof
 
 export const SECTION_LENGTH = 20;
 
-export function encodeSection({ offset, length, oldCrc, newCrc }: Section): Buffer {
-  const bytes = Buffer.allocUnsafe(SECTION_LENGTH);
-  bytes.writeBigUInt64BE(BigInt(offset), 0);
-  bytes.writeUInt32BE(length, 8);
-  bytes.writeUInt32BE(oldCrc, 12);
-  bytes.writeUInt32BE(newCrc, 16);
-  return bytes;
+export function putSection(to: DataView, at: number, section: Section): void {
+  putNumber(to, at, section.offset);
+  to.setUint32(at + 8, section.length);
+  to.setUint32(at + 12, section.oldCrc);
+  to.setUint32(at + 16, section.newCrc);
 }
 
 export function parseSection(bytes: Buffer, what: string, position: number): Section {
@@ -202,15 +212,16 @@ export function parseSection(bytes: Buffer, what: string, position: number): Sec
 
 const ANNOUNCEMENT_LENGTH = 21;
 
-export function encodeAnnouncements(writes: readonly Announcement[]): Buffer {
-  const bytes = Buffer.allocUnsafe(writes.length * ANNOUNCEMENT_LENGTH);
-  writes.forEach(({ offset, length, zeroes, crc }, index) => {
-    const at = index * ANNOUNCEMENT_LENGTH;
-    bytes.writeBigUInt64BE(BigInt(offset), at);
-    bytes.writeBigUInt64BE(BigInt(length), at + 8);
-    bytes.writeUInt8(zeroes ? 1 : 0, at + 16);
-    bytes.writeUInt32BE(crc, at + 17);
-  });
+export function encodeAnnouncements(writes: AnnouncedWrites): Buffer {
+  const bytes = Buffer.allocUnsafe(writes.count * ANNOUNCEMENT_LENGTH);
+  const to = viewOf(bytes);
+  for (let write = 0, at = 0; write < writes.count; write++, at += ANNOUNCEMENT_LENGTH) {
+    const crc = writes.crcOf(write);
+    putNumber(to, at, writes.offsetOf(write));
+    putNumber(to, at + 8, writes.lengthOf(write));
+    to.setUint8(at + 16, crc === null ? 1 : 0);
+    to.setUint32(at + 17, crc ?? 0);
+  }
   return bytes;
 }
 
@@ -287,15 +298,34 @@ export function parseEnd(
  * can be continued after a restart.
  */
 export class FrameChain {
-  value: Buffer = Buffer.alloc(32);
-  private readonly link = Buffer.alloc(32 + FRAME_HEADER_LENGTH + CHECKSUM_LENGTH);
+  /** The digest so far, then the header and the checksum of a frame. */
+  private readonly link = Buffer.alloc(CHAIN_LENGTH + FRAME_HEADER_LENGTH + CHECKSUM_LENGTH);
+  private readonly fields = viewOf(this.link);
+
+  get value(): Buffer {
+    return Buffer.from(this.link.subarray(0, CHAIN_LENGTH));
+  }
+
+  set value(digest: Uint8Array) {
+    this.link.set(digest);
+  }
 
   add(header: Uint8Array, checksum: Uint8Array): void {
-    this.link.set(this.value, 0);
-    this.link.set(header, 32);
-    this.link.set(checksum, 32 + FRAME_HEADER_LENGTH);
-    // In one call: a third cheaper than a Hash object for so few bytes.
-    this.value = hash('sha256', this.link, 'buffer');
+    this.link.set(header, CHAIN_LENGTH);
+    this.link.set(checksum, CHAIN_LENGTH + FRAME_HEADER_LENGTH);
+    this.close();
+  }
+
+  /** Adds a frame that was just written: the same, without its bytes. */
+  addFrame(header: FrameHeader, checksum: number): void {
+    putFrameHeader(this.fields, CHAIN_LENGTH, header);
+    this.fields.setUint32(CHAIN_LENGTH + FRAME_HEADER_LENGTH, checksum);
+    this.close();
+  }
+
+  private close(): void {
+    // In one call, to a string: it takes a quarter of the time of a Hash object, and half of that of a new Buffer.
+    this.link.write(hash('sha256', this.link, 'binary'), 0, 'binary');
   }
 }
 

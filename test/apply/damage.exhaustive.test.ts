@@ -1,12 +1,12 @@
 import { crc32 } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
-import { encodeDataPrefix, encodeEnd, encodeFrame, encodeRange } from '../../src/stream/frame-format.js';
+import { encodeEnd, encodeFrame, encodeRange } from '../../src/stream/frame-format.js';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
 import { Proto3Writer } from '../../src/stream/proto3.js';
 import { patterned } from '../support/blocks.js';
 import { applyAndRecover, forEach, upTo, type Outcome } from '../support/scenes/apply-and-recover.js';
 import { someHeader } from '../support/scenes/feed.js';
-import { framesOf, restream } from '../support/scenes/reframe.js';
+import { dataPrefix, framesOf, restream } from '../support/scenes/reframe.js';
 import { collectingSink } from '../support/streams.js';
 
 /** Its last sector is not whole, so that a data frame can be small. */
@@ -106,7 +106,7 @@ describe('a damaged stream', () => {
 
 describe('a stream whose checksums are right', () => {
   const data = (offset: number, length: number) =>
-    Buffer.concat([encodeDataPrefix(offset, length), Buffer.alloc(length, 1)]);
+    Buffer.concat([dataPrefix(offset, length), Buffer.alloc(length, 1)]);
   const counts = { frames: 0, dataBytes: 0, zeroBytes: 0, discardBytes: 0 };
   const end = (totals: Partial<typeof counts>) => (number: number, chain: Buffer) =>
     encodeFrame('E', 0, number, encodeEnd({ ...counts, frames: number, ...totals }, chain));

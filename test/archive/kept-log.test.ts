@@ -24,7 +24,7 @@ afterEach(() => {
 
 async function save(journal: Journal, target: MemoryDevice, from: number, to: number): Promise<void> {
   for (let block = from; block < to; block++) {
-    await journal.log.save(target, { offset: 2 * block * SECTOR, length: SECTOR }, null);
+    await journal.log.save(target, [{ offset: 2 * block * SECTOR, length: SECTOR }]);
   }
 }
 

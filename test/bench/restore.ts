@@ -2,6 +2,7 @@ import { closeSync, mkdirSync, openSync, rmSync, truncateSync, writeFileSync } f
 import path from 'node:path';
 import { crc32 } from 'node:zlib';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
+import { announced } from '../support/blocks.js';
 import { LVMSYNC } from './lvmsync-run.js';
 import { readPeakMemory, recordedNode, timeRun } from './measure.js';
 import { line, megabytes, title, type Bars } from './report.js';
@@ -67,7 +68,8 @@ async function writeUndo(folder: string, index: number): Promise<void> {
   for (let from = 0; from < EXTENTS; from += 100) {
     const some = offsets.slice(from, from + 100);
     for (const offset of some) await writer.data(offset, bytes);
-    await writer.announce(some.map((offset) => ({ offset, length: BLOCK, zeroes: false, crc })));
+    const writes = some.map((offset) => ({ offset, length: BLOCK, zeroes: false, crc }));
+    await writer.announce(announced(...writes));
   }
   await writer.finish();
   closeSync(handle);

@@ -8,6 +8,7 @@ import { ReadAheadFile } from '../../src/archive/read-ahead-file.js';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
 import { StateRecord } from '../../src/targets/state-record.js';
 import { targetKeyOf } from '../../src/targets/target-key.js';
+import { announced } from '../support/blocks.js';
 import { runWords } from '../support/run-program.js';
 import { SECTOR } from '../support/scenes/archives.js';
 import { someHeader } from '../support/scenes/feed.js';
@@ -173,7 +174,8 @@ async function layOut(count: number, believed?: string): Promise<number> {
       present(archive).copy(contents, offset);
     }
     const crc = crc32(present(archive));
-    await writer.announce(offsets.map((offset) => ({ offset, length: SECTOR, zeroes: false, crc })));
+    const writes = offsets.map((offset) => ({ offset, length: SECTOR, zeroes: false, crc }));
+    await writer.announce(announced(...writes));
     await writer.finish();
     writeFileSync(join(undos, `${archive}.undo`), sink.bytes());
     bytes += sink.bytes().length;

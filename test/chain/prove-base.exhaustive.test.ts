@@ -8,6 +8,7 @@ import type { Archive } from '../../src/archive/archive.js';
 import { proveBase } from '../../src/chain/prove-base.js';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
 import type { BaseProof } from '../../src/targets/base-check.js';
+import { announced } from '../support/blocks.js';
 import { someHeader } from '../support/scenes/feed.js';
 import { MemoryDevice } from '../support/memory-device.js';
 import { collectingSink } from '../support/streams.js';
@@ -173,7 +174,7 @@ async function archiveOf(index: number, each: Undo, volume: Buffer): Promise<Arc
     for (const write of writes) await writeOne(writer, write);
   }
   for (const proof of proofsOf(each, volume)) {
-    if (proof.isAnnounced) await writer.announce([proof]);
+    if (proof.isAnnounced) await writer.announce(announced(proof));
     else await writer.prove(proof);
   }
   await writer.finish();

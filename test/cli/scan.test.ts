@@ -8,6 +8,7 @@ import { makePrivateFolder } from '../../src/host/durable-file.js';
 import { Journal } from '../../src/journal/journal.js';
 import type { StreamHeader } from '../../src/stream/stream-header.js';
 import { targetKeyOf } from '../../src/targets/target-key.js';
+import { announced } from '../support/blocks.js';
 import { MemoryDevice } from '../support/memory-device.js';
 import { runWords } from '../support/run-program.js';
 
@@ -131,9 +132,9 @@ describe('--scan', () => {
     };
     const journal = await Journal.begin(place, header, null);
     const extent = { offset: 4096, length: 4096 };
-    await journal.log.save(new MemoryDevice(SIZE), extent, { offset: 4096, bytes: old });
     const crc = crc32(readFileSync(source).subarray(4096, 8192));
-    await journal.log.announce([{ ...extent, zeroes: false, crc }]);
+    const writes = announced({ ...extent, zeroes: false, crc });
+    await journal.log.save(new MemoryDevice(SIZE), [{ ...extent, bytes: old }], writes);
     await journal.log.handOver();
     await journal.log.sync();
     await journal.log.close();

@@ -96,7 +96,7 @@ describe('a journal', () => {
     // A second batch whose log is only half on disk: none of its writes can have begun.
     const { size } = statSync(journal.log.path);
     await applyBlock(applier, dataBlock(16_384, 4096, 2));
-    await journal.log.save(device, { offset: 16_384, length: 4096 }, null);
+    await journal.log.save(device, [{ offset: 16_384, length: 4096 }]);
     await applier.abandon();
     await journal.log.close();
     truncateSync(journal.log.path, size + 1000);

@@ -40,7 +40,7 @@ afterEach(() => {
 /** A log as it is left by a crash before there is a note of it, or after old bytes were put in it. */
 async function leave(header = HEADER, saved = 0): Promise<void> {
   const log = await UndoLog.create(partial, join(parent, 'length'), header, true);
-  if (saved > 0) await log.save(new MemoryDevice(patterned(SIZE)), { offset: 0, length: saved }, null);
+  if (saved > 0) await log.save(new MemoryDevice(patterned(SIZE)), [{ offset: 0, length: saved }]);
   await log.close();
 }
 

@@ -8,7 +8,6 @@ import {
   DATA,
   encodeEnd,
   encodeFrame,
-  encodePackedPrefix,
   END,
   FRAME_HEADER_LENGTH,
   FrameChain,
@@ -17,6 +16,7 @@ import {
 } from '../../src/stream/frame-format.js';
 import { encodeHeader } from '../../src/stream/stream-header.js';
 import { feed, readAll, someHeader } from '../support/scenes/feed.js';
+import { dataPrefix } from '../support/scenes/reframe.js';
 
 const BLOCK = 4096;
 const codecs = await listCodecs();
@@ -46,7 +46,9 @@ describe.each(codecs)('%s in a frame whose checksum is right', (name) => {
     const room = Buffer.alloc(BLOCK);
     const length = await codec.compress(raw, room, CODEC_LEVELS[name].usual);
     const packed = room.subarray(0, length ?? 0);
-    const prefix = encodePackedPrefix(0, BLOCK, CODEC_IDS[name], crc32(raw));
+    const crc = Buffer.alloc(4);
+    crc.writeUInt32BE(crc32(raw));
+    const prefix = Buffer.concat([dataPrefix(0, BLOCK, CODEC_IDS[name]), crc]);
     const whole = await readAll(feed(streamOf(prefix, packed)));
     expect(whole).toMatchObject({
       outcome: 'ok',

@@ -1,7 +1,7 @@
 import { crc32 } from 'node:zlib';
 import type { Applier } from '../../src/engine/applier.js';
 import { BlockBatch } from '../../src/stream/batches/batch.js';
-import type { Block, Mark, StreamItem } from '../../src/stream/block.js';
+import type { AnnouncedWrites, Announcement, Block, Mark, StreamItem } from '../../src/stream/block.js';
 import type { StreamHeader } from '../../src/stream/stream-header.js';
 
 /** A data block of one byte over and over; counts how often it is released. */
@@ -57,6 +57,16 @@ export function batchOf(...items: readonly Exclude<StreamItem, Mark>[]): BlockBa
     } else batch.add(item);
   }
   return batch;
+}
+
+/** Writes for a journal to announce. */
+export function announced(...writes: readonly Announcement[]): AnnouncedWrites {
+  return {
+    count: writes.length,
+    offsetOf: (write) => writes[write]?.offset ?? NaN,
+    lengthOf: (write) => writes[write]?.length ?? NaN,
+    crcOf: (write) => (writes[write]?.zeroes === false ? writes[write].crc : null),
+  };
 }
 
 /** Applies a batch of one block. */

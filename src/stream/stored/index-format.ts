@@ -1,5 +1,5 @@
 import { FormatError } from '../../errors.js';
-import { MAX_PAYLOAD_LENGTH, RANGE_LENGTH } from '../frame-format.js';
+import { MAX_PAYLOAD_LENGTH, putNumber, RANGE_LENGTH, viewOf } from '../frame-format.js';
 
 /*
  * The byte layout of a stream's index (docs/stream-format.md):
@@ -52,17 +52,21 @@ export class IndexWriter {
     return this.count === MAX_INDEX_ENTRIES;
   }
 
-  add({ offset, length, position }: IndexEntry): void {
-    this.fields.set([offset, length, position], this.count * FIELDS);
+  add(offset: number, length: number, position: number): void {
+    const at = this.count * FIELDS;
+    this.fields[at] = offset;
+    this.fields[at + 1] = length;
+    this.fields[at + 2] = position;
     this.count += 1;
   }
 
   /** The payload of the index frame that starts at `position`. */
   takeFrame(position: number): Buffer {
     const payload = Buffer.allocUnsafe(PREVIOUS_LENGTH + this.count * ENTRY_LENGTH);
-    writeNumber(payload, this.last, 0);
+    const to = viewOf(payload);
+    putNumber(to, 0, this.last);
     for (let field = 0; field < this.count * FIELDS; field++) {
-      writeNumber(payload, this.fields[field] ?? 0, PREVIOUS_LENGTH + field * 8);
+      putNumber(to, PREVIOUS_LENGTH + field * 8, this.fields[field] ?? 0);
     }
     this.last = position;
     this.count = 0;
@@ -103,11 +107,6 @@ export function lastIndexOf(end: Buffer, what: string, position: number): number
 /** Whether a payload's length can be an index's. */
 export function canBeIndex(payloadLength: number): boolean {
   return payloadLength <= Math.min(MAX_PAYLOAD_LENGTH, PREVIOUS_LENGTH + MAX_INDEX_ENTRIES * ENTRY_LENGTH);
-}
-
-function writeNumber(bytes: Buffer, value: number, at: number): void {
-  bytes.writeUInt32BE(Math.floor(value / HIGH), at);
-  bytes.writeUInt32BE(value % HIGH, at + 4);
 }
 
 /** Without a bigint for each: an index has many. Past 2^53 it is not exact, and not a safe integer. */

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
 import { FrameWriter } from '../../../src/stream/frame-writer.js';
+import { announced } from '../../support/blocks.js';
 import { someHeader } from '../../support/scenes/feed.js';
 import { collectingSink } from '../../support/streams.js';
 
@@ -32,13 +33,12 @@ export async function writeUndo(
     if (bytes.every((byte) => byte === 0)) await writer.zero(offset, bytes.length);
     else await writer.data(offset, bytes);
   }
-  await writer.announce(
-    runs.map(([offset, end]) => {
-      const written = after.subarray(offset, end);
-      const zeroes = written.every((byte) => byte === 0);
-      return { offset, length: end - offset, zeroes, crc: zeroes ? 0 : crc32(written) };
-    }),
-  );
+  const writes = runs.map(([offset, end]) => {
+    const written = after.subarray(offset, end);
+    const zeroes = written.every((byte) => byte === 0);
+    return { offset, length: end - offset, zeroes, crc: zeroes ? 0 : crc32(written) };
+  });
+  await writer.announce(announced(...writes));
   await writer.finish();
   writeFileSync(path, sink.bytes());
 }

@@ -109,17 +109,19 @@ export async function copyStream(
   await (isNameless && writer instanceof FrameWriter ? writer.finish(true) : writer.finish());
 }
 
-/** Keeps the pieces as they were handed over, and whether the end was said. */
+/** Keeps the pieces as they were handed over, copies of their bytes, and whether the end was said. */
 export class Collector implements ByteSink {
   readonly pieces: Uint8Array[] = [];
   ended = false;
+  private readonly copies: Buffer[] = [];
 
   get bytes(): Buffer {
-    return Buffer.concat(this.pieces);
+    return Buffer.concat(this.copies);
   }
 
   write(piece: Uint8Array): Promise<void> {
     this.pieces.push(piece);
+    this.copies.push(Buffer.from(piece));
     return Promise.resolve();
   }
 

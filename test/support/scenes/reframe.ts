@@ -22,6 +22,15 @@ export function framesOf(stream: Buffer): number[] {
   return positions;
 }
 
+/** What precedes the bytes of a data frame. */
+export function dataPrefix(offset: number, length: number, codec = 0): Buffer {
+  const prefix = Buffer.alloc(13);
+  prefix.writeBigUInt64BE(BigInt(offset), 0);
+  prefix.writeUInt32BE(length, 8);
+  prefix.writeUInt8(codec, 12);
+  return prefix;
+}
+
 /** A good stream with frames put before its end, and another end frame, all of it numbered and summed rightly. */
 export function restream(
   stream: Buffer,
