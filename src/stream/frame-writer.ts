@@ -1,7 +1,7 @@
 import type { ByteSink } from '../bytes/byte-channel.js';
 import type { Extent } from '../bytes/extent.js';
 import type { BlockBatch } from './batches/batch.js';
-import type { BlockWriter, KnownOfBytes, WrittenStream } from './block-writer.js';
+import type { BlockWriter, KnownOfBytes, SessionWriter, WrittenStream } from './block-writer.js';
 import type { AnnouncedWrites, Proof, Section } from './block.js';
 import { StreamEncoder } from './encoding/stream-encoder.js';
 import {
@@ -27,7 +27,7 @@ export interface FrameWriterOptions {
  * Writes a PROTO[4] stream to a sink. One call at a time, except `heartbeat`. When a call resolves, its frames are
  * passed on. A block out of order is a bug of ours: it throws a plain Error.
  */
-export class FrameWriter implements BlockWriter {
+export class FrameWriter implements BlockWriter, SessionWriter {
   readonly carriesProofs = true;
   /** Whether the end frame is being sent. */
   isEnding = false;
@@ -110,9 +110,9 @@ export class FrameWriter implements BlockWriter {
   }
 
   /** Writes what is left in a batch, as it is: the checksums of its data must be known. */
-  async batch(batch: BlockBatch): Promise<void> {
+  async batch(batch: BlockBatch, known?: ReadonlyMap<number, KnownOfBytes>): Promise<void> {
     for (let entry = batch.first; entry < batch.count; entry++) {
-      this.frames.entry(batch, entry);
+      this.frames.entry(batch, entry, known?.get(entry));
       if (this.frames.gathered.isFull) await this.flush();
     }
     await this.flush();

@@ -113,13 +113,17 @@ export class StreamEncoder {
     gathered.end();
   }
 
-  /** One entry of a batch, whose memory must stay as it is until what is gathered is passed on. */
-  entry(batch: BlockBatch, entry: number): void {
+  /**
+   * One entry of a batch, whose memory must stay as it is until what is gathered is passed on.
+   *
+   * @param known of its data, if that is sent compressed
+   */
+  entry(batch: BlockBatch, entry: number, known?: KnownOfBytes): void {
     const offset = batch.offsetAt(entry);
     const length = batch.lengthAt(entry);
     const crc = batch.crcAt(entry);
     const kind = batch.kindAt(entry);
-    if (kind === ENTRY.data) this.data(offset, batch.bytesAt(entry), { crc });
+    if (kind === ENTRY.data) this.data(offset, batch.bytesAt(entry), known ?? { crc });
     else if (kind === ENTRY.proof) this.prove({ offset, length, crc });
     else if (kind === ENTRY.section)
       this.openSection({ offset, length, oldCrc: crc, newCrc: batch.newCrcAt(entry) });
