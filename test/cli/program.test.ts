@@ -1,8 +1,8 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PassThrough } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CopyingPipe } from '../support/copying-pipe.js';
 import type { Context } from '../../src/cli/context.js';
 import { runProgram } from '../../src/cli/program.js';
 import { ProcessSpawner } from '../../src/host/spawner.js';
@@ -293,7 +293,7 @@ describe('inspect', () => {
 
 /** Runs the words with a stdout and stderr of their own. */
 async function run(words: readonly string[], input: Uint8Array = new Uint8Array()): Promise<Outcome> {
-  const stdout = new PassThrough();
+  const stdout = new CopyingPipe();
   const pieces: Buffer[] = [];
   stdout.on('data', (piece: Buffer) => pieces.push(piece));
   const lines: string[] = [];

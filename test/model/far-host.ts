@@ -1,4 +1,4 @@
-import { PassThrough } from 'node:stream';
+import { CopyingPipe } from '../support/copying-pipe.js';
 import type { ByteSource } from '../../src/bytes/byte-channel.js';
 import type { ChangeSource } from '../../src/changes/change-source.js';
 import { runPulledSender } from '../../src/session/pulled-sender.js';
@@ -38,7 +38,7 @@ class FarHosts {
       ...(blockSize === null ? {} : { blockSize }),
     };
     // As much is under way as there is: nobody waits for a reader that has gone.
-    const [stream, replies] = [new PassThrough({ highWaterMark: 4 * SIZE }), new PassThrough()];
+    const [stream, replies] = [new CopyingPipe({ highWaterMark: 4 * SIZE }), new CopyingPipe()];
     const hangUp = () => {
       stream.destroy();
       replies.destroy();

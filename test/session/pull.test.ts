@@ -1,10 +1,10 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CopyingPipe } from '../support/copying-pipe.js';
 import type { ChangeSource } from '../../src/changes/change-source.js';
 import {
   BaseMismatchError,
@@ -274,7 +274,7 @@ describe('a far side that is not a sender', () => {
 
 /** A far sender in this process, behind two pipes; what it wrote is kept. */
 function startSender(open: () => Promise<ChangeSource>, talk = sendWith()) {
-  const [stream, replies] = [new PassThrough(), new PassThrough()];
+  const [stream, replies] = [new CopyingPipe(), new CopyingPipe()];
   const kept = collectingSink();
   const sink = sinkFrom(stream, 'the receiver');
   const output = {

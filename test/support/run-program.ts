@@ -1,4 +1,5 @@
 import { PassThrough } from 'node:stream';
+import { CopyingPipe } from './copying-pipe.js';
 import type { Context } from '../../src/cli/context.js';
 import { runProgram } from '../../src/cli/program.js';
 import { ProcessSpawner } from '../../src/host/spawner.js';
@@ -40,7 +41,7 @@ export async function runWords(
   sshOriginalCommand: string | null = null,
   env: Partial<Surroundings> = {},
 ): Promise<ProgramOutcome> {
-  const [stdin, stdout] = [new PassThrough(), new PassThrough()];
+  const [stdin, stdout] = [new PassThrough(), new CopyingPipe()];
   const pieces: Buffer[] = [];
   stdout.on('data', (piece: Buffer) => pieces.push(piece));
   stdin.end(input);
