@@ -27,15 +27,35 @@ export type LendBuffer = (length: number) => Promise<LentBuffer>;
 
 const READ_SIZE = 1024 * 1024;
 
-/** A file's bytes from its beginning to its end. Throws DeviceError, which names `path`. */
+/**
+ * A file's bytes from its beginning to its end. While a piece is in use, the next one is read, except the second: many
+ * readers want no more than the beginning. Throws DeviceError, which names `path`.
+ */
 export async function* piecesOf(file: FileHandle, path: string): ByteSource {
-  const piece = Buffer.alloc(READ_SIZE);
-  for (let position = 0; ;) {
+  const read = async (piece: Buffer, position: number) => {
     const { bytesRead } = await file.read(piece, 0, piece.length, position).catch((error: unknown) => {
       throw new DeviceError(path, 'read', position, error);
     });
-    if (bytesRead === 0) return;
-    position += bytesRead;
-    yield piece.subarray(0, bytesRead);
+    return piece.subarray(0, bytesRead);
+  };
+  const first = Buffer.alloc(READ_SIZE);
+  let piece = await read(first, 0);
+  if (piece.length === 0) return;
+  let position = piece.length;
+  yield piece;
+  let [memory, spare] = [first, Buffer.alloc(READ_SIZE)];
+  let ahead = read(memory, position);
+  try {
+    for (piece = await ahead; piece.length > 0; piece = await ahead) {
+      position += piece.length;
+      [memory, spare] = [spare, memory];
+      ahead = read(memory, position);
+      // It is reported when the piece is asked for.
+      ahead.catch(() => undefined);
+      yield piece;
+    }
+  } finally {
+    // The file may be closed after this.
+    await ahead.catch(() => undefined);
   }
 }

@@ -1,6 +1,6 @@
 import { fstatSync } from 'node:fs';
 import { open } from 'node:fs/promises';
-import type { ByteSource } from '../bytes/byte-channel.js';
+import { type ByteSource, piecesOf } from '../bytes/byte-channel.js';
 import { DeviceError } from '../errors.js';
 import { growPipe } from '../host/system-calls.js';
 import { PipeSource } from '../transport/pipe-source.js';
@@ -40,10 +40,12 @@ export async function openStream(file: string, input: typeof standardInput): Pro
   }
   try {
     const opened = await open(file, 'r');
-    const isRegular = (await opened.stat()).isFile();
+    if ((await opened.stat()).isFile()) {
+      const close = () => void opened.close().catch(() => undefined);
+      return { source: piecesOf(opened, file), name: file, file, close };
+    }
     const stream = opened.createReadStream({ highWaterMark: READ_SIZE });
-    const again = isRegular ? file : null;
-    return { source: sourceFrom(stream, file), name: file, file: again, close: () => stream.destroy() };
+    return { source: sourceFrom(stream, file), name: file, file: null, close: () => stream.destroy() };
   } catch (error) {
     throw new DeviceError(file, 'open', null, error);
   }
