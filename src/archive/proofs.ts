@@ -33,9 +33,7 @@ export class ArchiveProofs {
     };
     await withFile(path, (random) =>
       scanArchive(random, {
-        item: (item) => {
-          if (item.kind === 'proof') add(item);
-        },
+        proof: add,
         skipped: ({ header, payload, position }) => {
           if (header.type !== ANNOUNCEMENT) return;
           for (const write of parseAnnouncements(payload, path, position)) {

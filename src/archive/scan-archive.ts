@@ -1,15 +1,16 @@
 import { piecesOf } from '../bytes/byte-channel.js';
 import { FormatError } from '../errors.js';
+import { MAX_BLOCK_LENGTH, type Proof } from '../stream/block.js';
 import { ByteReader } from '../stream/byte-reader.js';
 import { ExtentOrder } from '../stream/extent-order.js';
-import { blockFrameLength, HEADER } from '../stream/frame-format.js';
+import { HEADER } from '../stream/frame-format.js';
 import { FrameReader, oneBuffer, type SmallFrame } from '../stream/frame-reader.js';
 import { ForeignLineError, readProtocolLine } from '../stream/incoming-stream.js';
-import { readProto3Blocks } from '../stream/proto3.js';
-import { readProto4Blocks } from '../stream/proto4-blocks.js';
+import type { ItemReader } from '../stream/item-reader.js';
+import { Proto3Blocks } from '../stream/proto3.js';
+import { Proto4Blocks } from '../stream/proto4-blocks.js';
 import { readEndFrame, type FoundEnd } from '../stream/stored/frames-at.js';
 import { parseHeader, type StreamHeader } from '../stream/stream-header.js';
-import type { PackedItem } from '../stream/unpack-blocks.js';
 import { streamFile, type RandomFile } from './archive-index.js';
 import { ExtentTable } from './extent-table.js';
 
@@ -24,9 +25,8 @@ export interface ArchiveStart {
 
 /** What a scan reports besides the blocks' positions. */
 export interface ScanWatcher {
-  /** Each item in turn; its data is valid until the call returns. */
-  readonly item?: (item: PackedItem) => void;
-  /** Each frame that a reader may skip. */
+  readonly proof?: (proof: Proof) => void;
+  /** Each frame that a reader may skip; its payload is valid until the call returns. */
   readonly skipped?: (frame: SmallFrame) => void;
 }
 
@@ -50,25 +50,29 @@ export async function readStart(random: RandomFile): Promise<ArchiveStart> {
 export async function scanArchive(random: RandomFile, watcher: ScanWatcher = {}): Promise<ExtentTable> {
   const { reader, protocol, header, frames } = await begin(random);
   const blocks = new ExtentTable();
-  const items: AsyncIterable<PackedItem> =
+  const items =
     frames === null
-      ? readProto3Blocks(reader, oneBuffer(), random.path)
-      : readProto4Blocks(frames, header, oneBuffer(), watcher.skipped);
-  for await (const item of items) {
-    // Nothing is read ahead here: the reader is right behind the item.
-    const { offset: end } = reader;
-    if (item.kind === 'resume') {
+      ? new Proto3Blocks(reader, random.path)
+      : new Proto4Blocks(frames, header, watcher.skipped);
+  // The data of each block is checked and dropped.
+  const memory = Buffer.allocUnsafeSlow(MAX_BLOCK_LENGTH);
+  for (let step = items.advance(); step !== 'end'; step = items.advance()) {
+    if (step === 'bytes') await items.waitForBytes();
+    else if (step === 'place') items.placeData(memory, 0);
+    else if (items.mark === null) takeEntry(items, blocks, watcher);
+    else if (items.mark.kind === 'resume') {
       const problem = 'it is the rest of a resumed session, without its beginning';
-      throw new FormatError(random.path, end, 'R frame', problem);
+      throw new FormatError(random.path, reader.offset, 'R frame', problem);
     }
-    watcher.item?.(item);
-    const size = protocol === 3 ? proto3Size(item) : frameSize(item);
-    if (size === null || !('offset' in item)) continue;
-    const { offset, length } = item;
-    blocks.add({ offset, length, position: end - size, blockOffset: offset, source: 0 });
   }
   if (protocol === 3) checkSectors(blocks, random.path);
   return blocks;
+}
+
+function takeEntry({ entry, position }: ItemReader, blocks: ExtentTable, { proof }: ScanWatcher): void {
+  const { kind, offset, length, crc = 0 } = entry;
+  if (kind === 'proof') proof?.({ offset, length, crc });
+  else if (kind !== 'section') blocks.add({ offset, length, position, blockOffset: offset, source: 0 });
 }
 
 async function begin(random: RandomFile) {
@@ -83,17 +87,6 @@ async function begin(random: RandomFile) {
     return { reader, protocol, header: parseHeader(frame.payload, random.path, frame.position), frames };
   }
   throw new FormatError(random.path, frame.position, 'first frame', 'it is not a header');
-}
-
-/** The length of a block's frame in the file; null for anything but a block. */
-function frameSize(item: PackedItem): number | null {
-  if (item.kind === 'zero' || item.kind === 'discard') return blockFrameLength(null);
-  if (item.kind === 'data' || item.kind === 'packed') return blockFrameLength(item.data.bytes.length);
-  return null;
-}
-
-function proto3Size(item: PackedItem): number | null {
-  return item.kind === 'data' ? item.length : null;
 }
 
 /** The format promises nothing about its extents; archives made from them need whole sectors. */

@@ -5,9 +5,10 @@ import type { Mark } from './block.js';
 import { ByteReader } from './byte-reader.js';
 import { HEADER, PROTOCOL_LINE, QUESTION } from './frame-format.js';
 import { FrameReader } from './frame-reader.js';
-import { BatchFiller, gatherBatches } from './batches/gather-batches.js';
-import { PROTO3_LINE, readProto3Blocks, type TargetEnd } from './proto3.js';
-import { readProto4Blocks } from './proto4-blocks.js';
+import { BatchFiller } from './batches/gather-batches.js';
+import { readBatches } from './batches/read-batches.js';
+import { PROTO3_LINE, Proto3Blocks, type TargetEnd } from './proto3.js';
+import { Proto4Blocks } from './proto4-blocks.js';
 import { parseHeader, type StreamHeader } from './stream-header.js';
 import { unpackBatches } from './batches/unpack-batches.js';
 
@@ -54,13 +55,13 @@ export async function openIncomingStream(
   const protocol = await readProtocolLine(reader, what);
   const filler = new BatchFiller(lend);
   if (protocol === 3) {
-    const records = gatherBatches(readProto3Blocks(reader, filler.lend, what, target), filler);
+    const records = readBatches(new Proto3Blocks(reader, what, target), filler);
     return { protocol, header: null, asks: false, blocks: unpackBatches(records, lend, what) };
   }
   const frames = new FrameReader(reader, what);
   const { header, asks } = await readHeader(frames, lend, what);
   const { changed, unchanged } = header.sample ?? { changed: 0, unchanged: 0 };
-  const gathered = gatherBatches(readProto4Blocks(frames, header, filler.lend), filler, changed + unchanged);
+  const gathered = readBatches(new Proto4Blocks(frames, header), filler, changed + unchanged);
   return { protocol, header, asks, blocks: unpackBatches(gathered, lend, what) };
 }
 

@@ -1,10 +1,13 @@
-import type { ByteSink, LendBuffer, LentBuffer } from '../bytes/byte-channel.js';
+import type { ByteSink } from '../bytes/byte-channel.js';
+import { crc32 } from '../bytes/contents.js';
 import { FormatError } from '../errors.js';
 import { type BlockBatch, ENTRY } from './batches/batch.js';
 import type { BlockWriter } from './block-writer.js';
-import { type Block, MAX_BLOCK_LENGTH } from './block.js';
+import type { Entry } from './batches/batch.js';
+import { MAX_BLOCK_LENGTH } from './block.js';
 import type { ByteReader } from './byte-reader.js';
-import type { StreamTotals } from './frame-format.js';
+import { readNumber, type StreamTotals } from './frame-format.js';
+import type { ItemReader, Step } from './item-reader.js';
 
 /*
  * PROTO[3], the Ruby tool's format: its line, then records until the end of file:
@@ -99,33 +102,109 @@ export interface TargetEnd {
  * There is one exception: a volume may end within its last chunk. In a snapback the Ruby tool announces the whole
  * chunk, but writes only the bytes that exist. So a record that reaches past the target's end, and stops exactly there
  * with the stream, is complete; a notice says so.
- *
- * @param target null if it is not known
  */
-export async function* readProto3Blocks(
-  reader: ByteReader,
-  lend: LendBuffer,
-  what: string,
-  target: TargetEnd | null = null,
-): AsyncGenerator<Block> {
-  while (!(await reader.atEnd())) {
-    const position = reader.offset;
-    const header = await reader.readExactly(RECORD_HEADER_LENGTH, 'a record');
-    const start = Number(header.readBigUInt64BE(0));
-    const end = start + header.readUInt32BE(8);
-    if (!Number.isSafeInteger(end)) throw new FormatError(what, position, 'offset', 'impossibly large');
-    const reachesPast = target !== null && start < target.size && target.size < end;
-    for (let offset = start; offset < end;) {
-      const length = Math.min(end - offset, MAX_BLOCK_LENGTH);
-      const mayEndAt = reachesPast && target.size < offset + length ? target.size - offset : length;
-      const data = await readData(reader, lend, length, mayEndAt);
-      const { length: found } = data.bytes;
-      if (found > 0) yield { kind: 'data', offset, length: found, data };
-      else data.release();
-      if (found < length) target?.notice(describeCut(what, target, start, end));
-      if (found < length) return;
-      offset += length;
+export class Proto3Blocks implements ItemReader {
+  entry: Entry = { kind: 'data', offset: 0, length: 0 };
+  readonly packed = null;
+  readonly mark = null;
+  position = 0;
+  dataLength = 0;
+  private state: 'header' | 'place' | 'data' | 'ended' = 'header';
+  /** The record: where it starts and ends in the volume, and where in it the next block starts. */
+  private start = 0;
+  private end = 0;
+  private offset = 0;
+  /** The block: where its data goes, how much of it is there, and the CRC-32 of that. */
+  private memory: Buffer = ZEROES;
+  private memoryStart = 0;
+  private done = 0;
+  private crc = 0;
+
+  /** @param target null if it is not known */
+  constructor(
+    private readonly reader: ByteReader,
+    private readonly what: string,
+    private readonly target: TargetEnd | null = null,
+  ) {}
+
+  placeData(memory: Buffer, start: number): void {
+    this.memory = memory;
+    this.memoryStart = start;
+    this.done = 0;
+    this.crc = 0;
+    this.position = this.reader.offset;
+    this.state = 'data';
+  }
+
+  async waitForBytes(): Promise<void> {
+    const { reader, state } = this;
+    if (await reader.gather(state === 'header' ? RECORD_HEADER_LENGTH : 1)) return;
+    if (state === 'header') {
+      if (reader.atHand > 0) throw reader.endTooSoon('a record');
+      this.state = 'ended';
+    } else this.endInData();
+  }
+
+  advance(): Step {
+    for (;;) {
+      switch (this.state) {
+        case 'header':
+          if (!this.takeHeader()) return 'bytes';
+          break;
+        case 'data':
+          return this.takeData() ? this.pass() : 'bytes';
+        default:
+          return this.state === 'place' ? 'place' : 'end';
+      }
     }
+  }
+
+  private takeHeader(): boolean {
+    const { reader } = this;
+    if (reader.atHand < RECORD_HEADER_LENGTH) return false;
+    const { bytes, at, offset: position } = reader;
+    this.start = readNumber(bytes, at, { what: this.what, position, field: 'offset' });
+    this.end = this.start + bytes.readUInt32BE(at + 8);
+    if (!Number.isSafeInteger(this.end))
+      throw new FormatError(this.what, position, 'offset', 'impossibly large');
+    reader.at += RECORD_HEADER_LENGTH;
+    this.offset = this.start;
+    this.startBlock();
+    return true;
+  }
+
+  private startBlock(): void {
+    this.dataLength = Math.min(this.end - this.offset, MAX_BLOCK_LENGTH);
+    this.state = this.dataLength > 0 ? 'place' : 'header';
+  }
+
+  private takeData(): boolean {
+    const { reader, done } = this;
+    const view = reader.bytes.subarray(reader.at, reader.at + this.dataLength - done);
+    view.copy(this.memory, this.memoryStart + done);
+    this.crc = crc32(view, this.crc);
+    reader.at += view.length;
+    this.done += view.length;
+    return this.done === this.dataLength;
+  }
+
+  private pass(): Step {
+    const { offset, done: length, crc, memoryStart: start } = this;
+    this.entry = { kind: 'data', offset, length, crc, start };
+    this.offset += length;
+    this.startBlock();
+    return 'item';
+  }
+
+  /** The stream has ended within a block: where the target ends, too, or it is cut short. */
+  private endInData(): void {
+    const { target, start, end, offset, done } = this;
+    const isCut = target !== null && start < target.size && target.size < end;
+    if (!isCut || offset + done !== target.size) throw this.reader.endTooSoon('data');
+    target.notice(describeCut(this.what, target, start, end));
+    this.end = target.size;
+    this.dataLength = done;
+    if (done === 0) this.state = 'ended';
   }
 }
 
@@ -134,31 +213,4 @@ function describeCut(what: string, { path, size }: TargetEnd, start: number, end
     `${what}: its last record announces ${end - start} bytes at byte ${start} and has ${size - start}, ` +
     `which reach to the end of ${path}: the Ruby tool writes this if a volume ends within a chunk; accepted as complete`
   );
-}
-
-/** The next bytes; fewer if the stream may end there, and does. */
-async function readData(
-  reader: ByteReader,
-  lend: LendBuffer,
-  length: number,
-  mayEndAt: number,
-): Promise<LentBuffer> {
-  const data = await lend(length);
-  try {
-    const bytes = data.bytes.subarray(0, mayEndAt);
-    await reader.readInto(bytes, 'data');
-    if (mayEndAt < length && (await reader.atEnd())) {
-      return {
-        bytes,
-        release: () => {
-          data.release();
-        },
-      };
-    }
-    await reader.readInto(data.bytes.subarray(mayEndAt), 'data');
-    return data;
-  } catch (error) {
-    data.release();
-    throw error;
-  }
 }

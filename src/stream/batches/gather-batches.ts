@@ -54,29 +54,62 @@ export class BatchFiller {
 
   /** Lends memory for the data of the item that is put next. It comes back with its batch, or at once by `release`. */
   readonly lend: LendBuffer = async (length) => {
-    if (this.room === null || this.used + length > this.room.bytes.length) {
-      this.room?.release();
-      this.room = null;
-      this.room = new Room(await this.lendRoom(MAX_BLOCK_LENGTH));
-      this.used = 0;
-    }
-    const start = this.used;
-    this.used += length;
+    if (!this.hasPlace(length)) await this.makePlace();
+    const start = this.takePlace(length);
     const release = () => {
       this.used = start;
     };
-    return { bytes: this.room.bytes.subarray(start, this.used), release };
+    return { bytes: this.memory.subarray(start, this.used), release };
   };
 
-  /** Takes in an item whose data, if it has any, is in the memory lent last. Returns the batch that is full without it. */
-  put(item: UnmarkedItem): GatheredBatch | null {
-    const isPart = this.isPart(item);
+  /** The memory that data goes into. */
+  get memory(): Buffer {
+    if (this.room === null) throw new Error('no memory was lent for data');
+    return this.room.bytes;
+  }
+
+  /** Whether so much data fits in the memory. */
+  hasPlace(length: number): boolean {
+    return this.room !== null && this.used + length <= this.room.bytes.length;
+  }
+
+  /** Waits for other memory. */
+  async makePlace(): Promise<void> {
+    this.room?.release();
+    this.room = null;
+    this.room = new Room(await this.lendRoom(MAX_BLOCK_LENGTH));
+    this.used = 0;
+  }
+
+  /** Takes the next bytes of the memory for the data of the entry that is put next. Returns where they start. */
+  takePlace(length: number): number {
+    const start = this.used;
+    this.used += length;
+    return start;
+  }
+
+  /**
+   * Takes in an entry whose data, if it has any, is in the memory, as `packed` if it is compressed. Returns the batch
+   * that is full without it.
+   */
+  put(entry: Entry, packed: CompressedBlock | null = null): GatheredBatch | null {
+    const isPart = this.isPart(entry);
     if (!isPart) this.sectionEntry = null;
-    const full = this.fits(item, isPart) ? null : this.close();
-    if (item.kind === 'section') this.sectionEntry = this.batch.count;
-    this.add(item);
-    if (!isPart) this.coveredBytes += item.length;
+    const full = this.fits(entry, isPart) ? null : this.close();
+    if (entry.kind === 'section') this.sectionEntry = this.batch.count;
+    this.add(entry, packed);
+    if (!isPart) this.coveredBytes += entry.length;
     return full;
+  }
+
+  /** The same of an item whose data, if it has any, is in the memory lent last. */
+  putItem(item: UnmarkedItem): GatheredBatch | null {
+    if (item.kind === 'section') return this.put({ ...item, crc: item.oldCrc });
+    if (item.kind !== 'data' && item.kind !== 'packed') return this.put(item);
+    const { offset, length, data } = item;
+    const start = data.bytes.byteOffset - this.memory.byteOffset;
+    if (item.kind === 'packed') return this.put({ kind: 'data', offset, length, start }, item);
+    return this.put({ kind: 'data', offset, length, start, crc: item.crc ?? crc32(data.bytes) });
   }
 
   /**
@@ -118,65 +151,59 @@ export class BatchFiller {
     [this.coveredBytes, this.dataBytes, this.sectionEntry] = [0, 0, null];
   }
 
-  private isPart(item: UnmarkedItem): boolean {
+  private isPart(item: Entry): boolean {
     const { batch, sectionEntry } = this;
     if (sectionEntry === null || item.kind === 'section' || item.kind === 'proof') return false;
     return item.offset >= batch.offsetAt(sectionEntry) && endOf(item) <= batch.endAt(sectionEntry);
   }
 
-  private fits(item: UnmarkedItem, isPart: boolean): boolean {
+  private fits(item: Entry, isPart: boolean): boolean {
     const { batch, room, coveredBytes } = this;
     if (batch.isFull) return false;
     if (!isPart && coveredBytes > 0 && coveredBytes + item.length > COVERED) return false;
-    if (item.kind !== 'data' && item.kind !== 'packed') return true;
+    if (item.kind !== 'data') return true;
     const isInMemory = batch.memory === null || batch.memory === room;
     return isInMemory && this.dataBytes + item.length <= MAX_BLOCK_LENGTH;
   }
 
-  private add(item: UnmarkedItem): void {
-    const { offset, length } = item;
-    if (item.kind === 'data' || item.kind === 'packed') {
-      const start = item.data.bytes.byteOffset - (this.room?.bytes.byteOffset ?? 0);
-      if (item.kind === 'packed') this.packed.set(this.batch.count, item);
-      const crc = item.kind === 'packed' ? 0 : (item.crc ?? crc32(item.data.bytes));
-      this.addData({ kind: 'data', offset, length, start, crc });
-    } else if (item.kind === 'section') {
-      this.batch.add({ kind: 'section', offset, length, crc: item.oldCrc, newCrc: item.newCrc });
-    } else if (item.kind === 'proof') this.batch.add(item);
-    else this.batch.add({ kind: item.kind, offset, length });
+  private add(entry: Entry, packed: CompressedBlock | null): void {
+    if (packed !== null) this.packed.set(this.batch.count, packed);
+    if (entry.kind === 'data') this.countData(entry.length);
+    this.batch.add(entry);
   }
 
-  private addData(entry: Entry): void {
+  private countData(length: number): void {
     this.batch.memory ??= this.room?.hold() ?? null;
-    this.dataBytes += entry.length;
-    this.batch.add(entry);
+    this.dataBytes += length;
   }
 
   /** Moves an entry of a batch that ends to the one that begins, its data too if it is in other memory. */
   private move(from: BlockBatch, entry: number, packed: Map<number, CompressedBlock>): void {
-    const item = from.itemAt(entry);
-    if (item.kind === 'section' || item.kind === 'proof') this.coveredBytes += item.length;
+    const kind = from.kindAt(entry);
+    if (kind === ENTRY.section || kind === ENTRY.proof) this.coveredBytes += from.lengthAt(entry);
+    if (kind !== ENTRY.data) {
+      this.batch.addFrom(from, entry, 0);
+      return;
+    }
     const stored = packed.get(entry);
     packed.delete(entry);
-    if (item.kind !== 'data') this.add(item);
-    else {
-      const bytes = stored?.data.bytes ?? item.data.bytes;
-      const start = this.placeOf(from, entry, bytes);
-      if (stored !== undefined && this.room !== null) {
-        const moved = this.room.bytes.subarray(start, start + bytes.length);
-        this.packed.set(this.batch.count, { ...stored, data: { ...stored.data, bytes: moved } });
-      }
-      this.addData({ kind: 'data', offset: item.offset, length: item.length, start, crc: from.crcAt(entry) });
+    const { length } = stored?.data.bytes ?? from.bytesAt(entry);
+    const start = this.placeOf(from, entry, length);
+    if (stored !== undefined) {
+      const bytes = this.memory.subarray(start, start + length);
+      this.packed.set(this.batch.count, { ...stored, data: { ...stored.data, bytes } });
     }
+    this.countData(from.lengthAt(entry));
+    this.batch.addFrom(from, entry, start);
   }
 
-  private placeOf(from: BlockBatch, entry: number, bytes: Uint8Array): number {
+  private placeOf(from: BlockBatch, entry: number, length: number): number {
     const { room } = this;
-    if (room === null || from.memory === room) return from.startAt(entry);
+    const start = from.startAt(entry);
+    if (room === null || from.memory === null || from.memory === room) return start;
     // The parts of a section are never longer than 1 MiB together.
-    room.bytes.set(bytes, this.used);
-    this.used += bytes.length;
-    return this.used - bytes.length;
+    from.memory.bytes.copy(room.bytes, this.used, start, start + length);
+    return this.takePlace(length);
   }
 }
 
@@ -186,21 +213,37 @@ export class BatchFiller {
  * @param items with their data in the filler's memory
  * @param apart how many items at the beginning do not wait for others, because their writer waits for an answer
  */
-export async function* gatherBatches(
+export function gatherBatches(
   items: AsyncIterable<PackedItem>,
   filler: BatchFiller,
   apart = 0,
 ): AsyncGenerator<GatheredBatch | Mark> {
+  return endBatches(gatherItems(items, filler, apart), filler);
+}
+
+async function* gatherItems(
+  items: AsyncIterable<PackedItem>,
+  filler: BatchFiller,
+  apart: number,
+): AsyncGenerator<GatheredBatch | Mark> {
   let seen = 0;
+  for await (const item of items) {
+    const full = isMark(item) ? filler.closeAll() : filler.putItem(item);
+    if (full !== null) yield full;
+    if (isMark(item)) yield item;
+    seen += 1;
+    const atOnce = seen === apart ? filler.closeAll() : null;
+    if (atOnce !== null) yield atOnce;
+  }
+}
+
+/** The batches, the last of which may not be full: at the end, or before an error. */
+export async function* endBatches(
+  batches: AsyncGenerator<GatheredBatch | Mark>,
+  filler: BatchFiller,
+): AsyncGenerator<GatheredBatch | Mark> {
   try {
-    for await (const item of items) {
-      const full = isMark(item) ? filler.closeAll() : filler.put(item);
-      if (full !== null) yield full;
-      if (isMark(item)) yield item;
-      seen += 1;
-      const atOnce = seen === apart ? filler.closeAll() : null;
-      if (atOnce !== null) yield atOnce;
-    }
+    yield* batches;
     const rest = filler.closeAll();
     if (rest !== null) yield rest;
   } catch (error) {

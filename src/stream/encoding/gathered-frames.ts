@@ -83,8 +83,9 @@ export class GatheredFrames {
     }
     const checksum = body.length === 0 ? before : joinChecksums(before, crc, body.length);
     this.fields.setUint32(this.used, checksum);
+    this.chain.addHeader(memory, start);
+    this.chain.addChecksum(memory, this.used);
     this.used += CHECKSUM_LENGTH;
-    this.chain.addFrame(header, checksum);
     this.count += 1;
     this.length += FRAME_HEADER_LENGTH + header.payloadLength + CHECKSUM_LENGTH;
   }
