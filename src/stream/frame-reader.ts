@@ -1,4 +1,4 @@
-import { crc32, crc32Between, joinChecksums } from '../bytes/contents.js';
+import { copyInto, crc32, crc32Between, joinChecksums } from '../bytes/contents.js';
 import type { LendBuffer, LentBuffer } from '../bytes/byte-channel.js';
 import type { CodecName } from '../codec/codec.js';
 import { FormatError } from '../errors.js';
@@ -236,7 +236,7 @@ export class FrameReader {
     const { reader, done, dataLength } = this;
     const { at } = reader;
     const view = reader.bytes.subarray(at, at + dataLength - done);
-    view.copy(this.memory, this.start + done);
+    copyInto(this.memory, this.start + done, view);
     this.crc = crc32(view, this.crc);
     reader.at += view.length;
     this.done += view.length;

@@ -115,6 +115,7 @@ describe('the last record of a PROTO[3] stream, of which only a part is there', 
     ['the target ends a sector earlier', cut(65_536, 1536), start + 1024],
     ['all that it announces lies within the target', cut(65_536, 1536), start + 65_536],
     ['the target ends where it begins', cut(65_536, 0), start],
+    ['the target ends a block and more before', cut(4 * MIB, 2 * MIB + MIB / 2), start + MIB + MIB / 2],
     ['nobody knows the target', cut(65_536, 1536), null],
     ['it stops within its header', cut(65_536, 1536).subarray(0, 17 + 12 + 512 + 7), start],
   ])('is cut short where %s', async (_why, stream, size) => {
