@@ -58,7 +58,7 @@ export const DOORS = {
     'far-exit local-pipe pipe-source rate-limit remote-command rsh shell-words stderr-lines stream-channel target-spec transport ssh/index',
   device: 'block-device device-facts local-device',
   stream:
-    'batches/batch batches/gather-batches batches/unpack-batches block block-writer byte-reader extent-order frame-format frame-reader frame-writer incoming-stream item-reader mark-format proto3 proto4-blocks query-format stored/block-frames stored/frames-at stored/index-format stream-header unpack-blocks',
+    'batches/batch batches/gather-batches batches/unpack-batches block block-writer extent-order frame-format frames/byte-reader frames/frame-reader frame-writer incoming-stream batches/read-batches mark-format proto3 proto4-blocks query-format stored/block-frames stored/frames-at stored/index-format stream-header unpack-blocks',
   host: 'durable-file file-locks interruption read-output run-lock spawner surroundings system-calls udev',
   memory: 'aligned-memory budgets',
   codec: 'codec load-codec work-ahead',

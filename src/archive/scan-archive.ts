@@ -1,12 +1,12 @@
 import { piecesOf } from '../bytes/byte-channel.js';
 import { FormatError } from '../errors.js';
 import { MAX_BLOCK_LENGTH, type Proof } from '../stream/block.js';
-import { ByteReader } from '../stream/byte-reader.js';
+import { ByteReader } from '../stream/frames/byte-reader.js';
 import { ExtentOrder } from '../stream/extent-order.js';
 import { HEADER } from '../stream/frame-format.js';
-import { FrameReader, oneBuffer, type SmallFrame } from '../stream/frame-reader.js';
+import { FrameReader, oneBuffer, type SmallFrame } from '../stream/frames/frame-reader.js';
 import { ForeignLineError, readProtocolLine } from '../stream/incoming-stream.js';
-import type { ItemReader } from '../stream/item-reader.js';
+import type { ItemReader } from '../stream/batches/read-batches.js';
 import { Proto3Blocks } from '../stream/proto3.js';
 import { Proto4Blocks } from '../stream/proto4-blocks.js';
 import { readEndFrame, type FoundEnd } from '../stream/stored/frames-at.js';

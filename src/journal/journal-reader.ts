@@ -3,7 +3,7 @@ import { countOf } from '../bytes/amounts.js';
 import { piecesOf } from '../bytes/byte-channel.js';
 import { endOf, type Extent } from '../bytes/extent.js';
 import { DeviceError, FormatError, LostJournalError, TruncatedStreamError } from '../errors.js';
-import { ByteReader } from '../stream/byte-reader.js';
+import { ByteReader } from '../stream/frames/byte-reader.js';
 import type { Announcement } from '../stream/block.js';
 import {
   ANNOUNCEMENT,
@@ -16,7 +16,7 @@ import {
   parseRange,
   ZERO,
 } from '../stream/frame-format.js';
-import { FrameReader, oneBuffer, type Frame } from '../stream/frame-reader.js';
+import { FrameReader, oneBuffer, type Frame } from '../stream/frames/frame-reader.js';
 import type { WrittenStream } from '../stream/block-writer.js';
 import { readProtocolLine } from '../stream/incoming-stream.js';
 import { INDEX } from '../stream/stored/index-format.js';

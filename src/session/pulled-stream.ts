@@ -1,8 +1,8 @@
 import type { ByteSource } from '../bytes/byte-channel.js';
 import { FormatError, TransportError } from '../errors.js';
-import { ByteReader } from '../stream/byte-reader.js';
+import { ByteReader } from '../stream/frames/byte-reader.js';
 import { END, lengthAfter, PROTOCOL_LINE, type FrameHeader } from '../stream/frame-format.js';
-import { readHead, readPayload, type FrameHead } from '../stream/frame-reader.js';
+import { readHead, readPayload, type FrameHead } from '../stream/frames/frame-reader.js';
 import { parseLastWord, RESULT, type LastWord } from './messages.js';
 import { readFarProtocol } from './replies.js';
 

@@ -1,8 +1,8 @@
 import type { ByteSource } from '../bytes/byte-channel.js';
 import { FarError, FarSideError, FormatError, TransportError } from '../errors.js';
-import { ByteReader } from '../stream/byte-reader.js';
+import { ByteReader } from '../stream/frames/byte-reader.js';
 import { OPTIONAL, type FrameHeader } from '../stream/frame-format.js';
-import { FrameReader, type SmallFrame } from '../stream/frame-reader.js';
+import { FrameReader, type SmallFrame } from '../stream/frames/frame-reader.js';
 import { ForeignLineError, readProtocolLine } from '../stream/incoming-stream.js';
 import { DIGESTS } from '../stream/query-format.js';
 import { farChatter } from '../transport/far-exit.js';

@@ -20,7 +20,7 @@ import {
 import { WantedPieces } from '../send/wanted-pieces.js';
 import type { SessionWriter } from '../stream/block-writer.js';
 import type { DirectStream } from './direct-stream.js';
-import type { SmallFrame } from '../stream/frame-reader.js';
+import type { SmallFrame } from '../stream/frames/frame-reader.js';
 import { FrameWriter } from '../stream/frame-writer.js';
 import type { Verified } from '../targets/coverage.js';
 import { limitRate } from '../transport/rate-limit.js';

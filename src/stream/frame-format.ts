@@ -290,8 +290,7 @@ export function parseEnd(
   };
 }
 
-/** In a link of the chain: the digest so far, a frame's header, its checksum. */
-const CHAIN_LENGTH = 32;
+/** Where a frame's checksum is in a link of the chain: after the digest so far, and the frame's header. */
 const CHECKSUM_AT = CHAIN_LENGTH + FRAME_HEADER_LENGTH;
 
 /**

@@ -2,11 +2,11 @@ import type { ByteSource, LendBuffer } from '../bytes/byte-channel.js';
 import { FormatError, TruncatedStreamError } from '../errors.js';
 import { BlockBatch } from './batches/batch.js';
 import type { Mark } from './block.js';
-import { ByteReader } from './byte-reader.js';
+import { ByteReader } from './frames/byte-reader.js';
 import { HEADER, PROTOCOL_LINE, QUESTION } from './frame-format.js';
-import { FrameReader } from './frame-reader.js';
+import { FrameReader } from './frames/frame-reader.js';
 import { BatchFiller } from './batches/gather-batches.js';
-import { readBatches } from './batches/read-batches.js';
+import { readIntoBatches } from './batches/read-batches.js';
 import { PROTO3_LINE, Proto3Blocks, type TargetEnd } from './proto3.js';
 import { Proto4Blocks } from './proto4-blocks.js';
 import { parseHeader, type StreamHeader } from './stream-header.js';
@@ -55,13 +55,13 @@ export async function openIncomingStream(
   const protocol = await readProtocolLine(reader, what);
   const filler = new BatchFiller(lend);
   if (protocol === 3) {
-    const records = readBatches(new Proto3Blocks(reader, what, target), filler);
+    const records = readIntoBatches(new Proto3Blocks(reader, what, target), filler);
     return { protocol, header: null, asks: false, blocks: unpackBatches(records, lend, what) };
   }
   const frames = new FrameReader(reader, what);
   const { header, asks } = await readHeader(frames, lend, what);
   const { changed, unchanged } = header.sample ?? { changed: 0, unchanged: 0 };
-  const gathered = readBatches(new Proto4Blocks(frames, header), filler, changed + unchanged);
+  const gathered = readIntoBatches(new Proto4Blocks(frames, header), filler, changed + unchanged);
   return { protocol, header, asks, blocks: unpackBatches(gathered, lend, what) };
 }
 

@@ -5,9 +5,9 @@ import { type BlockBatch, ENTRY } from './batches/batch.js';
 import type { BlockWriter } from './block-writer.js';
 import type { Entry } from './batches/batch.js';
 import { MAX_BLOCK_LENGTH } from './block.js';
-import type { ByteReader } from './byte-reader.js';
+import type { ByteReader } from './frames/byte-reader.js';
 import { readNumber, type StreamTotals } from './frame-format.js';
-import type { ItemReader, Step } from './item-reader.js';
+import type { ItemReader, Step } from './batches/read-batches.js';
 
 /*
  * PROTO[3], the Ruby tool's format: its line, then records until the end of file:

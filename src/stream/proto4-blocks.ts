@@ -24,8 +24,8 @@ import {
   SECTION_LENGTH,
   ZERO,
 } from './frame-format.js';
-import type { FrameReader, SmallFrame } from './frame-reader.js';
-import type { ItemReader, Step } from './item-reader.js';
+import type { FrameReader, SmallFrame } from './frames/frame-reader.js';
+import type { ItemReader, Step } from './batches/read-batches.js';
 import { CHECKPOINT, parseCheckpoint, RESUME, takeToken } from './mark-format.js';
 import type { StreamHeader } from './stream-header.js';
 import type { CompressedBlock } from './unpack-blocks.js';

@@ -6,8 +6,8 @@ import { BufferPool } from '../memory/aligned-memory.js';
 import { VERIFY_MEMORY } from '../memory/budgets.js';
 import type { ReceiverLine } from '../session/receiver.js';
 import { failureOf, ReplyWriter } from '../session/reply-writer.js';
-import { ByteReader } from '../stream/byte-reader.js';
-import { FrameReader } from '../stream/frame-reader.js';
+import { ByteReader } from '../stream/frames/byte-reader.js';
+import { FrameReader } from '../stream/frames/frame-reader.js';
 import { readProtocolLine } from '../stream/incoming-stream.js';
 import {
   BY_BLAKE3,

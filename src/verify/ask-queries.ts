@@ -1,6 +1,6 @@
 import type { ByteSink } from '../bytes/byte-channel.js';
 import { encodeFrame, PROTOCOL_LINE } from '../stream/frame-format.js';
-import type { SmallFrame } from '../stream/frame-reader.js';
+import type { SmallFrame } from '../stream/frames/frame-reader.js';
 import {
   BY_BLAKE3,
   countBlocks,

@@ -72,7 +72,7 @@ describe('the pieces of a file', () => {
     await setImmediate();
     expect(file.reads).toEqual([0, MIB, 2 * MIB]);
     expect(
-      second.value?.every((byte) => byte === 2),
+      (second.value as Uint8Array | undefined)?.every((byte) => byte === 2),
       'the third does not lie in its memory',
     ).toBe(true);
     await pieces.next();

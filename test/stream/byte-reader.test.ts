@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { TruncatedStreamError } from '../../src/errors.js';
-import { ByteReader } from '../../src/stream/byte-reader.js';
+import { ByteReader } from '../../src/stream/frames/byte-reader.js';
 import { feed } from '../support/scenes/feed.js';
 
 test('gives exactly what is asked for, however it came, and counts it', async () => {

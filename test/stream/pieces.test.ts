@@ -1,9 +1,9 @@
 import { crc32 } from 'node:zlib';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { BlockBatch } from '../../src/stream/batches/batch.js';
-import { ByteReader } from '../../src/stream/byte-reader.js';
+import { ByteReader } from '../../src/stream/frames/byte-reader.js';
 import { CHECKSUM_LENGTH, FRAME_HEADER_LENGTH, FrameChain } from '../../src/stream/frame-format.js';
-import { FrameReader } from '../../src/stream/frame-reader.js';
+import { FrameReader } from '../../src/stream/frames/frame-reader.js';
 import { openIncomingStream, readProtocolLine } from '../../src/stream/incoming-stream.js';
 import { readBatches, VOLUME, writeMixedStream } from '../support/scenes/batchwise.js';
 import { feed, Lender } from '../support/scenes/feed.js';

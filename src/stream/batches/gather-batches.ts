@@ -237,7 +237,7 @@ async function* gatherItems(
   }
 }
 
-/** The batches, the last of which may not be full: at the end, or before an error. */
+/** The batches, and what the last one has at the end, or before an error. */
 export async function* endBatches(
   batches: AsyncGenerator<GatheredBatch | Mark>,
   filler: BatchFiller,

@@ -21,7 +21,7 @@ export function scriptedFarSide(
     transport: {
       host: 'far',
       output: pipe.sink,
-      input: sourceOf(says, 1000),
+      input: bitByBit(says),
       exit: taken.then(() => ({ status, signal: null })),
       destroy: () => {
         pipe.abort(new TransportError('cut'));
@@ -29,6 +29,14 @@ export function scriptedFarSide(
       },
     },
   };
+}
+
+/** In small pieces, and what is behind a reply comes only after its reader has seen the reply. */
+async function* bitByBit(says: Uint8Array): ByteSource {
+  for await (const piece of sourceOf(says, 32)) {
+    await new Promise(setImmediate);
+    yield piece;
+  }
 }
 
 /** Reads a source to its end. */

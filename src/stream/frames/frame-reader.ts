@@ -1,9 +1,9 @@
-import { copyInto, crc32, crc32Between, joinChecksums } from '../bytes/contents.js';
-import type { LendBuffer, LentBuffer } from '../bytes/byte-channel.js';
-import type { CodecName } from '../codec/codec.js';
-import { FormatError } from '../errors.js';
+import { copyInto, crc32, crc32Between, joinChecksums } from '../../bytes/contents.js';
+import type { LendBuffer, LentBuffer } from '../../bytes/byte-channel.js';
+import type { CodecName } from '../../codec/codec.js';
+import { FormatError } from '../../errors.js';
 import type { ByteReader } from './byte-reader.js';
-import { MAX_BLOCK_LENGTH } from './block.js';
+import { MAX_BLOCK_LENGTH } from '../block.js';
 import {
   CHECKSUM_LENGTH,
   checksumOf,
@@ -19,8 +19,8 @@ import {
   parseFrameHeader,
   type DataPrefix,
   type FrameHeader,
-} from './frame-format.js';
-import { MAX_HEADER_LENGTH } from './stream-header.js';
+} from '../frame-format.js';
+import { MAX_HEADER_LENGTH } from '../stream-header.js';
 
 /** A frame with the right checksum and number. */
 export type Frame = SmallFrame | DataFrame;
@@ -50,7 +50,7 @@ interface FramePlace {
 }
 
 /** What a reader has come to: a whole frame; or it waits for bytes, or to be told where the data goes. */
-export type Progress = 'frame' | 'bytes' | 'place';
+export type FrameStep = 'frame' | 'bytes' | 'place';
 
 const NOTHING: Buffer = Buffer.alloc(0);
 const NO_HEADER: FrameHeader = { payloadLength: 0, type: '', flags: 0, number: 0 };
@@ -142,7 +142,7 @@ export class FrameReader {
    * Reads on, as far as the bytes at hand reach: to the end of the next frame, or until it has to wait. Throws
    * FormatError for a frame that is damaged, too long or out of order.
    */
-  advance(): Progress {
+  advance(): FrameStep {
     if (this.state === 'head' && !this.takeHead()) return 'bytes';
     if (this.state === 'payload') return this.takePayload() ? 'frame' : 'bytes';
     if (this.state === 'prefix' && !this.takePrefix()) return 'bytes';

@@ -1,5 +1,5 @@
-import type { ByteSource } from '../bytes/byte-channel.js';
-import { TruncatedStreamError } from '../errors.js';
+import type { ByteSource } from '../../bytes/byte-channel.js';
+import { TruncatedStreamError } from '../../errors.js';
 
 const NOTHING = Buffer.alloc(0);
 
