@@ -1,48 +1,82 @@
-import { benchCombine } from './combine.js';
-import { benchCompression } from './compression.js';
-import { benchDelta } from './delta.js';
-import { benchHugeStore } from './huge-store.js';
-import { benchJournal } from './journal.js';
-import { benchLocalSync } from './local-sync.js';
-import { benchParse } from './parse.js';
-import { Bars, describeMachine } from './report.js';
-import { benchRestore } from './restore.js';
-import { benchRollback } from './rollback.js';
-import { benchScan } from './scan.js';
-import { benchSmallSync } from './ssh-small.js';
-import { benchSshSync } from './ssh-sync.js';
-import { benchThin } from './thin.js';
-import { benchVerify } from './verify.js';
+import { accessSync, constants, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { parseArguments, USAGE, UsageError, type Wish } from './arguments.js';
+import {
+  buildOther,
+  describeCheckout,
+  describeCommit,
+  resolveCommit,
+  THIS_BUILD,
+  type Build,
+} from './builds.js';
+import { PARTS } from './parts.js';
+import { describePeers, findPeers } from './peers.js';
+import { drawFigures } from './picture.js';
+import { describeMachine, Report } from './report.js';
+import { wrap } from './table.js';
 import { cleanUpAtExit } from './workplace.js';
 
-const PARTS = {
-  parse: benchParse,
-  huge: benchHugeStore,
-  thin: benchThin,
-  local: benchLocalSync,
-  delta: benchDelta,
-  journal: benchJournal,
-  ssh: benchSshSync,
-  small: benchSmallSync,
-  compression: benchCompression,
-  verify: benchVerify,
-  scan: benchScan,
-  combine: benchCombine,
-  restore: benchRestore,
-  rollback: benchRollback,
-};
+function say(line: string): void {
+  console.log(line);
+}
 
-const wanted = process.argv.slice(2);
-const unknown = wanted.find((name) => !(name in PARTS));
-if (unknown !== undefined) {
-  console.error(`bench: ${unknown} is none of ${Object.keys(PARTS).join(', ')}`);
-  process.exit(2);
+/** Throws before anything is measured where the command line is wrong. */
+function prepare(): Wish & { readonly commit: string | null } {
+  const hasQuick = new Map([...PARTS].map(([name, part]) => [name, part.hasQuick]));
+  const wish = parseArguments(process.argv.slice(2), hasQuick);
+  for (const file of [wish.json, wish.svg]) if (file !== null) expectFolderOf(file);
+  return { ...wish, commit: wish.against === null ? null : resolveCommit(wish.against) };
 }
+
+function expectFolderOf(file: string): void {
+  try {
+    accessSync(path.dirname(file), constants.W_OK);
+  } catch {
+    throw new UsageError(`${file} cannot be written: ${path.dirname(file)} is no folder of yours`);
+  }
+}
+
+async function measure({ form, parts, commit, json, svg }: ReturnType<typeof prepare>): Promise<boolean> {
+  const report = new Report(say);
+  const machine = describeMachine();
+  const peers = findPeers(process.env);
+  const checkout = describeCheckout();
+  const other = commit === null ? null : describeCommit(commit);
+  for (const text of [
+    machine,
+    `this build: ${checkout}; other build: ${other ?? 'not asked for (--against COMMIT)'}`,
+  ]) {
+    wrap(text).forEach(say);
+  }
+  wrap(`peers: ${describePeers(peers)}`).forEach(say);
+  const builds: readonly Build[] = commit === null ? [THIS_BUILD] : [THIS_BUILD, buildOther(commit)];
+  const started = performance.now();
+  for (const name of parts) {
+    report.begin(name);
+    try {
+      await PARTS.get(name)?.run({ report, form, builds, peers });
+    } catch (error) {
+      report.fail(error instanceof Error ? error.message : String(error));
+    }
+  }
+  const minutes = Math.round((performance.now() - started) / 6000) / 10;
+  say(`\n${form.name} form, ${form.pairs} pairs, ${minutes} minutes`);
+  const isGood = report.finish();
+  const about = { form: form.name, pairs: form.pairs, machine, checkout, against: other, peers, minutes };
+  if (json !== null) writeFileSync(json, report.toJson(about));
+  if (svg !== null)
+    writeFileSync(
+      svg,
+      drawFigures(report.figures, `${checkout} against ${other ?? 'its rivals'}; ${machine}`),
+    );
+  return isGood;
+}
+
 cleanUpAtExit();
-console.log(`${describeMachine()}\nmedians (least to most)`);
-const bars = new Bars();
-for (const [name, bench] of Object.entries(PARTS)) {
-  if (wanted.length === 0 || wanted.includes(name)) await bench(bars);
+try {
+  process.exitCode = (await measure(prepare())) ? 0 : 1;
+} catch (error) {
+  if (!(error instanceof UsageError)) throw error;
+  console.error(`bench: ${error.message}\nusage: ${USAGE}`);
+  process.exitCode = 2;
 }
-for (const miss of bars.missed) console.error(`\nBAR MISSED: ${miss}`);
-process.exitCode = bars.missed.length === 0 ? 0 : 1;

@@ -1,19 +1,34 @@
 import { randomFillSync } from 'node:crypto';
-import { closeSync, ftruncateSync, openSync } from 'node:fs';
+import { closeSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
 import path from 'node:path';
-import { compareChunks, scatter, writeChunks, writeSparseStore, type FillChunk } from './stores.js';
-import type { Workplace } from './workplace.js';
+import { StoreLayout } from '../../src/changes/cow-format.js';
+import { compareChunks, scatter, writeSparseStore } from './stores.js';
 
-const CHUNK_SIZE = 65_536;
-const VOLUME_BITS = 15;
+const CHUNK = 65_536;
+/** The store's old bytes, the volume, its changed bytes alone, the target, a rival's copy, and a journal. */
+const COPIES = 6.2;
 
-/** Changed bytes, unless told otherwise: 1 GiB, half of a volume of 2 GiB. */
-export const CHANGED_BYTES = 2 ** (VOLUME_BITS - 1) * CHUNK_SIZE;
-/** Changed chunks of the volume, the same bytes alone, and room for a target, a copy and a journal. */
-export const SPACE_NEEDED = 5.6 * CHANGED_BYTES;
+/** Turns the old bytes of a chunk into the new ones. */
+export type Rewrite = (chunk: Buffer) => void;
 
-/** A volume of which 64 KiB chunks, by chance, changed. Paths of files. */
-export interface ChangedVolume {
+/** How large a volume is, in chunks of 64 KiB as a power of two, and how many of them changed. */
+export interface VolumeShape {
+  readonly bits: number;
+  readonly chunks: number;
+}
+
+/** A volume of which half is changed: as many bytes, a power of two, as are asked for. */
+export function halfChanged(bytes: number): VolumeShape {
+  return { bits: Math.log2(bytes / CHUNK) + 1, chunks: bytes / CHUNK };
+}
+
+/** What a changed volume takes, with room for those who copy it. Bytes. */
+export function spaceOf({ chunks }: VolumeShape): number {
+  return COPIES * chunks * CHUNK;
+}
+
+/** A volume of which 64 KiB chunks, by chance, changed since a snapshot; and a target. Paths of files. */
+export class ChangedVolume {
   readonly changedBytes: number;
   readonly cow: string;
   readonly origin: string;
@@ -22,46 +37,60 @@ export interface ChangedVolume {
   readonly target: string;
   /** Where a rival copies to. */
   readonly copy: string;
+  /** Where each changed chunk is in the volume, and its old bytes in the store. Bytes. */
+  private readonly places: readonly { readonly at: number; readonly kept: number }[];
+
+  /** @param rewrite what the changes are: all bytes, if not given, which nothing compresses */
+  constructor(
+    folder: string,
+    { bits, chunks }: VolumeShape,
+    rewrite: Rewrite = (chunk) => randomFillSync(chunk),
+  ) {
+    const file = (name: string): string => path.join(folder, name);
+    [this.cow, this.origin, this.alone] = [file('store.cow'), file('origin.img'), file('changed.bin')];
+    [this.target, this.copy] = [file('target.img'), file('copy.bin')];
+    this.changedBytes = chunks * CHUNK;
+    const { areaEntries } = new StoreLayout(CHUNK / 512);
+    this.places = Array.from({ length: chunks }, (_, index) => ({
+      at: scatter(index, bits) * CHUNK,
+      kept: (index + Math.floor(index / areaEntries) + 2) * CHUNK,
+    }));
+    writeSparseStore(this.cow, CHUNK / 512, chunks, (index) => scatter(index, bits));
+    this.write(2 ** bits * CHUNK, rewrite);
+  }
+
+  /** Makes the target what the snapshot froze: what a transfer may rely on. */
+  reset(): void {
+    const [store, target] = [openSync(this.cow, 'r'), openSync(this.target, 'r+')];
+    const chunk = Buffer.alloc(CHUNK);
+    for (const { at, kept } of this.places) {
+      readSync(store, chunk, 0, CHUNK, kept);
+      writeSync(target, chunk, 0, CHUNK, at);
+    }
+    [store, target].forEach(closeSync);
+  }
+
   /** Throws unless the target has every changed chunk. */
-  readonly verify: () => void;
-}
+  verify(): void {
+    const chunks = this.places.map(({ at }) => at / CHUNK);
+    compareChunks(this.target, this.origin, chunks, CHUNK);
+  }
 
-/** How large a volume is, in chunks as a power of two, how many of them changed, and what those hold. */
-export interface VolumeContents {
-  readonly bits: number;
-  /** Half of them, if not given. */
-  readonly chunks?: number;
-  /** Random bytes, if not given. */
-  readonly fill?: FillChunk;
-}
-
-const USUAL: VolumeContents = { bits: VOLUME_BITS };
-/** Nothing compresses these. */
-const randomBytes: FillChunk = (chunk) => randomFillSync(chunk);
-
-export function makeChangedVolume(
-  { folder }: Workplace,
-  { bits, chunks = 2 ** (bits - 1), fill = randomBytes } = USUAL,
-): ChangedVolume {
-  const file = (name: string): string => path.join(folder, name);
-  const [cow, origin, alone] = [file('store.cow'), file('origin.img'), file('changed.bin')];
-  const [target, copy] = [file('target.img'), file('copy.bin')];
-  const size = 2 ** bits * CHUNK_SIZE;
-  const changedBytes = chunks * CHUNK_SIZE;
-  const firstWritten = Array.from({ length: chunks }, (_, index) => scatter(index, bits));
-  const ascending = [...firstWritten].sort((a, b) => a - b);
-  writeChunks({ path: origin, size }, alone, ascending, CHUNK_SIZE, fill);
-  writeSparseStore(cow, CHUNK_SIZE / 512, chunks, (index) => firstWritten[index] ?? NaN);
-  makeHole(target, size);
-  makeHole(copy, changedBytes);
-  const verify = (): void => {
-    compareChunks(target, origin, ascending, CHUNK_SIZE);
-  };
-  return { changedBytes, cow, origin, alone, target, copy, verify };
-}
-
-function makeHole(file: string, size: number): void {
-  const hole = openSync(file, 'wx');
-  ftruncateSync(hole, size);
-  closeSync(hole);
+  private write(size: number, rewrite: Rewrite): void {
+    const store = openSync(this.cow, 'r+');
+    const [origin, target] = [openSync(this.origin, 'wx'), openSync(this.target, 'wx')];
+    const alone = openSync(this.alone, 'wx');
+    for (const file of [origin, target]) ftruncateSync(file, size);
+    const chunk = Buffer.alloc(CHUNK);
+    for (const { at, kept } of this.places) {
+      randomFillSync(chunk);
+      writeSync(store, chunk, 0, CHUNK, kept);
+      writeSync(target, chunk, 0, CHUNK, at);
+      rewrite(chunk);
+      writeSync(origin, chunk, 0, CHUNK, at);
+      writeSync(alone, chunk);
+    }
+    // Not held open: a target that anyone has open is refused.
+    [store, origin, target, alone].forEach(closeSync);
+  }
 }

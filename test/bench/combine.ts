@@ -1,67 +1,56 @@
+import { randomFillSync } from 'node:crypto';
 import { closeSync, openSync, rmSync } from 'node:fs';
 import path from 'node:path';
-import { randomFillSync } from 'node:crypto';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
-import { LVMSYNC } from './lvmsync-run.js';
-import { readPeakMemory, recordedNode, runInTurns, speedRatios, spreadOf, timeRun } from './measure.js';
-import { line, megabytes, rate, title, type Bars } from './report.js';
+import { race, workIn, type Bench } from './bench-run.js';
+import type { Build } from './builds.js';
+import { atMost, under } from './figures.js';
+import { beside, byEachBuild } from './lvmsync-run.js';
+import { recordRun, timeRun, UsageFolder } from './measure.js';
 import { fileSink, scatter } from './stores.js';
-import { findDisk, findMemory, leave, type Workplace } from './workplace.js';
+import { peakOf, speedOf, timeTo } from './turns.js';
+import { findDisk, findMemory, type Workplace } from './workplace.js';
 
-const ROUNDS = 3;
 const ARCHIVES = 24;
 const ARCHIVE_BYTES = 64 * 2 ** 20;
 const VOLUME_BYTES = 4 * 2 ** 30;
 const BLOCK = 65_536;
 const TOTAL_BYTES = ARCHIVES * ARCHIVE_BYTES;
-const TIME_BAR = 1.5;
-const MEMORY_BAR = 150e6;
 
 /** Combining archives beside cat of the same bytes into a file, which is then flushed as ours is. */
-export async function benchCombine(bars: Bars): Promise<void> {
-  title(`combine: ${ARCHIVES} archives of 64 MiB, 64 KiB blocks anywhere in 4 GiB, beside cat and sync`);
+export async function benchCombine(bench: Bench): Promise<void> {
   for (const find of [findMemory, findDisk]) {
-    const place = find(3 * TOTAL_BYTES);
-    if (typeof place === 'string') {
-      line('SKIPPED', place);
-      continue;
-    }
-    try {
-      await benchPlace(place, bars);
-    } finally {
-      leave(place);
-    }
+    await workIn(bench, find(3 * TOTAL_BYTES), (place) => benchPlace(bench, place));
   }
 }
 
-async function benchPlace(place: Workplace, bars: Bars): Promise<void> {
-  const { folder } = place;
+async function benchPlace(bench: Bench, { folder, name }: Workplace): Promise<void> {
+  const what = `${ARCHIVES} archives of 64 MiB, 64 KiB blocks anywhere in 4 GiB`;
+  bench.report.title(`${what}, ${name}, beside cat and sync`);
   const files: string[] = [];
   for (let index = 0; index < ARCHIVES; index++) files.push(await writeArchiveFile(folder, index));
-  const [ours, theirs, memory] = ['ours', 'theirs', 'memory'].map((name) => path.join(folder, name));
-  let peak = 0;
-  const combine = async () => {
-    rmSync(ours ?? '', { force: true });
-    const words = ['combine', '-o', ours ?? '', ...files];
-    const environment = { ...process.env, BENCH_MEMORY_FILE: memory };
-    const { seconds } = await timeRun([...recordedNode(LVMSYNC), ...words], environment);
-    peak = Math.max(peak, readPeakMemory(memory ?? ''));
-    return seconds;
+  const [ours, theirs] = [path.join(folder, 'ours'), path.join(folder, 'theirs')];
+  const near = new UsageFolder(path.join(folder, 'usage'));
+  const combine = (build: Build) => async () => {
+    rmSync(ours, { force: true });
+    const { seconds, memory } = await recordRun([build.program, 'combine', '-o', ours, ...files], near);
+    return { seconds, near: memory };
   };
-  const cat = async () => {
-    rmSync(theirs ?? '', { force: true });
+  const cat = () => {
+    rmSync(theirs, { force: true });
     const script = 'out=$1; shift; cat "$@" >"$out" && sync "$out"';
-    return (await timeRun(['sh', '-c', script, 'sh', theirs ?? '', ...files])).seconds;
+    return timeRun(['sh', '-c', script, 'sh', theirs, ...files]);
   };
-  const seconds = await runInTurns({ combine, cat }, ROUNDS);
-  line(place.name);
-  for (const name of ['combine', 'cat'] as const) {
-    line(`  ${name}`, rate(spreadOf(seconds[name].map((each) => TOTAL_BYTES / each / 1e6)), 'MB/s'));
-  }
-  const cost = speedRatios(seconds.cat, seconds.combine);
-  const isFast = bars.check('combine', cost.median <= TIME_BAR, `at most ${TIME_BAR} times the time of cat`);
-  line('  time of combine to cat', rate(cost, '×', 2), isFast);
-  line('  peak memory', megabytes(peak), bars.check('combine, memory', peak < MEMORY_BAR, 'under 150 MB'));
+  await race(
+    bench,
+    [...byEachBuild(bench.builds, { combine }), ['cat', cat]],
+    [
+      { what: 'speed', ...speedOf('combine', TOTAL_BYTES) },
+      { what: 'time to cat and sync', ...timeTo('combine', 'cat'), bar: atMost(1.5) },
+      { what: 'time to other build', ...timeTo('combine', beside('combine')) },
+      { what: 'peak memory', ...peakOf('near', 'combine'), bar: under(150) },
+    ],
+  );
 }
 
 /** Of any two archives some blocks are the same place: as many as chance makes them. */

@@ -1,10 +1,11 @@
 import { closeSync, ftruncateSync, openSync, rmSync } from 'node:fs';
 import path from 'node:path';
-import { LVMSYNC } from './lvmsync-run.js';
-import { readPeakMemory, recordedNode, timeRun } from './measure.js';
-import { line, megabytes, title, type Bars } from './report.js';
+import { workIn, type Bench } from './bench-run.js';
+import { LVMSYNC } from './builds.js';
+import { spreadOf, under, type Bar } from './figures.js';
+import { recordRun, UsageFolder } from './measure.js';
 import { scatter, writeSparseStore } from './stores.js';
-import { findMemory, leave, type Workplace } from './workplace.js';
+import { findMemory, type Workplace } from './workplace.js';
 
 const EXCEPTIONS = 100_000_000;
 const CHUNK_SECTORS = 8;
@@ -15,51 +16,59 @@ const CHUNK_BITS = 15;
 const VOLUME_SIZE = 2 ** (GROUP_BITS + CHUNK_BITS) * CHUNK;
 /** How many groups hold all changes, where they cluster: an eighth. */
 const BUSY_GROUPS = 2 ** (GROUP_BITS - 3);
-const MEMORY_BAR = 400e6;
+const MEMORY_BAR = under(400);
 /** What the tables of a sparse store take. */
 const SPACE = 2e9;
 
 /** What `inspect` takes for a snapshot of 400 GB of changes, without their extents. */
-export async function benchHugeStore(bars: Bars): Promise<void> {
-  title('huge: inspect of 100 million exceptions, 4 KiB chunks, of a volume of 16 TiB (sparse files)');
+export async function benchHugeStore(bench: Bench): Promise<void> {
   // The file systems of disks have no files of 16 TiB, sparse or not, and take minutes to forget a store.
-  const place = findMemory(SPACE);
-  if (typeof place === 'string') {
-    line('SKIPPED', place);
-    return;
-  }
-  const origin = path.join(place.folder, 'origin');
-  const file = openSync(origin, 'wx');
-  ftruncateSync(file, VOLUME_SIZE);
-  closeSync(file);
-  const clustered = await inspectStore(place, origin, clusteredChunks());
-  const bar = bars.check('huge', clustered.peakMemory < MEMORY_BAR, `under ${megabytes(MEMORY_BAR)}`);
-  line(
-    'runs in an eighth of the groups',
-    `${clustered.seconds.toFixed(0)} s`,
-    `peak ${megabytes(clustered.peakMemory)}`,
-    bar,
-  );
-  const scattered = await inspectStore(place, origin, scatteredChunk);
-  line('evenly at random', `${scattered.seconds.toFixed(0)} s`, `peak ${megabytes(scattered.peakMemory)}`);
-  leave(place);
+  await workIn(bench, findMemory(SPACE), async (place) => {
+    bench.report.title(
+      'inspect of 100 million exceptions, 4 KiB chunks, of a volume of 16 TiB (sparse files)',
+    );
+    const origin = path.join(place.folder, 'origin');
+    const file = openSync(origin, 'wx');
+    ftruncateSync(file, VOLUME_SIZE);
+    closeSync(file);
+    const clustered = {
+      what: 'runs in an eighth of the groups',
+      chunkAt: clusteredChunks(),
+      bar: MEMORY_BAR,
+    };
+    await inspectStore(bench, place, origin, clustered);
+    await inspectStore(bench, place, origin, {
+      what: 'evenly at random',
+      chunkAt: scatteredChunk,
+      bar: null,
+    });
+  });
 }
 
-async function inspectStore(place: Workplace, origin: string, chunkAt: (index: number) => number) {
-  const store = path.join(place.folder, 'store.cow');
+interface Case {
+  readonly what: string;
+  readonly chunkAt: (index: number) => number;
+  readonly bar: Bar | null;
+}
+
+async function inspectStore(
+  { report }: Bench,
+  { folder }: Workplace,
+  origin: string,
+  { what, chunkAt, bar }: Case,
+): Promise<void> {
+  const store = path.join(folder, 'store.cow');
   writeSparseStore(store, CHUNK_SECTORS, EXCEPTIONS, chunkAt);
-  const memoryFile = path.join(place.folder, 'memory');
+  const near = new UsageFolder(path.join(folder, 'usage'));
   const words = ['inspect', '--cow', store, '--origin', origin, '--json'];
-  const { seconds, stdout } = await timeRun([...recordedNode(LVMSYNC), ...words], {
-    ...process.env,
-    BENCH_MEMORY_FILE: memoryFile,
-  });
+  const { seconds, stdout, memory } = await recordRun([LVMSYNC, ...words], near);
   rmSync(store);
   const { exceptions, changedBytes } = JSON.parse(stdout) as { exceptions: number; changedBytes: number };
   if (exceptions !== EXCEPTIONS || changedBytes !== EXCEPTIONS * CHUNK) {
     throw new Error(`${store}: ${stdout.trim()} where ${EXCEPTIONS} distinct chunks were written`);
   }
-  return { seconds, peakMemory: readPeakMemory(memoryFile) };
+  report.figure({ what, unit: 's', spread: spreadOf([seconds]), runs: 1, bar: null });
+  report.figure({ what: 'peak memory', unit: 'MB', spread: spreadOf([memory / 1e6]), runs: 1, bar });
 }
 
 /**

@@ -1,41 +1,69 @@
+import { rmSync } from 'node:fs';
 import path from 'node:path';
+import type { Build } from './builds.js';
 import type { ChangedVolume } from './changed-volume.js';
-import { readPeakMemory, readProcessorTime, recordedNode, timeRun } from './measure.js';
+import { recordRun, UsageFolder } from './measure.js';
+import type { Rival, Sample } from './turns.js';
 
-/** lvmsync as users run it. */
-export const LVMSYNC = path.resolve(import.meta.dirname, '../../bin/lvmsync.js');
+/** The same run by the other build. */
+export function beside(name: string): string {
+  return `${name}, other build`;
+}
 
-/** lvmsync sending a volume's changes; remembers its largest peak of memory, and what it sent. */
-export class LvmsyncRun {
-  /** Bytes. */
-  peakMemory = 0;
-  /** How long each run kept a processor busy. Seconds. */
-  readonly processorSeconds: number[] = [];
-  /** What went over the line the last time. */
-  sentBytes = 0;
+/** One rival for each build: under its own name for ours, and the same run by the other build. */
+export function byEachBuild(
+  builds: readonly Build[],
+  runs: Readonly<Record<string, (build: Build) => Rival>>,
+): [string, Rival][] {
+  return Object.entries(runs).flatMap(([name, run]) =>
+    builds.map((build): [string, Rival] => [build.name === 'this' ? name : beside(name), run(build)]),
+  );
+}
 
-  /** @param memoryFile where the process may write its peak */
-  constructor(
-    private readonly volume: ChangedVolume,
-    private readonly target: string,
-    private readonly memoryFile: string,
-    private readonly environment: NodeJS.ProcessEnv = process.env,
-    private readonly options: readonly string[] = [],
-  ) {}
+/** Runs lvmsync with a state directory of its own that is new in each run. Throws where it fails. */
+export async function runLvmsyncIn(
+  folder: string,
+  build: Build,
+  words: readonly string[],
+  environment: NodeJS.ProcessEnv = process.env,
+): Promise<Sample & { readonly stdout: string }> {
+  const stateDir = path.join(folder, 'state');
+  rmSync(stateDir, { recursive: true, force: true });
+  const near = new UsageFolder(path.join(folder, 'near-usage'));
+  const argv = [build.program, ...words, '--state-dir', stateDir] as const;
+  const { seconds, stdout, memory, processor } = await recordRun(argv, near, environment);
+  return { seconds, stdout, near: memory, processor };
+}
 
-  /** Runs once, from start to exit; resolves to the seconds that took. */
-  readonly time = async (): Promise<number> => {
-    const { cow, origin } = this.volume;
-    const stateDir = path.join(path.dirname(this.memoryFile), 'state');
-    const how = ['--json', '--state-dir', stateDir, ...this.options];
-    const words = [...how, '--cow', cow, '--origin', origin, this.target];
-    const environment = { ...this.environment, BENCH_MEMORY_FILE: this.memoryFile };
-    const { seconds, stdout } = await timeRun([...recordedNode(LVMSYNC), ...words], environment);
-    const { changedBytes, sentBytes } = JSON.parse(stdout) as { changedBytes: number; sentBytes: number };
-    if (changedBytes !== this.volume.changedBytes) throw new Error(`lvmsync sent ${changedBytes} bytes`);
-    this.sentBytes = sentBytes;
-    this.peakMemory = Math.max(this.peakMemory, readPeakMemory(this.memoryFile));
-    this.processorSeconds.push(readProcessorTime(this.memoryFile));
-    return seconds;
+/** Where a sync goes: a path, or a far side. */
+export interface SyncGoal {
+  readonly target: string;
+  readonly environment?: NodeJS.ProcessEnv;
+  /** Words that only this goal needs. */
+  readonly words?: (build: Build) => readonly string[];
+  /** What the far processes left. */
+  readonly far?: UsageFolder;
+}
+
+/** A sync of what changed in a volume, from the target's old bytes to proven new ones. */
+export function syncRival(
+  volume: ChangedVolume,
+  { target, environment, words = () => [], far }: SyncGoal,
+  options: readonly string[] = [],
+): (build: Build) => Rival {
+  const folder = path.dirname(volume.cow);
+  return (build) => async () => {
+    volume.reset();
+    far?.clear();
+    const how = ['--json', ...options, ...words(build)];
+    const all = [...how, '--cow', volume.cow, '--origin', volume.origin, target];
+    const sample = await runLvmsyncIn(folder, build, all, environment);
+    const { tableBytes, sentBytes } = JSON.parse(sample.stdout) as { tableBytes: number; sentBytes: number };
+    if (tableBytes !== volume.changedBytes) throw new Error(`lvmsync found ${tableBytes} changed bytes`);
+    volume.verify();
+    if (far === undefined) return { ...sample, sent: sentBytes };
+    const usage = await far.read();
+    const processor = (sample.processor ?? NaN) + usage.processor;
+    return { ...sample, sent: sentBytes, processor, far: usage.memory };
   };
 }

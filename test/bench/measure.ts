@@ -1,13 +1,24 @@
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 
-const RECORDER = path.join(import.meta.dirname, 'report-memory.js');
+const RECORDER = path.join(import.meta.dirname, 'record-usage.cjs');
+/** How long a process at the far side may take to end after the near one. */
+const [PATIENCE_MS, PAUSE_MS] = [10_000, 5];
 
 /** One run of a program. */
 export interface Run {
   readonly seconds: number;
   readonly stdout: string;
+}
+
+/** What recorded processes took, all together. */
+export interface Usage {
+  /** Their peaks of memory, added up. Bytes. */
+  readonly memory: number;
+  /** Seconds that they kept a processor busy. */
+  readonly processor: number;
 }
 
 /** Runs a program to its end and takes its time, from before its start to its exit. Throws where it fails. */
@@ -29,71 +40,61 @@ export async function timeRun(
   const seconds = (performance.now() - started) / 1000;
   if (status !== 0) {
     throw new Error(
-      `${argv.join(' ')}: status ${status ?? 'none'}: ${Buffer.concat(stderr).toString().trim()}`,
+      `${argv.join(' ')}: ${status === null ? 'ended by a signal' : `status ${status}`}: ${Buffer.concat(stderr).toString().trim()}`,
     );
   }
   return { seconds, stdout: Buffer.concat(stdout).toString() };
 }
 
-/** The words that run a script with this Node so that its peak memory and processor time are written to $BENCH_MEMORY_FILE. */
-export function recordedNode(script: string): [string, ...string[]] {
-  return [process.execPath, '--import', RECORDER, script];
-}
-
-/** What a recorded process wrote. Bytes. */
-export function readPeakMemory(file: string): number {
-  return readUsage(file)[0];
-}
-
-/** What a recorded process wrote: the seconds that it kept a processor busy. */
-export function readProcessorTime(file: string): number {
-  return readUsage(file)[1];
-}
-
-function readUsage(file: string): [number, number] {
-  const [memory = '', time = ''] = readFileSync(file, 'latin1').split(' ');
-  return [Number(memory), Number(time)];
-}
-
-/** Something measured several times: the middle, and how far it spread. */
-export interface Spread {
-  readonly median: number;
-  readonly least: number;
-  readonly most: number;
-}
-
-export function spreadOf(values: readonly number[]): Spread {
-  const sorted = [...values].sort((a, b) => a - b);
-  const at = (index: number): number => sorted[index] ?? NaN;
-  const middle = (sorted.length - 1) / 2;
-  return {
-    median: (at(Math.floor(middle)) + at(Math.ceil(middle))) / 2,
-    least: at(0),
-    most: at(sorted.length - 1),
-  };
-}
-
-/**
- * Runs rivals in turn, round after round, so that whatever else the machine does meets all of them alike; who
- * begins changes from round to round. A first round that nobody counts warms up caches and allocates files.
- */
-export async function runInTurns<Name extends string>(
-  rivals: Readonly<Record<Name, () => Promise<number>>>,
-  rounds: number,
-): Promise<Record<Name, number[]>> {
-  const names = Object.keys(rivals) as Name[];
-  const seconds = Object.fromEntries(names.map((name) => [name, [] as number[]])) as Record<Name, number[]>;
-  for (let round = 0; round <= rounds; round++) {
-    const first = round % names.length;
-    for (const name of [...names.slice(first), ...names.slice(0, first)]) {
-      const taken = await rivals[name]();
-      if (round > 0) seconds[name].push(taken);
-    }
+/** A folder in which recorded processes leave what they took. */
+export class UsageFolder {
+  constructor(readonly folder: string) {
+    mkdirSync(folder, { recursive: true });
   }
-  return seconds;
+
+  /** The words that run a script with this Node, recorded if the environment has the variable below. */
+  static words(script: string): [string, ...string[]] {
+    return [process.execPath, '--require', RECORDER, script];
+  }
+
+  /** The variable of the environment that names this folder. */
+  get variable(): { readonly BENCH_USAGE_FOLDER: string } {
+    return { BENCH_USAGE_FOLDER: this.folder };
+  }
+
+  /** Forgets processes of earlier runs. */
+  clear(): void {
+    for (const name of readdirSync(this.folder)) rmSync(path.join(this.folder, name));
+  }
+
+  /** Waits until all processes that were started have ended. Throws if there were none, or one does not end. */
+  async read(): Promise<Usage> {
+    for (let waited = 0; waited < PATIENCE_MS; waited += PAUSE_MS) {
+      const files = readdirSync(this.folder).map((name) =>
+        readFileSync(path.join(this.folder, name), 'latin1'),
+      );
+      if (files.length > 0 && files.every((text) => text !== '')) return addUp(files);
+      await sleep(PAUSE_MS);
+    }
+    throw new Error(
+      `${this.folder}: a recorded process left nothing, or was still running after ten seconds`,
+    );
+  }
 }
 
-/** How fast `ours` was compared with `theirs`, pair by pair: above 1 is faster. */
-export function speedRatios(ours: readonly number[], theirs: readonly number[]): Spread {
-  return spreadOf(ours.map((seconds, round) => (theirs[round] ?? NaN) / seconds));
+/** Runs a script of Node to its end, and takes its time, memory and processor time. Throws where it fails. */
+export async function recordRun(
+  [script, ...words]: readonly [string, ...string[]],
+  near: UsageFolder,
+  environment: NodeJS.ProcessEnv = process.env,
+): Promise<Run & Usage> {
+  near.clear();
+  const run = await timeRun([...UsageFolder.words(script), ...words], { ...environment, ...near.variable });
+  return { ...run, ...(await near.read()) };
+}
+
+function addUp(files: readonly string[]): Usage {
+  const numbers = files.map((text) => text.split(' ').map(Number));
+  const sum = (index: number): number => numbers.reduce((total, each) => total + (each[index] ?? NaN), 0);
+  return { memory: sum(0), processor: sum(1) };
 }

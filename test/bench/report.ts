@@ -1,33 +1,82 @@
 import { cpus, loadavg, release, totalmem } from 'node:os';
-import type { Spread } from './measure.js';
+import { verdictOf, type Figure } from './figures.js';
+import type { PartFigure } from './picture.js';
+import { figureLine, HEADER, wrap } from './table.js';
+import { readFigure, type Plan, type Turns } from './turns.js';
 
-/** Bars that a run has to clear; each miss is remembered until the end. */
-export class Bars {
-  readonly missed: string[] = [];
+/** Why something of a part was not measured. */
+interface Gap {
+  readonly part: string;
+  readonly reason: string;
+}
 
-  /** Checks a figure and says so in a few words, for the end of a line. */
-  check(what: string, cleared: boolean, bar: string): string {
-    if (!cleared) this.missed.push(`${what}: ${bar}`);
-    return `[bar: ${bar}: ${cleared ? 'ok' : 'MISSED'}]`;
+/** What the whole bench found; it says each line as soon as it is known. */
+export class Report {
+  readonly figures: PartFigure[] = [];
+  readonly failures: Gap[] = [];
+  readonly skipped: Gap[] = [];
+  private part = '';
+
+  constructor(private readonly say: (line: string) => void) {}
+
+  /** What follows belongs to this part. */
+  begin(part: string): void {
+    this.part = part;
   }
-}
 
-export function title(text: string): void {
-  console.log(`\n${text}`);
-}
+  title(text: string): void {
+    this.lines('', ...wrap(`${this.part}: ${text}`), HEADER);
+  }
 
-/** One measured thing: a name, then what was found. */
-export function line(name: string, ...parts: readonly string[]): void {
-  console.log(`  ${name.padEnd(30)} ${parts.join('  ')}`);
-}
+  note(text: string): void {
+    this.lines(...wrap(text, '  '));
+  }
 
-export function rate({ median, least, most }: Spread, unit: string, digits = 0): string {
-  const middle = `${median.toFixed(digits)} ${unit}`;
-  return `${middle.padEnd(9)} (${least.toFixed(digits)} to ${most.toFixed(digits)})`;
-}
+  figure(figure: Figure): void {
+    this.figures.push({ part: this.part, ...figure });
+    this.lines(figureLine(figure));
+  }
 
-export function megabytes(bytes: number): string {
-  return `${Math.round(bytes / 1e6)} MB`;
+  /** The figures of rivals that ran in turn, but for those that need a rival that did not take part. */
+  race(turns: Turns, rivals: ReadonlyMap<string, unknown>, plans: readonly Plan[]): void {
+    for (const [name, reason] of turns.failures) this.fail(`${name}: ${reason}`);
+    for (const plan of plans) {
+      if (plan.of.every((name) => rivals.has(name))) this.figure(readFigure(turns, plan));
+    }
+  }
+
+  skip(reason: string): void {
+    this.skipped.push({ part: this.part, reason });
+    this.lines(...wrap(`SKIPPED: ${reason}`, '  '));
+  }
+
+  fail(reason: string): void {
+    this.failures.push({ part: this.part, reason });
+    this.lines(
+      ...reason.split('\n').flatMap((line, index) => wrap(index === 0 ? `FAILED: ${line}` : line, '  ')),
+    );
+  }
+
+  /** Says what was missed, failed or left out; true if nothing was missed or failed. */
+  finish(): boolean {
+    const missed = this.figures.filter((figure) => verdictOf(figure) === 'missed');
+    const cleared = this.figures.filter((figure) => verdictOf(figure) === 'ok').length;
+    this.lines('', `${cleared} bars cleared, ${missed.length} missed, ${this.failures.length} failures`);
+    for (const figure of missed) this.lines(`MISSED: ${figure.part}`, figureLine(figure));
+    for (const { part, reason } of this.failures) this.lines(`FAILED: ${part}: ${reason}`);
+    for (const { part, reason } of this.skipped) this.lines(...wrap(`SKIPPED: ${part}: ${reason}`));
+    return missed.length === 0 && this.failures.length === 0;
+  }
+
+  /** What a program may read: all figures, and what is known of the run. */
+  toJson(about: Readonly<Record<string, unknown>>): string {
+    const figures = this.figures.map((figure) => ({ ...figure, verdict: verdictOf(figure) }));
+    return `${JSON.stringify({ ...about, figures, failures: this.failures, skipped: this.skipped }, null, 2)}\n`;
+  }
+
+  private lines(...lines: readonly string[]): void {
+    for (const line of lines) this.say(line);
+  }
 }
 
 /** What the figures were measured on. */

@@ -1,56 +1,54 @@
-import { closeSync, mkdirSync, openSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { crc32 } from 'node:zlib';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
 import { announced } from '../support/blocks.js';
-import { LVMSYNC } from './lvmsync-run.js';
-import { readPeakMemory, recordedNode, timeRun } from './measure.js';
-import { line, megabytes, title, type Bars } from './report.js';
+import { race, workIn, type Bench } from './bench-run.js';
+import { atMost } from './figures.js';
+import { beside, byEachBuild, runLvmsyncIn } from './lvmsync-run.js';
 import { fileSink } from './stores.js';
-import { findMemory, leave } from './workplace.js';
+import { peakOf, timeTo, type Reading, type Rival } from './turns.js';
+import { findMemory } from './workplace.js';
 
-const COUNTS = [30, 60, 120, 240];
+const [FEW, MANY] = [30, 240];
 const EXTENTS = 10_000;
 const BLOCK = 512;
 /** Extents of all archives take turns over the volume: the worst for who reads them. */
-const VOLUME_BYTES = (COUNTS.at(-1) ?? 0) * EXTENTS * BLOCK;
-/** Per archive, of the most archives beside the fewest. */
-const TIME_BAR = 2;
+const VOLUME_BYTES = MANY * EXTENTS * BLOCK;
 
-/** Going back by more and more archives: what each of them costs. */
-export async function benchRestore(bars: Bars): Promise<void> {
-  title(`restore: by ${COUNTS.join(', ')} archives of 10,000 extents of 512 bytes each, a dry run`);
-  const place = findMemory(4 * VOLUME_BYTES);
-  if (typeof place === 'string') {
-    line('SKIPPED', place);
-    return;
-  }
-  try {
-    const { folder } = place;
-    const [target, memory, undos] = ['target', 'memory', 'undos'].map((name) => path.join(folder, name));
-    if (target === undefined || memory === undefined || undos === undefined) return;
+/** Going back by many archives beside few: what each of them costs. */
+export async function benchRestore(bench: Bench): Promise<void> {
+  await workIn(bench, findMemory(4 * VOLUME_BYTES), async ({ folder }) => {
+    bench.report.title(`by ${FEW} and by ${MANY} archives of 10,000 extents of 512 bytes each, a dry run`);
+    const target = path.join(folder, 'target');
     writeFileSync(target, '');
     truncateSync(target, VOLUME_BYTES);
-    const each: number[] = [];
-    for (const count of COUNTS) {
-      mkdirSync(undos);
-      for (let index = 1; index <= count; index++) await writeUndo(undos, index);
-      const words = ['restore', target, '--to', 'S0', '--from', undos, '--dry-run', '--force=base'];
-      const environment = { ...process.env, BENCH_MEMORY_FILE: memory };
-      const stateDir = path.join(folder, `state-${count}`);
-      const run = [...recordedNode(LVMSYNC), ...words, '--state-dir', stateDir] as const;
-      const { seconds } = await timeRun([...run], environment);
-      each.push((seconds / count) * 1000);
-      const peak = megabytes(readPeakMemory(memory));
-      line(`  ${count}`, `${seconds.toFixed(1)} s`, `${((seconds / count) * 1000).toFixed(0)} ms each`, peak);
-      rmSync(undos, { recursive: true });
+    for (const count of [FEW, MANY]) {
+      mkdirSync(path.join(folder, String(count)));
+      for (let index = 1; index <= count; index++) await writeUndo(path.join(folder, String(count)), index);
     }
-    const ratio = (each.at(-1) ?? 0) / (each[0] ?? 1);
-    const isFlat = bars.check('restore', ratio <= TIME_BAR, `at most ${TIME_BAR} times as long per archive`);
-    line('  per archive, most to fewest', `${ratio.toFixed(2)} ×`, isFlat);
-  } finally {
-    leave(place);
-  }
+    const restore =
+      (count: number) =>
+      (build: Bench['builds'][number]): Rival => {
+        const from = path.join(folder, String(count));
+        const words = ['restore', target, '--to', 'S0', '--from', from, '--dry-run', '--force=base'];
+        return () => runLvmsyncIn(folder, build, words);
+      };
+    await race(bench, byEachBuild(bench.builds, { few: restore(FEW), many: restore(MANY) }), [
+      { what: `of ${FEW}, each`, ...millisecondsEach('few', FEW) },
+      { what: `of ${MANY}, each`, ...millisecondsEach('many', MANY) },
+      {
+        ...{ what: 'each of many to each of few', unit: '×', of: ['many', 'few'], bar: atMost(2) },
+        read: (many, few) => ((many.seconds / few.seconds) * FEW) / MANY,
+      },
+      { what: 'time to other build, of many', ...timeTo('many', beside('many')) },
+      { what: 'peak memory', ...peakOf('near', 'few', 'many') },
+    ]);
+  });
+}
+
+function millisecondsEach(name: string, count: number): Reading {
+  return { unit: 'ms', of: [name], read: (sample) => (sample.seconds / count) * 1000 };
 }
 
 async function writeUndo(folder: string, index: number): Promise<void> {

@@ -5,7 +5,7 @@ import { StateRecord } from '../../src/targets/state-record.js';
 import { targetKeyOf } from '../../src/targets/target-key.js';
 import { run } from '../kernel/support/run.js';
 import { createVolume, createVolumeGroup, mapperName } from '../kernel/support/volumes.js';
-import { LVMSYNC } from './lvmsync-run.js';
+import { LVMSYNC } from './builds.js';
 import { timeRun } from './measure.js';
 import { ScatteredVolume, VOLUME_GIB, type RollbackSeconds } from './rollback-volume.js';
 

@@ -2,30 +2,24 @@ import { truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { bootGuest } from '../support/guest/boot-guest.js';
 import { prepareGuests } from '../support/suite/prepare-guests.js';
-import { speedRatios, spreadOf } from './measure.js';
-import { line, rate, title } from './report.js';
+import { workIn, type Bench } from './bench-run.js';
+import { spreadOf } from './figures.js';
+import type { Report } from './report.js';
 import { CHANGED_BYTES, VOLUME_GIB, type RollbackSeconds } from './rollback-volume.js';
-import { findDisk, leave, type Workplace } from './workplace.js';
+import { findDisk, type Workplace } from './workplace.js';
 
 /** What the sparse disks come to hold: the volumes' changed blocks, stores, archives, a journal. Bytes. */
 const SPACE = 8 * CHANGED_BYTES;
 
 /** A rollback by LVM's merge beside a plain restore, of volumes of several sizes with as many changes. */
-export async function benchRollback(): Promise<void> {
-  const changes = `${CHANGED_BYTES / 2 ** 20} MiB in 64 KiB blocks anywhere in the volume`;
-  title(`rollback: ${changes}; inside a guest (User-Mode Linux, one processor)`);
-  const place = findDisk(SPACE);
-  if (typeof place === 'string') {
-    line('SKIPPED', place);
-    return;
-  }
-  try {
+export async function benchRollback(bench: Bench): Promise<void> {
+  await workIn(bench, findDisk(SPACE), async (place) => {
+    const changes = `${CHANGED_BYTES / 2 ** 20} MiB in 64 KiB blocks anywhere in the volume`;
+    bench.report.title(`${changes}; inside a guest (User-Mode Linux, one processor)`);
     const { systems, obstacles } = await prepareGuests(['newer/own', 'own/own']);
-    if (systems.length > 0) report(await measureInGuest(place));
-    else line('SKIPPED', `no guest can be booted: ${obstacles.join('; ')}`);
-  } finally {
-    leave(place);
-  }
+    if (systems.length > 0) tell(bench.report, await measureInGuest(place));
+    else bench.report.skip(`no guest can be booted: ${obstacles.join('; ')}`);
+  });
 }
 
 async function measureInGuest({ folder }: Workplace): Promise<RollbackSeconds[]> {
@@ -47,16 +41,16 @@ async function measureInGuest({ folder }: Workplace): Promise<RollbackSeconds[]>
     .map((each) => JSON.parse(each) as RollbackSeconds);
 }
 
-function report(measured: readonly RollbackSeconds[]): void {
-  const instant = VOLUME_GIB.map((gib) => {
+function tell(report: Report, measured: readonly RollbackSeconds[]): void {
+  for (const gib of VOLUME_GIB) {
     const rounds = measured.filter((each) => each.gib === gib);
-    const returned = rounds.map((each) => each.instant);
-    line(`volume of ${gib} GiB`);
-    line('  restore --instant', rate(spreadOf(returned), 's', 1), 'until it reads as it was');
-    line('  … until it is merged', rate(spreadOf(rounds.map((each) => each.merged)), 's', 1));
-    line('  restore', rate(spreadOf(rounds.map((each) => each.plain)), 's', 1));
-    return returned;
-  });
-  const growth = speedRatios(instant[0] ?? [], instant.at(-1) ?? []);
-  line('--instant, the last to the first', rate(growth, '×', 2));
+    for (const [what, key] of [
+      ['restore --instant', 'instant'],
+      ['… until it is merged', 'merged'],
+      ['restore', 'plain'],
+    ] as const) {
+      const spread = spreadOf(rounds.map((each) => each[key]));
+      report.figure({ what: `${gib} GiB: ${what}`, unit: 's', spread, runs: rounds.length, bar: null });
+    }
+  }
 }

@@ -1,89 +1,107 @@
-import { userInfo } from 'node:os';
-import path from 'node:path';
-import { CHANGED_BYTES, makeChangedVolume, SPACE_NEEDED } from './changed-volume.js';
-import { LvmsyncRun } from './lvmsync-run.js';
-import { readPeakMemory, readProcessorTime, runInTurns, speedRatios, spreadOf, timeRun } from './measure.js';
-import { line, megabytes, rate, title, type Bars } from './report.js';
+import { race, sizeIn, workIn, type Bench } from './bench-run.js';
+import { THIS_BUILD } from './builds.js';
+import { ChangedVolume, halfChanged, spaceOf, type VolumeShape } from './changed-volume.js';
+import { startDelayingProxy } from './delaying-proxy.js';
+import { atLeast, atMost, under, type Bar } from './figures.js';
+import { PLAIN } from './local-sync.js';
+import { beside, byEachBuild, syncRival } from './lvmsync-run.js';
+import { timeRun } from './measure.js';
 import { startSshd, type Sshd } from './sshd.js';
-import { findDisk, findMemory, leave, type Workplace } from './workplace.js';
+import { megabytes } from './stores.js';
+import { peakOf, processorTime, processorTo, speedOf, speedTo, type Plan, type Rival } from './turns.js';
+import { findAny } from './workplace.js';
 
-const ROUNDS = 5;
-const SPEED_BAR = 0.95;
-const MEMORY_BAR = 200e6;
-/** ssh2 prefers this one; OpenSSH's client prefers ChaCha20, which most processors do slower. */
-const SAME_CIPHER = 'aes128-gcm@openssh.com';
+const ONE_WAY_MS = 25;
 
 /** A sync over the built-in ssh against a pipe through OpenSSH's, to one and the same sshd on loopback. */
-export async function benchSshSync(bars: Bars): Promise<void> {
-  title('over ssh, loopback: the same 1 GiB, beside cat FILE | ssh HOST "cat > FILE"');
-  const memory = findMemory(SPACE_NEEDED);
-  const place = typeof memory === 'string' ? findDisk(SPACE_NEEDED) : memory;
-  if (typeof place === 'string') {
-    line('SKIPPED', place);
-    return;
-  }
-  const sshd = await startSshd(place.folder);
-  try {
-    if (typeof sshd === 'string') line('SKIPPED', sshd);
-    else await benchThrough(sshd, place, bars).finally(() => sshd.stop());
-  } finally {
-    leave(place);
-  }
+export async function benchSshSync(bench: Bench): Promise<void> {
+  const shape = halfChanged(sizeIn(bench, 2 ** 30, 2 ** 28));
+  await throughSshd(bench, shape, async (sshd, volume) => {
+    const goal = sshd.goal(volume.target, sshd.port);
+    const plain = syncRival(volume, goal, [...PLAIN, '--codec', 'none']);
+    await plain(THIS_BUILD)();
+    const cipher = sshd.lastCipher() ?? 'unknown';
+    bench.report.title(
+      `${megabytes(volume.changedBytes)} over ssh, loopback, beside cat FILE | ssh HOST "cat > FILE"`,
+    );
+    bench.report.note(
+      `"same" is cat with the cipher that lvmsync uses, ${cipher}; "usual" is ssh's own choice`,
+    );
+    const rivals: [string, Rival][] = [
+      ...byEachBuild(bench.builds, { plain, default: syncRival(volume, goal) }),
+      ['same', catThrough(volume, sshd.client(sshd.port, '-c', cipher))],
+      ['usual', catThrough(volume, sshd.client(sshd.port))],
+    ];
+    await race(bench, rivals, [
+      { what: 'plain: speed', ...speedOf('plain', volume.changedBytes) },
+      { what: 'plain: speed to cat, same', ...speedTo('plain', 'same'), bar: atLeast(1) },
+      { what: 'plain: speed to cat, usual', ...speedTo('plain', 'usual'), bar: atLeast(1.3) },
+      { what: 'default: speed', ...speedOf('default', volume.changedBytes) },
+      { what: 'default: speed to cat, same', ...speedTo('default', 'same'), bar: atLeast(0.8) },
+      { what: 'default: speed to cat, usual', ...speedTo('default', 'usual'), bar: atLeast(1) },
+      ...(['plain', 'default'] as const).flatMap((name) => besideOther(name)),
+      ...memoryOf('plain', 'default'),
+    ]);
+  });
 }
 
-async function benchThrough(sshd: Sshd, place: Workplace, bars: Bars): Promise<void> {
-  const volume = makeChangedVolume(place);
-  const target = `ssh://${userInfo().username}@127.0.0.1:${sshd.port}${volume.target}`;
-  const environment = { ...process.env, PATH: `${sshd.commands}:${process.env['PATH'] ?? ''}` };
-  const memoryFile = path.join(place.folder, 'sender-memory');
-  // What cat does, and no more: no old bytes are proved, none are kept, nothing is compressed.
-  const alike = ['--no-journal', '--whole-chunks', '--codec', 'none'];
-  const lvmsync = new LvmsyncRun(volume, target, memoryFile, environment, alike);
-  const byDefault = new LvmsyncRun(volume, target, memoryFile, environment);
-  const receiver = { memory: 0, seconds: [] as number[] };
-  const timeLvmsync = async (): Promise<number> => {
-    const seconds = await lvmsync.time();
-    receiver.memory = Math.max(receiver.memory, readPeakMemory(sshd.receiverMemory));
-    receiver.seconds.push(readProcessorTime(sshd.receiverMemory));
-    return seconds;
-  };
-  const timeCat = (options: readonly string[]) => async (): Promise<number> => {
-    const pipe = 'file=$1; copy=$2; shift 2; cat "$file" | "$@" "cat > $copy"';
-    const words = [sshd.client[0], ...options, ...sshd.client.slice(1)];
-    return (await timeRun(['sh', '-c', pipe, 'sh', volume.alone, volume.copy, ...words])).seconds;
-  };
-  const seconds = await runInTurns(
-    {
-      lvmsync: timeLvmsync,
-      catSameCipher: timeCat(['-c', SAME_CIPHER]),
-      cat: timeCat([]),
-      byDefault: byDefault.time,
-    },
-    ROUNDS,
-  );
-  volume.verify();
+/** The bar of processor time is for what cat does, too. */
+function besideOther(name: 'plain' | 'default'): Plan[] {
+  const bar: Bar | undefined = name === 'plain' ? atMost(0.45) : undefined;
+  return [
+    { what: `${name}: speed to other build`, ...speedTo(name, beside(name)) },
+    { what: `${name}: processor, both sides`, ...processorTime(name) },
+    { what: `${name}: processor to other build`, ...processorTo(name, beside(name)), bar },
+  ];
+}
 
-  const speed = (taken: readonly number[]): string =>
-    rate(spreadOf(taken.map((each) => CHANGED_BYTES / each / 1e6)), 'MB/s');
-  line(place.name);
-  line('  lvmsync, as cat does', speed(seconds.lvmsync));
-  line('  cat | ssh, AES-128-GCM', speed(seconds.catSameCipher));
-  line('  cat | ssh, by default', speed(seconds.cat));
-  line('  lvmsync by default', speed(seconds.byDefault));
-  for (const [name, rival] of [
-    ['with AES-128-GCM', seconds.catSameCipher],
-    ['by default', seconds.cat],
-  ] as const) {
-    const ratio = speedRatios(seconds.lvmsync, rival);
-    const bar = bars.check(`over ssh, to cat ${name}`, ratio.median >= SPEED_BAR, `at least ${SPEED_BAR}`);
-    line(`  lvmsync to cat ${name}`, rate(ratio, '×', 2), bar);
-  }
-  for (const [side, peak, processor] of [
-    ['sender', lvmsync.peakMemory, lvmsync.processorSeconds],
-    ['receiver', receiver.memory, receiver.seconds],
-  ] as const) {
-    const bar = bars.check(`over ssh, ${side}`, peak < MEMORY_BAR, `under ${megabytes(MEMORY_BAR)}`);
-    line(`  ${side}, processor for 1 GiB`, rate(spreadOf(processor), 's', 2));
-    line('', `peak ${megabytes(peak)}`, bar);
-  }
+/** The same where each round trip takes 50 ms. */
+export async function benchRoundTrip(bench: Bench): Promise<void> {
+  const shape = halfChanged(2 ** 28);
+  await throughSshd(bench, shape, async (sshd, volume) => {
+    const proxy = await startDelayingProxy(sshd.port, ONE_WAY_MS);
+    sshd.trust(proxy.port);
+    const size = megabytes(volume.changedBytes);
+    bench.report.title(
+      `${size} over ssh with a round trip of ${2 * ONE_WAY_MS} ms, beside cat FILE | ssh HOST "cat > FILE"`,
+    );
+    const sync = syncRival(volume, sshd.goal(volume.target, proxy.port));
+    const rivals: [string, Rival][] = [
+      ...byEachBuild(bench.builds, { default: sync }),
+      ['cat', catThrough(volume, sshd.client(proxy.port))],
+    ];
+    await race(bench, rivals, [
+      { what: 'speed', ...speedOf('default', volume.changedBytes) },
+      { what: 'speed of cat', ...speedOf('cat', volume.changedBytes) },
+      { what: 'speed to cat', ...speedTo('default', 'cat'), bar: atLeast(3) },
+      { what: 'speed to other build', ...speedTo('default', beside('default')) },
+      ...memoryOf('default'),
+    ]).finally(() => {
+      proxy.stop();
+    });
+  });
+}
+
+export function memoryOf(...names: readonly string[]): Plan[] {
+  return [
+    { what: 'peak memory, near side', ...peakOf('near', ...names), bar: under(150) },
+    { what: 'peak memory, far side', ...peakOf('far', ...names), bar: under(150) },
+  ];
+}
+
+export async function throughSshd(
+  bench: Bench,
+  shape: VolumeShape,
+  work: (sshd: Sshd, volume: ChangedVolume) => Promise<void>,
+): Promise<void> {
+  await workIn(bench, findAny(spaceOf(shape)), async ({ folder }) => {
+    const sshd = await startSshd(folder, bench.builds);
+    if (typeof sshd === 'string') bench.report.skip(sshd);
+    else await work(sshd, new ChangedVolume(folder, shape)).finally(() => sshd.stop());
+  });
+}
+
+function catThrough(volume: ChangedVolume, client: readonly string[]): Rival {
+  const pipe = 'file=$1; copy=$2; shift 2; cat "$file" | "$@" "cat > $copy"';
+  return () => timeRun(['sh', '-c', pipe, 'sh', volume.alone, volume.copy, ...client]);
 }

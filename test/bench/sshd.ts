@@ -1,40 +1,34 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  accessSync,
-  chmodSync,
-  constants,
-  mkdirSync,
-  readFileSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { appendFileSync, chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type AddressInfo } from 'node:net';
+import { userInfo } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { writeSshStandIn } from '../support/ssh-stand-in.js';
-import { recordedNode, timeRun } from './measure.js';
-import { LVMSYNC } from './lvmsync-run.js';
+import type { Build } from './builds.js';
+import type { SyncGoal } from './lvmsync-run.js';
+import { timeRun, UsageFolder } from './measure.js';
+import { findProgram } from './peers.js';
+import { undoAtExit } from './workplace.js';
 
 /** A real OpenSSH server on loopback that lets only its own key in. */
 export interface Sshd {
   readonly port: number;
-  /** For lvmsync: first in its PATH, this folder lets it find the key and the host's key. */
-  readonly commands: string;
+  /** Lets clients reach it by another port, too: that of a proxy. */
+  trust(port: number): void;
   /** The words of OpenSSH's client that reach it, but for the command. */
-  readonly client: readonly [string, ...string[]];
-  /** Where the far lvmsync writes its peak of memory, if it is recorded. */
-  readonly receiverMemory: string;
+  client(port: number, ...options: readonly string[]): [string, ...string[]];
+  /** Where lvmsync reaches a path at the far side. */
+  goal(target: string, port: number): SyncGoal;
+  /** What the last client's bytes were encrypted with; `null` before there was one. */
+  lastCipher(): string | null;
   stop(): Promise<void>;
 }
 
-/**
- * Starts sshd with all that belongs to it in `folder`. Resolves to the reason where that cannot be.
- *
- * @param recorded whether the far lvmsync tells its memory, for which it starts a little later
- */
-export async function startSshd(folder: string, recorded = true): Promise<Sshd | string> {
-  const program = findProgram('sshd');
+/** Starts sshd with all that belongs to it in `folder`. Resolves to the reason where that cannot be. */
+export async function startSshd(folder: string, builds: readonly Build[]): Promise<Sshd | string> {
+  const program = findProgram('sshd', process.env);
   if (program === null) return 'no sshd on this machine: install openssh-server';
   const ssh = path.join(folder, 'home/.ssh');
   mkdirSync(ssh, { recursive: true, mode: 0o700 });
@@ -42,84 +36,94 @@ export async function startSshd(folder: string, recorded = true): Promise<Sshd |
   for (const key of [hostKey, userKey]) {
     await timeRun(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-C', 'bench', '-f', key]);
   }
-  const port = await findFreePort();
   const [type, blob] = readFileSync(`${hostKey}.pub`, 'utf8').split(' ');
   const knownHosts = path.join(ssh, 'known_hosts');
-  writeFileSync(knownHosts, `[127.0.0.1]:${port} ${type ?? ''} ${blob ?? ''}\n`);
-  writeSshStandIn(path.join(folder, 'near-bin'), ssh);
-  const receiverMemory = path.join(folder, 'receiver-memory');
-  const commands = writeFarCommand(folder, recorded ? receiverMemory : null);
+  const trust = (port: number): void => {
+    appendFileSync(knownHosts, `[127.0.0.1]:${port} ${type ?? ''} ${blob ?? ''}\n`);
+  };
+  const port = await findFreePort();
+  trust(port);
+  const nearCommands = path.join(folder, 'near-bin');
+  writeSshStandIn(nearCommands, ssh);
+  const far = new UsageFolder(path.join(folder, 'far-usage'));
+  const farCommand = (build: Build): string => path.join(folder, `lvmsync-${build.name}`);
+  for (const build of builds) writeFarCommand(farCommand(build), build, far);
   const configuration = path.join(folder, 'sshd_config');
-  writeFileSync(
-    configuration,
-    [
-      `ListenAddress 127.0.0.1:${port}`,
-      `HostKey ${hostKey}`,
-      `AuthorizedKeysFile ${userKey}.pub`,
-      'PidFile none',
-      'UsePAM no',
-      // the temporary folder belongs to everybody
-      'StrictModes no',
-      'PermitRootLogin prohibit-password',
-      'PasswordAuthentication no',
-      'KbdInteractiveAuthentication no',
-      'PrintMotd no',
-      `SetEnv "PATH=${commands}:${process.env['PATH'] ?? ''}"`,
-      '',
-    ].join('\n'),
-  );
+  writeFileSync(configuration, configure(port, hostKey, `${userKey}.pub`));
   const server = await listen(program, configuration, port);
   if (typeof server === 'string') return server;
   const options = [
     ...['-F', 'none', '-i', userKey, '-o', 'IdentitiesOnly=yes', '-o', 'BatchMode=yes'],
-    ...['-o', 'GlobalKnownHostsFile=none', '-o', `UserKnownHostsFile=${knownHosts}`, '-p', String(port)],
+    ...['-o', 'GlobalKnownHostsFile=none', '-o', `UserKnownHostsFile=${knownHosts}`],
   ];
   return {
     port,
-    commands: path.join(folder, 'near-bin'),
-    client: ['ssh', ...options, '127.0.0.1'],
-    receiverMemory,
-    stop: server,
+    trust,
+    client: (at, ...more) => ['ssh', ...more, ...options, '-p', String(at), '127.0.0.1'],
+    goal: (target, at) => ({
+      target: `ssh://${userInfo().username}@127.0.0.1:${at}${target}`,
+      // first in its PATH, this folder lets lvmsync find the key and the host's key
+      environment: { ...process.env, PATH: `${nearCommands}:${process.env['PATH'] ?? ''}` },
+      words: (build) => ['--remote-path', farCommand(build)],
+      far,
+    }),
+    lastCipher: server.lastCipher,
+    stop: server.stop,
   };
 }
 
-/** `lvmsync` as the far side finds it. */
-function writeFarCommand(folder: string, memoryFile: string | null): string {
-  const commands = path.join(folder, 'bin');
-  const command = path.join(commands, 'lvmsync');
-  mkdirSync(commands);
-  if (memoryFile === null) symlinkSync(LVMSYNC, command);
-  else {
-    const words = recordedNode(LVMSYNC).map((word) => `'${word}'`);
-    writeFileSync(command, `#!/bin/sh\nBENCH_MEMORY_FILE='${memoryFile}' exec ${words.join(' ')} "$@"\n`);
-    chmodSync(command, 0o755);
-  }
-  return commands;
+function configure(port: number, hostKey: string, authorized: string): string {
+  return [
+    `ListenAddress 127.0.0.1:${port}`,
+    `HostKey ${hostKey}`,
+    `AuthorizedKeysFile ${authorized}`,
+    'PidFile none',
+    'UsePAM no',
+    // the temporary folder belongs to everybody
+    'StrictModes no',
+    'PermitRootLogin prohibit-password',
+    'PasswordAuthentication no',
+    'KbdInteractiveAuthentication no',
+    'PrintMotd no',
+    // it names the cipher of each connection
+    'LogLevel DEBUG1',
+    `SetEnv "PATH=${process.env['PATH'] ?? ''}"`,
+    '',
+  ].join('\n');
+}
+
+/** lvmsync as the far side starts it. */
+function writeFarCommand(command: string, { program }: Build, far: UsageFolder): void {
+  const words = UsageFolder.words(program).map((word) => `'${word}'`);
+  writeFileSync(command, `#!/bin/sh\nBENCH_USAGE_FOLDER='${far.folder}' exec ${words.join(' ')} "$@"\n`);
+  chmodSync(command, 0o755);
 }
 
 async function listen(
   program: string,
   configuration: string,
   port: number,
-): Promise<(() => Promise<void>) | string> {
+): Promise<Pick<Sshd, 'stop' | 'lastCipher'> | string> {
   // What its package's service makes at boot; a machine that never started it lacks it.
   if (process.getuid?.() === 0) mkdirSync('/run/sshd', { recursive: true, mode: 0o755 });
   const child = spawn(program, ['-D', '-e', '-f', configuration], { stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';
-  child.stderr.on('data', (piece: Buffer) => (said += piece.toString()));
+  let cipher: string | null = null;
+  child.stderr.on('data', (piece: Buffer) => {
+    said = `${said}${piece.toString()}`.slice(-65_536);
+    cipher = [...said.matchAll(/kex: client->server cipher: (\S+) /g)].at(-1)?.[1] ?? cipher;
+  });
   const ended = once(child, 'close');
-  process.once('exit', () => child.kill());
+  const kill = undoAtExit(() => child.kill());
+  const stop = async (): Promise<void> => {
+    kill();
+    await ended;
+  };
   for (let attempt = 0; attempt < 100 && child.exitCode === null; attempt++) {
-    if (await answers(port)) {
-      return async () => {
-        child.kill();
-        await ended;
-      };
-    }
+    if (await answers(port)) return { stop, lastCipher: () => cipher };
     await sleep(50);
   }
-  child.kill();
-  await ended;
+  await stop();
   return `sshd does not start: ${said.trim()}`;
 }
 
@@ -142,18 +146,4 @@ async function findFreePort(): Promise<number> {
   server.close();
   await once(server, 'close');
   return port;
-}
-
-/** sshd insists on being called by its whole path; an ordinary user's PATH lacks its folder. */
-function findProgram(name: string): string | null {
-  const folders = [...(process.env['PATH'] ?? '').split(':'), '/usr/local/sbin', '/usr/sbin', '/sbin'];
-  const isThere = (file: string): boolean => {
-    try {
-      accessSync(file, constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  };
-  return folders.map((folder) => path.join(folder, name)).find(isThere) ?? null;
 }

@@ -38,30 +38,6 @@ export function writeSparseStore(
   closeSync(file);
 }
 
-/** Fills one chunk after another. */
-export type FillChunk = (chunk: Buffer) => void;
-
-/** Fills chunks of a new, otherwise sparse volume, and writes the same bytes, alone, to `alone`. */
-export function writeChunks(
-  volume: { readonly path: string; readonly size: number },
-  alone: string,
-  chunks: readonly number[],
-  chunkSize: number,
-  fill: FillChunk,
-): void {
-  const origin = openSync(volume.path, 'wx');
-  const bytes = openSync(alone, 'wx');
-  ftruncateSync(origin, volume.size);
-  const chunk = Buffer.alloc(chunkSize);
-  for (const number of chunks) {
-    fill(chunk);
-    writeSync(origin, chunk, 0, chunkSize, number * chunkSize);
-    writeSync(bytes, chunk);
-  }
-  closeSync(origin);
-  closeSync(bytes);
-}
-
 /** Throws unless two volumes hold the same bytes in these chunks. */
 export function compareChunks(
   ours: string,
@@ -88,4 +64,8 @@ export function fileSink(handle: number): ByteSink {
     },
     end: () => Promise.resolve(),
   };
+}
+
+export function megabytes(bytes: number): string {
+  return `${Math.round(bytes / 1e6)} MB`;
 }

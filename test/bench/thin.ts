@@ -1,64 +1,68 @@
 import path from 'node:path';
-import { readPeakMemory, recordedNode, spreadOf, timeRun } from './measure.js';
-import { line, megabytes, rate, title, type Bars } from './report.js';
+import { workIn, type Bench } from './bench-run.js';
+import { spreadOf, under } from './figures.js';
+import { recordRun, timeRun, UsageFolder } from './measure.js';
 import { chunksOf, makeRoom, writeDelta, writeMetadata } from './thin-deltas.js';
-import { findDisk, leave } from './workplace.js';
+import { findDisk, type Workplace } from './workplace.js';
 
 const RANGES = 1_000_000;
 const TOOL_CHUNKS = 400_000;
-const ROUNDS = 5;
-const MEMORY_BAR = 150e6;
 /** The XML files, and the metadata. */
 const SPACE = 400e6;
 
-/** How fast a million ranges of thin_delta become a change set, and what the tool itself takes. */
-export async function benchThin(bars: Bars): Promise<void> {
-  title('thin: thin_delta’s output, one range in five discarded');
-  const place = findDisk(SPACE);
-  if (typeof place === 'string') {
-    line('SKIPPED', place);
-    return;
-  }
-  const memoryFile = path.join(place.folder, 'memory');
-  const delta = path.join(place.folder, 'delta.xml');
-  const changed = writeDelta(delta, RANGES);
-  const parsed = await readRepeatedly(['xml', delta, String(chunksOf(RANGES))], memoryFile, {
-    ranges: RANGES,
-    changed,
-  });
-  line('a million ranges, from a file', rate(parsed.rate, 'M/s', 2));
-  const bar = bars.check('thin', parsed.peakMemory < MEMORY_BAR, `under ${megabytes(MEMORY_BAR)}`);
-  line('', `peak ${megabytes(parsed.peakMemory)}`, bar);
-  const metadata = path.join(place.folder, 'metadata');
-  const differing = writeMetadata(`${metadata}.xml`, TOOL_CHUNKS);
-  makeRoom(metadata, 128 * 1024 * 1024);
-  await timeRun(['thin_restore', '-i', `${metadata}.xml`, '-o', metadata]);
-  const real = await readRepeatedly(['metadata', metadata, String(TOOL_CHUNKS)], memoryFile, {
-    ranges: 2 * differing,
-    changed: differing,
-  });
-  line('the real thin_delta, 200,000', rate(real.rate, 'M/s', 2), `peak ${megabytes(real.peakMemory)}`);
-  leave(place);
+/** A delta to read: the words of parse-thin.js, and what has to come out. */
+interface Delta {
+  readonly what: string;
+  readonly words: readonly string[];
+  readonly ranges: number;
+  readonly changed: number;
 }
 
-/** Reads a delta, each time in a new process: millions of ranges a second, and the largest peak of memory in bytes. */
+/** How fast a million ranges of thin_delta become a change set, and what the tool itself takes. */
+export async function benchThin(bench: Bench): Promise<void> {
+  await workIn(bench, findDisk(SPACE), async (place) => {
+    bench.report.title('thin_delta’s output, one range in five discarded');
+    const delta = path.join(place.folder, 'delta.xml');
+    const changed = writeDelta(delta, RANGES);
+    const words = ['xml', delta, String(chunksOf(RANGES))];
+    await readRepeatedly(bench, place, {
+      what: 'a million ranges, from a file',
+      words,
+      ranges: RANGES,
+      changed,
+    });
+    const metadata = path.join(place.folder, 'metadata');
+    const differing = writeMetadata(`${metadata}.xml`, TOOL_CHUNKS);
+    makeRoom(metadata, 128 * 1024 * 1024);
+    await timeRun(['thin_restore', '-i', `${metadata}.xml`, '-o', metadata]);
+    await readRepeatedly(bench, place, {
+      what: 'the real thin_delta, 200,000',
+      words: ['metadata', metadata, String(TOOL_CHUNKS)],
+      ranges: 2 * differing,
+      changed: differing,
+    });
+  });
+}
+
+/** Reads a delta, each time in a new process. */
 async function readRepeatedly(
-  words: readonly string[],
-  memoryFile: string,
-  expected: { readonly ranges: number; readonly changed: number },
-) {
-  const rates: number[] = [];
-  let peakMemory = 0;
+  { report, form }: Bench,
+  { folder }: Workplace,
+  { what, words, ranges, changed }: Delta,
+): Promise<void> {
+  const [rates, peaks]: [number[], number[]] = [[], []];
   const script = path.join(import.meta.dirname, 'parse-thin.js');
-  for (let round = 0; round < ROUNDS; round++) {
-    const argv = [...recordedNode(script), ...words] as [string, ...string[]];
-    const { stdout } = await timeRun(argv, { ...process.env, BENCH_MEMORY_FILE: memoryFile });
+  const near = new UsageFolder(path.join(folder, 'usage'));
+  for (let round = 0; round < form.pairs; round++) {
+    const { stdout, memory } = await recordRun([script, ...words], near);
     const found = JSON.parse(stdout) as { ranges: number; changed: number; seconds: number };
-    if (found.ranges !== expected.ranges || found.changed !== expected.changed) {
-      throw new Error(`${words.join(' ')}: ${stdout.trim()} instead of ${JSON.stringify(expected)}`);
+    if (found.ranges !== ranges || found.changed !== changed) {
+      throw new Error(`${words.join(' ')}: ${stdout.trim()} instead of ${ranges} ranges, ${changed} changed`);
     }
     rates.push(found.ranges / found.seconds / 1e6);
-    peakMemory = Math.max(peakMemory, readPeakMemory(memoryFile));
+    peaks.push(memory / 1e6);
   }
-  return { rate: spreadOf(rates), peakMemory };
+  const runs = form.pairs;
+  report.figure({ what, unit: 'M/s', spread: spreadOf(rates), runs, bar: null });
+  report.figure({ what: 'peak memory', unit: 'MB', spread: spreadOf(peaks), runs, bar: under(150) });
 }

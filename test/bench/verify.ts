@@ -1,71 +1,106 @@
 import { randomFillSync } from 'node:crypto';
-import { closeSync, copyFileSync, openSync, writeSync } from 'node:fs';
+import { closeSync, copyFileSync, fsyncSync, openSync, writeSync } from 'node:fs';
 import path from 'node:path';
-import { LVMSYNC } from './lvmsync-run.js';
-import { readPeakMemory, recordedNode, runInTurns, speedRatios, spreadOf, timeRun } from './measure.js';
-import { line, megabytes, rate, title, type Bars } from './report.js';
-import { findDisk, findMemory, leave, type Workplace } from './workplace.js';
+import { race, sizeIn, workIn, type Bench } from './bench-run.js';
+import { atMost, under } from './figures.js';
+import { beside, byEachBuild, runLvmsyncIn } from './lvmsync-run.js';
+import { timeRun } from './measure.js';
+import { comparingPeers } from './peers.js';
+import { megabytes } from './stores.js';
+import { peakOf, speedOf, timeTo, type Rival } from './turns.js';
+import { findDisk, findMemory, type Workplace } from './workplace.js';
 
-const ROUNDS = 5;
-const VOLUME_BYTES = 2 ** 30;
-const SPACE_NEEDED = 2.1 * VOLUME_BYTES;
-const MEMORY_BAR = 150e6;
+/** What differs for a scan, in pieces of 64 KiB all over: 43 MB. */
+const [PIECE, PIECES] = [65_536, 656];
 
-/** A verify of two files of this host, beside sha256sum of one of them, and of both at the same time. */
-export async function benchVerify(bars: Bars): Promise<void> {
-  title('verify: a volume of 1 GiB against its copy, both on this host, beside cat FILE | sha256sum');
-  const memory = findMemory(SPACE_NEEDED);
-  const place = typeof memory === 'string' ? findDisk(SPACE_NEEDED) : memory;
-  if (typeof place === 'string') {
-    line('SKIPPED', place);
-    return;
-  }
-  await benchIn(place, bars).finally(() => {
-    leave(place);
+/** A verify of two files of this host that are the same, in the page cache, beside cmp. */
+export async function benchVerify(bench: Bench): Promise<void> {
+  const bytes = sizeIn(bench, 2 ** 31, 2 ** 29);
+  await workIn(bench, findMemory(2.1 * bytes), async (place) => {
+    const [a, b] = writeTwins(place, bytes);
+    bench.report.title(`verify of two files of ${megabytes(bytes)} of this host, ${place.name}, beside cmp`);
+    const words = ['verify', '--json', a, b];
+    const verify = (build: Bench['builds'][number]) => async () => {
+      const sample = await runLvmsyncIn(place.folder, build, words);
+      const { equal, comparedBytes } = JSON.parse(sample.stdout) as { equal: boolean; comparedBytes: number };
+      if (!equal || comparedBytes !== bytes) throw new Error(`verify said ${sample.stdout}`);
+      return sample;
+    };
+    const peers = comparingPeers(bench.peers, a, b);
+    const rivals: [string, Rival][] = [
+      ...byEachBuild(bench.builds, { verify }),
+      ['cmp', () => timeRun(['cmp', a, b])],
+      ...peers,
+    ];
+    await race(bench, rivals, [
+      { what: 'speed, of each file', ...speedOf('verify', bytes) },
+      { what: 'time to cmp', ...timeTo('verify', 'cmp'), bar: atMost(1.2) },
+      { what: 'time to other build', ...timeTo('verify', beside('verify')) },
+      ...peers.map(([peer]) => ({ what: `time to ${peer}`, ...timeTo('verify', peer) })),
+      { what: 'peak memory', ...peakOf('near', 'verify'), bar: under(150) },
+    ]);
   });
 }
 
-async function benchIn(place: Workplace, bars: Bars): Promise<void> {
-  const [a, b] = [path.join(place.folder, 'a.img'), path.join(place.folder, 'b.img')];
-  writeRandomFile(a);
-  copyFileSync(a, b);
-  const memoryFile = path.join(place.folder, 'memory');
-  let peakMemory = 0;
-  const timeVerify = async (): Promise<number> => {
-    const words = ['verify', '--json', a, b];
-    const environment = { ...process.env, BENCH_MEMORY_FILE: memoryFile };
-    const { seconds, stdout } = await timeRun([...recordedNode(LVMSYNC), ...words], environment);
-    const { equal, comparedBytes } = JSON.parse(stdout) as { equal: boolean; comparedBytes: number };
-    if (!equal || comparedBytes !== VOLUME_BYTES) throw new Error(`verify said ${stdout}`);
-    peakMemory = Math.max(peakMemory, readPeakMemory(memoryFile));
-    return seconds;
-  };
-  const timeShell = (script: string) => async (): Promise<number> =>
-    (await timeRun(['sh', '-c', script, 'sh', a, b])).seconds;
-  const seconds = await runInTurns(
-    {
-      verify: timeVerify,
-      one: timeShell('cat "$1" | sha256sum'),
-      both: timeShell('cat "$1" | sha256sum & cat "$2" | sha256sum; wait'),
-    },
-    ROUNDS,
-  );
-
-  const speed = (taken: readonly number[]): string =>
-    rate(spreadOf(taken.map((each) => VOLUME_BYTES / each / 1e6)), 'MB/s');
-  line(place.name, 'each side as many');
-  line('  lvmsync verify, both files', speed(seconds.verify));
-  line('  cat | sha256sum, one file', speed(seconds.one));
-  line('  the same, both at once', speed(seconds.both));
-  line('  verify to one file', rate(speedRatios(seconds.verify, seconds.one), '×', 2));
-  line('  verify to both at once', rate(speedRatios(seconds.verify, seconds.both), '×', 2));
-  const bar = bars.check('verify', peakMemory < MEMORY_BAR, `under ${megabytes(MEMORY_BAR)}`);
-  line('', `peak ${megabytes(peakMemory)}`, bar);
+/** A scan of two files of this host of which one percent differs, beside reading both at the same time. */
+export async function benchScan(bench: Bench): Promise<void> {
+  const bytes = 2 ** 32;
+  await workIn(bench, findDisk(2.2 * bytes), async (place) => {
+    const [a, b] = writeTwins(place, bytes);
+    const changed = megabytes(PIECES * PIECE);
+    bench.report.title(
+      `scan of ${megabytes(bytes)} with ${changed} that differ, ${place.name}, pages cold, beside cat of both at once`,
+    );
+    const scan = (build: Bench['builds'][number]) => async () => {
+      spoil(b, bytes);
+      await forgetPages(a, b);
+      const sample = await runLvmsyncIn(place.folder, build, ['--scan', a, b, '--json']);
+      const { changedBytes } = JSON.parse(sample.stdout) as { changedBytes: number };
+      if (changedBytes !== PIECES * PIECE) throw new Error(`scan said ${sample.stdout}`);
+      return sample;
+    };
+    const cat = async () => {
+      await forgetPages(a, b);
+      const script = 'cat "$1" >/dev/null & cat "$2" >/dev/null; wait';
+      return timeRun(['sh', '-c', script, 'sh', a, b]);
+    };
+    await race(
+      bench,
+      [...byEachBuild(bench.builds, { scan }), ['cat', cat]],
+      [
+        { what: 'speed, of each file', ...speedOf('scan', bytes) },
+        { what: 'time to cat', ...timeTo('scan', 'cat'), bar: atMost(1.2) },
+        { what: 'time to other build', ...timeTo('scan', beside('scan')) },
+        { what: 'peak memory', ...peakOf('near', 'scan'), bar: under(150) },
+      ],
+    );
+  });
 }
 
-function writeRandomFile(file: string): void {
-  const piece = Buffer.alloc(16 * 2 ** 20);
-  const handle = openSync(file, 'wx');
-  for (let done = 0; done < VOLUME_BYTES; done += piece.length) writeSync(handle, randomFillSync(piece));
+function writeTwins({ folder }: Workplace, bytes: number): [string, string] {
+  const [a, b] = [path.join(folder, 'a.img'), path.join(folder, 'b.img')];
+  const piece = Buffer.alloc(2 ** 24);
+  const handle = openSync(a, 'wx');
+  for (let done = 0; done < bytes; done += piece.length) writeSync(handle, randomFillSync(piece));
+  fsyncSync(handle);
   closeSync(handle);
+  copyFileSync(a, b);
+  return [a, b];
+}
+
+/** Pieces of other bytes, evenly over the file; and nothing of them waits to be written. */
+function spoil(file: string, bytes: number): void {
+  const handle = openSync(file, 'r+');
+  const piece = Buffer.alloc(PIECE);
+  const stride = Math.floor(bytes / PIECES / PIECE) * PIECE;
+  for (let index = 0; index < PIECES; index++) {
+    writeSync(handle, randomFillSync(piece), 0, PIECE, index * stride);
+  }
+  fsyncSync(handle);
+  closeSync(handle);
+}
+
+/** Takes what was written or read of our own files out of the page cache. */
+async function forgetPages(...files: readonly string[]): Promise<void> {
+  for (const file of files) await timeRun(['dd', `if=${file}`, 'iflag=nocache', 'count=0', 'status=none']);
 }
