@@ -8,7 +8,7 @@ import { atMost, under } from './figures.js';
 import { beside, byEachBuild, runLvmsyncIn } from './lvmsync-run.js';
 import { timeRun } from './measure.js';
 import { applyingPeers } from './peers.js';
-import { megabytes, scatter } from './stores.js';
+import { scatter, sizeText } from './stores.js';
 import { peakOf, timeTo, type Rival } from './turns.js';
 import { findMemory } from './workplace.js';
 
@@ -31,18 +31,18 @@ interface Case {
 
 /** An apply of a stream from a file, beside dd of the same bytes into a new file. */
 export function benchApply64(bench: Bench): Promise<void> {
-  return benchApply(bench, { block: 65_536, full: 1024 * MIB, quick: 256 * MIB, toDd: 3, toOther: 0.4 });
+  return benchApply(bench, { block: 65_536, full: 1024 * MIB, quick: 128 * MIB, toDd: 3, toOther: 0.4 });
 }
 
 export function benchApply4(bench: Bench): Promise<void> {
-  return benchApply(bench, { block: 4096, full: 512 * MIB, quick: 64 * MIB, toDd: 6, toOther: 0.3 });
+  return benchApply(bench, { block: 4096, full: 512 * MIB, quick: 32 * MIB, toDd: 6, toOther: 0.3 });
 }
 
 async function benchApply(bench: Bench, { block, full, quick, toDd, toOther }: Case): Promise<void> {
   const bytes = sizeIn(bench, full, quick);
   await workIn(bench, findMemory(COPIES * bytes), async ({ folder, name }) => {
     const blocks = `scattered ${block / 1024} KiB blocks`;
-    bench.report.title(`a PROTO[3] stream of ${megabytes(bytes)} in ${blocks}, from a file, ${name}`);
+    bench.report.title(`a PROTO[3] stream of ${sizeText(bytes)} in ${blocks}, from a file, ${name}`);
     const stream = new ScatteredStream(folder, block, bytes);
     const { file, target } = stream;
     const apply = (...options: readonly string[]) => {
@@ -62,7 +62,7 @@ async function benchApply(bench: Bench, { block, full, quick, toDd, toOther }: C
     await race(bench, rivals, [
       { what: 'time to dd, with the journal', ...timeTo('journal', 'dd'), bar: atMost(toDd) },
       { what: 'time to dd, without', ...timeTo('plain', 'dd') },
-      { what: 'time with the journal to without', ...timeTo('journal', 'plain') },
+      { what: 'time with journal to without', ...timeTo('journal', 'plain') },
       { what: 'time to other build, journal', ...timeTo('journal', beside('journal')) },
       { what: 'time to other build, no journal', ...timeTo('plain', beside('plain')), bar: atMost(toOther) },
       { what: 'time to the Ruby tool, journal', ...timeTo('journal', 'the Ruby tool') },

@@ -6,7 +6,7 @@ import { atLeast } from './figures.js';
 import { PLAIN } from './local-sync.js';
 import { beside, byEachBuild, syncRival } from './lvmsync-run.js';
 import { startSshd } from './sshd.js';
-import { megabytes } from './stores.js';
+import { sizeText } from './stores.js';
 import { speedOf, speedTo, type Plan, type Reading } from './turns.js';
 import { findAny, type Workplace } from './workplace.js';
 
@@ -60,9 +60,7 @@ async function benchCase(
     return;
   }
   const volume = new ChangedVolume(folder, halfChanged(bytes), fill());
-  bench.report.title(
-    `${megabytes(volume.changedBytes)} over ssh, loopback, scattered 64 KiB chunks; ${what}`,
-  );
+  bench.report.title(`${sizeText(volume.changedBytes)} over ssh, loopback, scattered 64 KiB chunks; ${what}`);
   const all: readonly Way[] = ['off', 'auto', ...ways];
   const goal = sshd.goal(volume.target, sshd.port);
   const syncs = all.map((way) => [way, syncRival(volume, goal, [...PLAIN, ...limit, ...WAYS[way]])] as const);

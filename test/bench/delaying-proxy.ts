@@ -49,5 +49,9 @@ function relay(from: Socket, to: Socket, delayMs: number): void {
   from.once('end', () => setTimeout(() => to.end(), delayMs));
   // Whatever ends one side without its end, ends the other.
   from.on('error', () => to.destroy());
-  from.once('close', () => setTimeout(() => to.destroySoon(), delayMs));
+  from.once('close', () => {
+    setTimeout(() => {
+      to.destroySoon();
+    }, delayMs);
+  });
 }

@@ -3,7 +3,7 @@ import { race, workIn, type Bench } from './bench-run.js';
 import { ChangedVolume, halfChanged, spaceOf } from './changed-volume.js';
 import { atMost } from './figures.js';
 import { beside, byEachBuild, syncRival } from './lvmsync-run.js';
-import { megabytes } from './stores.js';
+import { sizeText } from './stores.js';
 import { speedTo, type Reading } from './turns.js';
 import { findMemory } from './workplace.js';
 
@@ -13,7 +13,7 @@ const SHAPE = halfChanged(2 ** 29);
 /** What differs in the chunks that are named as changed, against all of them. */
 export async function benchDelta(bench: Bench): Promise<void> {
   await workIn(bench, findMemory(spaceOf(SHAPE)), async ({ folder, name }) => {
-    const size = megabytes(SHAPE.chunks * CHUNK);
+    const size = sizeText(SHAPE.chunks * CHUNK);
     bench.report.title(`${size} in scattered 64 KiB chunks, in each of which 4 KiB differ, ${name}`);
     let place = 0;
     const volume = new ChangedVolume(folder, SHAPE, (chunk) => {

@@ -5,7 +5,7 @@ import { atLeast, under } from './figures.js';
 import { beside, byEachBuild, syncRival } from './lvmsync-run.js';
 import { timeRun } from './measure.js';
 import { localPeers } from './peers.js';
-import { megabytes } from './stores.js';
+import { sizeText } from './stores.js';
 import { peakOf, speedOf, speedTo, type Rival } from './turns.js';
 import { findMemory } from './workplace.js';
 
@@ -14,13 +14,11 @@ export const PLAIN = ['--no-journal', '--whole-chunks'];
 
 /** A local sync, beside dd of the changed bytes in one piece; both flush at the end. */
 export async function benchLocalSync(bench: Bench): Promise<void> {
-  const shape = halfChanged(sizeIn(bench, 2 ** 30, 2 ** 28));
+  const shape = halfChanged(sizeIn(bench, 2 ** 30, 2 ** 27));
   await workIn(bench, findMemory(spaceOf(shape)), async ({ folder, name }) => {
     const volume = new ChangedVolume(folder, shape);
     const { alone, copy, target, changedBytes } = volume;
-    bench.report.title(
-      `a sync of ${megabytes(changedBytes)} in scattered 64 KiB chunks on one host, ${name}`,
-    );
+    bench.report.title(`a sync of ${sizeText(changedBytes)} in scattered 64 KiB chunks on one host, ${name}`);
     const dd = async () => {
       rmSync(copy, { force: true });
       return timeRun(['dd', `if=${alone}`, `of=${copy}`, 'bs=1M', 'conv=fdatasync', 'status=none']);

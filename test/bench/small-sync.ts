@@ -7,7 +7,7 @@ import { beside, byEachBuild, syncRival } from './lvmsync-run.js';
 import { timeRun } from './measure.js';
 import { memoryOf } from './ssh-sync.js';
 import { startSshd } from './sshd.js';
-import { megabytes } from './stores.js';
+import { sizeText } from './stores.js';
 import type { Plan, Rival } from './turns.js';
 import { findMemory } from './workplace.js';
 
@@ -34,7 +34,7 @@ export async function benchSmallSync(bench: Bench): Promise<void> {
       const volume = new ChangedVolume(path.join(folder, size), { bits, chunks });
       return [size, syncRival(volume, sshd.goal(volume.target, sshd.port))] as const;
     });
-    const changed = megabytes(CHUNKS * 65_536);
+    const changed = sizeText(CHUNKS * 65_536);
     bench.report.title(
       `${changed} of changes over ssh, loopback, by default, beyond what "ssh HOST true" takes`,
     );

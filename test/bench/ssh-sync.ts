@@ -7,7 +7,7 @@ import { PLAIN } from './local-sync.js';
 import { beside, byEachBuild, syncRival } from './lvmsync-run.js';
 import { timeRun } from './measure.js';
 import { startSshd, type Sshd } from './sshd.js';
-import { megabytes } from './stores.js';
+import { sizeText } from './stores.js';
 import { peakOf, processorTime, processorTo, speedOf, speedTo, type Plan, type Rival } from './turns.js';
 import { findAny } from './workplace.js';
 
@@ -15,14 +15,14 @@ const ONE_WAY_MS = 25;
 
 /** A sync over the built-in ssh against a pipe through OpenSSH's, to one and the same sshd on loopback. */
 export async function benchSshSync(bench: Bench): Promise<void> {
-  const shape = halfChanged(sizeIn(bench, 2 ** 30, 2 ** 28));
+  const shape = halfChanged(sizeIn(bench, 2 ** 30, 2 ** 27));
   await throughSshd(bench, shape, async (sshd, volume) => {
     const goal = sshd.goal(volume.target, sshd.port);
     const plain = syncRival(volume, goal, [...PLAIN, '--codec', 'none']);
     await plain(THIS_BUILD)();
     const cipher = sshd.lastCipher() ?? 'unknown';
     bench.report.title(
-      `${megabytes(volume.changedBytes)} over ssh, loopback, beside cat FILE | ssh HOST "cat > FILE"`,
+      `${sizeText(volume.changedBytes)} over ssh, loopback, beside cat FILE | ssh HOST "cat > FILE"`,
     );
     bench.report.note(
       `"same" is cat with the cipher that lvmsync uses, ${cipher}; "usual" is ssh's own choice`,
@@ -61,7 +61,7 @@ export async function benchRoundTrip(bench: Bench): Promise<void> {
   await throughSshd(bench, shape, async (sshd, volume) => {
     const proxy = await startDelayingProxy(sshd.port, ONE_WAY_MS);
     sshd.trust(proxy.port);
-    const size = megabytes(volume.changedBytes);
+    const size = sizeText(volume.changedBytes);
     bench.report.title(
       `${size} over ssh with a round trip of ${2 * ONE_WAY_MS} ms, beside cat FILE | ssh HOST "cat > FILE"`,
     );

@@ -66,6 +66,8 @@ export function fileSink(handle: number): ByteSink {
   };
 }
 
-export function megabytes(bytes: number): string {
-  return `${Math.round(bytes / 1e6)} MB`;
+/** Such as "1 GiB"; in MB what is no whole MiB. */
+export function sizeText(bytes: number): string {
+  if (bytes % 2 ** 30 === 0) return `${bytes / 2 ** 30} GiB`;
+  return bytes % 2 ** 20 === 0 ? `${bytes / 2 ** 20} MiB` : `${Math.round(bytes / 1e6)} MB`;
 }

@@ -6,7 +6,7 @@ import { atMost, under } from './figures.js';
 import { beside, byEachBuild, runLvmsyncIn } from './lvmsync-run.js';
 import { timeRun } from './measure.js';
 import { comparingPeers } from './peers.js';
-import { megabytes } from './stores.js';
+import { sizeText } from './stores.js';
 import { peakOf, speedOf, timeTo, type Rival } from './turns.js';
 import { findDisk, findMemory, type Workplace } from './workplace.js';
 
@@ -18,7 +18,7 @@ export async function benchVerify(bench: Bench): Promise<void> {
   const bytes = sizeIn(bench, 2 ** 31, 2 ** 29);
   await workIn(bench, findMemory(2.1 * bytes), async (place) => {
     const [a, b] = writeTwins(place, bytes);
-    bench.report.title(`verify of two files of ${megabytes(bytes)} of this host, ${place.name}, beside cmp`);
+    bench.report.title(`verify of two files of ${sizeText(bytes)} of this host, ${place.name}, beside cmp`);
     const words = ['verify', '--json', a, b];
     const verify = (build: Bench['builds'][number]) => async () => {
       const sample = await runLvmsyncIn(place.folder, build, words);
@@ -47,9 +47,9 @@ export async function benchScan(bench: Bench): Promise<void> {
   const bytes = 2 ** 32;
   await workIn(bench, findDisk(2.2 * bytes), async (place) => {
     const [a, b] = writeTwins(place, bytes);
-    const changed = megabytes(PIECES * PIECE);
+    const changed = sizeText(PIECES * PIECE);
     bench.report.title(
-      `scan of ${megabytes(bytes)} with ${changed} that differ, ${place.name}, pages cold, beside cat of both at once`,
+      `scan of ${sizeText(bytes)} with ${changed} that differ, ${place.name}, pages cold, beside cat of both at once`,
     );
     const scan = (build: Bench['builds'][number]) => async () => {
       spoil(b, bytes);
