@@ -76,7 +76,8 @@ cleanUpAtExit();
 try {
   process.exitCode = (await measure(prepare())) ? 0 : 1;
 } catch (error) {
-  if (!(error instanceof UsageError)) throw error;
-  console.error(`bench: ${error.message}\nusage: ${USAGE}`);
-  process.exitCode = 2;
+  const isUsage = error instanceof UsageError;
+  console.error(`bench: ${error instanceof Error ? error.message : String(error)}`);
+  if (isUsage) console.error(`usage: ${USAGE}`);
+  process.exitCode = isUsage ? 2 : 1;
 }

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import path from 'node:path';
 import { UsageError } from './arguments.js';
@@ -51,7 +51,10 @@ export function buildOther(commit: string): Build {
   });
   if (sameFile(path.join(CHECKOUT, 'package-lock.json'), path.join(folder, 'package-lock.json'))) {
     symlinkSync(path.join(CHECKOUT, 'node_modules'), path.join(folder, 'node_modules'));
-  } else run(folder, ['npm', 'ci', '--prefer-offline', '--no-audit', '--no-fund']);
+  } else {
+    // not `ci`, which refuses the lock files of other versions of npm
+    run(folder, ['npm', 'install', '--no-save', '--prefer-offline', '--no-audit', '--no-fund']);
+  }
   run(folder, ['npm', 'run', '--silent', 'build']);
   return { name: 'other', program: path.join(folder, 'bin/lvmsync.js') };
 }
@@ -65,10 +68,10 @@ function git(...words: readonly string[]): string {
 }
 
 /** Throws with what the program said where it fails. */
-function run(folder: string, [program, ...words]: readonly [string, ...string[]]): string {
-  return execFileSync(program, words, {
-    cwd: folder,
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'pipe'],
-  }).trim();
+function run(folder: string, argv: readonly [string, ...string[]]): string {
+  const [program, ...words] = argv;
+  const { status, error, stdout, stderr } = spawnSync(program, words, { cwd: folder, encoding: 'utf8' });
+  if (error !== undefined) throw error;
+  if (status !== 0) throw new Error(`${argv.join(' ')} in ${folder} failed:\n${stdout}${stderr}`.trimEnd());
+  return stdout.trim();
 }
