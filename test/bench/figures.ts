@@ -68,11 +68,16 @@ export function marginOf(spread: Spread, { kind, limit }: Bar): number {
 }
 
 export function valueText(value: number, unit: Unit): string {
-  return `${value.toFixed(DIGITS[unit])} ${unit}`;
+  return `${numberText(value, unit)} ${unit}`;
 }
 
 export function rangeText({ least, most }: Spread, unit: Unit): string {
-  return `${least.toFixed(DIGITS[unit])} to ${most.toFixed(DIGITS[unit])}`;
+  return `${numberText(least, unit)} to ${numberText(most, unit)}`;
+}
+
+/** Large ones have one digit less, which nothing tells apart. */
+function numberText(value: number, unit: Unit): string {
+  return value.toFixed(value < 10 ? DIGITS[unit] : Math.min(DIGITS[unit], 1));
 }
 
 /** Such as "≤ 0.45". */

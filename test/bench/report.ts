@@ -24,12 +24,9 @@ export class Report {
     this.part = part;
   }
 
+  /** What the figures below are of. */
   title(text: string): void {
     this.lines('', ...wrap(`${this.part}: ${text}`), HEADER);
-  }
-
-  note(text: string): void {
-    this.lines(...wrap(text, '  '));
   }
 
   figure(figure: Figure): void {

@@ -4,13 +4,14 @@ import { crc32 } from 'node:zlib';
 import { FrameWriter } from '../../src/stream/frame-writer.js';
 import { announced } from '../support/blocks.js';
 import { race, workIn, type Bench } from './bench-run.js';
+import type { Build } from './builds.js';
 import { atMost } from './figures.js';
 import { beside, byEachBuild, runLvmsyncIn } from './lvmsync-run.js';
 import { fileSink } from './stores.js';
 import { peakOf, timeTo, type Reading, type Rival } from './turns.js';
 import { findMemory } from './workplace.js';
 
-const [FEW, MANY] = [30, 240];
+const [FEW, MANY] = [30, 120];
 const EXTENTS = 10_000;
 const BLOCK = 512;
 /** Extents of all archives take turns over the volume: the worst for who reads them. */
@@ -29,7 +30,7 @@ export async function benchRestore(bench: Bench): Promise<void> {
     }
     const restore =
       (count: number) =>
-      (build: Bench['builds'][number]): Rival => {
+      (build: Build): Rival => {
         const from = path.join(folder, String(count));
         const words = ['restore', target, '--to', 'S0', '--from', from, '--dry-run', '--force=base'];
         return () => runLvmsyncIn(folder, build, words);

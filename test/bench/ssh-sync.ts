@@ -21,12 +21,9 @@ export async function benchSshSync(bench: Bench): Promise<void> {
     const plain = syncRival(volume, goal, [...PLAIN, '--codec', 'none']);
     await plain(THIS_BUILD)();
     const cipher = sshd.lastCipher() ?? 'unknown';
-    bench.report.title(
-      `${sizeText(volume.changedBytes)} over ssh, loopback, beside cat FILE | ssh HOST "cat > FILE"`,
-    );
-    bench.report.note(
-      `"same" is cat with the cipher that lvmsync uses, ${cipher}; "usual" is ssh's own choice`,
-    );
+    const size = sizeText(volume.changedBytes);
+    const rivalWords = `cat FILE | ssh HOST "cat > FILE" with the same cipher, ${cipher}, and with the usual one`;
+    bench.report.title(`${size} over ssh, loopback, beside ${rivalWords}`);
     const rivals: [string, Rival][] = [
       ...byEachBuild(bench.builds, { plain, default: syncRival(volume, goal) }),
       ['same', catThrough(volume, sshd.client(sshd.port, '-c', cipher))],

@@ -1,7 +1,7 @@
 import { barText, rangeText, valueText, verdictOf, type Figure } from './figures.js';
 
 const WIDTH = 80;
-const [WHAT, MEDIAN, RANGE, RUNS] = [31, 10, 15, 4];
+const [WHAT, MEDIAN, RANGE, RUNS] = [33, 10, 13, 4];
 
 export const HEADER = row('', 'median', 'least to most', 'runs', 'bar');
 

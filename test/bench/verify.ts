@@ -2,9 +2,10 @@ import { randomFillSync } from 'node:crypto';
 import { closeSync, copyFileSync, fsyncSync, openSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { race, sizeIn, workIn, type Bench } from './bench-run.js';
+import type { Build } from './builds.js';
 import { atMost, under } from './figures.js';
 import { beside, byEachBuild, runLvmsyncIn } from './lvmsync-run.js';
-import { timeRun } from './measure.js';
+import { recordRun, timeRun, UsageFolder } from './measure.js';
 import { comparingPeers } from './peers.js';
 import { sizeText } from './stores.js';
 import { peakOf, speedOf, timeTo, type Rival } from './turns.js';
@@ -18,13 +19,13 @@ export async function benchVerify(bench: Bench): Promise<void> {
   const bytes = sizeIn(bench, 2 ** 31, 2 ** 29);
   await workIn(bench, findMemory(2.1 * bytes), async (place) => {
     const [a, b] = writeTwins(place, bytes);
-    bench.report.title(`verify of two files of ${sizeText(bytes)} of this host, ${place.name}, beside cmp`);
-    const words = ['verify', '--json', a, b];
-    const verify = (build: Bench['builds'][number]) => async () => {
-      const sample = await runLvmsyncIn(place.folder, build, words);
-      const { equal, comparedBytes } = JSON.parse(sample.stdout) as { equal: boolean; comparedBytes: number };
-      if (!equal || comparedBytes !== bytes) throw new Error(`verify said ${sample.stdout}`);
-      return sample;
+    bench.report.title(`two files of ${sizeText(bytes)} of this host, ${place.name}, beside cmp`);
+    const near = new UsageFolder(path.join(place.folder, 'usage'));
+    const verify = (build: Build) => async () => {
+      const { seconds, stdout, memory } = await recordRun([build.program, 'verify', '--json', a, b], near);
+      const { equal, comparedBytes } = JSON.parse(stdout) as { equal: boolean; comparedBytes: number };
+      if (!equal || comparedBytes !== bytes) throw new Error(`verify said ${stdout}`);
+      return { seconds, near: memory };
     };
     const peers = comparingPeers(bench.peers, a, b);
     const rivals: [string, Rival][] = [
@@ -49,9 +50,9 @@ export async function benchScan(bench: Bench): Promise<void> {
     const [a, b] = writeTwins(place, bytes);
     const changed = sizeText(PIECES * PIECE);
     bench.report.title(
-      `scan of ${sizeText(bytes)} with ${changed} that differ, ${place.name}, pages cold, beside cat of both at once`,
+      `two files of ${sizeText(bytes)} of which ${changed} differ, ${place.name}, pages cold, beside cat of both at once`,
     );
-    const scan = (build: Bench['builds'][number]) => async () => {
+    const scan = (build: Build) => async () => {
       spoil(b, bytes);
       await forgetPages(a, b);
       const sample = await runLvmsyncIn(place.folder, build, ['--scan', a, b, '--json']);
