@@ -32,7 +32,7 @@ export const DOORS = {
   jobs: 'apply archive combine copy inspect pull restore scan snapback transfer verify view',
   doctor: 'doctor examine-host examine-target finding',
   reach: 'client-wish far-side local-far-side retry',
-  verify: 'answer-queries hash-exchange plan-repair',
+  verify: 'answer-queries compare-bytes hash-exchange plan-repair',
   session:
     'ask-plan direct-stream line-silence messages pulled-sender puller receiver replies reply-writer sender',
   view: 'close-view list-views open-view roll-back store-plan store-writer view-making view-of-device view-record',

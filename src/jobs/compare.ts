@@ -1,21 +1,23 @@
 import { ChunkSet } from '../bytes/chunk-set.js';
 import { ChangeSet } from '../changes/change-set.js';
 import type { ChangeSource } from '../changes/change-source.js';
-import { FarError } from '../errors.js';
 import { silentProgress, type Surroundings } from '../host/surroundings.js';
 import { startFarSide, type Reach } from '../reach/far-side.js';
-import { startLocalFarSide } from '../reach/local-far-side.js';
 import { sourceOfVolume, type NamedVolume } from '../sources/open-whole.js';
+import { openReadOnly } from '../targets/open-target.js';
 import { answerWords } from '../transport/remote-command.js';
 import type { TargetSpec } from '../transport/target-spec.js';
-import { answer } from '../verify/answer-queries.js';
+import { compareBytes } from '../verify/compare-bytes.js';
 import { runHashExchange, type ComparisonRequest, type ComparisonResult } from '../verify/hash-exchange.js';
 import { planTransfer, send, type Destination } from './transfer.js';
 
 /** The granularity of differences, unless something asks for a finer one. Bytes. */
 export const COMPARE_UNIT = 4096;
 
-/** Compares a device of this host with a target: both sides hash at the same time. Throws as `runHashExchange`. */
+/**
+ * Compares a device of this host with a target. A target on another host is compared by digests, which both sides compute
+ * at the same time. Throws as `runHashExchange` and `compareBytes`.
+ */
 export async function compare(
   comparison: ComparisonRequest,
   target: TargetSpec,
@@ -26,13 +28,11 @@ export async function compare(
     const far = await startFarSide(target, reach, answerWords(target.path), env);
     return await runHashExchange(far, comparison, env);
   }
-  const { far, outcome } = startLocalFarSide((line) => answer(line, target.path, env));
+  const far = await openReadOnly(target.path, null, env);
   try {
-    return await runHashExchange(far, comparison, env);
-  } catch (error) {
-    // The target's side runs in this process: its own error says more than the report that it sent.
-    if (error instanceof FarError) throw (await outcome).error ?? error;
-    throw error;
+    return await compareBytes(comparison, far, env);
+  } finally {
+    await far.close();
   }
 }
 

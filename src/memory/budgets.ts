@@ -2,6 +2,11 @@
 export const SEND_MEMORY = 24 * 1024 * 1024;
 /** The same on the writing side. Bytes. */
 export const RECEIVE_MEMORY = 24 * 1024 * 1024;
+/**
+ * The same for both sides of a run within one process. The writing side holds three groups of 8 MiB, each with a batch
+ * too many; the sending side holds the new bytes of eight reads, and needs the old bytes of one to go on. Bytes.
+ */
+export const DIRECT_MEMORY = 40 * 1024 * 1024;
 /** The memory for the reads of a verify, on each side. Bytes. */
 export const VERIFY_MEMORY = 12 * 1024 * 1024;
 /** The memory for the blocks read from archives, and for the windows of a store that is written from them. Bytes. */

@@ -8,7 +8,7 @@ import { FarError, FarSideError, FormatError, LineError, TransportError } from '
 import { orInterrupted } from '../host/interruption.js';
 import type { Surroundings } from '../host/surroundings.js';
 import { BufferPool } from '../memory/aligned-memory.js';
-import { RECEIVE_MEMORY, SEND_MEMORY } from '../memory/budgets.js';
+import { DIRECT_MEMORY, SEND_MEMORY } from '../memory/budgets.js';
 import { choosePacker, prepareCodec, NO_COMPRESSION, tellPacking } from '../send/choose-packer.js';
 import {
   sendChanges,
@@ -96,8 +96,7 @@ export async function runSender(
 ): Promise<SessionSummary> {
   const { transport, run = new SenderRun(), limits = SESSION_LIMITS } = far;
   // A receiver in this process keeps the memory of its blocks until they are written.
-  const memory = far.direct === undefined ? SEND_MEMORY : SEND_MEMORY + RECEIVE_MEMORY;
-  const { lend } = new BufferPool(memory);
+  const { lend } = new BufferPool(far.direct === undefined ? SEND_MEMORY : DIRECT_MEMORY);
   const wish = options.compression ?? NO_COMPRESSION;
   prepareCodec(wish);
   const acknowledged = new Acknowledgements();
