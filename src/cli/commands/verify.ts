@@ -37,7 +37,9 @@ const HELP = {
 /** Compares two volumes by digests, and repairs the differences if asked to. */
 export function verifyCommand(context: Context) {
   const command = new Command('verify')
-    .description('Compare two volumes: on one host byte by byte; on two, each side hashes its own, and only digests are sent.')
+    .description(
+      'Compare two volumes: on one host byte by byte; on two, each side hashes its own, and only digests are sent.',
+    )
     .usage('[options] A [HOST:]B')
     .argument('<A>')
     .argument('<B>')
