@@ -2,7 +2,7 @@ import type { LendBuffer, LentBuffer } from '../bytes/byte-channel.js';
 import { crc32, findDifferingRuns, isZero } from '../bytes/contents.js';
 import { endOf, splitExtents, type Extent } from '../bytes/extent.js';
 import type { ReadableVolume } from '../changes/base-view.js';
-import { BATCH_ENTRIES, BlockBatch } from '../stream/batches/batch.js';
+import { BATCH_ENTRIES, BlockBatch, ENTRY } from '../stream/batches/batch.js';
 import { MAX_BLOCK_LENGTH } from '../stream/block.js';
 import { joinNeighbours, readTogether, type Span } from './block-reader.js';
 
@@ -91,6 +91,21 @@ export async function* readOutgoing(
       each.value.now.release();
       each.value.old?.release();
     }
+  }
+}
+
+/** The same in the smallest batches: a piece, or a discard, in each. */
+export function* partsOf({ batch }: OutgoingBatch): Generator<OutgoingBatch> {
+  for (const part of batch.parts()) {
+    const kind = part.kindAt(0);
+    const isPiece = kind !== ENTRY.discard;
+    yield {
+      batch: part,
+      pieces: isPiece ? 1 : 0,
+      sections: kind === ENTRY.section ? [0] : [],
+      coveredBytes: part.lengthAt(0),
+      end: isPiece ? part.endAt(0) : null,
+    };
   }
 }
 

@@ -6,7 +6,7 @@ import type { StreamWriter, KnownOfBytes } from '../stream/block-writer.js';
 import { MAX_BLOCK_LENGTH } from '../stream/block.js';
 import { type BlockBatch, ENTRY } from '../stream/batches/batch.js';
 import type { CompressionJudge } from './compression-judge.js';
-import type { OutgoingBatch } from './outgoing-batches.js';
+import { partsOf, type OutgoingBatch } from './outgoing-batches.js';
 
 /** How many batches are compressed at once: as many as libuv has threads. */
 const BATCHES_AHEAD = 4;
@@ -26,6 +26,11 @@ interface PreparedBatch extends ReadyBatch {
   readonly room: LentBuffer | null;
 }
 
+/** A line that takes fewer bytes a millisecond than this is slow: a batch keeps it busy for a while. */
+const SLOW_BYTES_PER_MS = 20_000;
+/** After so much without a wait, the line is taken to be fast. Bytes. */
+const SURELY_FAST = 8 * MAX_BLOCK_LENGTH;
+
 const NOTHING_KNOWN: ReadonlyMap<number, KnownOfBytes> = new Map();
 
 /** Compresses the blocks of a transfer on other threads, in order, if its judge wants that and it saves enough. */
@@ -34,6 +39,8 @@ export class BlockPacker {
   readonly totals = { blocks: 0, rawBytes: 0, packedBytes: 0 };
   /** Compressed bytes have their own memory, which reading ahead cannot use up: one loan a batch. */
   private readonly rooms = new BufferPool(BATCHES_AHEAD * MAX_BLOCK_LENGTH);
+  /** How much was written since the line last was slow. */
+  private fastBytes = 0;
 
   /** @param clock milliseconds that only grow */
   constructor(
@@ -46,7 +53,7 @@ export class BlockPacker {
   /** The same batches, ready to be sent. Prepares some of them ahead of the consumer. */
   async *makeReady(batches: AsyncIterable<OutgoingBatch>): AsyncGenerator<ReadyBatch> {
     const ready = workAhead(
-      batches,
+      this.inParts(batches),
       BATCHES_AHEAD,
       (batch) => this.prepare(batch),
       ({ batch, room }) => {
@@ -60,6 +67,17 @@ export class BlockPacker {
       } finally {
         batch.room?.release();
       }
+    }
+  }
+
+  /**
+   * Batches of one piece each, unless the line is fast: otherwise the judge would learn too late on a slow one, because
+   * those that are ready go out as they are.
+   */
+  private async *inParts(batches: AsyncIterable<OutgoingBatch>): AsyncGenerator<OutgoingBatch> {
+    for await (const batch of batches) {
+      if (this.fastBytes >= SURELY_FAST) yield batch;
+      else yield* partsOf(batch);
     }
   }
 
@@ -80,7 +98,9 @@ export class BlockPacker {
       this.totals.rawBytes += length;
       this.totals.packedBytes += packed;
     }
-    if (rawBytes > 0) this.judge.heard({ wasTried, rawBytes, sentBytes, waitedMs });
+    if (rawBytes === 0) return;
+    this.fastBytes = waitedMs * SLOW_BYTES_PER_MS > rawBytes ? 0 : this.fastBytes + rawBytes;
+    this.judge.heard({ wasTried, rawBytes, sentBytes, waitedMs });
   }
 
   private async prepare(outgoing: OutgoingBatch): Promise<PreparedBatch> {

@@ -11,6 +11,9 @@ import { FrameWriter } from '../../src/stream/frame-writer.js';
 import { Collector, feed, Lender, readAll, someHeader } from '../support/scenes/feed.js';
 
 const BLOCK = 65_536;
+const MIB = 1024 * 1024;
+/** Of as many bytes of `text `, again and again. */
+const crcOf = (length: number) => crc32(Buffer.alloc(length, 'text '));
 const text = (length: number) => Buffer.alloc(length, 'what is written on volumes, mostly; ');
 
 /** Each of the contents in a batch of its own. */
@@ -115,6 +118,71 @@ describe('blocks on their way out', () => {
     }
     expect(most).toBeGreaterThan(1);
     expect(most).toBeLessThanOrEqual(5);
+    expect(lender.outstanding).toBe(0);
+  });
+
+  it('go piece by piece until the line is known to be fast, and again once it is slow', async () => {
+    const lender = new Lender();
+    let now = 0;
+    let waitMs = 0;
+    const packer = new BlockPacker(zlibCodec, 1, { wantsPacked: false, heard: () => undefined }, () => now);
+    const sink = new Collector();
+    const write = sink.write.bind(sink);
+    sink.write = async (piece) => {
+      now += waitMs;
+      await write(piece);
+    };
+    const writer = new FrameWriter(sink);
+    const [piece, count] = [256 * 1024, 40];
+    await writer.start(someHeader(count * MIB));
+    /** A MiB in four pieces, the last of which is a section, with a discard in between. */
+    async function* batches(): AsyncGenerator<OutgoingBatch> {
+      for (let at = 0; at < count * MIB; at += MIB) {
+        const memory = await lender.lend(MIB);
+        memory.bytes.fill('text ');
+        const batch = new BlockBatch(memory);
+        const data = (index: number, length = piece) => {
+          batch.add({
+            kind: 'data',
+            offset: at + index * piece,
+            length,
+            start: index * piece,
+            crc: crcOf(length),
+          });
+        };
+        data(0);
+        batch.add({ kind: 'discard', offset: at + piece, length: piece });
+        batch.add({ kind: 'proof', offset: at + 2 * piece, length: piece, crc: 1 });
+        data(2);
+        batch.add({ kind: 'section', offset: at + 3 * piece, length: piece, crc: 1, newCrc: 2 });
+        data(3, 4096);
+        yield { batch, pieces: 3, sections: [2], coveredBytes: MIB, end: at + MIB };
+      }
+    }
+    const sums: number[][] = [];
+    const sizes: number[] = [];
+    for await (const ready of packer.makeReady(batches())) {
+      const { batch, pieces, sections, coveredBytes, end } = ready;
+      if (end !== null && end > 30 * MIB) waitMs = 1000;
+      await packer.send(ready, writer);
+      sums.push([pieces, sections.length, coveredBytes, end ?? NaN]);
+      sizes.push(batch.count);
+      batch.release();
+    }
+    await writer.finish();
+    expect(sums.slice(0, 4)).toEqual([
+      [1, 0, piece, piece],
+      [0, 0, piece, NaN],
+      [1, 0, piece, 3 * piece],
+      [1, 1, piece, MIB],
+    ]);
+    expect(sizes.slice(0, 4)).toEqual([1, 1, 2, 2]);
+    const total = (column: number) => sums.reduce((sum, each) => sum + (each[column] ?? NaN), 0);
+    expect([total(0), total(1), total(2)]).toEqual([3 * count, count, count * MIB]);
+    // Whole in the middle, in parts again at the end.
+    expect(sizes).toContain(6);
+    expect(sizes.at(-1)).toBe(2);
+    expect((await readAll(feed(sink.bytes))).items.length).toBeGreaterThan(0);
     expect(lender.outstanding).toBe(0);
   });
 });
