@@ -12,12 +12,6 @@ export function isZero(bytes: Uint8Array): boolean {
   return true;
 }
 
-/** Copies bytes to an index of a target, which has room for them and may be memory that threads share. */
-export function copyInto(target: Buffer, at: number, bytes: Uint8Array): void {
-  // Not with `copy` or `set`: in shared memory, V8 does those byte by byte, ten times as slow.
-  target.fill(bytes, at, at + bytes.length);
-}
-
 /**
  * The runs in which two states of the same bytes differ, in whole units from their first byte: ascending, with
  * neighbours joined. `start` is added to the offsets.

@@ -1,5 +1,5 @@
 import type { ByteSink } from '../bytes/byte-channel.js';
-import { copyInto, crc32 } from '../bytes/contents.js';
+import { crc32 } from '../bytes/contents.js';
 import { FormatError } from '../errors.js';
 import { type BlockBatch, ENTRY } from './batches/batch.js';
 import type { BlockWriter } from './block-writer.js';
@@ -181,7 +181,7 @@ export class Proto3Blocks implements ItemReader {
   private takeData(): boolean {
     const { reader, done } = this;
     const view = reader.bytes.subarray(reader.at, reader.at + this.dataLength - done);
-    copyInto(this.memory, this.memoryStart + done, view);
+    this.memory.set(view, this.memoryStart + done);
     this.crc = crc32(view, this.crc);
     reader.at += view.length;
     this.done += view.length;

@@ -1,5 +1,5 @@
 import type { LendBuffer, LentBuffer } from '../../bytes/byte-channel.js';
-import { copyInto, crc32 } from '../../bytes/contents.js';
+import { crc32 } from '../../bytes/contents.js';
 import { endOf } from '../../bytes/extent.js';
 import { BlockBatch, ENTRY, type Entry } from './batch.js';
 import { type Mark, MAX_BLOCK_LENGTH } from '../block.js';
@@ -202,7 +202,7 @@ export class BatchFiller {
     const start = from.startAt(entry);
     if (room === null || from.memory === null || from.memory === room) return start;
     // The parts of a section are never longer than 1 MiB together.
-    copyInto(room.bytes, this.used, from.memory.bytes.subarray(start, start + length));
+    room.bytes.set(from.memory.bytes.subarray(start, start + length), this.used);
     return this.takePlace(length);
   }
 }

@@ -1,5 +1,4 @@
 import type { LendBuffer } from '../../bytes/byte-channel.js';
-import { copyInto } from '../../bytes/contents.js';
 import { workAhead } from '../../codec/work-ahead.js';
 import type { Mark } from '../block.js';
 import { startingWith, unpackInto } from '../unpack-blocks.js';
@@ -68,7 +67,7 @@ async function unpackBatch(
       const bytes = unpacked.bytesAt(entry);
       start += bytes.length;
       const stored = packed.get(entry);
-      if (stored === undefined) copyInto(bytes, 0, batch.bytesAt(entry));
+      if (stored === undefined) bytes.set(batch.bytesAt(entry));
       else
         work.push(
           unpackInto(stored, bytes, what).then((crc) => {

@@ -1,4 +1,4 @@
-import { copyInto, crc32, crc32Between, joinChecksums } from '../../bytes/contents.js';
+import { crc32, crc32Between, joinChecksums } from '../../bytes/contents.js';
 import type { LendBuffer, LentBuffer } from '../../bytes/byte-channel.js';
 import type { CodecName } from '../../codec/codec.js';
 import { FormatError } from '../../errors.js';
@@ -233,13 +233,15 @@ export class FrameReader {
   }
 
   private takeData(): boolean {
-    const { reader, done, dataLength } = this;
+    const { reader, memory, done, dataLength } = this;
     const { at } = reader;
-    const view = reader.bytes.subarray(at, at + dataLength - done);
-    copyInto(this.memory, this.start + done, view);
-    this.crc = crc32(view, this.crc);
-    reader.at += view.length;
-    this.done += view.length;
+    const count = Math.min(dataLength - done, reader.atHand);
+    const start = this.start + done;
+    memory.set(reader.bytes.subarray(at, at + count), start);
+    // Of the copy, because that is what is written.
+    this.crc = crc32(memory.subarray(start, start + count), this.crc);
+    reader.at += count;
+    this.done += count;
     if (this.done < dataLength) return false;
     this.state = 'checksum';
     return true;
