@@ -1,7 +1,7 @@
 import zlib from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { crc32, joinChecksums } from '../../src/bytes/contents.js';
+import { crc32, crc32Between, joinChecksums } from '../../src/bytes/contents.js';
 
 describe('a checksum', () => {
   it('is what zlib computes for the same bytes, wherever they lie and whatever came before', () => {
@@ -14,6 +14,7 @@ describe('a checksum', () => {
         const expected = length === 0 ? before : zlib.crc32(bytes, before);
         expect(crc32(bytes, before)).toBe(expected);
         expect(crc32(new Uint8Array(bytes), before)).toBe(expected);
+        expect(crc32Between(memory, start, start + length, before)).toBe(expected);
       }),
       { numRuns: 300 },
     );
