@@ -1,13 +1,13 @@
-/** Decides for each block whether to try to compress it, and learns from the outcome. */
+/** Decides for each batch of blocks whether to try to compress them, and learns from the outcome. */
 export interface CompressionJudge {
-  /** Whether to compress the next block. */
+  /** Whether to compress the next batch. */
   readonly wantsPacked: boolean;
-  heard(sent: SentBlock): void;
+  heard(sent: SentBatch): void;
 }
 
-/** A block that was sent. Bytes and milliseconds. */
-export interface SentBlock {
-  /** What `wantsPacked` was when the block was made ready. */
+/** A batch that was sent. Bytes and milliseconds. */
+export interface SentBatch {
+  /** What `wantsPacked` was when the batch was made ready. */
   readonly wasTried: boolean;
   readonly rawBytes: number;
   readonly sentBytes: number;
@@ -18,9 +18,9 @@ export interface SentBlock {
 /** Compresses always, however fast the line is. */
 export const ALWAYS: CompressionJudge = { wantsPacked: true, heard: () => undefined };
 
-/** A rate is measured over at least this long, and this many blocks. */
+/** A rate is measured over at least this long, and this many batches. */
 const WINDOW_MS = 500;
-const WINDOW_BLOCKS = 4;
+const WINDOW_BATCHES = 4;
 /**
  * The line is the limit if more than the first share of a window was spent waiting for it; it is not if less than the
  * second was.
@@ -43,7 +43,7 @@ const FIRST_PATIENCE = 1;
 const PATIENCE_GROWTH = 4;
 const MOST_PATIENCE = 64;
 
-const BEGINNING = { since: 0, activeBefore: 0, blocks: -1, rawBytes: 0, sentBytes: 0, waitedMs: 0 };
+const BEGINNING = { since: 0, activeBefore: 0, batches: -1, rawBytes: 0, sentBytes: 0, waitedMs: 0 };
 
 /**
  * Finds out by trial whether compression makes a transfer faster. If the sender waits for the line, the blocks of one
@@ -69,13 +69,13 @@ export class TrialJudge implements CompressionJudge {
     private readonly activeMs: () => number,
   ) {}
 
-  heard({ wasTried, rawBytes, sentBytes, waitedMs }: SentBlock): void {
+  heard({ wasTried, rawBytes, sentBytes, waitedMs }: SentBatch): void {
     // Ignore blocks that were prepared before the last change.
     if (wasTried !== this.wantsPacked) return;
     const { window } = this;
     const now = this.clock();
-    window.blocks += 1;
-    if (window.blocks === 0) {
+    window.batches += 1;
+    if (window.batches === 0) {
       // The start of the first block is not known, so the window begins at its end.
       window.since = now;
       window.activeBefore = this.activeMs();
@@ -85,7 +85,8 @@ export class TrialJudge implements CompressionJudge {
     window.sentBytes += sentBytes;
     window.waitedMs += waitedMs;
     const elapsed = now - window.since;
-    if (window.blocks >= WINDOW_BLOCKS && (elapsed >= WINDOW_MS || this.isLost(elapsed))) this.judge(elapsed);
+    if (window.batches >= WINDOW_BATCHES && (elapsed >= WINDOW_MS || this.isLost(elapsed)))
+      this.judge(elapsed);
   }
 
   /** Whether a trial is lost before its window ends. */
@@ -105,7 +106,7 @@ export class TrialJudge implements CompressionJudge {
     const isUseless = this.isUseless();
     const active = this.activeMs();
     const activeShare = (active - activeBefore) / elapsed;
-    this.window = { ...BEGINNING, since: this.clock(), blocks: 0, activeBefore: active };
+    this.window = { ...BEGINNING, since: this.clock(), batches: 0, activeBefore: active };
     if (this.rivalRate !== null) {
       const isBetter = rate > this.rivalRate * CLEARLY_FASTER && !isUseless;
       this.rivalRate = null;

@@ -138,7 +138,7 @@ async function readBoth(
   }
 }
 
-/** The blocks of a span, and the discards before them. Gives the memory of its old bytes back at once. */
+/** The blocks of a span, and the discards before them. Gives the memory of its old bytes back before its last batch. */
 function* batchesOf(
   { span, now, old }: ReadSpan,
   discards: ExtentQueue,
@@ -146,19 +146,22 @@ function* batchesOf(
 ): Generator<OutgoingBatch> {
   const filling = new Filling(now);
   try {
-    for (const piece of span.blocks) {
-      while (discards.first !== null && discards.first.offset < piece.offset) {
-        if (filling.isFullFor(1)) yield filling.take();
-        filling.addDiscard(discards.shift());
+    try {
+      for (const piece of span.blocks) {
+        while (discards.first !== null && discards.first.offset < piece.offset) {
+          if (filling.isFullFor(1)) yield filling.take();
+          filling.addDiscard(discards.shift());
+        }
+        const start = piece.offset - span.offset;
+        const newBytes = now.bytes.subarray(start, start + piece.length);
+        const oldBytes = piece.hasOld ? (old?.bytes.subarray(start, start + piece.length) ?? null) : null;
+        const outgoing = compare(piece, oldBytes, newBytes, unit);
+        if (filling.isFullFor(outgoing.runs.length + 1)) yield filling.take();
+        filling.add(piece, outgoing, newBytes);
       }
-      const start = piece.offset - span.offset;
-      const newBytes = now.bytes.subarray(start, start + piece.length);
-      const oldBytes = piece.hasOld ? (old?.bytes.subarray(start, start + piece.length) ?? null) : null;
-      const outgoing = compare(piece, oldBytes, newBytes, unit);
-      if (filling.isFullFor(outgoing.runs.length + 1)) yield filling.take();
-      filling.add(piece, outgoing, newBytes);
+    } finally {
+      old?.release();
     }
-    old?.release();
     yield filling.take();
   } finally {
     filling.drop();

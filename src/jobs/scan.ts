@@ -16,8 +16,8 @@ export interface ScanSending extends Route {
 }
 
 /**
- * Makes a target equal to a volume or image file of this host without knowing what changed: both sides hash everything
- * at the same time, and what differs is sent as in any transfer. Throws as `transfer` and `runHashExchange`.
+ * Makes a target equal to a volume or image file of this host without knowing what changed: everything is compared, and
+ * what differs is sent as in any transfer. Throws as `transfer` and `compare`.
  */
 export async function scan(
   name: string,

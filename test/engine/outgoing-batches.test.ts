@@ -190,6 +190,24 @@ describe('what is read to be sent', () => {
     }
   });
 
+  it('gives the old bytes of a span back, too, to a consumer that leaves before the last batch of it', async () => {
+    const lender = new Lender();
+    const devices = {
+      news: new MemoryDevice(numbered(MIB, 1)),
+      olds: new MemoryDevice(numbered(MIB)),
+      unit: null,
+    };
+    // More proofs and blocks than a batch has entries.
+    const data = Array.from({ length: MIB / 512 }, (_, index) => ({ offset: index * 512, length: 512 }));
+    const batches = readOutgoing({ data, old: data, discards: [] }, devices, lender.lend);
+    for await (const { batch, end } of batches) {
+      expect(end).toBeLessThan(MIB);
+      batch.release();
+      break;
+    }
+    expect(lender.outstanding).toBe(0);
+  });
+
   it('refuses old bytes that lie elsewhere than the new ones', async () => {
     const data = [{ offset: 0, length: 8 * KIB }];
     const volumes = { news: numbered(16 * KIB), olds: numbered(16 * KIB) };

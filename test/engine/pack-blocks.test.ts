@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { brotliCodec, zlibCodec } from '../../src/codec/built-in-codecs.js';
 import { CODEC_IDS, type Codec } from '../../src/codec/codec.js';
-import { ALWAYS, type CompressionJudge, type SentBlock } from '../../src/engine/compression-judge.js';
+import { ALWAYS, type CompressionJudge, type SentBatch } from '../../src/engine/compression-judge.js';
 import type { OutgoingBatch } from '../../src/engine/outgoing-batches.js';
 import { BlockPacker } from '../../src/engine/pack-blocks.js';
 import { crc32 } from '../../src/bytes/contents.js';
@@ -32,7 +32,7 @@ async function* batchesOf(contents: readonly Buffer[], lender: Lender): AsyncGen
 /** Sends blocks; returns the stream, and what the judge heard. */
 async function send(contents: readonly Buffer[], codec: Codec = zlibCodec, wantsPacked = true) {
   const lender = new Lender();
-  const heard: SentBlock[] = [];
+  const heard: SentBatch[] = [];
   const judge: CompressionJudge = { wantsPacked, heard: (sent) => heard.push(sent) };
   const packer = new BlockPacker(codec, 1, judge, () => 0);
   const sink = new Collector();

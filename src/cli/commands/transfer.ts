@@ -79,7 +79,7 @@ export function transferCommand(context: Context) {
     .option('--server', 'the same as --apply -')
     .option(
       '--scan <device>',
-      'send what differs between DEVICE and TARGET: both sides read and hash everything (not with --stdout: TARGET has to answer)',
+      'send what differs between DEVICE and TARGET: both sides read everything (not with --stdout: TARGET has to answer)',
     );
   const sending = withComparison(withStoreFiles(withSource(command)))
     .option('-s, --stdout', 'write the stream to standard output')
