@@ -3,10 +3,11 @@ export const SEND_MEMORY = 24 * 1024 * 1024;
 /** The same on the writing side. Bytes. */
 export const RECEIVE_MEMORY = 24 * 1024 * 1024;
 /**
- * The same for both sides of a run within one process. The writing side holds three groups of 8 MiB, each with a batch
- * too many; the sending side holds the new bytes of eight reads, and needs the old bytes of one to go on. Bytes.
+ * The same for both sides of a run within one process. It cannot stop with 17 MiB: the writing side may hold 8 MiB until
+ * more comes, and the sending side has the new bytes of eight reads, and needs the old bytes of the first to go on. With
+ * more, the one writes while the other reads. Bytes.
  */
-export const DIRECT_MEMORY = 40 * 1024 * 1024;
+export const DIRECT_MEMORY = 32 * 1024 * 1024;
 /** The memory for the reads of a verify, on each side. Bytes. */
 export const VERIFY_MEMORY = 12 * 1024 * 1024;
 /** The memory for the blocks read from archives, and for the windows of a store that is written from them. Bytes. */

@@ -24,8 +24,6 @@ interface Handover {
  */
 export class DirectStream implements SessionWriter {
   readonly carriesProofs = true;
-  /** The data that was handed over. */
-  bytesWritten = 0;
   isEnding = false;
   frameCount = 0;
   private readonly totals = { dataBytes: 0, zeroBytes: 0, discardBytes: 0 };
@@ -34,6 +32,11 @@ export class DirectStream implements SessionWriter {
   private offered: Handover | null = null;
   private failure: Error | null = null;
   private wakeReader: () => void = () => undefined;
+
+  /** The data that was handed over. */
+  get bytesWritten(): number {
+    return this.totals.dataBytes;
+  }
 
   /** For the receiver: the stream, once its header is known. Throws TruncatedStreamError if the sender gives up first. */
   async open(): Promise<IncomingStream> {
@@ -122,7 +125,6 @@ export class DirectStream implements SessionWriter {
     const problem =
       kind === ENTRY.section ? this.order.openSection(offset, length) : this.order.take(offset, length);
     if (problem !== null) throw new Error(problem);
-    if (kind === ENTRY.data) this.bytesWritten += length;
     if (kind === ENTRY.data) this.totals.dataBytes += length;
     else if (kind === ENTRY.zero) this.totals.zeroBytes += length;
     else if (kind === ENTRY.discard) this.totals.discardBytes += length;
